@@ -1,0 +1,233 @@
+"""A page of JSON to Arrow rows; what cannot be typed to ``rejected``, with the reason. Pure.
+
+Two looks at each object: its content decides by a hash whether it is news at all,
+and only what is news is typed. Types are strict: a number that is no number, or
+money finer than a kopeck, rejects the object and nothing else.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from ingest.entities import LINE_IDENTITY, ORDERS, Entity
+from ingest.layout import EXPENSES, LINES, LISTS, REJECTED, Layout
+
+# The longest digest that no two states of one id will ever share by chance.
+HASH_BYTES = 16
+# 646.5999999999999 is how floating point spells 646.60; 2.555 is really finer than a kopeck.
+NOISE = Decimal("0.000001")
+encoder = msgspec.json.Encoder(order="sorted")
+exact_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """One object as it arrived: its id (None where it has none), its content's hash, its bytes."""
+
+    id: int | None
+    hash: str
+    payload: bytes
+    fetched_at: datetime
+
+
+class Typed(msgspec.Struct, frozen=True):
+    """Rows per bronze table, in the order to commit them; the last is the commit record."""
+
+    tables: dict[str, pa.Table]
+    rejected: pa.Table
+
+
+def look(entity: Entity, payload: bytes, fetched_at: datetime) -> Seen:
+    """Return an object's id and the hash of what is its own content."""
+    try:
+        value = msgspec.json.decode(payload)
+        body = encoder.encode(content(entity, value))
+    except msgspec.DecodeError:  # broken text inside a whole page: kept and refused as it is
+        value, body = None, payload
+    found = value.get("id") if isinstance(value, dict) else None
+    digest = hashlib.blake2b(body, digest_size=HASH_BYTES).hexdigest()
+    is_id = isinstance(found, int) and not isinstance(found, bool) and abs(found) < 2**63
+    return Seen(found if is_id else None, digest, payload, fetched_at)
+
+
+def content(entity: Entity, value: Any) -> Any:
+    """Return what of an object is its own: included objects by id, self-moving keys left out."""
+    if not isinstance(value, dict):
+        return value
+    own = {key: item for key, item in value.items() if key not in entity.volatile}
+    for key in entity.identity:
+        own[key] = identity(own.get(key))
+    if entity is ORDERS and isinstance(lines := own.get("products"), list):
+        own["products"] = [line_content(line) for line in lines]
+    return own
+
+
+def line_content(line: Any) -> Any:
+    """Return what of an order's line is its own."""
+    if not isinstance(line, dict):
+        return line
+    return {key: identity(item) if key in LINE_IDENTITY else item for key, item in line.items()}
+
+
+def identity(value: Any) -> Any:
+    """Return an included object by what names it; anything else as it is."""
+    return [value.get("id"), value.get("product_id")] if isinstance(value, dict) else value
+
+
+def type_rows(entity: Entity, rows: Sequence[Seen], *, run_id: str) -> Typed:
+    """Return the rows as Arrow tables of the bronze schemas."""
+    objects: list[tuple[Seen, Any]] = []
+    refused: list[tuple[Seen, str]] = []
+    for row in rows:
+        try:
+            objects.append((row, decode(entity, row.payload)))
+        except msgspec.DecodeError as error:
+            refused.append((row, str(error)))
+    try:
+        tables = tabulate(entity, objects, run_id)
+    except (pa.ArrowInvalid, ValueError):
+        objects, more = apart(entity, objects, run_id)
+        refused += more
+        tables = tabulate(entity, objects, run_id)
+    return Typed(tables, rejects(entity, refused, run_id))
+
+
+@cache
+def decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
+    """Return the decoder of an entity's Struct, made once."""
+    return msgspec.json.Decoder(kind)
+
+
+def decode(entity: Entity, payload: bytes) -> Any:
+    """Return the typed object; a bare date where an instant belongs means its midnight in UTC."""
+    try:
+        return decoder(entity.kind).decode(payload)
+    except msgspec.ValidationError:
+        return msgspec.convert(with_times(exact_decoder.decode(payload)), entity.kind)
+
+
+def with_times(value: Any, key: str = "") -> Any:
+    """Return the JSON value with ``YYYY-MM-DD`` under an ``…_at`` or ``…_date`` key made an instant."""
+    if isinstance(value, dict):
+        return {name: with_times(item, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [with_times(item) for item in value]
+    if isinstance(value, str) and len(value) == 10 and key.endswith(("_at", "_date")):
+        return value + "T00:00:00Z"
+    return value
+
+
+def tabulate(entity: Entity, objects: Sequence[tuple[Seen, Any]], run_id: str) -> dict[str, pa.Table]:
+    """Return the objects' tables: an order's lines and expenses before the order itself."""
+    seen = [row for row, _ in objects]
+    found = [typed for _, typed in objects]
+    tables: dict[str, pa.Table] = {}
+    if entity is ORDERS:
+        tables[LINES.table] = parts(LINES, seen, [order.products for order in found], run_id)
+        tables[EXPENSES.table] = parts(EXPENSES, seen, [order.expenses for order in found], run_id)
+    layout = LISTS[entity.table]
+    tables[entity.table] = observed(layout, columns(layout, found), seen, run_id)
+    return tables
+
+
+def parts(layout: Layout, orders: Sequence[Seen], lists: Sequence[list[Any]], run_id: str) -> pa.Table:
+    """Return the table of what orders consist of: one row a part, by order and position from 1."""
+    owners = [order for order, items in zip(orders, lists, strict=True) for _ in items]
+    positions = [place for items in lists for place in range(1, len(items) + 1)]
+    found = columns(layout, [item for items in lists for item in items], skip=("order_id", "position"))
+    own = {
+        "order_id": pa.array([order.id for order in owners], pa.int64()),
+        "position": pa.array(positions, pa.int64()),
+    }
+    return observed(layout, {**own, **found}, owners, run_id)
+
+
+def columns(layout: Layout, objects: Sequence[Any], skip: tuple[str, ...] = ()) -> dict[str, pa.Array]:
+    """Return the layout's own columns of the objects."""
+    schema = layout.schema
+    return {
+        name: column(list(map(getter, objects)), schema.field(name))
+        for name, getter in layout.getters.items()
+        if name not in skip
+    }
+
+
+def column(values: list[Any], field: pa.Field) -> pa.Array:
+    """Return one column; raises ArrowInvalid or ValueError where a value does not fit losslessly."""
+    if not pa.types.is_decimal(field.type):
+        return pa.array(values, field.type)
+    try:
+        return pa.array(values, field.type)
+    except pa.ArrowInvalid:
+        places = field.type.scale
+        return pa.array([to_places(value, places, field.name) for value in values], field.type)
+
+
+def to_places(value: Decimal | None, places: int, name: str) -> Decimal | None:
+    """Return the amount to so many places; raises ValueError where that would change it."""
+    if value is None:
+        return None
+    if not value.is_finite() or abs(value) >= Decimal(10) ** 15:
+        raise ValueError(f"{name} is {value}, which is no amount")
+    rounded = round(value, places)
+    if abs(rounded - value) > NOISE:
+        raise ValueError(f"{name} is {value}: finer than {places} places")
+    return rounded
+
+
+def observed(layout: Layout, own: dict[str, pa.Array], rows: Sequence[Seen], run_id: str) -> pa.Table:
+    """Return the columns together with what every observation carries."""
+    count = len(rows)
+    stamps = pa.array([row.fetched_at for row in rows], pa.timestamp("us", "UTC"))
+    carried = {
+        **({"payload": pa.array([text(row) for row in rows], pa.string())} if layout.has_payload else {}),
+        "payload_hash": pa.array([row.hash for row in rows], pa.string()),
+        "is_deleted": pa.array([False] * count, pa.bool_()),
+        "fetched_at": stamps,
+        "run_id": pa.array([run_id] * count, pa.string()),
+        "observed_on": pa.array([row.fetched_at.astimezone(UTC).date() for row in rows], pa.date32()),
+    }
+    return pa.table({**own, **carried}, schema=layout.schema)
+
+
+def apart(
+    entity: Entity, objects: Sequence[tuple[Seen, Any]], run_id: str
+) -> tuple[list[tuple[Seen, Any]], list[tuple[Seen, str]]]:
+    """Return the objects that make rows, and those that do not with the reason; slow, one at a time."""
+    good: list[tuple[Seen, Any]] = []
+    refused: list[tuple[Seen, str]] = []
+    for pair in objects:
+        try:
+            tabulate(entity, [pair], run_id)
+            good.append(pair)
+        except (pa.ArrowInvalid, ValueError) as error:
+            refused.append((pair[0], str(error)))
+    return good, refused
+
+
+def rejects(entity: Entity, refused: Sequence[tuple[Seen, str]], run_id: str) -> pa.Table:
+    """Return the rows of ``bronze.rejected``."""
+    rows = [
+        {
+            "entity": entity.name,
+            "id": row.id,
+            "reason": reason,
+            "payload": text(row),
+            "payload_hash": row.hash,
+            "fetched_at": row.fetched_at,
+            "run_id": run_id,
+            "observed_on": row.fetched_at.date(),
+        }
+        for row, reason in refused
+    ]
+    return pa.Table.from_pylist(rows, schema=REJECTED)
+
+
+def text(row: Seen) -> str:
+    """Return the payload as text; bytes that are no UTF-8 are shown, not lost."""
+    return row.payload.decode("utf-8", "backslashreplace")

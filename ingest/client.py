@@ -1,0 +1,135 @@
+"""KeyCRM over aiohttp: send within the budget, retry what can pass, give up on what can't."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+import structlog
+from yarl import URL
+
+from ingest.entities import Entity
+from ingest.limiter import Limiter
+from ingest.protocol import Page, Request, clock_of, error_of, first_request, list_request, read_page
+from ingest.settings import SourceSettings
+from ingest.windows import Window
+from lake.errors import RateLimited, SourceDown
+
+log = structlog.get_logger()
+Answer = TypeVar("Answer")
+MICROSECOND = timedelta(microseconds=1)
+# A 429 is patience asked for, not a failure: it has its own, larger number of tries.
+PATIENCE = 20
+LONGEST_WAIT = 60.0
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """A page and when it arrived, by this machine's clock (UTC, never the same twice)."""
+
+    page: Page
+    number: int
+    fetched_at: datetime
+
+
+class Client:
+    """A connection to the CRM, held open for one run.
+
+    ``requests``, ``retries`` and the limiter's ``waited`` go on the receipt; ``now`` is
+    the CRM's own time as its last answer gave it.
+    """
+
+    def __init__(self, settings: SourceSettings, *, key: str, limiter: Limiter) -> None:
+        self.settings = settings
+        self.limiter = limiter
+        self.requests = 0
+        self.retries = 0
+        self._key = key
+        self._clock: datetime | None = None
+        self._last_stamp = datetime.min.replace(tzinfo=UTC)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Client":
+        self._session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {self._key}", "Accept": "application/json"},
+            timeout=aiohttp.ClientTimeout(total=self.settings.timeout_seconds),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session:
+            await self._session.close()
+
+    @property
+    def now(self) -> datetime:
+        """The CRM's clock, this machine's where the CRM never told."""
+        return self._clock or datetime.now(UTC)
+
+    async def fetch_page(self, entity: Entity, window: Window, number: int) -> Arrival:
+        """Fetch one page of a window.
+
+        Raises SourceDown after the last retry, KeyRefused, RequestRefused or NotFound at once.
+        """
+        request = list_request(entity, window, number)
+        return await self._send(request, lambda body: self._arrival(read_page(body, asked=number), number))
+
+    async def fetch_first(self, entity: Entity) -> Arrival:
+        """Fetch the row with the smallest id, as a page of one; its total counts them all."""
+        return await self._send(
+            first_request(entity), lambda body: self._arrival(read_page(body, asked=1), 1)
+        )
+
+    def _arrival(self, page: Page, number: int) -> Arrival:
+        self._last_stamp = max(datetime.now(UTC), self._last_stamp + MICROSECOND)
+        return Arrival(page, number, self._last_stamp)
+
+    async def _send(self, request: Request, read: Callable[[bytes], Answer]) -> Answer:
+        """Send until it is answered; each try takes its place in the budget."""
+        failures = patience = 0
+        while True:
+            try:
+                return read(await self._try(request))
+            except RateLimited as refusal:
+                patience += 1
+                if patience > PATIENCE:
+                    raise
+                wait = refusal.retry_after or backoff(patience, self.settings.backoff_seconds * 5)
+                self.limiter.pause(wait)
+                reason = str(refusal)
+            except SourceDown as failure:
+                failures += 1
+                if failures >= self.settings.attempts:
+                    raise SourceDown(f"{request.path}: gave up after {failures} tries: {failure}") from None
+                wait = backoff(failures, self.settings.backoff_seconds)
+                reason = str(failure)
+            self.retries += 1
+            log.warning("ingest.retry", path=request.path, reason=reason, wait_seconds=round(wait, 2))
+            await asyncio.sleep(wait)
+
+    async def _try(self, request: Request) -> bytes:
+        assert self._session, "the client is used inside `async with`"
+        url = URL(self.settings.base_url + request.path).with_query(list(request.query))
+        await self.limiter.acquire()
+        self.requests += 1
+        try:
+            async with self._session.get(url, allow_redirects=False) as response:
+                body = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise SourceDown(f"{self.settings.base_url}: {type(error).__name__} {error}".strip()) from None
+        if refusal := error_of(response.status, response.headers, body):
+            raise refusal
+        self._clock = clock_of(response.headers) or self._clock
+        return body
+
+
+def backoff(attempt: int, base: float) -> float:
+    """Return how long to wait before the next try: doubling, with full jitter, in seconds.
+
+    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+    return random.uniform(0.5, 1.0) * min(base * 2.0 ** (attempt - 1), LONGEST_WAIT)

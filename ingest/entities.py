@@ -1,0 +1,279 @@
+"""The KeyCRM resources that are copied, as data. Pure.
+
+``identity`` and ``volatile`` say what is not the row's own content: an included
+object is another resource and counts by its id; a counter that the CRM keeps, or
+a stamp that moves by itself, is no change. Without this, every stock movement
+would be a new state of every order that ever sold the offer.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+import msgspec
+
+Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Money = Decimal | None
+Id = Int | None
+Text = str | None
+# PHP writes an empty object as [].
+Empty = list[Any] | None
+
+
+class Ref(msgspec.Struct):
+    """An included object of which only the id is ours."""
+
+    id: Int
+
+
+class Offer(msgspec.Struct):
+    """The catalogue entry of a line; its price and stock are today's, not the line's."""
+
+    id: Int
+    product_id: Id = None
+
+
+class LineIn(msgspec.Struct):
+    """One line of an order. ``price`` is listed, ``price_sold`` is after the line's discounts; per unit."""
+
+    price: Decimal
+    quantity: Decimal
+    name: Text = None
+    sku: Text = None
+    id: Id = None
+    price_sold: Money = None
+    purchased_price: Money = None
+    discount_percent: Decimal | None = None
+    discount_amount: Money = None
+    total_discount: Decimal | None = None
+    unit_type: Text = None
+    upsale: bool | None = None
+    comment: Text = None
+    offer: Offer | Empty = None
+
+
+class ExpenseIn(msgspec.Struct):
+    """A cost booked on an order; positive."""
+
+    id: Int
+    expense_type_id: Int
+    amount: Decimal
+    actual_currency: Text = None
+    description: Text = None
+    status: Text = None
+    payment_date: datetime | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class OrderIn(msgspec.Struct):
+    """An order with its lines and expenses, which are part of it."""
+
+    id: Int
+    source_id: Int
+    status_id: Int
+    grand_total: Decimal
+    ordered_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    products: list[LineIn]
+    expenses: list[ExpenseIn]
+    parent_id: Id = None
+    source_uuid: Text = None
+    status_group_id: Id = None
+    client_id: Id = None
+    buyer: Ref | Empty = None
+    manager: Ref | Empty = None
+    products_total: Money = None
+    total_discount: Money = None
+    discount_percent: Decimal | None = None
+    discount_amount: Money = None
+    shipping_price: Money = None
+    wrap_price: Money = None
+    taxes: Money = None
+    margin_sum: Money = None
+    expenses_sum: Money = None
+    payments_total: Money = None
+    payment_status: Text = None
+    promocode: Text = None
+    is_gift: bool | None = None
+    status_changed_at: datetime | None = None
+    closed_at: datetime | None = None
+
+
+class CustomField(msgspec.Struct):
+    """A field the account defined; a select's value is a list even when single."""
+
+    uuid: Text = None
+    value: Any = None
+
+
+class ProductIn(msgspec.Struct):
+    """A product; its brand is one of its custom fields."""
+
+    id: Int
+    name: str
+    sku: Text = None
+    category_id: Id = None
+    price: Money = None
+    purchased_price: Money = None
+    min_price: Money = None
+    max_price: Money = None
+    has_offers: bool | None = None
+    is_archived: bool | None = None
+    custom_fields: list[CustomField] | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class CategoryIn(msgspec.Struct):
+    """A node of the category tree."""
+
+    id: Int
+    name: str
+    parent_id: Id = None
+
+
+class BuyerIn(msgspec.Struct):
+    """A buyer's card."""
+
+    id: Int
+    full_name: Text = None
+    birthday: Text = None
+    phone: list[str] | str | None = None
+    email: list[str] | str | None = None
+    note: Text = None
+    manager_id: Id = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class ExpenseTypeIn(msgspec.Struct):
+    """A kind of expense; built-in ones are named by a key of the CRM's dictionary."""
+
+    id: Int
+    name: Text = None
+    alias: Text = None
+    is_active: bool | None = None
+    by_order: bool | None = None
+
+
+class ManagerIn(msgspec.Struct):
+    """A user of the CRM."""
+
+    id: Int
+    full_name: Text = None
+    first_name: Text = None
+    last_name: Text = None
+    username: Text = None
+    email: Text = None
+    role_id: Id = None
+    status: Text = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class SourceIn(msgspec.Struct):
+    """A channel that orders come from."""
+
+    id: Int
+    name: Text = None
+    alias: Text = None
+    driver: Text = None
+    currency_code: Text = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class StatusIn(msgspec.Struct):
+    """A step of an order's life; ``group_id`` 6 is cancelled or lost."""
+
+    id: Int
+    name: Text = None
+    alias: Text = None
+    group_id: Id = None
+    is_active: bool | None = None
+    is_closing_order: bool | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class OfferIn(msgspec.Struct):
+    """A variant that can be sold: stock and purchase price as they are now."""
+
+    id: Int
+    product_id: Id = None
+    sku: Text = None
+    barcode: Text = None
+    price: Money = None
+    purchased_price: Money = None
+    quantity: Decimal | None = None
+    in_reserve: Decimal | None = None
+    is_archived: bool | None = None
+
+
+class Entity(msgspec.Struct, frozen=True, kw_only=True):
+    """One KeyCRM resource: where it is listed, and what of it is a change.
+
+    ``filters``: it has created and updated windows; otherwise it is always read as
+    a whole list. ``is_reference``: a short list, read by every sync.
+    """
+
+    name: str
+    path: str
+    kind: type[msgspec.Struct]
+    include: str = ""
+    sort: str = ""
+    filters: bool = False
+    is_reference: bool = False
+    identity: tuple[str, ...] = ()
+    volatile: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> str:
+        """The bronze table of its observations."""
+        return f"bronze.{self.name}"
+
+
+ORDERS = Entity(
+    name="orders",
+    path="/order",
+    kind=OrderIn,
+    include="buyer,products.offer,manager,status,expenses",
+    sort="id",
+    filters=True,
+    identity=("buyer", "manager", "status"),
+    volatile=("last_synced_at",),
+)
+BUYERS = Entity(
+    name="buyers",
+    path="/buyer",
+    kind=BuyerIn,
+    include="loyalty,custom_fields",
+    filters=True,
+    volatile=("orders_count", "orders_sum", "has_duplicates"),
+)
+PRODUCTS = Entity(
+    name="products",
+    path="/products",
+    kind=ProductIn,
+    include="custom_fields",
+    volatile=("quantity", "in_reserve"),
+)
+OFFERS = Entity(name="offers", path="/offers", kind=OfferIn, sort="id")
+CATEGORIES = Entity(name="categories", path="/products/categories", kind=CategoryIn, is_reference=True)
+MANAGERS = Entity(
+    name="managers",
+    path="/users",
+    kind=ManagerIn,
+    is_reference=True,
+    volatile=("last_logged_at", "updated_at"),
+)
+SOURCES = Entity(name="sources", path="/order/source", kind=SourceIn, sort="id", is_reference=True)
+STATUSES = Entity(name="statuses", path="/order/status", kind=StatusIn, sort="id", is_reference=True)
+EXPENSE_TYPES = Entity(
+    name="expense_types", path="/order/expense-type", kind=ExpenseTypeIn, sort="id", is_reference=True
+)
+ENTITIES = (ORDERS, BUYERS, PRODUCTS, OFFERS, CATEGORIES, MANAGERS, SOURCES, STATUSES, EXPENSE_TYPES)
+# A line's offer counts by what it is, not by what it costs or how many are left today.
+LINE_IDENTITY = ("offer", "warehouse")

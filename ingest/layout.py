@@ -1,0 +1,282 @@
+"""Which columns a bronze table has, and where in an object each comes from. Pure."""
+
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from ingest import entities as e
+from lake.contract import Contract
+
+MONEY = "DECIMAL(18,2)"
+Getter = Callable[[Any], Any]
+# What every observation carries, after the resource's own columns.
+OBSERVED = {
+    "payload_hash": "VARCHAR",
+    "is_deleted": "BOOLEAN",
+    "fetched_at": "TIMESTAMPTZ",
+    "run_id": "VARCHAR",
+    "observed_on": "DATE",
+}
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """A bronze table: its name, its own columns, and a getter for each."""
+
+    table: str
+    columns: dict[str, str]
+    getters: dict[str, Getter]
+    has_payload: bool = True
+
+    @property
+    def schema(self) -> pa.Schema:
+        """All columns, what an observation carries included."""
+        payload = {"payload": "VARCHAR?"} if self.has_payload else {}
+        return Contract.of({**self.columns, **payload, **OBSERVED}).schema
+
+
+def layout(table: str, columns: dict[str, str], *, payload: bool = True, **special: Getter) -> Layout:
+    """Return a layout in which a column comes from the attribute of its name, unless ``special`` says how."""
+    getters = {name: special.get(name) or attrgetter(name) for name in columns}
+    return Layout(table, columns, getters, payload)
+
+
+def ref(name: str) -> Getter:
+    """Return a getter of an included object's id; None where the CRM sent none."""
+
+    def id_of(row: Any) -> int | None:
+        found = getattr(row, name)
+        return found.id if isinstance(found, e.Ref) else None
+
+    return id_of
+
+
+def buyer_of(order: e.OrderIn) -> int | None:
+    """Return the buyer's id, from the order itself or from the included card."""
+    included = order.buyer.id if isinstance(order.buyer, e.Ref) else None
+    return order.client_id if order.client_id is not None else included
+
+
+def offer_of(line: e.LineIn) -> int | None:
+    """Return the offer a line sold; None for one-off goods."""
+    return line.offer.id if isinstance(line.offer, e.Offer) else None
+
+
+def product_of(line: e.LineIn) -> int | None:
+    """Return the product a line sold; None for one-off goods."""
+    return line.offer.product_id if isinstance(line.offer, e.Offer) else None
+
+
+def fields_of(product: e.ProductIn) -> str:
+    """Return the custom fields as JSON; what they mean is the shop's business."""
+    return msgspec.json.encode(product.custom_fields or []).decode()
+
+
+def texts(name: str) -> Getter:
+    """Return a getter of a list of texts, where the CRM may send one text, a list or null."""
+
+    def list_of(row: Any) -> list[str]:
+        value = getattr(row, name)
+        return [value] if isinstance(value, str) else list(value or [])
+
+    return list_of
+
+
+STAMPS = {"created_at": "TIMESTAMPTZ?", "updated_at": "TIMESTAMPTZ?"}
+ORDERS = layout(
+    "bronze.orders",
+    {
+        "id": "BIGINT",
+        "parent_id": "BIGINT?",
+        "source_id": "BIGINT",
+        "source_uuid": "VARCHAR?",
+        "status_id": "BIGINT",
+        "status_group_id": "BIGINT?",
+        "buyer_id": "BIGINT?",
+        "manager_id": "BIGINT?",
+        "grand_total": MONEY,
+        "products_total": MONEY + "?",
+        "total_discount": MONEY + "?",
+        "discount_percent": "DECIMAL(9,4)?",
+        "discount_amount": MONEY + "?",
+        "shipping_price": MONEY + "?",
+        "wrap_price": MONEY + "?",
+        "taxes": MONEY + "?",
+        "margin_sum": MONEY + "?",
+        "expenses_sum": MONEY + "?",
+        "payments_total": MONEY + "?",
+        "payment_status": "VARCHAR?",
+        "promocode": "VARCHAR?",
+        "is_gift": "BOOLEAN?",
+        "ordered_at": "TIMESTAMPTZ",
+        "created_at": "TIMESTAMPTZ",
+        "updated_at": "TIMESTAMPTZ",
+        "status_changed_at": "TIMESTAMPTZ?",
+        "closed_at": "TIMESTAMPTZ?",
+    },
+    buyer_id=buyer_of,
+    manager_id=ref("manager"),
+)
+# Rows of an order's parts are tuples (order, position, part): what they share comes from the order.
+LINES = layout(
+    "bronze.order_products",
+    {
+        "order_id": "BIGINT",
+        "position": "BIGINT",
+        "id": "BIGINT?",
+        "offer_id": "BIGINT?",
+        "product_id": "BIGINT?",
+        "name": "VARCHAR?",
+        "sku": "VARCHAR?",
+        "price": MONEY,
+        "price_sold": MONEY + "?",
+        "purchased_price": MONEY + "?",
+        "discount_percent": "DECIMAL(9,4)?",
+        "discount_amount": MONEY + "?",
+        "total_discount": "DECIMAL(18,4)?",
+        "quantity": "DECIMAL(18,3)",
+        "unit_type": "VARCHAR?",
+        "upsale": "BOOLEAN?",
+        "comment": "VARCHAR?",
+    },
+    payload=False,
+    offer_id=offer_of,
+    product_id=product_of,
+)
+EXPENSES = layout(
+    "bronze.expenses",
+    {
+        "order_id": "BIGINT",
+        "position": "BIGINT",
+        "id": "BIGINT",
+        "expense_type_id": "BIGINT",
+        "amount": MONEY,
+        "actual_currency": "VARCHAR?",
+        "description": "VARCHAR?",
+        "status": "VARCHAR?",
+        "payment_date": "TIMESTAMPTZ?",
+        **STAMPS,
+    },
+    payload=False,
+)
+LISTS: Mapping[str, Layout] = {
+    found.table: found
+    for found in (
+        ORDERS,
+        layout(
+            "bronze.buyers",
+            {
+                "id": "BIGINT",
+                "full_name": "VARCHAR?",
+                "birthday": "VARCHAR?",
+                "phone": "VARCHAR[]",
+                "email": "VARCHAR[]",
+                "note": "VARCHAR?",
+                "manager_id": "BIGINT?",
+                **STAMPS,
+            },
+            phone=texts("phone"),
+            email=texts("email"),
+        ),
+        layout(
+            "bronze.products",
+            {
+                "id": "BIGINT",
+                "name": "VARCHAR",
+                "sku": "VARCHAR?",
+                "category_id": "BIGINT?",
+                "price": MONEY + "?",
+                "purchased_price": MONEY + "?",
+                "min_price": MONEY + "?",
+                "max_price": MONEY + "?",
+                "has_offers": "BOOLEAN?",
+                "is_archived": "BOOLEAN?",
+                "custom_fields": "VARCHAR",
+                **STAMPS,
+            },
+            custom_fields=fields_of,
+        ),
+        layout(
+            "bronze.offers",
+            {
+                "id": "BIGINT",
+                "product_id": "BIGINT?",
+                "sku": "VARCHAR?",
+                "barcode": "VARCHAR?",
+                "price": MONEY + "?",
+                "purchased_price": MONEY + "?",
+                "quantity": "DECIMAL(18,3)?",
+                "in_reserve": "DECIMAL(18,3)?",
+                "is_archived": "BOOLEAN?",
+            },
+        ),
+        layout("bronze.categories", {"id": "BIGINT", "name": "VARCHAR", "parent_id": "BIGINT?"}),
+        layout(
+            "bronze.managers",
+            {
+                "id": "BIGINT",
+                "full_name": "VARCHAR?",
+                "first_name": "VARCHAR?",
+                "last_name": "VARCHAR?",
+                "username": "VARCHAR?",
+                "email": "VARCHAR?",
+                "role_id": "BIGINT?",
+                "status": "VARCHAR?",
+                **STAMPS,
+            },
+        ),
+        layout(
+            "bronze.sources",
+            {
+                "id": "BIGINT",
+                "name": "VARCHAR?",
+                "alias": "VARCHAR?",
+                "driver": "VARCHAR?",
+                "currency_code": "VARCHAR?",
+                **STAMPS,
+            },
+        ),
+        layout(
+            "bronze.statuses",
+            {
+                "id": "BIGINT",
+                "name": "VARCHAR?",
+                "alias": "VARCHAR?",
+                "group_id": "BIGINT?",
+                "is_active": "BOOLEAN?",
+                "is_closing_order": "BOOLEAN?",
+                **STAMPS,
+            },
+        ),
+        layout(
+            "bronze.expense_types",
+            {
+                "id": "BIGINT",
+                "name": "VARCHAR?",
+                "alias": "VARCHAR?",
+                "is_active": "BOOLEAN?",
+                "by_order": "BOOLEAN?",
+            },
+        ),
+    )
+}
+REJECTED = Contract.of(
+    {
+        "entity": "VARCHAR",
+        "id": "BIGINT?",
+        "reason": "VARCHAR",
+        "payload": "VARCHAR",
+        "payload_hash": "VARCHAR",
+        "fetched_at": "TIMESTAMPTZ",
+        "run_id": "VARCHAR",
+        "observed_on": "DATE",
+    }
+).schema
+SCHEMAS: Mapping[str, pa.Schema] = {
+    **{name: found.schema for name, found in LISTS.items()},
+    LINES.table: LINES.schema,
+    EXPENSES.table: EXPENSES.schema,
+    "bronze.rejected": REJECTED,
+}

@@ -1,0 +1,120 @@
+"""KeyCRM without I/O: build a request, read a response, name the error. Pure."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+from ingest.entities import Entity
+from ingest.windows import Window
+from lake.errors import KeyRefused, NotFound, RateLimited, RequestRefused, SourceDown, SourceError
+
+PAGE_ROWS = 50  # the CRM cuts a larger limit to this, in silence
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A GET: the path below the base URL, and the query."""
+
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        return self.path + "?" + "&".join(f"{key}={value}" for key, value in self.query)
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One page of a list; ``data`` holds each row's bytes exactly as received."""
+
+    data: list[msgspec.Raw]
+    total: int | None = None
+    current_page: int | None = None
+    last_page: int | None = None
+    per_page: int | None = None
+    next_page_url: str | None = None
+
+    @property
+    def pages(self) -> int:
+        """How many pages the list has, as far as this page can tell."""
+        if self.last_page is not None:
+            return self.last_page
+        if self.total is not None:
+            return -(-self.total // (self.per_page or PAGE_ROWS))
+        return (self.current_page or 1) + (1 if self.next_page_url else 0)
+
+
+page_decoder = msgspec.json.Decoder(Page)
+
+
+def list_request(entity: Entity, window: Window, page: int) -> Request:
+    """Return the request for one page of a window."""
+    query = [("limit", str(PAGE_ROWS)), ("page", str(page))]
+    if entity.include:
+        query.append(("include", entity.include))
+    if entity.sort:
+        query.append(("sort", entity.sort))
+    if window.since and window.until:
+        span = f"{window.since:%Y-%m-%d %H:%M:%S},{window.until:%Y-%m-%d %H:%M:%S}"
+        query.append((f"filter[{window.by}_between]", span))
+    return Request(path=entity.path, query=tuple(query))
+
+
+def first_request(entity: Entity) -> Request:
+    """Return the request for the row with the smallest id."""
+    return Request(path=entity.path, query=(("limit", "1"), ("page", "1"), ("sort", "id")))
+
+
+def read_page(body: bytes, *, asked: int) -> Page:
+    """Return the page of a 200 answer. Raises SourceDown where it is not the page asked for."""
+    try:
+        page = page_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SourceDown(f"the answer is no page of JSON ({error}); it begins {body[:60]!r}") from None
+    if page.current_page is not None and page.current_page != asked:
+        raise SourceDown(f"page {page.current_page} came where page {asked} was asked for")
+    return page
+
+
+def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceError | None:
+    """Return what an HTTP answer means when it is not 200, None when it is."""
+    said = message_of(body)
+    if status == 200:
+        return None
+    if status in (401, 403):
+        return KeyRefused(f"the CRM refused the API key ({status} {said}); check KEYCRM_API_KEY")
+    if status == 404:
+        return NotFound(f"the CRM has no such thing (404 {said})")
+    if status == 429:
+        return RateLimited(
+            f"the CRM asks for patience (429 {said})", retry_after=seconds_of(headers.get("Retry-After"))
+        )
+    if status >= 500 or status == 408:
+        return SourceDown(f"the CRM answered {status} {said}")
+    return RequestRefused(f"the CRM refuses the request ({status} {said})")
+
+
+def message_of(body: bytes) -> str:
+    """Return the CRM's own words, shortened; empty where the body is not its JSON."""
+    try:
+        value = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return ""
+    return str(value.get("message", ""))[:200] if isinstance(value, dict) else ""
+
+
+def seconds_of(text: str | None) -> float | None:
+    """Return a Retry-After in seconds; None where it is missing or says nothing (0, a word)."""
+    try:
+        seconds = float(text or "")
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < 86400 else None
+
+
+def clock_of(headers: Mapping[str, str]) -> datetime | None:
+    """Return the CRM's own time as its Date header says it, None where it doesn't."""
+    try:
+        stamp = parsedate_to_datetime(headers["Date"])
+    except (KeyError, ValueError, TypeError):
+        return None
+    return stamp.astimezone(UTC) if stamp.tzinfo else stamp.replace(tzinfo=UTC)

@@ -1,0 +1,248 @@
+"""The routes of the API: what each lists, what it understands, and how it writes a row."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from ingest.sandbox import query, reference, selection
+from ingest.sandbox.payload import goods, people, short
+from ingest.sandbox.payload import orders as order_payload
+from ingest.sandbox.payload.forms import Forms, Json
+from ingest.sandbox.payload.relations import RELATIONS
+from ingest.sandbox.query import Query, Route
+from ingest.sandbox.records import Buyer, Offer, Product
+from ingest.sandbox.store import Store
+
+_T = TypeVar("_T")
+_COUNTS = tuple(f"{name}{what}" for name in order_payload.COUNTED for what in ("Count", "Exists"))
+ORDER = Route(filters=selection.FILTERS, includes=(*RELATIONS, *_COUNTS), sorts=selection.SORTS)
+BUYER = Route(
+    filters=("buyer_id", "buyer_phone", "buyer_email", "created_between", "updated_between"),
+    includes=("manager", "shipping", "company", "loyalty", "custom_fields"),
+)
+PRODUCT = Route(filters=("product_id", "category_id", "is_archived"), includes=("custom_fields",))
+CATEGORY = Route(filters=("category_id", "parent_id"))
+USER = Route(
+    filters=(
+        "id",
+        "full_name",
+        "role_id",
+        "status",
+        "email",
+        "phone",
+        "created_between",
+        "last_logged_between",
+    ),
+    strict=False,
+)
+OFFER = Route(
+    filters=("id", "product_id", "sku", "is_archived"), includes=("product",), sorts=("id", "product_id")
+)
+STOCK = Route(filters=("offers_id", "offers_sku", "details"), strict=False)
+SHORT = Route(sorts=("id",))
+
+
+class Lists:
+    """Answers every list and every single record of one store with plain JSON values."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._forms = Forms(store.settings)
+        self._orders = selection.Orders(store)
+
+    def orders(self, asked: Query) -> tuple[list[Json], int]:
+        """Return a page of orders and the number of all."""
+        found, total = self._orders.page(asked)
+        return [order_payload.order(self._forms, self.store, order, asked.include) for order in found], total
+
+    def order(self, id: int, include: Sequence[str]) -> Json:
+        """Return one order; KeyError if it is not there or not there any more."""
+        order = self.store.order(id)
+        if order.deleted_at:
+            raise KeyError(id)
+        return order_payload.order(self._forms, self.store, order, include)
+
+    def buyers(self, asked: Query) -> tuple[list[Json], int]:
+        """Return a page of buyers' cards and the number of all."""
+        found = _cut(asked, list(self._buyers(asked)))
+        return [people.buyer(self._forms, self.store, buyer, asked.include) for buyer in found[0]], found[1]
+
+    def buyer(self, id: int, include: Sequence[str]) -> Json:
+        """Return one card; KeyError if it is not there or was merged away."""
+        buyer = self.store.buyer(id)
+        if buyer.merged_into:
+            raise KeyError(id)
+        return people.buyer(self._forms, self.store, buyer, include)
+
+    def _buyers(self, asked: Query) -> Iterable[Buyer]:
+        ids = query.identifiers(asked.filters, "buyer_id")
+        phones, emails = query.words(asked.filters, "buyer_phone"), query.words(asked.filters, "buyer_email")
+        dialled = None if phones is None else {query.dialled(phone) for phone in phones}
+        created, updated = asked.spans.get("created_between"), asked.spans.get("updated_between")
+        for buyer in self.store.buyers:
+            if (
+                not buyer.merged_into
+                and (ids is None or buyer.id in ids)
+                and (dialled is None or dialled.intersection(buyer.phones))
+                and (emails is None or emails.intersection(buyer.emails))
+                and (created is None or created[0] <= buyer.created_at <= created[1])
+                and (updated is None or updated[0] <= buyer.updated_at <= updated[1])
+            ):
+                yield buyer
+
+    def products(self, asked: Query) -> tuple[list[Json], int]:
+        """Return a page of the catalogue and the number of all products."""
+        ids, shelves = (
+            query.identifiers(asked.filters, "product_id"),
+            query.identifiers(asked.filters, "category_id"),
+        )
+        archived = query.truth(asked.filters, "is_archived")
+        found = [
+            product
+            for product in self.store.shelves.products.values()
+            if not product.is_removed
+            and (ids is None or product.id in ids)
+            and (shelves is None or product.category_id in shelves)
+            and (archived is None or product.is_archived == archived)
+        ]
+        page, total = _cut(asked, found)
+        return [goods.product(self._forms, product, asked.include) for product in page], total
+
+    def product(self, id: int, include: Sequence[str]) -> Json:
+        """Return one product; KeyError if it is not there."""
+        product: Product = self.store.shelves.products[id]
+        if product.is_removed:
+            raise KeyError(id)
+        return goods.product(self._forms, product, include)
+
+    def categories(self, asked: Query) -> tuple[list[Json], int]:
+        """Return a page of categories and the number of all."""
+        ids, parents = (
+            query.identifiers(asked.filters, "category_id"),
+            query.identifiers(asked.filters, "parent_id"),
+        )
+        found = [
+            category
+            for category in self.store.shelves.categories.values()
+            if (ids is None or category.id in ids) and (parents is None or category.parent_id in parents)
+        ]
+        page, total = _cut(asked, found)
+        return [goods.category(category) for category in page], total
+
+    def users(self, asked: Query) -> tuple[list[Json], int]:
+        """Return a page of managers and the number of all."""
+        ids, roles = query.identifiers(asked.filters, "id"), query.identifiers(asked.filters, "role_id")
+        rows = [
+            people.manager(self._forms, manager)
+            for manager in self.store.managers.values()
+            if (ids is None or manager.id in ids)
+            and (roles is None or manager.role_id in roles)
+            and _inside(asked, "created_between", manager.created_at)
+            and _inside(asked, "last_logged_between", manager.last_logged_at)
+        ]
+        plain = {
+            name: asked.filters[name]
+            for name in ("full_name", "status", "email", "phone")
+            if name in asked.filters
+        }
+        return _cut(asked, [row for row in rows if all(row[name] == value for name, value in plain.items())])
+
+    def offers(self, asked: Query) -> tuple[list[Json], int]:
+        """Return a page of offers and the number of all."""
+        archived = query.truth(asked.filters, "is_archived")
+        products = self.store.shelves.products
+        found = [
+            offer
+            for offer in self._listed(asked, "id", "sku", query.identifiers(asked.filters, "product_id"))
+            if archived is None or products[offer.product_id].is_archived == archived
+        ]
+        if asked.sort.removeprefix("-") == "product_id":
+            found.sort(key=lambda offer: (offer.product_id, offer.id))
+        page, total = _cut(asked, found)
+        return [goods.offer(self._forms, self.store, offer, asked.include) for offer in page], total
+
+    def stocks(self, asked: Query) -> tuple[list[Json], int]:
+        """Return a page of what lies on the shelves now and the number of all offers."""
+        details = query.truth(asked.filters, "details") or False
+        page, total = _cut(asked, self._listed(asked, "offers_id", "offers_sku", None))
+        return [goods.stock(self._forms, offer, details=details) for offer in page], total
+
+    def _listed(self, asked: Query, id: str, sku: str, products: frozenset[int] | None) -> list[Offer]:
+        ids, skus = query.identifiers(asked.filters, id), query.words(asked.filters, sku)
+        known = self.store.shelves.products
+        return [
+            offer
+            for offer in self.store.shelves.offers
+            if offer.is_listed
+            and not known[offer.product_id].is_removed
+            and (ids is None or offer.id in ids)
+            and (skus is None or offer.sku in skus)
+            and (products is None or offer.product_id in products)
+        ]
+
+    def statuses(self, asked: Query) -> tuple[list[Json], int]:
+        """Return a page of the statuses in use; retired ones are not listed."""
+        active = [status for status in self.store.statuses.values() if status.is_active]
+        page, total = _cut(asked, sorted(active, key=lambda status: status.id))
+        return [short.status(self._forms, status) for status in page], total
+
+    def sources(self, asked: Query) -> tuple[list[Json], int]:
+        """Return a page of channels."""
+        page, total = _cut(asked, list(self.store.sources.values()))
+        return [short.source(self._forms, source) for source in page], total
+
+    def expense_types(self, asked: Query) -> tuple[list[Json], int]:
+        """Return a page of expense types."""
+        page, total = _cut(asked, list(self.store.expense_types.values()))
+        return [short.expense_type(kind) for kind in page], total
+
+    def payment_methods(self, asked: Query) -> tuple[list[Json], int]:
+        """Return a page of payment methods."""
+        keys = ("id", "name", "alias", "is_active")
+        return _cut(asked, [dict(zip(keys, row, strict=True)) for row in reference.PAYMENT_METHODS])
+
+    def tags(self, asked: Query) -> tuple[list[Json], int]:
+        """Return a page of tags."""
+        return _cut(asked, [short.tag(self._forms, row) for row in reference.TAGS])
+
+
+Lister = Callable[[Lists, Query], tuple[list[Json], int]]
+Finder = Callable[[Lists, int, Sequence[str]], Json]
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """One list route: its path, what it understands, how it is answered, and its single records if it has any."""
+
+    path: str
+    route: Route
+    rows: Lister
+    one: Finder | None = None
+
+
+LISTINGS = (
+    Listing("/order", ORDER, Lists.orders, Lists.order),
+    Listing("/buyer", BUYER, Lists.buyers, Lists.buyer),
+    Listing("/products", PRODUCT, Lists.products, Lists.product),
+    Listing("/products/categories", CATEGORY, Lists.categories),
+    Listing("/users", USER, Lists.users),
+    Listing("/offers", OFFER, Lists.offers),
+    Listing("/offers/stocks", STOCK, Lists.stocks),
+    Listing("/order/source", SHORT, Lists.sources),
+    Listing("/order/status", SHORT, Lists.statuses),
+    Listing("/order/expense-type", SHORT, Lists.expense_types),
+    Listing("/order/payment-method", SHORT, Lists.payment_methods),
+    Listing("/order/tag", SHORT, Lists.tags),
+)
+
+
+def _inside(asked: Query, name: str, at: int) -> bool:
+    since, until = asked.spans.get(name, (0, at))
+    return since <= at <= until
+
+
+def _cut(asked: Query, rows: Sequence[_T]) -> tuple[list[_T], int]:
+    """Return the page of ``rows`` asked for, and how many there are; descending if so asked."""
+    start = (asked.page - 1) * asked.limit
+    ordered = rows[::-1] if asked.sort.startswith("-") else rows
+    return list(ordered[start : start + asked.limit]), len(rows)

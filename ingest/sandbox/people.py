@@ -1,0 +1,51 @@
+"""Who buys: cards with names that can be met anywhere and contacts that reach nobody."""
+
+from random import Random
+
+from ingest.sandbox.records import Buyer
+from ingest.sandbox.stamps import DAY, moment
+
+_FIRST = (
+    "Олена", "Ірина", "Наталія", "Оксана", "Марія", "Юлія", "Тетяна", "Анна", "Катерина", "Ольга", "Світлана",
+    "Вікторія", "Соломія", "Дарина", "Аліна", "Христина", "Андрій", "Богдан", "Олег", "Тарас", "В’ячеслава",
+)  # fmt: skip
+_LAST = (
+    "Зразкова", "Прикладна", "Умовна", "Тестова", "Пробна", "Навчальна", "Вигадана", "Ескізна", "Макетна",
+    "Шаблонна", "Чернеткова", "Модельна", "Показова", "Типова", "Довільна", "Абеткова",
+)  # fmt: skip
+WHOLESALE_SHARE = 0.5
+_LOYALTY = (0, 0, 0, 0, 0, 0, 3, 3, 5, 7)
+LEVELS = {3: (1, "Бронза"), 5: (2, "Срібло"), 7: (3, "Золото")}
+"""Percent of the loyalty discount: level id and name."""
+
+
+def full_name(rng: Random) -> str:
+    """Return a first and a last name."""
+    return f"{_FIRST[int(rng.random() * 21)]} {_LAST[int(rng.random() * 16)]}"
+
+
+def phone(number: int) -> str:
+    """Return the ``number``-th phone; the operator code 00 does not exist, so nobody can be called."""
+    return f"+38000{number:07}"
+
+
+def new_buyer(rng: Random, id: int, *, at: int, wholesale: bool) -> Buyer:
+    """Return a card for somebody who has not bought before."""
+    name = full_name(rng)
+    draw = rng.random()
+    phones = () if draw < 0.055 else (phone(2 * id), phone(2 * id + 1)) if draw < 0.066 else (phone(2 * id),)
+    emails = (f"buyer{id}@example.test",) if rng.random() < 0.3 else ()
+    city = int(rng.random() * 10)
+    loyalty = 0 if wholesale else _LOYALTY[int(rng.random() * 10)]
+    card = Buyer(id, name, phones, emails, city, at, at, [], loyalty=loyalty, is_wholesale=wholesale)
+    if wholesale:
+        card.manager_id, card.company_id = 15, 1 + id % 3
+    elif rng.random() < 0.04:
+        card.birthday = moment(at - (20 * 365 + int(rng.random() * 9000)) * DAY).date().isoformat()
+    return card
+
+
+def duplicate(rng: Random, of: Buyer, id: int, *, at: int) -> Buyer:
+    """Return the second card a checkout makes for a known phone, under a shorter or the same name."""
+    name = of.full_name.split()[0] if rng.random() < 0.4 else of.full_name
+    return Buyer(id, name, of.phones, (), of.city, at, at, [])

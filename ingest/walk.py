@@ -1,0 +1,123 @@
+"""Walk: reading one window to its end, and knowing whether that was all of it.
+
+Lists drift while they are walked, so a window counts only when every page arrived
+and the distinct ids are as many as the CRM says there are, at the start and at the
+end. Else it is walked again, then in halves, then reported incomplete.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+import msgspec
+
+from ingest.bronze import Seen, look
+from ingest.client import Arrival, Client
+from ingest.entities import Entity
+from ingest.progress import Watch
+from ingest.windows import Window, split
+from lake.errors import KeyRefused, RequestRefused, SourceError
+from lake.runs import WindowReceipt
+
+Keep = Callable[[Entity, list[Seen]], Awaitable[None]]
+WALKS = 2  # tries at a window before it is halved
+HALVINGS = 3
+
+
+class Tally(msgspec.Struct):
+    """What one walk of a window has met so far."""
+
+    ids: set[int | str]
+    totals: list[int | None]
+    pages: int = 0
+    fetched: int = 0
+    failed: int = 0
+    reason: str | None = None
+
+
+class Walk:
+    """Reads windows with the client and hands every page's rows to ``keep`` as it arrives."""
+
+    def __init__(self, client: Client, keep: Keep, watch: Watch) -> None:
+        self._client = client
+        # A page keeps its slot until its rows are taken: what waits to be written stays bounded.
+        self._slots = asyncio.Semaphore(client.settings.max_in_flight)
+        self._keep = keep
+        self._watch = watch
+
+    async def window(
+        self, entity: Entity, window: Window, *, halvings: int = HALVINGS
+    ) -> list[WindowReceipt]:
+        """Read the window; return its receipt, or those of its parts where it had to be halved."""
+        for _ in range(WALKS):
+            receipt = await self._once(entity, window)
+            if receipt.complete:
+                break
+        halves = split(window) if halvings and not receipt.complete and not receipt.pages_failed else None
+        if halves is None:
+            self._watch.window_done(receipt)
+            return [receipt]
+        parts = [await self.window(entity, half, halvings=halvings - 1) for half in halves]
+        return [receipt for part in parts for receipt in part]
+
+    async def _once(self, entity: Entity, window: Window) -> WindowReceipt:
+        """Walk the window once: page 1 says how many, the others come as the budget allows."""
+        tally = Tally(ids=set(), totals=[])
+        first = await self._page(entity, window, 1, tally)
+        if first:
+            tally.pages = max(first.page.pages, 1)
+            self._watch.expect(tally.pages)
+            rest = range(2, tally.pages + 1)
+            await together([self._page(entity, window, number, tally) for number in rest])
+        return receipt_of(entity, window, tally)
+
+    async def _page(self, entity: Entity, window: Window, number: int, tally: Tally) -> Arrival | None:
+        """Fetch one page and hand its rows on; a page that can't be had is noted on the tally."""
+        async with self._slots:
+            try:
+                arrival = await self._client.fetch_page(entity, window, number)
+            except (KeyRefused, RequestRefused):
+                raise
+            except SourceError as error:
+                tally.failed += 1
+                tally.reason = str(error)
+                return None
+            rows = [look(entity, bytes(raw), arrival.fetched_at) for raw in arrival.page.data]
+            tally.fetched += 1
+            tally.totals.append(arrival.page.total)
+            tally.ids.update(row.id if row.id is not None else row.hash for row in rows)
+            self._watch.arrived(entity.name, len(rows))
+            await self._keep(entity, rows)
+        return arrival
+
+
+def receipt_of(entity: Entity, window: Window, tally: Tally) -> WindowReceipt:
+    """Return what the walk amounts to. Pure."""
+    totals = {total for total in tally.totals if total is not None}
+    reason = tally.reason
+    if not tally.failed and totals and totals != {len(tally.ids)}:
+        counted = ", then ".join(map(str, sorted(totals)))
+        reason = f"{len(tally.ids)} distinct ids arrived, the CRM counted {counted}"
+    return WindowReceipt(
+        entity=entity.name,
+        by=window.by,
+        since=window.since,
+        until=window.until,
+        expected=max(totals, default=None),
+        seen=len(tally.ids),
+        pages_expected=tally.pages or None,
+        pages_fetched=tally.fetched,
+        pages_failed=tally.failed,
+        complete=not tally.failed and reason is None,
+        reason=reason,
+    )
+
+
+async def together(jobs: Sequence[Coroutine[Any, Any, object]]) -> None:
+    """Run the jobs side by side; the first error ends all of them and is the one raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(job)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None

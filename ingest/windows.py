@@ -1,0 +1,70 @@
+"""What to ask for next, from what is already complete. Pure.
+
+A window is a span of the source's time, cut by the source's own clock, both ends
+included and to the second, as the CRM's filters read them. KeyCRM can show a change
+late, so the next window reaches back by ``overlap``: an order read twice is
+harmless, an unchanged payload writes nothing.
+"""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+SECOND = timedelta(seconds=1)
+BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+END = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A span of source time by ``created`` or ``updated``, or the whole list."""
+
+    by: Literal["created", "updated", "list"] = "list"
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __str__(self) -> str:
+        if self.since is None or self.until is None:
+            return "whole list"
+        return f"{self.by} {self.since:%Y-%m-%d %H:%M:%S} to {self.until:%Y-%m-%d %H:%M:%S}"
+
+
+WHOLE = Window()
+
+
+def changed_window(watermark: datetime, *, now: datetime, overlap: timedelta) -> Window:
+    """Return the updates after ``watermark``, reaching back by ``overlap``."""
+    return Window("updated", floor(min(watermark, now) - overlap), floor(now))
+
+
+def recent_window(*, now: datetime, days: int) -> Window:
+    """Return what was created in the last ``days``."""
+    return Window("created", floor(now - timedelta(days=days)), floor(now))
+
+
+def history_windows(first: datetime, *, now: datetime, orders: int, per_window: int) -> list[Window]:
+    """Return windows by creation that together hold every order, about ``per_window`` each.
+
+    The first begins before any shop and the last ends long after ``now``: an order
+    with a stray date is still in exactly one window.
+    """
+    count = max(-(-orders // per_window), 1)
+    step = max((now - first) / count, SECOND)
+    cuts = [floor(first + step * place) for place in range(1, count)]
+    edges = [BEGINNING, *(cut for cut in cuts if BEGINNING < cut < floor(now)), floor(now) + SECOND]
+    windows = [Window("created", since, until - SECOND) for since, until in itertools.pairwise(edges)]
+    return [*windows, Window("created", edges[-1], END)]
+
+
+def split(window: Window) -> tuple[Window, Window] | None:
+    """Return the two halves of a window; None where there is nothing left to halve."""
+    if window.since is None or window.until is None or window.until <= window.since:
+        return None
+    middle = floor(window.since + (window.until - window.since) / 2)
+    return Window(window.by, window.since, middle), Window(window.by, middle + SECOND, window.until)
+
+
+def floor(stamp: datetime) -> datetime:
+    """Return the stamp cut to its second, in UTC."""
+    return stamp.astimezone(UTC).replace(microsecond=0)

@@ -1,0 +1,118 @@
+"""Observations into bronze: only what is news, an order's parts before the order.
+
+The order's row is the commit record of its lines and expenses: it is appended last,
+so a crash between the commits leaves lines that nobody counts, and the next look
+appends all of them again.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingest.bronze import Seen, type_rows
+from ingest.entities import Entity
+from ingest.layout import SCHEMAS
+from lake.paths import Lake
+from lake.session import Connection, scan
+from lake.table import Table, create_table
+
+REJECTED = "bronze.rejected"
+NEWS = """
+select s.place
+from seen as s left join {gate} as g on g.id = s.id
+where g.hash is distinct from s.hash
+"""
+
+
+class Writer:
+    """The bronze tables held open for one run, with the newest hash of every id looked at.
+
+    ``appended`` counts rows per table, ``rejected`` the objects refused in this run.
+    """
+
+    def __init__(self, lake: Lake, connection: Connection, *, run_id: str) -> None:
+        self._lake = lake
+        self._duckdb = connection
+        self._run_id = run_id
+        self._tables: dict[str, Table] = {}
+        self._gates: set[str] = set()
+        self.appended: Counter[str] = Counter()
+        self.rejected = 0
+
+    def make_tables(self) -> None:
+        """Make every bronze table that is not there yet, so that all of them can be read."""
+        for name in SCHEMAS:
+            self._table(name)
+
+    def write(self, entity: Entity, rows: Sequence[Seen]) -> int:
+        """Append what is news among the rows; return how many objects that were.
+
+        Of several looks at one id the last one counts.
+        """
+        last = list({row.id if row.id is not None else row.hash: row for row in rows}.values())
+        typed = type_rows(entity, self._news(entity, last), run_id=self._run_id)
+        for name, table in typed.tables.items():
+            self._append(name, table)
+        self._remember(entity, typed.tables[entity.table])
+        self._reject(typed.rejected)
+        return int(typed.tables[entity.table].num_rows)
+
+    def _news(self, entity: Entity, rows: Sequence[Seen]) -> list[Seen]:
+        """Return the rows whose content is not what the lake holds as newest."""
+        seen = pa.table(
+            {
+                "place": pa.array(range(len(rows)), pa.int64()),
+                "id": pa.array([row.id for row in rows], pa.int64()),
+                "hash": [row.hash for row in rows],
+            }
+        )
+        query = NEWS.format(gate=self._gate(entity))
+        self._duckdb.register("seen", seen)
+        places = self._duckdb.execute(query).fetchall()
+        self._duckdb.unregister("seen")
+        return [rows[place] for place in sorted(place for (place,) in places)]
+
+    def _gate(self, entity: Entity) -> str:
+        """Return the name of the entity's ``(id, hash)`` table, filled from bronze at first use."""
+        gate = f"gate_{entity.name}"
+        if gate not in self._gates:
+            held = scan(self._duckdb, self._table(entity.table))
+            self._duckdb.execute(
+                f"create table {gate} as"
+                f" select id, arg_max(payload_hash, fetched_at) as hash from ({held}) group by id"
+            )
+            self._gates.add(gate)
+        return gate
+
+    def _remember(self, entity: Entity, rows: pa.Table) -> None:
+        """Put what was appended into the gate."""
+        if not rows.num_rows:
+            return
+        gate = self._gate(entity)
+        news = rows.select(["id", "payload_hash"])
+        self._duckdb.register("news", news)
+        self._duckdb.execute(f"delete from {gate} where id in (select id from news)")
+        self._duckdb.execute(f"insert into {gate} select id, payload_hash from news")
+        self._duckdb.unregister("news")
+
+    def _reject(self, rows: pa.Table) -> None:
+        """Append refused payloads that were not refused before, word for word."""
+        self.rejected += rows.num_rows
+        if not rows.num_rows:
+            return
+        known = self._table(REJECTED).read(
+            ["payload_hash"], where=pc.field("payload_hash").isin(rows["payload_hash"].to_pylist())
+        )
+        self._append(REJECTED, rows.filter(pc.invert(pc.is_in(rows["payload_hash"], known["payload_hash"]))))
+
+    def _append(self, name: str, rows: pa.Table) -> None:
+        self._table(name).append(rows)
+        if rows.num_rows:
+            self.appended[name] += rows.num_rows
+
+    def _table(self, name: str) -> Table:
+        if name not in self._tables:
+            self._tables[name] = create_table(self._lake, name, SCHEMAS[name], partition_by=["observed_on"])
+        return self._tables[name]

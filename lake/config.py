@@ -1,0 +1,126 @@
+"""Settings: ``config.toml``, then the environment, into the frozen Struct each package declares.
+
+Every command checks the whole file, whichever package a section belongs to, so
+that a typing error shows at once and not on the night the other job runs. The
+packages' Structs are named here, not imported: ``lake`` depends on none of them.
+"""
+
+import os
+import pkgutil
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from lake.errors import ConfigError
+
+SECTIONS = {
+    "lake": "lake.settings:LakeSettings",
+    "source": "ingest.settings:SourceSettings",
+    "ingest": "ingest.settings:IngestSettings",
+    "sandbox": "ingest.sandbox.settings:Sandbox",
+    "rules": "transform.settings:RulesSettings",
+    "serve": "serve.settings:ServeSettings",
+    "schedule": "serve.settings:ScheduleSettings",
+}
+PREFIX = "KEYLAKE_"
+DEFAULT_FILE = Path(__file__).resolve().parent.parent / "config.toml"
+Section = TypeVar("Section", bound=msgspec.Struct)
+
+
+class Config(msgspec.Struct, frozen=True):
+    """All sections, decoded and checked, by name."""
+
+    file: str
+    sections: dict[str, Any]
+
+    def section(self, kind: type[Section]) -> Section:
+        """Return the section that is an instance of ``kind``."""
+        return next(value for value in self.sections.values() if type(value) is kind)
+
+
+def read_config(environ: Mapping[str, str] | None = None) -> Config:
+    """Read and check every setting; the file is ``$KEYLAKE_CONFIG`` or the project's ``config.toml``.
+
+    Raises ConfigError, with the file or variable and the key in the message.
+    """
+    environ = os.environ if environ is None else environ
+    file = Path(environ.get(PREFIX + "CONFIG") or DEFAULT_FILE)
+    values = read_toml(file)
+    kinds = {name: pkgutil.resolve_name(target) for name, target in SECTIONS.items()}
+    for name in values:
+        if name not in kinds:
+            raise ConfigError(f"{file}: unknown section [{name}]; the sections are {', '.join(kinds)}")
+    overrides = read_overrides(environ, kinds)
+    return Config(
+        file=str(file),
+        sections={
+            name: decode_section(name, kind, values.get(name, {}), overrides.get(name, {}), file)
+            for name, kind in kinds.items()
+        },
+    )
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return the file's tables."""
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such settings file; name one in {PREFIX}CONFIG") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file}: not readable as TOML: {error}") from None
+
+
+def read_overrides(environ: Mapping[str, str], kinds: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return ``{section: {key: text}}`` from variables named ``KEYLAKE_<SECTION>_<KEY>``."""
+    overrides: dict[str, dict[str, str]] = {}
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX) or variable == PREFIX + "CONFIG":
+            continue
+        name, _, key = variable.removeprefix(PREFIX).lower().partition("_")
+        if name not in kinds or key not in kinds[name].__struct_fields__:
+            raise ConfigError(f"{variable}: no such setting; the keys of a section are in config.toml")
+        overrides.setdefault(name, {})[key] = text
+    return overrides
+
+
+def decode_section(
+    name: str, kind: type[Section], values: object, overrides: Mapping[str, str], file: Path
+) -> Section:
+    """Return the section as its Struct; variables win over the file."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: [{name}] is {values!r}, a table of settings is expected")
+    try:
+        section = msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{file}: [{name}] {plain(error)}") from None
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for key, text in overrides.items():
+        variable = f"{PREFIX}{name}_{key}".upper()
+        try:
+            section = msgspec.structs.replace(section, **{key: decode_text(text, fields[key])})
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            raise ConfigError(f"{variable}={text!r}: {plain(error)}") from None
+    return section
+
+
+def decode_text(text: str, kind: Any) -> Any:
+    """Return a variable's text as ``kind``: lists as words with commas or as JSON."""
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError:
+        if text[:1] in "[{":
+            return msgspec.json.decode(text, type=kind, strict=False)
+        if "," in text or getattr(kind, "__origin__", None) in (list, tuple):
+            return msgspec.convert(
+                [part.strip() for part in text.split(",") if part.strip()], kind, strict=False
+            )
+        raise
+
+
+def plain(error: Exception) -> str:
+    """Return msgspec's words with the key named as a person would."""
+    reason, _, place = str(error).partition(" - at `")
+    return f"{place.removeprefix('$.').rstrip('`')}: {reason}" if place else reason

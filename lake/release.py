@@ -1,0 +1,166 @@
+"""Release: a numbered, immutable set of table versions that is opened as one.
+
+Delta commits one table at a time, so what belongs together is itself a row:
+publishing is one commit to ``ops.releases``, and a reader opens one row.
+"""
+
+from collections.abc import Iterable
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake.errors import NoRelease
+from lake.paths import Lake
+from lake.table import Table, create_table, open_table, table_exists
+
+RELEASES = "ops.releases"
+MONEY = pa.decimal128(38, 2)
+VERSIONS = pa.map_(pa.string(), pa.int64())
+MOVE = pa.struct(
+    [
+        pa.field("table", pa.string(), False),
+        pa.field("month", pa.date32()),
+        pa.field("rows_before", pa.int64(), False),
+        pa.field("rows_after", pa.int64(), False),
+        pa.field("money_before", MONEY),
+        pa.field("money_after", MONEY),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        pa.field("release", pa.int64(), False),
+        pa.field("published_at", pa.timestamp("us", "UTC"), False),
+        pa.field("kind", pa.string(), False),
+        pa.field("parent", pa.int64()),
+        pa.field("tables", VERSIONS, False),
+        pa.field("consumed", VERSIONS, False),
+        pa.field("excluded_runs", pa.list_(pa.string()), False),
+        pa.field("rows", VERSIONS, False),
+        pa.field("money", pa.map_(pa.string(), MONEY), False),
+        pa.field("moved", pa.list_(MOVE), False),
+        pa.field("checks", pa.map_(pa.string(), pa.int64()), False),
+        pa.field("models_hash", pa.string(), False),
+        pa.field("code_version", pa.string(), False),
+        pa.field("reconciled_through", pa.timestamp("us", "UTC")),
+    ]
+)
+MAPS = ("tables", "consumed", "rows", "money", "checks")
+
+
+class Move(msgspec.Struct, frozen=True):
+    """How one month of one table (``month`` None: the whole table) changed; money in hryvnias."""
+
+    table: str
+    month: date | None
+    rows_before: int
+    rows_after: int
+    money_before: Decimal | None = None
+    money_after: Decimal | None = None
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of ``ops.releases``.
+
+    ``tables`` and ``consumed`` are ``{"layer.table": version}`` of what it shows and
+    of the bronze it was built from; ``rows`` and ``money`` are what each table held
+    when published; ``moved`` is the difference to the parent; ``checks`` says how
+    many rows each check refused or warned of.
+    """
+
+    release: int
+    published_at: datetime
+    kind: str
+    parent: int | None
+    tables: dict[str, int]
+    consumed: dict[str, int]
+    excluded_runs: tuple[str, ...] = ()
+    rows: dict[str, int] = {}
+    money: dict[str, Decimal] = {}
+    moved: tuple[Move, ...] = ()
+    checks: dict[str, int] = {}
+    models_hash: str = ""
+    code_version: str = ""
+    reconciled_through: datetime | None = None
+
+
+def publish(lake: Lake, release: Release) -> None:
+    """Make the release current, in one commit.
+
+    Raises CommitConflict if another one was published since its parent was read:
+    two publishers can't both win.
+    """
+    table = create_table(lake, RELEASES, SCHEMA)
+    newest = table.maximum("release")
+    if newest != release.parent and not (newest is None and release.release == 1):
+        raise table.conflict(f"release {newest} was published meanwhile")
+    table.append_pinned(pa.Table.from_pylist([as_row(release)], schema=SCHEMA))
+
+
+def current_release(lake: Lake) -> Release | None:
+    """Return the newest release, None where nothing was published yet."""
+    table = releases_table(lake)
+    newest = table and table.maximum("release")
+    return read_release(table, newest) if table and isinstance(newest, int) else None
+
+
+def find_release(lake: Lake, number: int | None) -> Release:
+    """Return the release of that number, the newest for None. Raises NoRelease."""
+    newest = current_release(lake)
+    if newest is None:
+        raise NoRelease(f"{lake.place}: nothing is published yet; run `just sync` first")
+    if number is None or number == newest.release:
+        return newest
+    if 1 <= number < newest.release and (table := releases_table(lake)):
+        return read_release(table, number)
+    raise NoRelease(
+        f"release {number} was never published, the newest is {newest.release}; see `just releases`"
+    )
+
+
+def list_releases(lake: Lake, *, limit: int | None = None) -> list[Release]:
+    """Return the releases, newest first."""
+    table = releases_table(lake)
+    newest = table and table.maximum("release")
+    if not table or not isinstance(newest, int):
+        return []
+    since = 1 if limit is None else newest - limit + 1
+    found = [as_release(row) for row in table.read(where=pc.field("release") >= since).to_pylist()]
+    return sorted(found, key=lambda release: release.release, reverse=True)
+
+
+def releases_table(lake: Lake) -> Table | None:
+    """Open the ledger; None where it was never written."""
+    return open_table(lake, RELEASES) if table_exists(lake, RELEASES) else None
+
+
+def read_release(table: Table, number: int) -> Release:
+    """Return one row of the ledger; only the file that holds it is read."""
+    rows = table.read(where=pc.field("release") == number).to_pylist()
+    return as_release(rows[0])
+
+
+def as_row(release: Release) -> dict[str, Any]:
+    """Return the release as Arrow wants it: maps as lists of pairs."""
+    row = msgspec.structs.asdict(release)
+    row.update({name: sorted(row[name].items()) for name in MAPS})
+    row["moved"] = [msgspec.structs.asdict(move) for move in release.moved]
+    row["excluded_runs"] = list(release.excluded_runs)
+    return row
+
+
+def as_release(row: dict[str, Any]) -> Release:
+    """Return a ledger row as a Release."""
+    maps = {name: dict(row[name]) for name in MAPS}
+    moved = tuple(Move(**move) for move in row["moved"])
+    return Release(**{**row, **maps, "moved": moved, "excluded_runs": tuple(row["excluded_runs"])})
+
+
+def total(moves: Iterable[Move]) -> Decimal:
+    """Return the sum by which the moves changed money."""
+    return sum(
+        ((move.money_after or Decimal()) - (move.money_before or Decimal()) for move in moves), Decimal()
+    )

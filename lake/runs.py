@@ -1,0 +1,137 @@
+"""Run: one ingest and its receipt, a row of ``ops.runs``. Progress is derived from receipts alone."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake.paths import Lake
+from lake.table import Table, create_table, open_table, table_exists
+
+RUNS = "ops.runs"
+INSTANT = pa.timestamp("us", "UTC")
+WINDOW = pa.struct(
+    [
+        pa.field("entity", pa.string(), False),
+        pa.field("by", pa.string(), False),
+        pa.field("since", INSTANT),
+        pa.field("until", INSTANT),
+        pa.field("expected", pa.int64()),
+        pa.field("seen", pa.int64(), False),
+        pa.field("pages_expected", pa.int64()),
+        pa.field("pages_fetched", pa.int64(), False),
+        pa.field("pages_failed", pa.int64(), False),
+        pa.field("complete", pa.bool_(), False),
+        pa.field("reason", pa.string()),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        pa.field("run_id", pa.string(), False),
+        pa.field("kind", pa.string(), False),
+        pa.field("verdict", pa.string(), False),
+        pa.field("started_at", INSTANT, False),
+        pa.field("finished_at", INSTANT, False),
+        pa.field("source", pa.string(), False),
+        pa.field("watermark", INSTANT),
+        pa.field("windows", pa.list_(WINDOW), False),
+        pa.field("appended", pa.map_(pa.string(), pa.int64()), False),
+        pa.field("rejected", pa.int64(), False),
+        pa.field("requests", pa.int64(), False),
+        pa.field("retries", pa.int64(), False),
+        pa.field("waited_seconds", pa.float64(), False),
+        pa.field("reason", pa.string()),
+    ]
+)
+
+
+class WindowReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What one window asked for and got.
+
+    ``by`` is the source's time it cuts (``created``, ``updated``) or ``list`` for a
+    whole list; ``expected`` is the source's own total, ``seen`` the distinct ids that
+    arrived. It is complete when every page arrived and the two agree.
+    """
+
+    entity: str
+    by: str
+    since: datetime | None
+    until: datetime | None
+    expected: int | None
+    seen: int
+    pages_expected: int | None
+    pages_fetched: int
+    pages_failed: int
+    complete: bool
+    reason: str | None = None
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of ``ops.runs``. ``watermark``: the source's time through which all changes are held."""
+
+    run_id: str
+    kind: str
+    verdict: str
+    started_at: datetime
+    finished_at: datetime
+    source: str
+    watermark: datetime | None
+    windows: tuple[WindowReceipt, ...]
+    appended: dict[str, int]
+    rejected: int
+    requests: int
+    retries: int
+    waited_seconds: float
+    reason: str | None = None
+
+
+def write_run(lake: Lake, run: Run) -> None:
+    """Append the receipt."""
+    row = msgspec.structs.asdict(run)
+    row["windows"] = [msgspec.structs.asdict(window) for window in run.windows]
+    row["appended"] = sorted(run.appended.items())
+    create_table(lake, RUNS, SCHEMA).append(pa.Table.from_pylist([row], schema=SCHEMA))
+
+
+def last_runs(lake: Lake) -> tuple[Run | None, Run | None]:
+    """Return the newest run, and the newest complete one."""
+    if not table_exists(lake, RUNS):
+        return None, None
+    table = open_table(lake, RUNS)
+    newest = table.maximum("finished_at")
+    if not isinstance(newest, datetime):
+        return None, None
+    for back in (timedelta(hours=2), timedelta(days=7), timedelta(days=36500)):
+        runs = read_runs(table, pc.field("finished_at") >= newest - back)
+        complete = next((run for run in runs if run.verdict == "complete"), None)
+        if complete:
+            break
+    return runs[0], complete
+
+
+def is_loopback(source: str) -> bool:
+    """True for the address of a server on this machine, as a sandbox is."""
+    return urlsplit(source).hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def list_runs(lake: Lake, *, since: datetime | None = None) -> list[Run]:
+    """Return the runs that ended at or after ``since``, newest first."""
+    if not table_exists(lake, RUNS):
+        return []
+    where = pc.field("finished_at") >= (since or datetime(1970, 1, 1, tzinfo=UTC))
+    return read_runs(open_table(lake, RUNS), where)
+
+
+def read_runs(table: Table, where: pc.Expression) -> list[Run]:
+    """Return the ledger's rows as Runs, newest first."""
+    runs = [as_run(row) for row in table.read(where=where).to_pylist()]
+    return sorted(runs, key=lambda run: run.finished_at, reverse=True)
+
+
+def as_run(row: dict[str, Any]) -> Run:
+    """Return a ledger row as a Run."""
+    windows = tuple(WindowReceipt(**window) for window in row["windows"])
+    return Run(**{**row, "windows": windows, "appended": dict(row["appended"])})

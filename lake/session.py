@@ -1,0 +1,92 @@
+"""DuckDB connections: limits, time zone, and views over one release.
+
+A view reads the Parquet files of one table version with ``read_parquet``: the
+fastest read, and one that no later commit can change.
+"""
+
+import tempfile
+from collections.abc import Iterable
+
+import duckdb
+import pyarrow as pa
+
+from lake import quote
+from lake.paths import Lake
+from lake.release import RELEASES, Release
+from lake.settings import LakeSettings
+from lake.table import Table, open_table, table_exists
+
+Connection = duckdb.DuckDBPyConnection
+LEDGERS = (RELEASES, "ops.runs", "ops.jobs", "ops.findings")
+
+
+def connect(settings: LakeSettings) -> Connection:
+    """Open an empty in-memory DuckDB within the limits set; instants read as UTC."""
+    connection = duckdb.connect(
+        config={
+            "memory_limit": settings.memory_limit,
+            "temp_directory": settings.spill or tempfile.gettempdir() + "/keylake-spill",
+            "preserve_insertion_order": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            **({"threads": str(settings.threads)} if settings.threads else {}),
+        }
+    )
+    connection.execute("set timezone = 'UTC'")
+    return connection
+
+
+def open_session(lake: Lake, settings: LakeSettings, release: Release | None) -> Connection:
+    """Open DuckDB with schemas bronze, rules, silver, gold pinned to the release, and ops at its head.
+
+    Without a release there is only what an ingest has brought.
+    """
+    connection = connect(settings)
+    for schema in ("bronze", "rules", "silver", "gold", "ops"):
+        connection.execute(f"create schema {schema}")
+    pinned = {**release.tables, **release.consumed} if release else heads(lake)
+    for name, version in sorted(pinned.items()):
+        create_view(connection, name, open_table(lake, name, version))
+    for name in LEDGERS:
+        if table_exists(lake, name):
+            create_view(connection, name, open_table(lake, name))
+    return connection
+
+
+def fetch(connection: Connection, query: str) -> pa.Table:
+    """Return a query's rows as Arrow; empty for a statement that has none."""
+    relation = connection.sql(query)
+    return relation.to_arrow_table() if relation is not None else pa.table({})
+
+
+def heads(lake: Lake) -> dict[str, int]:
+    """Return the newest version of every bronze table there is."""
+    return {name: open_table(lake, name).version for name in lake.tables("bronze")}
+
+
+def create_view(connection: Connection, view: str, table: Table) -> None:
+    """Make ``view`` show the rows of the version that ``table`` holds."""
+    connection.execute(f"create or replace view {view} as {scan(connection, table)}")
+
+
+def scan(connection: Connection, table: Table) -> str:
+    """Return the SELECT over a table version; one without files has its columns and no rows."""
+    types = duckdb_types(connection, table.schema)
+    files = [file.uri for file in table.files()]
+    if not files:
+        nothing = ", ".join(f"null::{kind} as {quote.name(column)}" for column, kind in types.items())
+        return f"select {nothing} where false"
+    return f"select {', '.join(map(quote.name, types))} from {read_parquet(files, table, types)}"
+
+
+def read_parquet(files: Iterable[str], table: Table, types: dict[str, str]) -> str:
+    """Return DuckDB's ``read_parquet`` of the files, with the table's partition columns."""
+    hive = ", ".join(f"{quote.literal(column)}: {types[column]}" for column in table.partition_by)
+    partitions = f"hive_partitioning = true, hive_types = {{{hive}}}" if hive else "hive_partitioning = false"
+    return f"read_parquet([{quote.literals(files)}], union_by_name = true, {partitions})"
+
+
+def duckdb_types(connection: Connection, schema: pa.Schema) -> dict[str, str]:
+    """Return ``{column: type}`` in DuckDB's words."""
+    relation = connection.from_arrow(schema.empty_table())
+    return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}

@@ -1,0 +1,108 @@
+"""What the lake holds at this moment: release, last runs, tables. Read from logs and statistics alone."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from lake.paths import LAYERS, Lake
+from lake.release import Release, current_release
+from lake.runs import Run, last_runs
+from lake.table import open_table
+
+
+class TableStatus(msgspec.Struct, frozen=True):
+    """One table: rows and files at its head; ``released`` is the version that readers see."""
+
+    table: str
+    rows: int
+    version: int
+    released: int | None
+    files: int
+    bytes: int
+    newest: datetime | None
+
+
+class LakeStatus(msgspec.Struct, frozen=True):
+    """The whole lake."""
+
+    release: Release | None
+    last_run: Run | None
+    last_complete: Run | None
+    tables: tuple[TableStatus, ...]
+    now: datetime
+
+    @property
+    def headline(self) -> str:
+        """Release and last sync in one sentence each."""
+        return f"{self.release_line}\n{self.run_line}"
+
+    @property
+    def release_line(self) -> str:
+        """Which release serves and how old it is."""
+        if self.release is None:
+            return "no release yet: `just sync` publishes the first"
+        age = ago(self.now - self.release.published_at)
+        return f"release {self.release.release} ({self.release.kind}), published {age} ago"
+
+    @property
+    def run_line(self) -> str:
+        """When the source was last asked, and whether all of the answer came."""
+        if self.last_run is None:
+            return "no ingest yet: `just ingest full` copies the whole history"
+        last = self.last_run
+        line = f"last ingest {last.kind}, {last.verdict}, {ago(self.now - last.finished_at)} ago"
+        if last.verdict != "complete":
+            whole = self.last_complete
+            line += (
+                f"; last complete one {ago(self.now - whole.finished_at)} ago"
+                if whole
+                else "; none was complete"
+            )
+        return line + (f"; {last.rejected} rejected" if last.rejected else "")
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The tables as plain rows."""
+        return [msgspec.structs.asdict(table) for table in self.tables]
+
+
+def read_status(lake: Lake) -> LakeStatus:
+    """Return what is there now. An empty place is a status too."""
+    release = current_release(lake)
+    last_run, last_complete = last_runs(lake)
+    released = {**release.tables, **release.consumed} if release else {}
+    return LakeStatus(
+        release=release,
+        last_run=last_run,
+        last_complete=last_complete,
+        tables=tuple(
+            table_status(lake, name, released.get(name)) for layer in LAYERS for name in lake.tables(layer)
+        ),
+        now=datetime.now(UTC),
+    )
+
+
+def table_status(lake: Lake, name: str, released: int | None) -> TableStatus:
+    """Return one table's status, without reading a row."""
+    table = open_table(lake, name)
+    files = table.files()
+    newest = table.maximum("fetched_at") if "fetched_at" in table.schema.names else None
+    return TableStatus(
+        table=name,
+        rows=sum(file.rows for file in files),
+        version=table.version,
+        released=released,
+        files=len(files),
+        bytes=sum(file.size for file in files),
+        newest=newest if isinstance(newest, datetime) else None,
+    )
+
+
+def ago(age: timedelta) -> str:
+    """Return an age in the one unit that matters."""
+    seconds = max(int(age.total_seconds()), 0)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,192 @@
+"""Table: one Delta table and the few things done to it.
+
+Appends may meet other appends and are retried by Delta; a replacement is made on
+the version it was computed from and is refused when somebody committed since.
+The schema is compared before every write: Delta would cast silently (1.5 into a
+BIGINT is 1).
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from urllib.parse import unquote
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from lake.contract import breaks
+from lake.errors import CommitConflict, ContractBroken, TableMissing
+from lake.paths import Lake
+from lake.quote import literals
+
+# Delta's own clean-up looks at the clock alone and would drop versions that a
+# release still names; the change feed is what an incremental build reads.
+PROPERTIES = {
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.enableChangeDataFeed": "true",
+}
+# Refuses when the version held is no longer the head, where Delta would retry on top of it.
+PINNED = CommitProperties(max_commit_retries=0)
+# JSON payloads are most of bronze, and zstd makes a quarter of snappy's bytes of them.
+PARQUET = WriterProperties(compression="ZSTD")
+
+
+class DataFile(msgspec.Struct, frozen=True):
+    """One live Parquet file of a version: absolute place, rows, bytes."""
+
+    uri: str
+    rows: int
+    size: int
+
+
+class Table:
+    """A Delta table held open at one version."""
+
+    def __init__(self, name: str, delta: DeltaTable) -> None:
+        self.name = name
+        self._delta = delta
+
+    @property
+    def version(self) -> int:
+        """Delta's number of the version held."""
+        return int(self._delta.version())
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The table's columns and types, partition columns included."""
+        return pa.schema(self._delta.schema().to_arrow())
+
+    @property
+    def partition_by(self) -> list[str]:
+        """The columns whose values are folders."""
+        return list(self._delta.metadata().partition_columns)
+
+    def files(self) -> list[DataFile]:
+        """Return the live files of the version held."""
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        root = self._delta.table_uri.removeprefix("file://").rstrip("/")
+        paths = actions["path"].to_pylist()
+        return [
+            DataFile(uri=f"{root}/{unquote(path)}", rows=rows or 0, size=size or 0)
+            for path, rows, size in zip(
+                paths, actions["num_records"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True
+            )
+        ]
+
+    def maximum(self, column: str) -> object:
+        """Return the greatest value of a column by the files' own statistics; None without rows.
+
+        Delta keeps instants in statistics to the millisecond, cut, not rounded.
+        """
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        name = f"max.{column}"
+        return pc.max(actions[name]).as_py() if name in actions.column_names and len(actions) else None
+
+    def read(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
+        """Return rows; files whose statistics exclude ``where`` are not opened."""
+        dataset = self._delta.to_pyarrow_dataset()
+        return dataset.to_table(columns=list(columns) if columns else None, filter=where, use_threads=False)
+
+    def append(self, rows: pa.Table) -> int:
+        """Add rows and return the version; without rows nothing is committed.
+
+        Raises ContractBroken where the rows' schema is not the table's.
+        """
+        self._guard(rows.schema)
+        if not rows.num_rows:
+            return self.version
+        self._append(rows)
+        return self.version
+
+    def replace(self, rows: pa.Table, months: Sequence[date] | None = None) -> int:
+        """Put ``rows`` in place of all rows, or of those of the given months; return the version.
+
+        The version held is the one replaced: raises CommitConflict if it is no longer the head.
+        """
+        self._guard(rows.schema)
+        predicate = None
+        if months is not None:
+            predicate = f"month in ({literals(months)})"
+        try:
+            write_deltalake(
+                self._delta,
+                rows,
+                mode="overwrite",
+                predicate=predicate,
+                writer_properties=PARQUET,
+                commit_properties=PINNED,
+            )
+        except CommitFailedError:
+            raise self.conflict("somebody else committed") from None
+        self._delta.update_incremental()
+        return self.version
+
+    def append_pinned(self, rows: pa.Table) -> int:
+        """Append on the version held and nothing newer; raises CommitConflict."""
+        self._guard(rows.schema)
+        try:
+            self._append(rows, PINNED)
+        except CommitFailedError:
+            raise self.conflict("somebody else committed") from None
+        return self.version
+
+    def restore(self, version: int) -> int:
+        """Commit the content of an older version as the newest; return the new version."""
+        try:
+            self._delta.restore(version, commit_properties=PINNED)
+        except CommitFailedError:
+            raise self.conflict("somebody else committed") from None
+        self._delta.update_incremental()
+        return self.version
+
+    def _append(self, rows: pa.Table, commit: CommitProperties | None = None) -> None:
+        write_deltalake(self._delta, rows, mode="append", writer_properties=PARQUET, commit_properties=commit)
+        self._delta.update_incremental()
+
+    def conflict(self, found: str) -> CommitConflict:
+        """Return the error that says the head moved under us."""
+        return CommitConflict(
+            f"{self.name}: {found} after version {self.version} was read; nothing was written, run it again"
+        )
+
+    def _guard(self, found: pa.Schema) -> None:
+        if broken := breaks(found, self.schema):
+            raise ContractBroken(f"{self.name}: {broken[0]}")
+
+
+def open_table(lake: Lake, name: str, version: int | None = None) -> Table:
+    """Open a table at its head, or at a version. Raises TableMissing."""
+    try:
+        return Table(name, DeltaTable(lake.uri(name), version=version))
+    except TableNotFoundError:
+        raise TableMissing(
+            f"{name}: no such table in {lake.place}; an ingest or a transform makes it"
+        ) from None
+    except DeltaError as error:
+        if version is None:
+            raise
+        raise TableMissing(f"{name}: version {version} can't be opened in {lake.place}: {error}") from None
+
+
+def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequence[str] = ()) -> Table:
+    """Open a table, making it first where there is none; safe when two processes do it at once."""
+    if table_exists(lake, name):
+        return open_table(lake, name)
+    try:
+        delta = DeltaTable.create(
+            lake.uri(name),
+            schema,
+            mode="ignore",
+            partition_by=list(partition_by),
+            configuration=PROPERTIES,
+        )
+    except DeltaError:
+        return open_table(lake, name)  # somebody else was first
+    return Table(name, delta)
+
+
+def table_exists(lake: Lake, name: str) -> bool:
+    """True where a Delta table is at the name's place."""
+    return DeltaTable.is_deltatable(lake.uri(name))

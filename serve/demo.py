@@ -1,0 +1,139 @@
+"""The whole way, once, on this machine: a living shop, its lake, and the page that follows it.
+
+Every part is the real command in a process of its own, as an operator would start
+it; only the addresses, the pace and the request budget are the demo's.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+
+from rich.console import Console
+
+from lake.config import PREFIX
+from lake.errors import LakeError, UsageError
+from lake.paths import Lake
+from lake.release import find_release
+from lake.render import show
+from lake.runs import is_loopback, last_runs
+from lake.session import fetch, open_session
+from lake.settings import LakeSettings
+
+READY_SECONDS = 120
+FIGURES = """
+select
+    coalesce(sales_type, 'all') as sales_type,
+    sum(revenue) as revenue,
+    sum(orders_count) as orders,
+    (
+        ((sum(revenue) * 200)::hugeint + sum(orders_count)) // (2 * sum(orders_count)) * 0.01
+    )::decimal(18, 2) as avg_check,
+    min(date) as since,
+    max(date) as until
+from gold.revenue_daily
+group by rollup (sales_type)
+order by sales_type nulls last
+"""
+# What the demo chooses where the caller did not: a shop day in two minutes, no waiting.
+CHOICES = {
+    "KEYCRM_API_KEY": "sandbox",
+    "KEYLAKE_SANDBOX_DAY_SECONDS": "120",
+    "KEYLAKE_SANDBOX_REQUESTS_PER_MINUTE": "0",
+    "KEYLAKE_SOURCE_REQUESTS_PER_MINUTE": "100000",
+    "KEYLAKE_INGEST_LISTS_EVERY_MINUTES": "1",
+    "KEYLAKE_SCHEDULE_SYNC_EVERY_SECONDS": "3",
+}
+console = Console(stderr=True, highlight=False)
+
+
+def run_demo(lake: Lake, settings: LakeSettings, *, once: bool) -> None:
+    """Run the demo until interrupted; with ``once`` print the published figures and return.
+
+    Raises UsageError on a lake that a real CRM has filled.
+    """
+    last, complete = last_runs(lake)
+    if last and not is_loopback(last.source):
+        raise UsageError(
+            f"{lake.place} was filled from {last.source}; the demo would mix its shop into it:"
+            f" set {PREFIX}LAKE_ROOT to an empty folder"
+        )
+    environ = {**CHOICES, **os.environ}
+    with sandbox(environ, clock=complete.watermark if complete else None) as url:
+        environ[f"{PREFIX}SOURCE_BASE_URL"] = url
+        call(environ, "ingest", "incremental" if complete else "full")
+        call(environ, "transform")
+        if once:
+            show(fetch(open_session(lake, settings, find_release(lake, None)), FIGURES), "table")
+            return
+        live(environ)
+
+
+def live(environ: Mapping[str, str]) -> None:
+    """Serve and sync until interrupted, or until one of the two ends by itself."""
+    with (
+        process(environ, "serve", "api") as api,
+        process(environ, "serve", "schedule", quiet=True) as schedule,
+    ):
+        console.print("the shop lives, the page follows; Ctrl-C ends it")
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        while not stop.wait(0.5):
+            for name, child in (("api", api), ("schedule", schedule)):
+                if child.poll() is not None:
+                    raise LakeError(
+                        f"serve {name} ended with exit code {child.returncode}; start the demo again"
+                    )
+
+
+@contextmanager
+def sandbox(environ: Mapping[str, str], *, clock: datetime | None) -> Iterator[str]:
+    """Run the sandbox shop beside; give its address. It goes on where an earlier demo left it."""
+    console.print("opening the sandbox shop: two years of orders ...")
+    later = ("--clock", clock.isoformat()) if clock else ()
+    with process(environ, "ingest", "sandbox", "--port", "0", *later, stdout=subprocess.PIPE) as shop:
+        assert shop.stdout
+        timer = threading.Timer(READY_SECONDS, shop.terminate)
+        timer.start()
+        line = shop.stdout.readline().strip()
+        timer.cancel()
+        if " ready at " not in line:
+            raise LakeError(f"the sandbox shop did not open (exit code {shop.wait()}); see its words above")
+        console.print(line)
+        yield line.split(" ready at ")[1].split()[0]
+
+
+@contextmanager
+def process(
+    environ: Mapping[str, str], *command: str, stdout: int | None = None, quiet: bool = False
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run a command of the project beside; end it on the way out."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        env=dict(environ),
+        stdout=stdout,
+        stderr=subprocess.DEVNULL if quiet else None,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def call(environ: Mapping[str, str], *command: str) -> None:
+    """Run a command of the project to its end. Raises LakeError where it fails."""
+    done = subprocess.run([sys.executable, "-m", *command], env=dict(environ), check=False)
+    if done.returncode:
+        raise LakeError(f"{' '.join(command)} ended with exit code {done.returncode}; its own line says why")

@@ -1,0 +1,73 @@
+"""Desk: where questions are put. It reads the parameters, finds the release, answers off the event loop."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import msgspec
+from litestar import Response
+
+from serve.answers import Answer, Answers, Asked, is_held, json_answer, respond, tag
+from serve.params import RELEASE, Param, read_pairs, read_params
+from serve.reader import Reader
+from serve.session import Session
+
+Found = TypeVar("Found")
+Question = Callable[[Session, dict[str, Any]], msgspec.Struct]
+THREADS = 4
+
+
+class Desk:
+    """The reader, the answers already given, and the threads in which queries run."""
+
+    def __init__(self, reader: Reader, answers: Answers) -> None:
+        self.reader = reader
+        self.answers = answers
+        self._threads = ThreadPoolExecutor(THREADS, "query")
+
+    async def ask(
+        self,
+        request: Asked,
+        params: Iterable[Param],
+        question: Question,
+    ) -> Response[Any]:
+        """Answer a question whose parameters are declared. Raises what reader and question raise, BadQuestion."""
+        values = read_params((*params, RELEASE), read_pairs(request.scope["query_string"]))
+        number = self.reader.number(values.pop("release"))
+        return await self.answer(
+            request, number, repr(sorted(values.items())), lambda held: question(held, values)
+        )
+
+    async def answer(
+        self, request: Asked, number: int, question: str, work: Callable[[Session], msgspec.Struct]
+    ) -> Response[Any]:
+        """Answer from memory, or by running ``work`` on the release.
+
+        ``question`` tells this one from all others at the same address.
+        """
+
+        def found(session: Session) -> Answer:
+            etag = tag(session.key, request.scope["path"], question)
+            answer = self.answers.get(etag)
+            if answer is None and is_held(request, etag):
+                return Answer(b"", None, etag, "application/json", session.number)
+            if answer is None:
+                answer = json_answer(work(session), etag, session.number)
+                self.answers.put(answer)
+            return answer
+
+        return respond(request, await self.run(lambda: self._with_session(number, found)))
+
+    async def run(self, work: Callable[[], Found]) -> Found:
+        """Run blocking work in a thread. A caller that goes away does not stop it half-way."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _with_session(self, number: int, work: Callable[[Session], Found]) -> Found:
+        with self.reader.hold(number) as session:
+            return work(session)
+
+    def close(self) -> None:
+        """End the threads, then the sessions."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self.reader.close()

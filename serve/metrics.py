@@ -1,0 +1,56 @@
+"""What Prometheus sees at ``/metrics``: the release and its age, the last ingest, requests, query time."""
+
+import time
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from serve.reader import Reader
+
+
+class Metrics(Collector):
+    """The registry of one app; ages are computed when they are asked for."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "keylake_requests_total",
+            "Answers by route and status",
+            ["route", "status"],
+            registry=self.registry,
+        )
+        self.query_seconds = Histogram(
+            "keylake_query_seconds", "Time of one question", registry=self.registry
+        )
+        self.registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield what is read from the reader."""
+        now = time.time()
+        run, current = self._reader.last_run, self._reader.current
+        if current:
+            published = current.release.published_at.timestamp()
+            yield gauge("keylake_release", "The release that serves", current.number)
+            yield gauge("keylake_release_age_seconds", "Since it was published", max(0.0, now - published))
+        if run:
+            yield gauge(
+                "keylake_last_run_age_seconds", "Since the last ingest", now - run.finished_at.timestamp()
+            )
+            yield gauge(
+                "keylake_last_run_complete", "1 where the last ingest was complete", run.verdict == "complete"
+            )
+        yield gauge(
+            "keylake_release_problem", "1 where a newer release can't be opened", bool(self._reader.problem)
+        )
+
+    def text(self) -> bytes:
+        """Return all of it in Prometheus's text format."""
+        return bytes(generate_latest(self.registry))
+
+
+def gauge(name: str, about: str, value: float) -> GaugeMetricFamily:
+    """Return one number."""
+    return GaugeMetricFamily(name, about, value=float(value))

@@ -1,0 +1,58 @@
+"""Pages: Jinja templates, and how numbers and dates are written on them."""
+
+import functools
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+SPACE = " "  # no line break inside a number
+MINUS = "−"
+
+
+def money(value: Decimal | None, *, kopecks: bool = True) -> str:
+    """Return hryvnias as the shop writes them: ``₴ 1 234 567,50``."""
+    return "–" if value is None else f"₴{SPACE}{number(value, places=2 if kopecks else 0)}"
+
+
+def number(value: Decimal | int | None, *, places: int = 0) -> str:
+    """Return a number with its thousands apart and a decimal comma."""
+    if value is None:
+        return "–"
+    text = f"{abs(value):,.{places}f}".replace(",", SPACE).replace(".", ",")
+    return f"{MINUS}{text}" if value < 0 and text.strip("0,") else text
+
+
+def quantity(value: Decimal) -> str:
+    """Return a quantity with no more places than it needs."""
+    return number(value, places=0 if value == value.to_integral_value() else 3)
+
+
+def signed(text: str, value: Decimal | int) -> str:
+    """Return a formatted number with its sign, plus too."""
+    return f"+{text}" if value > 0 else text
+
+
+def day(value: date | None) -> str:
+    """Return a day as it is written here: 31.03.2026."""
+    return "–" if value is None else f"{value:%d.%m.%Y}"
+
+
+@functools.cache
+def environment() -> Environment:
+    """Return the templates; a name that is missing is an error and not an empty place."""
+    found = Environment(
+        loader=PackageLoader("serve", "templates"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"money": money, "number": number, "quantity": quantity, "day": day, "signed": signed}
+    return found
+
+
+def render(template: str, **facts: Any) -> str:
+    """Return a page."""
+    return environment().get_template(template).render(facts)

@@ -1,0 +1,129 @@
+"""Param: one thing a URL may ask with. Pure.
+
+What is checked and what the API's description says are the same record. A question gets exactly what its address says: an unknown or repeated name is refused
+and not passed over, because a filter that was mistyped would answer something else.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from serve.errors import BadQuestion
+from serve.texts import MAX_INTEGER, as_date, as_integer, shown
+
+MAX_QUERY = 4000
+MAX_VALUE = 200
+
+
+class Param(msgspec.Struct, frozen=True, kw_only=True):
+    """A parameter: ``read`` turns its text into a value or raises ValueError with what is expected."""
+
+    name: str
+    about: str
+    schema: Mapping[str, Any]
+    read: Callable[[str], Any]
+    default: Any = None
+    many: bool = False
+
+
+def day(name: str, about: str) -> Param:
+    """Return a parameter for a shop day."""
+    return Param(name=name, about=about, read=as_date, schema={"type": "string", "format": "date"})
+
+
+def whole(name: str, about: str, *, least: int, most: int, default: int | None = None) -> Param:
+    """Return a parameter for a whole number within bounds."""
+    schema: dict[str, Any] = {"type": "integer", "minimum": least, "maximum": most}
+    if default is not None:
+        schema["default"] = default
+
+    def read(text: str) -> int:
+        expected = f"a whole number from {least} to {most}"
+        value = as_integer(text, expected)
+        if not least <= value <= most:
+            raise ValueError(expected)
+        return value
+
+    return Param(name=name, about=about, read=read, default=default, schema=schema)
+
+
+def choice(name: str, about: str, *, of: tuple[str, ...], default: str) -> Param:
+    """Return a parameter for one of a few words."""
+
+    def read(text: str) -> str:
+        if text not in of:
+            raise ValueError(" or ".join(of))
+        return text
+
+    return Param(
+        name=name,
+        about=about,
+        read=read,
+        default=default,
+        schema={"type": "string", "enum": of, "default": default},
+    )
+
+
+def words(name: str, about: str) -> Param:
+    """Return a parameter for free text that may be given several times."""
+    schema = {"type": "array", "items": {"type": "string", "maxLength": MAX_VALUE}}
+    return Param(name=name, about=about, read=str, default=(), many=True, schema=schema)
+
+
+def word(name: str, about: str) -> Param:
+    """Return a parameter for free text."""
+    return Param(name=name, about=about, read=str, schema={"type": "string", "maxLength": MAX_VALUE})
+
+
+RELEASE = whole("release", "Read an older release; the current one if not said.", least=1, most=MAX_INTEGER)
+PERIOD = (
+    day("from", "First shop day; with `to` left out, up to the newest day there is."),
+    day("to", "Last shop day, included; with `from` left out, 30 days that end on it."),
+)
+
+
+def read_pairs(query: bytes) -> list[tuple[str, str]]:
+    """Return the names and values of a URL's query. Raises BadQuestion where it is no query."""
+    if len(query) > MAX_QUERY:
+        raise BadQuestion(f"the query has {len(query)} characters; at most {MAX_QUERY} are taken")
+    try:
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=200)
+    except ValueError:
+        raise BadQuestion("the query is not percent-encoded UTF-8 with at most 200 parameters") from None
+    for name, value in pairs:
+        if len(value) > MAX_VALUE:
+            raise BadQuestion(
+                f"{shown(name)}: the value has {len(value)} characters; at most {MAX_VALUE} are taken"
+            )
+        if "\0" in value or "\0" in name:
+            raise BadQuestion(f"{shown(name)}: a NUL character can't be asked for")
+    return pairs
+
+
+def read_params(params: Iterable[Param], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return ``{name: value}``, defaults included. Raises BadQuestion with what is allowed."""
+    known = {param.name: param for param in params}
+    values: dict[str, Any] = {}
+    for name, text in pairs:
+        if name not in known:
+            raise BadQuestion(f"unknown parameter {shown(name)}; known are {', '.join(known) or 'none'}")
+        param = known[name]
+        if name in values and not param.many:
+            raise BadQuestion(f"{name} is given more than once")
+        value = read_value(param, text)
+        values[name] = (*values.get(name, ()), value) if param.many else value
+    found = {name: values.get(name, param.default) for name, param in known.items()}
+    first, last = found.get("from"), found.get("to")
+    if first and last and first > last:
+        raise BadQuestion(f"from {first} is after to {last}; put the earlier day first")
+    return found
+
+
+def read_value(param: Param, text: str) -> Any:
+    """Return the value of one parameter."""
+    try:
+        return param.read(text)
+    except ValueError as expected:
+        raise BadQuestion(f"{param.name}: {shown(text)} is not valid; expected {expected}") from None

@@ -1,0 +1,186 @@
+"""Reader: keeps the current release open, and swaps it when a newer one is published.
+
+Whoever asks holds the session for as long as the question runs; a swap only changes
+which one the next question gets. A release that can't be opened leaves the old one
+serving, is logged once, and is tried again now and then.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+import structlog
+
+from lake.errors import LakeError
+from lake.paths import Lake
+from lake.release import Release, find_release, list_releases, releases_table
+from lake.runs import RUNS, Run, last_runs, list_runs
+from lake.settings import LakeSettings
+from lake.table import open_table, table_exists
+from serve.errors import NothingThere, NotReady
+from serve.session import Session, open_session
+from serve.settings import ServeSettings
+
+log = structlog.get_logger()
+LOOK_EVERY = 0.4
+RETRY_AFTER = 5.0
+NOTHING_YET = "nothing is published yet; run `just sync`, it publishes the first release"
+
+
+class Reader:
+    """Sessions over the current release and the few older ones last asked for."""
+
+    def __init__(self, lake: Lake, limits: LakeSettings, settings: ServeSettings) -> None:
+        self._lake = lake
+        self._limits = limits
+        self._settings = settings
+        self._open: OrderedDict[int, Session] = OrderedDict()
+        self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._failed: tuple[int, float] = (0, 0.0)
+        self._run_at: datetime | None = None
+        self.current: Session | None = None
+        self.problem: str | None = None
+        self.last_run: Run | None = None
+        self.last_complete: Run | None = None
+
+    def look(self) -> bool:
+        """Look once for a newer release and a newer run; True if another release serves from now on.
+
+        Reading is all it does. What goes wrong is kept in ``problem`` and never raised.
+        """
+        try:
+            self._look_for_run()
+            newest = self._newest()
+            if newest is None or (self.current and newest == self.current.number):
+                self.problem = None
+                return False
+            if newest == self._failed[0] and time.monotonic() < self._failed[1]:
+                return False
+        except Exception as error:
+            return self._report(0, error)
+        try:
+            self._swap(
+                open_session(self._lake, self._limits, self._settings, find_release(self._lake, newest))
+            )
+        except Exception as error:
+            return self._report(newest, error)
+        return True
+
+    @contextlib.contextmanager
+    def hold(self, number: int | None = None) -> Iterator[Session]:
+        """Hold a release open: the current one, or that of a number.
+
+        Raises NotReady where nothing is published, NothingThere for a number never published.
+        """
+        session = self._hold(self.number(number))
+        try:
+            yield session
+        finally:
+            session.drop()
+
+    def number(self, number: int | None = None) -> int:
+        """Return the number as it is, or that of the current release. Raises NotReady, NothingThere."""
+        current = self.current
+        if current is None:
+            raise NotReady(self.problem or NOTHING_YET)
+        if number is not None and number > current.number:
+            raise NothingThere(f"release {number} was never published; the newest is {current.number}")
+        return current.number if number is None else number
+
+    def releases(self, limit: int) -> list[Release]:
+        """Return the newest releases up to the one that serves, newest first."""
+        newest = self.number()
+        found = list_releases(self._lake, limit=limit + 1)
+        return [release for release in found if release.release <= newest][:limit]
+
+    async def watch(self) -> None:
+        """Look again and again until cancelled, in a thread of its own."""
+        with ThreadPoolExecutor(1, "reader") as thread:
+            while True:
+                await asyncio.get_running_loop().run_in_executor(thread, self.look)
+                await asyncio.sleep(LOOK_EVERY)
+
+    def close(self) -> None:
+        """Close every session that nobody uses, the rest with their last use."""
+        with self._lock:
+            for session in self._open.values():
+                session.retire()
+            self._open.clear()
+            self.current = None
+
+    def _newest(self) -> int | None:
+        ledger = releases_table(self._lake)
+        newest = ledger and ledger.maximum("release")
+        return newest if isinstance(newest, int) else None
+
+    def _look_for_run(self) -> None:
+        if not table_exists(self._lake, RUNS):
+            return
+        newest = open_table(self._lake, RUNS).maximum("finished_at")
+        if newest == self._run_at or not isinstance(newest, datetime):
+            return
+        # The newest receipt is one file; older ones are read only where it was not complete.
+        [run, *_] = list_runs(self._lake, since=newest)
+        whole = run if run.verdict == "complete" else self.last_complete or last_runs(self._lake)[1]
+        self.last_run, self.last_complete, self._run_at = run, whole, newest
+
+    def _swap(self, session: Session) -> None:
+        with self._lock:
+            if self.current and session.number < self.current.number:  # another lake is at this place now
+                for older in self._open.values():
+                    older.retire()
+                self._open.clear()
+            self._keep(session)
+            self.current = session
+        self.problem = None
+        log.info("serve.release_opened", release=session.number, tables=len(session.tables))
+
+    def _keep(self, session: Session) -> None:
+        self._open[session.number] = session
+        self._open.move_to_end(session.number)
+        for number in list(self._open):
+            if len(self._open) <= self._settings.open_releases:
+                break
+            if self.current is None or number not in (self.current.number, session.number):
+                self._open.pop(number).retire()
+
+    def _hold(self, number: int) -> Session:
+        with self._lock:
+            session = self._open.get(number)
+            if session and session.hold():
+                self._open.move_to_end(number)
+                return session
+        with self._opening:
+            return self._open_older(number)
+
+    def _open_older(self, number: int) -> Session:
+        with self._lock:
+            session = self._open.get(number)
+            if session and session.hold():
+                return session
+        try:
+            release = find_release(self._lake, number)
+            session = open_session(self._lake, self._limits, self._settings, release)
+        except LakeError as error:
+            log.warning("serve.release_not_opened", release=number, reason=str(error))
+            raise NothingThere(f"release {number} can't be opened any more; see /api/releases") from None
+        session.hold()
+        with self._lock:
+            self._keep(session)
+        return session
+
+    def _report(self, number: int, error: Exception) -> bool:
+        what = f"release {number} can't be opened" if number else "the lake can't be read"
+        known = "see the server's log" if self.current else "see the server's log, then run `just status`"
+        problem = f"{what} ({type(error).__name__}); {known}"
+        if problem != self.problem:
+            log.error("serve.release_not_opened", release=number or None, reason=" ".join(str(error).split()))
+        self.problem = problem
+        self._failed = (number, time.monotonic() + RETRY_AFTER)
+        return False

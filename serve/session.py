@@ -1,0 +1,162 @@
+"""Session: one release's gold tables in a read-only DuckDB from which nothing else can be reached.
+
+The rows are copied into a database file of its own, which is opened read-only with
+file access, extensions and settings locked, and whose name is removed at once: the
+open handle is all there is, so the space is free again when the session closes,
+or the process dies.
+"""
+
+import tempfile
+import threading
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import duckdb
+import msgspec
+import pyarrow as pa
+
+from lake.paths import Lake
+from lake.quote import literal
+from lake.quote import name as quoted
+from lake.release import Release
+from lake.session import connect, create_view
+from lake.settings import LakeSettings
+from lake.table import open_table
+from serve.errors import TooSlow
+from serve.settings import ServeSettings
+
+LOCKED: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "temp_directory": "",
+    "threads": "2",
+}
+HIDDEN = "month"
+
+
+class GoldTable(msgspec.Struct, frozen=True):
+    """One table as it is served: ``columns`` is ``{name: DuckDB type}``; the dates are those of its rows."""
+
+    name: str
+    columns: dict[str, str]
+    rows: int
+    first_date: date | None
+    last_date: date | None
+
+
+class Session:
+    """An open release. It is held while a query runs and closes when retired and held by nobody."""
+
+    def __init__(self, release: Release, database: duckdb.DuckDBPyConnection, *, seconds: float) -> None:
+        self.release = release
+        self.number = release.release
+        self.key = f"{release.release}-{int(release.published_at.timestamp() * 1000):x}"
+        self._database = database
+        self._seconds = seconds
+        self._users = 0
+        self._retired = False
+        self._lock = threading.Lock()
+        self.tables = {name: self._describe(name) for name in gold_names(release)}
+        self.sales_types = self._sales_types()
+
+    @property
+    def first_date(self) -> date | None:
+        """The oldest date in any table."""
+        return min((table.first_date for table in self.tables.values() if table.first_date), default=None)
+
+    @property
+    def last_date(self) -> date | None:
+        """The newest date in any table."""
+        return max((table.last_date for table in self.tables.values() if table.last_date), default=None)
+
+    def rows(self, sql: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Run a query with its values bound and return all rows. Raises TooSlow after the time limit."""
+        with self._database.cursor() as cursor:
+            timer = threading.Timer(self._seconds, cursor.interrupt)
+            timer.start()
+            try:
+                found: pa.Table = cursor.sql(sql, params=dict(values or {})).to_arrow_table()
+            except duckdb.InterruptException:
+                raise TooSlow(f"the query took longer than {self._seconds:g} s; ask for less") from None
+            finally:
+                timer.cancel()
+            return list(found.to_pylist())
+
+    def hold(self) -> bool:
+        """Keep the session open for one more user; False when it is already closed."""
+        with self._lock:
+            if self._retired and not self._users:
+                return False
+            self._users += 1
+            return True
+
+    def drop(self) -> None:
+        """End one use."""
+        with self._lock:
+            self._users -= 1
+            self._close_if_unused()
+
+    def retire(self) -> None:
+        """Close as soon as nobody uses it."""
+        with self._lock:
+            self._retired = True
+            self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._retired and not self._users:
+            self._database.close()
+
+    def _describe(self, name: str) -> GoldTable:
+        described = self.rows(f"describe gold.{quoted(name)}")
+        columns = {row["column_name"]: row["column_type"] for row in described}
+        dates = (
+            "min(date) as first, max(date) as last" if "date" in columns else "null as first, null as last"
+        )
+        [facts] = self.rows(f"select count(*)::bigint as rows, {dates} from gold.{quoted(name)}")
+        return GoldTable(name, columns, facts["rows"], facts["first"], facts["last"])
+
+    def _sales_types(self) -> tuple[str, ...]:
+        if "revenue_daily" not in self.tables:
+            return ()
+        found = self.rows("select distinct sales_type from gold.revenue_daily order by sales_type")
+        return tuple(row["sales_type"] for row in found)
+
+
+def open_session(lake: Lake, limits: LakeSettings, settings: ServeSettings, release: Release) -> Session:
+    """Copy the release's gold tables and open them; raises what the lake raises where a version is gone."""
+    with tempfile.TemporaryDirectory(prefix="keylake-serve-") as folder:
+        file = f"{folder}/release.duckdb"
+        copy_gold(lake, limits, release, file)
+        database = duckdb.connect(file, read_only=True, config=LOCKED)
+        database.execute(f"set global memory_limit = {literal(settings.memory_limit)}")
+        database.execute("set global timezone = 'UTC'")
+        database.execute("set global lock_configuration = true")
+    return Session(release, database, seconds=settings.query_seconds)
+
+
+def copy_gold(lake: Lake, limits: LakeSettings, release: Release, file: str) -> None:
+    """Write every gold table of the release to a new database file, without its partition column."""
+    with connect(limits) as connection:
+        connection.execute(f"attach {literal(file)} as served")
+        connection.execute("create schema gold")
+        connection.execute("create schema served.gold")
+        for name in gold_names(release):
+            table = open_table(lake, f"gold.{name}", release.tables[f"gold.{name}"])
+            create_view(connection, f"gold.{name}", table)
+            columns = [
+                column
+                for column in table.schema.names
+                if column != HIDDEN or column not in table.partition_by
+            ]
+            ordered = "order by date" if "date" in columns else ""
+            listed = ", ".join(quoted(column) for column in columns)
+            target = f"served.gold.{quoted(name)}"
+            connection.execute(f"create table {target} as select {listed} from gold.{quoted(name)} {ordered}")
+        connection.execute("detach served")
+
+
+def gold_names(release: Release) -> list[str]:
+    """Return the names, without the layer, of the gold tables that the release shows."""
+    return sorted(name.removeprefix("gold.") for name in release.tables if name.startswith("gold."))

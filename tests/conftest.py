@@ -1,0 +1,32 @@
+"""What all tests share: an empty lake, and settings that can't reach a real one."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lake.paths import Lake
+from lake.settings import LakeSettings
+
+
+@pytest.fixture(autouse=True)
+def no_real_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No test sees the caller's lake or key, nor writes outside its own folder."""
+    for name in list(os.environ):
+        if name.startswith(("KEYLAKE_", "KEYCRM_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    yield
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """An empty lake."""
+    return Lake(root=str(tmp_path / "lake"))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> LakeSettings:
+    """DuckDB's limits for a test."""
+    return LakeSettings(memory_limit="1GB", threads=2, spill=str(tmp_path / "spill"))

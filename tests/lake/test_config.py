@@ -1,0 +1,99 @@
+"""Settings: one file, the environment over it, and one clear line for what is wrong."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ingest.settings import SourceSettings
+from lake.config import DEFAULT_FILE, SECTIONS, read_config, read_toml
+from lake.errors import ConfigError
+from lake.settings import LakeSettings
+from serve.settings import ServeSettings
+from transform.settings import RulesSettings
+
+
+def config_file(tmp_path: Path, text: str) -> dict[str, str]:
+    """Return an environment that names a file of this text."""
+    file = tmp_path / "settings.toml"
+    file.write_text(text, "utf-8")
+    return {"KEYLAKE_CONFIG": str(file)}
+
+
+def test_the_projects_file_says_every_setting_with_its_default_and_a_comment() -> None:
+    """What can be set is found in config.toml, and nothing else is."""
+    text = DEFAULT_FILE.read_text("utf-8")
+    values = read_toml(DEFAULT_FILE)
+    assert values.keys() == SECTIONS.keys()
+    for name, section in read_config({}).sections.items():
+        assert section == type(section)(), f"[{name}] differs from its defaults"
+        assert set(values[name]) == set(type(section).__struct_fields__)
+    for line in text.splitlines():
+        if re.match(r"[a-z_]+ *=", line):
+            before = text[: text.index(line)].rstrip("\n").splitlines()[-1]
+            assert "#" in line or before.startswith("#"), f"no comment: {line}"
+
+
+def test_environment_wins_over_the_file(tmp_path: Path) -> None:
+    """Text, numbers and lists."""
+    environ = config_file(tmp_path, "[lake]\nroot = 'here'\n[serve]\nport = 1\n")
+    environ |= {
+        "KEYLAKE_SERVE_PORT": "9001",
+        "KEYLAKE_SOURCE_BASE_URL": "http://127.0.0.1:1/v1",
+        "KEYLAKE_SOURCE_REQUESTS_PER_MINUTE": "600",
+        "KEYLAKE_RULES_RETURN_STATUSES": "19, 21",
+        "KEYLAKE_RULES_EXCLUDED_SOURCES": "3",
+        "KEYLAKE_RULES_SALES_TYPES": '[{"sales_type": "retail", "managers": [1], "valid_from": "2026-01-01"}]',
+    }
+    config = read_config(environ)
+    assert config.section(LakeSettings).root == "here"
+    assert config.section(ServeSettings).port == 9001
+    assert config.section(SourceSettings).base_url == "http://127.0.0.1:1/v1"
+    assert config.section(SourceSettings).requests_per_minute == 600
+    rules = config.section(RulesSettings)
+    assert (rules.return_statuses, rules.excluded_sources) == ((19, 21), (3,))
+    assert rules.sales_types[0].managers == (1,)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[serve]\nport = 'x'", r"\[serve\] port: Expected `int`"),
+        ("[serve]\nprot = 1", r"\[serve\].*unknown field `prot`"),
+        ("[server]\nport = 1", r"unknown section \[server\]"),
+        ("serve = 1", r"\[serve\] is 1, a table"),
+        ("[serve", "not readable as TOML"),
+        ("[source]\nbase_url = 'openapi'", r"\[source\] base_url"),
+        ("[source]\nrequests_per_minute = 0", r"\[source\] requests_per_minute"),
+        ("[rules]\nsales_types = [{ sales_type = 'wholesale' }]", r"\[rules\] sales_types"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_line(tmp_path: Path, text: str, said: str) -> None:
+    """Whichever package the section belongs to."""
+    with pytest.raises(ConfigError, match=said) as refused:
+        read_config(config_file(tmp_path, text))
+    assert "\n" not in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("KEYLAKE_SERVE_PORT", "many"),
+        ("KEYLAKE_SERVE_PROT", "1"),
+        ("KEYLAKE_NOTHING", "1"),
+        ("KEYLAKE_RULES_RETURN_STATUSES", "19, x"),
+        ("KEYLAKE_RULES_SALES_TYPES", "[{"),
+    ],
+)
+def test_a_wrong_variable_is_named(variable: str, text: str) -> None:
+    """An unknown one too: a typing error must not pass for a default."""
+    with pytest.raises(ConfigError, match=variable):
+        read_config({variable: text})
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """Nobody gets the defaults instead of the file he named."""
+    with pytest.raises(ConfigError, match="no such settings file"):
+        read_config({"KEYLAKE_CONFIG": str(tmp_path / "none.toml")})
+

@@ -1,0 +1,138 @@
+"""Table: appends that meet, replacements that refuse, schemas that are kept."""
+
+from datetime import date
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from lake.contract import Contract
+from lake.errors import CommitConflict, ContractBroken, TableMissing
+from lake.paths import Lake
+from lake.table import create_table, open_table, table_exists
+
+SCHEMA = Contract.of({"id": "BIGINT", "amount": "DECIMAL(18,2)?", "month": "DATE"}).schema
+JUNE, JULY = date(2026, 6, 1), date(2026, 7, 1)
+
+
+def rows(*found: tuple[int, str, date]) -> pa.Table:
+    """Return rows of the test's table."""
+    items = [{"id": key, "amount": Decimal(amount), "month": month} for key, amount, month in found]
+    return pa.Table.from_pylist(items, schema=SCHEMA)
+
+
+def ids(lake: Lake, version: int | None = None) -> list[int]:
+    """Return the ids a version holds."""
+    return sorted(open_table(lake, "silver.things", version).read(["id"])["id"].to_pylist())
+
+
+def test_append_adds_one_version_and_no_rows_adds_none(lake: Lake) -> None:
+    """A look that finds nothing new costs no commit."""
+    table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    assert table.append(rows((1, "1.50", JUNE))) == 1
+    assert table.append(rows()) == 1
+    assert ids(lake) == [1]
+
+
+def test_two_appends_from_the_same_version_both_arrive(lake: Lake) -> None:
+    """Appends never conflict: a backfill runs beside the sync."""
+    first = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    second = open_table(lake, "silver.things")
+    first.append(rows((1, "1", JUNE)))
+    second.append(rows((2, "2", JUNE)))
+    assert ids(lake) == [1, 2]
+
+
+def test_replace_touches_only_the_months_named(lake: Lake) -> None:
+    """The file of an untouched month is the same file afterwards."""
+    table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    table.append(rows((1, "1", JUNE), (2, "2", JULY)))
+    july = [file for file in table.files() if "2026-07" in file.uri]
+    table.replace(rows((3, "3", JUNE)), [JUNE])
+    assert ids(lake) == [2, 3]
+    assert [file for file in open_table(lake, "silver.things").files() if "2026-07" in file.uri] == july
+
+
+def test_replace_with_no_rows_empties_the_month(lake: Lake) -> None:
+    """The last order of a month moved away: the month holds nothing."""
+    table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    table.append(rows((1, "1", JUNE), (2, "2", JULY)))
+    table.replace(rows(), [JUNE])
+    assert ids(lake) == [2]
+
+
+def test_replace_whole_table(lake: Lake) -> None:
+    """Without months all rows are replaced, and the older version still reads the same."""
+    table = create_table(lake, "silver.things", SCHEMA)
+    before = table.append(rows((1, "1", JUNE), (2, "2", JULY)))
+    table.replace(rows((3, "3", JUNE)))
+    assert ids(lake) == [3]
+    assert ids(lake, before) == [1, 2]
+
+
+@pytest.mark.parametrize("months", [None, [JUNE], [JULY]])
+def test_replace_on_a_stale_version_is_refused(lake: Lake, months: list[date] | None) -> None:
+    """What was computed from an older version must not be laid over a newer one."""
+    stale = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    open_table(lake, "silver.things").append(rows((1, "1", JUNE)))
+    with pytest.raises(CommitConflict, match="nothing was written"):
+        stale.replace(rows(*([(2, "2", month) for month in months or [JUNE]])), months)
+    assert ids(lake) == [1]
+
+
+def test_pinned_append_is_refused_on_a_stale_version(lake: Lake) -> None:
+    """Two publishers can't both win."""
+    stale = create_table(lake, "silver.things", SCHEMA)
+    open_table(lake, "silver.things").append(rows((1, "1", JUNE)))
+    with pytest.raises(CommitConflict):
+        stale.append_pinned(rows((2, "2", JUNE)))
+    assert ids(lake) == [1]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pa.table({"id": [1.5], "amount": [Decimal("1.00")], "month": [JUNE]}),
+        pa.table({"id": [1], "amount": [Decimal("2.555")], "month": [JUNE]}),
+        pa.table({"id": [1], "month": [JUNE]}),
+        pa.table({"id": [1], "amount": [Decimal("1.00")], "month": [JUNE], "extra": [1]}),
+    ],
+)
+def test_another_schema_is_refused_before_delta_casts_it(lake: Lake, found: pa.Table) -> None:
+    """Delta alone would store 1.5 as 1 and 2.555 as 2.56."""
+    table = create_table(lake, "silver.things", SCHEMA)
+    with pytest.raises(ContractBroken, match=r"silver\.things"):
+        table.append(found)
+    assert table.version == 0
+
+
+def test_restore_brings_back_rows_as_a_new_version(lake: Lake) -> None:
+    """A restore is a commit like any other; nothing is lost by it."""
+    table = create_table(lake, "silver.things", SCHEMA)
+    good = table.append(rows((1, "1", JUNE)))
+    bad = table.replace(rows((2, "2", JUNE)))
+    assert table.restore(good) == bad + 1
+    assert ids(lake) == [1]
+    assert ids(lake, bad) == [2]
+
+
+def test_read_filters_and_maximum_come_from_statistics(lake: Lake) -> None:
+    """The newest of an append-only table is found without opening every file."""
+    table = create_table(lake, "silver.things", SCHEMA)
+    assert table.maximum("id") is None
+    for key in (3, 9, 5):
+        table.append(rows((key, "1", JUNE)))
+    assert table.maximum("id") == 9
+    assert table.read(["id"], pc.field("id") == 9)["id"].to_pylist() == [9]
+
+
+def test_create_is_safe_twice_and_missing_tables_say_so(lake: Lake) -> None:
+    """Two processes may both find no table and both make it."""
+    with pytest.raises(TableMissing, match="no such table"):
+        open_table(lake, "silver.things")
+    assert not table_exists(lake, "silver.things")
+    create_table(lake, "silver.things", SCHEMA).append(rows((1, "1", JUNE)))
+    assert create_table(lake, "silver.things", SCHEMA).version == 1
+    with pytest.raises(TableMissing, match="version 99"):
+        open_table(lake, "silver.things", 99)

@@ -1,0 +1,228 @@
+"""Build: candidates, checks, commits, one release.
+
+Every candidate is built in DuckDB before anything is committed; a failed check
+leaves the lake as it was. Only tables and months whose rows differ from the last
+release are written. Where nothing differs there is no commit and no release.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from importlib.metadata import version
+
+import msgspec
+import pyarrow as pa
+import structlog
+
+from lake.contract import Contract, breaks
+from lake.paths import Lake
+from lake.quote import literals
+from lake.release import Move, Release, current_release, publish
+from lake.session import connect, create_view, fetch, heads
+from lake.settings import LakeSettings
+from lake.table import Table, create_table, open_table, table_exists
+from transform.checks import Outcome, check_types, refuse, run_checks
+from transform.models import Model, hash_of
+from transform.rules import Rule, rule_tables
+from transform.settings import RulesSettings
+
+log = structlog.get_logger()
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A table as it would be: built in DuckDB under its own name, with its contract."""
+
+    name: str
+    contract: Contract
+    month: str | None = None
+    money: str | None = None
+
+
+class Change(msgspec.Struct, frozen=True):
+    """How a candidate differs from the released table. ``months`` None: the table is written whole."""
+
+    candidate: Candidate
+    months: tuple[date, ...] | None
+    moved: tuple[Move, ...]
+
+
+class Build:
+    """One build while it lasts: the DuckDB with candidates, and the release it starts from."""
+
+    def __init__(
+        self, lake: Lake, engine: LakeSettings, rules: RulesSettings, models: Sequence[Model]
+    ) -> None:
+        self._lake = lake
+        self._rules = rule_tables(rules)
+        self._models = models
+        self._duckdb = connect(engine)
+        self.parent = current_release(lake)
+        self.consumed = heads(lake)
+        self.models_hash = hash_of(models)
+
+    @property
+    def is_current(self) -> bool:
+        """True where the last release was built from these very versions, rules and models."""
+        parent = self.parent
+        if parent is None or parent.consumed != self.consumed or parent.models_hash != self.models_hash:
+            return False
+        return all(self._stored(rule.name) == rule.table for rule in self._rules)
+
+    def candidates(self) -> list[Candidate]:
+        """Build every rule and model as a table in DuckDB. Raises ModelError."""
+        for schema in ("bronze", "rules", "silver", "gold", "released"):
+            self._duckdb.execute(f"create schema {schema}")
+        for name, at in self.consumed.items():
+            create_view(self._duckdb, name, open_table(self._lake, name, at))
+        built = [self._build_rule(rule) for rule in self._rules]
+        return built + [self._build_model(model) for model in self._models]
+
+    def check(self) -> list[Outcome]:
+        """Run every check on the candidates."""
+        return run_checks(self._duckdb, self._models)
+
+    def changes(self, candidates: Sequence[Candidate]) -> list[Change]:
+        """Return the candidates that differ from the last release, and where."""
+        found = [self._change(candidate) for candidate in candidates]
+        return [change for change in found if change is not None]
+
+    def commit(self, changes: Sequence[Change]) -> dict[str, int]:
+        """Write what differs, table by table; return the new versions."""
+        return {change.candidate.name: self._write(change) for change in changes}
+
+    def rows_and_money(self, candidates: Sequence[Candidate]) -> tuple[dict[str, int], dict[str, Decimal]]:
+        """Return what each candidate holds in all: rows, and the sum of its money column."""
+        rows: dict[str, int] = {}
+        money: dict[str, Decimal] = {}
+        for candidate in candidates:
+            total = f"sum({candidate.money})::decimal(38,2)" if candidate.money else "null"
+            count, amount = self._one(f"select count(*), {total} from {candidate.name}")
+            rows[candidate.name] = count
+            if amount is not None:
+                money[candidate.name] = amount
+        return rows, money
+
+    def _build_rule(self, rule: Rule) -> Candidate:
+        self._duckdb.register("rule", rule.table)
+        self._duckdb.execute(f"create table {rule.name} as select * from rule")
+        self._duckdb.unregister("rule")
+        return Candidate(rule.name, rule.contract)
+
+    def _build_model(self, model: Model) -> Candidate:
+        header = model.header
+        month = f", date_trunc('month', {header.month})::date as month" if header.month else ""
+        self._duckdb.execute(f"create table {model.name} as select *{month} from (\n{model.sql}\n)")
+        check_types(self._duckdb, model)
+        return Candidate(model.name, header.contract, header.month, header.money)
+
+    def _change(self, candidate: Candidate) -> Change | None:
+        name = candidate.name
+        held = self._released(name)
+        if held is None or breaks(held.schema, candidate.contract.schema):
+            return Change(candidate, None, (self._move(candidate, None, held=False),))
+        old = f'released."{name}"'
+        create_view(self._duckdb, old, held)
+        differing = f"((from {name} except all from {old}) union all (from {old} except all from {name}))"
+        if not candidate.month:
+            differs = self._one(f"select count(*), null from (from {differing} limit 1)")[0]
+            return Change(candidate, None, (self._move(candidate, None, held=True),)) if differs else None
+        rows = self._duckdb.execute(f"select distinct month from {differing} order by month").fetchall()
+        months = tuple(row[0] for row in rows)
+        moved = tuple(self._move(candidate, month, held=True) for month in months)
+        return Change(candidate, months, moved) if months else None
+
+    def _move(self, candidate: Candidate, month: date | None, *, held: bool) -> Move:
+        where = f"where month = '{month}'" if month else ""
+        total = f"sum({candidate.money})::decimal(38,2)" if candidate.money else "null::decimal(38,2)"
+        after = self._one(f"select count(*), {total} from {candidate.name} {where}")
+        before: tuple[int, Decimal | None] = (0, None)
+        if held:
+            before = self._one(f'select count(*), {total} from released."{candidate.name}" {where}')
+        return Move(candidate.name, month, before[0], after[0], before[1], after[1])
+
+    def _write(self, change: Change) -> int:
+        candidate = change.candidate
+        schema = candidate.contract.schema
+        partition = ["month"] if candidate.month else []
+        table = create_table(self._lake, candidate.name, schema, partition_by=partition)
+        where = "true"
+        if change.months is not None:
+            where = f"month in ({literals(change.months)})"
+        key = ", ".join(candidate.contract.key) or "all"
+        rows = fetch(self._duckdb, f"from {candidate.name} where {where} order by {key}")
+        at = table.replace(rows.cast(schema), change.months)
+        log.info("transform.committed", table=candidate.name, version=at, rows=rows.num_rows)
+        return at
+
+    def _released(self, name: str) -> Table | None:
+        """Open the table as the last release has it; None where it has none."""
+        at = self.parent.tables.get(name) if self.parent else None
+        return None if at is None else open_table(self._lake, name, at)
+
+    def _stored(self, name: str) -> pa.Table | None:
+        held = self._released(name)
+        return held.read() if held else None
+
+    def _one(self, query: str) -> tuple[int, Decimal | None]:
+        row = self._duckdb.execute(query).fetchone()
+        assert row is not None, "an aggregate has a row"
+        return row[0], row[1]
+
+
+def run_build(
+    lake: Lake, *, engine: LakeSettings, rules: RulesSettings, models: Sequence[Model], full: bool = False
+) -> Release | None:
+    """Build, check, commit and publish; return the release, None where nothing differs.
+
+    Raises CheckFailed (nothing was committed), ModelError, CommitConflict.
+    """
+    build = Build(lake, engine, rules, models)
+    if not build.consumed:
+        return None
+    if build.parent:
+        repair(lake, build.parent.tables)
+    if build.is_current and not full:
+        return None
+    candidates = build.candidates()
+    outcomes = build.check()
+    refuse(outcomes)
+    changes = build.changes(candidates)
+    if not changes:
+        return None
+    rows, money = build.rows_and_money(candidates)
+    versions = {**(build.parent.tables if build.parent else {}), **build.commit(changes)}
+    release = Release(
+        release=build.parent.release + 1 if build.parent else 1,
+        published_at=datetime.now(UTC),
+        kind=kind_of(build.parent, changes, full=full),
+        parent=build.parent.release if build.parent else None,
+        tables={candidate.name: versions[candidate.name] for candidate in candidates},
+        consumed=build.consumed,
+        rows=rows,
+        money=money,
+        moved=tuple(move for change in changes for move in change.moved),
+        checks={outcome.name: outcome.failures for outcome in outcomes if outcome.failures},
+        models_hash=build.models_hash,
+        code_version=version("keylake"),
+    )
+    publish(lake, release)
+    return release
+
+
+def kind_of(parent: Release | None, changes: Sequence[Change], *, full: bool) -> str:
+    """Return why a release came about."""
+    if full or parent is None:
+        return "full"
+    return "rules" if any(change.candidate.name.startswith("rules.") for change in changes) else "sync"
+
+
+def repair(lake: Lake, released: Mapping[str, int]) -> None:
+    """Bring back every head that a crash left ahead of the release it was meant for."""
+    for name, at in released.items():
+        if not table_exists(lake, name):
+            continue
+        head = open_table(lake, name)
+        held = head if head.version == at else open_table(lake, name, at)
+        if {file.uri for file in head.files()} != {file.uri for file in held.files()}:
+            log.warning("transform.repaired", table=name, head=head.version, released=at)
+            head.restore(at)

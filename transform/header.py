@@ -1,0 +1,72 @@
+"""A model's TOML header: grain, contract, checks, how it is rebuilt. Pure."""
+
+import re
+import tomllib
+from typing import Literal
+
+import msgspec
+
+from lake.contract import Contract
+from lake.errors import ContractBroken, ModelError
+
+COMMENT = re.compile(r"\A\s*/\*(.*?)\*/\s*(.*)\Z", re.DOTALL)
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a model's first comment says.
+
+    ``month`` names the date by whose month the table is partitioned; ``money`` the
+    column whose sum is shown when a release moves; ``checks`` are true for every row.
+    """
+
+    grain: str
+    columns: dict[str, str]
+    rebuild: Literal["by key", "by month", "whole"]
+    key: tuple[str, ...]
+    month: str | None = None
+    money: str | None = None
+    checks: dict[str, str] = {}
+
+    @property
+    def contract(self) -> Contract:
+        """The columns as the stored table has them: ``month``, where it is partitioned, at the end."""
+        partition = {"month": "DATE"} if self.month else {}
+        return Contract.of({**self.columns, **partition}, self.key)
+
+
+class CheckHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a check's first comment says: the fact that holds, and what happens when it doesn't."""
+
+    fact: str
+    severity: Literal["error", "warn"] = "error"
+
+
+def read_header(text: str, name: str) -> tuple[Header, str]:
+    """Return a model's header and its SQL. Raises ModelError."""
+    comment, sql = apart(text, name)
+    try:
+        header = msgspec.convert(tomllib.loads(comment), Header)
+        named = [*header.key, *filter(None, (header.month, header.money))]
+        if unknown := [column for column in named if column not in header.columns]:
+            raise ModelError(f"{name}: the header names {unknown[0]}, which is none of its columns")
+        assert header.contract.schema is not None
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, ContractBroken) as error:
+        raise ModelError(f"{name}: the header can't be used: {error}") from None
+    return header, sql
+
+
+def read_check_header(text: str, name: str) -> tuple[CheckHeader, str]:
+    """Return a check's header and its SQL. Raises ModelError."""
+    comment, sql = apart(text, name)
+    try:
+        return msgspec.convert(tomllib.loads(comment), CheckHeader), sql
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ModelError(f"{name}: the header can't be used: {error}") from None
+
+
+def apart(text: str, name: str) -> tuple[str, str]:
+    """Return the first comment and what follows."""
+    match = COMMENT.match(text)
+    if not match:
+        raise ModelError(f"{name}: a model begins with /* its header in TOML */")
+    return match[1], match[2].strip().rstrip(";")

@@ -1,0 +1,68 @@
+"""Models: one SQL file, one table, the file named as the table. Checks lie beside them."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from transform.graph import in_order, tables_read
+from transform.header import Header, read_check_header, read_header
+
+HERE = Path(__file__).parent
+BUILT = ("silver", "gold")
+
+
+class Check(msgspec.Struct, frozen=True):
+    """A query whose rows are failures; ``severity`` error blocks the release, warn is reported."""
+
+    name: str
+    model: str
+    fact: str
+    severity: str
+    sql: str
+
+
+class Model(msgspec.Struct, frozen=True):
+    """One table of silver or gold: how it is built and what holds for it."""
+
+    name: str
+    header: Header
+    sql: str
+    reads: frozenset[str]
+    checks: tuple[Check, ...] = ()
+
+
+def read_models(folder: Path = HERE) -> list[Model]:
+    """Return every model, those that are read before those that read them. Raises ModelError."""
+    models = [
+        read_model(file, f"{layer}.{file.stem}")
+        for layer in BUILT
+        for file in sorted((folder / layer).glob("*.sql"))
+        if not file.name.endswith(".check.sql")
+    ]
+    return in_order(models, name=lambda model: model.name, reads=lambda model: model.reads)
+
+
+def read_model(file: Path, name: str) -> Model:
+    """Return the model that a file holds, with the checks beside it."""
+    header, sql = read_header(file.read_text("utf-8"), name)
+    beside = sorted(file.parent.glob(f"{file.stem}.*.check.sql"))
+    return Model(
+        name, header, sql, tables_read(sql, name), tuple(read_check(check, name) for check in beside)
+    )
+
+
+def read_check(file: Path, model: str) -> Check:
+    """Return the check that a file ``<model>.<name>.check.sql`` holds."""
+    name = file.name.split(".")[1]
+    header, sql = read_check_header(file.read_text("utf-8"), f"{model}.{name}")
+    return Check(name, model, header.fact, header.severity, sql)
+
+
+def hash_of(models: Iterable[Model]) -> str:
+    """Return one name for all the models' text: another text, another hash."""
+    digest = hashlib.blake2b(digest_size=8)
+    for model in models:
+        digest.update(msgspec.json.encode([model.name, model.sql, model.header]))
+    return digest.hexdigest()

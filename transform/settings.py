@@ -1,0 +1,32 @@
+"""The shop's rules, as data: section ``[rules]``."""
+
+from datetime import date
+from typing import Literal
+
+import msgspec
+
+
+class SalesRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who sells what. Either ``managers``, or ``sources`` for orders that have no manager.
+
+    It holds from ``valid_from`` (the shop's day) on, until a later rule names the same one.
+    """
+
+    sales_type: Literal["retail", "b2b", "other"]
+    managers: tuple[int, ...] = ()
+    sources: tuple[int, ...] = ()
+    valid_from: date = date(1970, 1, 1)
+
+
+class RulesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What makes an order a return, retail, or none of ours."""
+
+    return_statuses: tuple[int, ...] = (19, 21, 22, 23)
+    return_status_groups: tuple[int, ...] = ()
+    excluded_sources: tuple[int, ...] = (3,)
+    brand_field: str = "CT_1001"
+    sales_types: tuple[SalesRule, ...] = (
+        SalesRule(sales_type="retail", managers=(22, 4, 16)),
+        SalesRule(sales_type="b2b", managers=(15,)),
+        SalesRule(sales_type="retail", sources=(4,)),
+    )

@@ -1,0 +1,30 @@
+/*
+grain   = "one row per buyer's card, in the newest state KeyCRM has shown"
+key     = ["id"]
+rebuild = "by key"
+
+[columns]
+id         = "BIGINT"
+name       = "VARCHAR?"
+birthday   = "VARCHAR?"
+phones     = "VARCHAR[]"
+emails     = "VARCHAR[]"
+created_at = "TIMESTAMPTZ?"
+updated_at = "TIMESTAMPTZ?"
+*/
+with newest as (
+    select *
+    from bronze.buyers
+    qualify row_number() over (partition by id order by fetched_at desc) = 1
+)
+
+select
+    id,
+    full_name as name,
+    birthday,
+    phone as phones,
+    email as emails,
+    created_at,
+    updated_at,
+from newest
+where not is_deleted

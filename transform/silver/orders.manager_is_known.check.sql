@@ -1,0 +1,8 @@
+/*
+fact     = "every order's manager is in the CRM's list of users"
+severity = "warn"
+*/
+select distinct o.manager_id
+from silver.orders as o
+anti join silver.managers as m on m.id = o.manager_id
+where o.manager_id is not null
