@@ -22,6 +22,7 @@ from lake.errors import RateLimited, SourceDown
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
 MICROSECOND = timedelta(microseconds=1)
+SKEW = timedelta(minutes=1)
 # A 429 is patience asked for, not a failure: it has its own, larger number of tries.
 PATIENCE = 20
 LONGEST_WAIT = 60.0
@@ -69,6 +70,17 @@ class Client:
     def now(self) -> datetime:
         """The CRM's clock, this machine's where the CRM never told."""
         return self._clock or datetime.now(UTC)
+
+    def stamp_after(self, newest: datetime | None) -> None:
+        """Stamp nothing earlier than what the lake holds: the newest look must stay the newest.
+
+        A machine's clock may step back; a stamp that did so would hide a new state for ever.
+        """
+        if newest is None:
+            return
+        if newest > datetime.now(UTC) + SKEW:
+            log.warning("ingest.clock_is_behind", lake_holds=newest.isoformat())
+        self._last_stamp = max(self._last_stamp, newest)
 
     async def fetch_page(self, entity: Entity, window: Window, number: int) -> Arrival:
         """Fetch one page of a window.

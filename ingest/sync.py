@@ -107,7 +107,7 @@ class Sync:
 
         async def one(entity: Entity, window: Window) -> None:
             async with places:
-                self.receipts += await self._walk.window(entity, window)
+                self.receipts.extend(await self._walk.window(entity, window))
 
         try:
             await together([one(entity, window) for entity, window in asks])
@@ -155,6 +155,7 @@ async def run_sync(
     watermark = complete.watermark if complete else None
     writer = Writer(lake, connect(engine), run_id=run_id)
     writer.make_tables()
+    client.stamp_after(writer.newest)
     error: SourceError | None = None
     async with client:
         sync = Sync(lake, settings, client, writer, watch)

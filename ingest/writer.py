@@ -7,6 +7,7 @@ appends all of them again.
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,10 +20,14 @@ from lake.session import Connection, scan
 from lake.table import Table, create_table
 
 REJECTED = "bronze.rejected"
+# Delta's statistics cut instants to the millisecond.
+MILLISECOND = timedelta(milliseconds=1)
 NEWS = """
 select s.place
 from seen as s left join {gate} as g on g.id = s.id
-where g.hash is distinct from s.hash
+where
+    g.id is null
+    or (g.hash <> s.hash and g.fetched_at < s.fetched_at)
 """
 
 
@@ -46,6 +51,13 @@ class Writer:
         for name in SCHEMAS:
             self._table(name)
 
+    @property
+    def newest(self) -> datetime | None:
+        """When the latest look that the lake holds was taken; up to a millisecond later."""
+        stamps = [self._table(name).maximum("fetched_at") for name in SCHEMAS]
+        known = [stamp for stamp in stamps if isinstance(stamp, datetime)]
+        return max(known) + MILLISECOND if known else None
+
     def write(self, entity: Entity, rows: Sequence[Seen]) -> int:
         """Append what is news among the rows; return how many objects that were.
 
@@ -66,6 +78,7 @@ class Writer:
                 "place": pa.array(range(len(rows)), pa.int64()),
                 "id": pa.array([row.id for row in rows], pa.int64()),
                 "hash": [row.hash for row in rows],
+                "fetched_at": pa.array([row.fetched_at for row in rows], pa.timestamp("us", "UTC")),
             }
         )
         query = NEWS.format(gate=self._gate(entity))
@@ -75,13 +88,14 @@ class Writer:
         return [rows[place] for place in sorted(place for (place,) in places)]
 
     def _gate(self, entity: Entity) -> str:
-        """Return the name of the entity's ``(id, hash)`` table, filled from bronze at first use."""
+        """Return the entity's table of newest (id, hash, fetched_at), filled from bronze at first use."""
         gate = f"gate_{entity.name}"
         if gate not in self._gates:
             held = scan(self._duckdb, self._table(entity.table))
             self._duckdb.execute(
                 f"create table {gate} as"
-                f" select id, arg_max(payload_hash, fetched_at) as hash from ({held}) group by id"
+                " select id, arg_max(payload_hash, fetched_at) as hash, max(fetched_at) as fetched_at"
+                f" from ({held}) group by id"
             )
             self._gates.add(gate)
         return gate
@@ -91,10 +105,10 @@ class Writer:
         if not rows.num_rows:
             return
         gate = self._gate(entity)
-        news = rows.select(["id", "payload_hash"])
+        news = rows.select(["id", "payload_hash", "fetched_at"])
         self._duckdb.register("news", news)
         self._duckdb.execute(f"delete from {gate} where id in (select id from news)")
-        self._duckdb.execute(f"insert into {gate} select id, payload_hash from news")
+        self._duckdb.execute(f"insert into {gate} select id, payload_hash, fetched_at from news")
         self._duckdb.unregister("news")
 
     def _reject(self, rows: pa.Table) -> None:

@@ -45,6 +45,7 @@ SCHEMA = pa.schema(
         pa.field("checks", pa.map_(pa.string(), pa.int64()), False),
         pa.field("models_hash", pa.string(), False),
         pa.field("code_version", pa.string(), False),
+        pa.field("complete_through", pa.timestamp("us", "UTC")),
         pa.field("reconciled_through", pa.timestamp("us", "UTC")),
     ]
 )
@@ -68,7 +69,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     ``tables`` and ``consumed`` are ``{"layer.table": version}`` of what it shows and
     of the bronze it was built from; ``rows`` and ``money`` are what each table held
     when published; ``moved`` is the difference to the parent; ``checks`` says how
-    many rows each check refused or warned of.
+    many rows each check refused or warned of; ``complete_through`` is the source's
+    time up to which everything the source knew is in it.
     """
 
     release: int
@@ -84,6 +86,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     checks: dict[str, int] = {}
     models_hash: str = ""
     code_version: str = ""
+    complete_through: datetime | None = None
     reconciled_through: datetime | None = None
 
 

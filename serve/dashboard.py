@@ -1,3 +1,137 @@
-"""Page handlers."""
+"""The page: the whole of it at ``/``, and the part that changes at ``/figures``.
 
-ROUTES = []
+Both come from the same templates, so numbers are formatted in one place and the
+page says everything before its script has run. Its state is its address.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+
+from serve import questions
+from serve.answers import Asked, encoder, make_answer, respond, tag
+from serve.api import status_of
+from serve.assets import FOREVER, Assets
+from serve.desk import Desk
+from serve.errors import BadQuestion, NothingThere, NotReady
+from serve.figures import Period
+from serve.pages import render
+from serve.params import PERIOD, RELEASE, read_pairs, read_params, whole
+from serve.session import Session
+
+DAYS = (7, 30, 90, 365)
+TOP = 10
+HTML = "text/html"
+PARAMS = (*PERIOD, whole("days", "So many days, up to the newest.", least=1, most=3660), RELEASE)
+LIVE = {"Cache-Control": "no-store"}
+
+
+@get("/", include_in_schema=False)
+async def page(request: Asked, desk: Desk, assets: Assets) -> Response[Any]:
+    """Return the dashboard, or a page that says why there is none."""
+    try:
+        facts = await desk.run(lambda: read_facts(desk, request))
+    except NotReady as error:
+        return html("problem.html", 503, assets, title="No numbers yet", detail=str(error), waits=True)
+    except (BadQuestion, NothingThere) as error:
+        return html("problem.html", 400, assets, title="This can't be shown", detail=str(error), waits=False)
+    return html("dashboard.html", 200, assets, **facts)
+
+
+@get("/figures", include_in_schema=False)
+async def figures(request: Asked, desk: Desk) -> Response[Any]:
+    """Return what changes on the page, for a period and release."""
+    facts = await desk.run(lambda: read_facts(desk, request))
+    body = render("figures.html", **facts).encode()
+    return respond(request, make_answer(body, tag(str(facts["release"]), body.decode()), HTML, facts["release"]))
+
+
+@get("/static/{name:str}", include_in_schema=False)
+async def static(request: Asked, desk: Desk, assets: Assets, name: str) -> Response[Any]:
+    """Return an asset; its address changes with its content, so it is kept for ever."""
+    return respond(request, await desk.run(lambda: assets.read(name)), caching=FOREVER)
+
+
+ROUTES = [page, figures, static]
+
+
+def html(template: str, code: int, assets: Assets, /, **facts: Any) -> Response[bytes]:
+    """Return a page."""
+    body = render(template, urls=assets.urls, **facts).encode()
+    return Response(body, status_code=code, media_type=HTML, headers=LIVE)
+
+
+def read_facts(desk: Desk, request: Asked) -> dict[str, Any]:
+    """Return all that the templates need, from one release."""
+    asked = read_params(PARAMS, read_pairs(request.scope["query_string"]))
+    with desk.reader.hold(asked["release"]) as session:
+        days, values = choose_period(session, asked)
+        return {
+            "release": session.number,
+            "is_pinned": asked["release"] is not None,
+            "status": status_of(desk.reader, datetime.now(UTC)),
+            "days": days,
+            "choices": DAYS,
+            "period": Period(values["from"], values["to"]),
+            **read_figures(session, values),
+        }
+
+
+def choose_period(session: Session, asked: dict[str, Any]) -> tuple[int | None, dict[str, date]]:
+    """Return the choice that is lit (None for a period of one's own) and the days it means."""
+    days = asked["days"]
+    if asked["from"] or asked["to"]:
+        if days:
+            raise BadQuestion("days can't be combined with from and to")
+        period = questions.asked_period(session, asked)
+        return None, {"from": period.first, "to": period.last}
+    days = days or 30
+    newest = session.last_date or session.release.published_at.date()
+    return days, {"from": newest - timedelta(days=days - 1), "to": newest}
+
+
+def read_figures(session: Session, values: dict[str, date]) -> dict[str, Any]:
+    """Return the answers that the page shows; None for what the release has no table for."""
+    revenue = asked_of(questions.revenue_daily, session, {**values, "sales_type": ()})
+    products = asked_of(questions.products_top, session, {**values, "by": "revenue", "limit": TOP})
+    sources = asked_of(questions.sources, session, values)
+    charts = {
+        "sales_types": session.sales_types,
+        "revenue": [[row.date, row.sales_type, row.revenue, row.orders_count] for row in revenue.rows] if revenue else [],
+        "products": [[row.product_name, row.revenue, row.quantity] for row in products.rows] if products else [],
+        "sources": [[row.source_name, row.revenue, row.orders_count] for row in sources.rows] if sources else [],
+    }
+    return {
+        "summary": asked_of(questions.summary, session, values),
+        "types": by_type(revenue.rows, session.sales_types) if revenue else [],
+        "revenue": revenue,
+        "products": products,
+        "sources": sources,
+        # "<" is written as an escape so that no name can end the element that holds the JSON.
+        "charts": encoder.encode(charts).decode().replace("<", "\\u003c"),
+    }
+
+
+def asked_of(question: Callable[..., Any], session: Session, values: dict[str, Any]) -> Any:
+    """Return the answer; None where the release has no table for it."""
+    try:
+        return question(session, values)
+    except NothingThere:
+        return None
+
+
+class TypeLine(msgspec.Struct, frozen=True):
+    """One sales type over the whole period."""
+
+    sales_type: str
+    totals: Any
+
+
+def by_type(rows: list[Any], names: tuple[str, ...]) -> list[TypeLine]:
+    """Return the sums of each sales type that has rows, in the order of the names."""
+    plain = [msgspec.structs.asdict(row) for row in rows]
+    of = {name: [row for row in plain if row["sales_type"] == name] for name in names}
+    return [TypeLine(name, questions.totals(found)) for name, found in of.items() if found]

@@ -1,14 +1,19 @@
 """Pages: Jinja templates, and how numbers and dates are written on them."""
 
 import functools
-from datetime import date
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-SPACE = " "  # no line break inside a number
+from lake.status import ago
+from serve.figures import percent
+
+SPACE = "\u00a0"  # no line break inside a number
 MINUS = "−"
+SHOP = ZoneInfo("Europe/Kyiv")
 
 
 def money(value: Decimal | None, *, kopecks: bool = True) -> str:
@@ -39,6 +44,34 @@ def day(value: date | None) -> str:
     return "–" if value is None else f"{value:%d.%m.%Y}"
 
 
+def instant(value: datetime) -> str:
+    """Return an instant as the shop's clock shows it: 31.03.2026 14:05."""
+    return f"{value.astimezone(SHOP):%d.%m.%Y %H:%M}"
+
+
+def share(part: Decimal, whole: Decimal) -> str:
+    """Return a part in percent of the whole."""
+    found = percent(part, whole)
+    return "–" if found is None else f"{number(found, places=1)}{SPACE}%"
+
+
+def age(seconds: int) -> str:
+    """Return an age in the one unit that matters; the script goes on counting in the same way."""
+    return ago(timedelta(seconds=seconds))
+
+
+FILTERS = {
+    "age": age,
+    "day": day,
+    "instant": instant,
+    "money": money,
+    "number": number,
+    "quantity": quantity,
+    "share": share,
+    "signed": signed,
+}
+
+
 @functools.cache
 def environment() -> Environment:
     """Return the templates; a name that is missing is an error and not an empty place."""
@@ -49,7 +82,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"money": money, "number": number, "quantity": quantity, "day": day, "signed": signed}
+    found.filters |= FILTERS
     return found
 
 

@@ -120,7 +120,8 @@ class Session:
     def _sales_types(self) -> tuple[str, ...]:
         if "revenue_daily" not in self.tables:
             return ()
-        found = self.rows("select distinct sales_type from gold.revenue_daily order by sales_type")
+        largest_first = "group by sales_type order by sum(revenue) desc, sales_type"
+        found = self.rows(f"select sales_type from gold.revenue_daily {largest_first}")
         return tuple(row["sales_type"] for row in found)
 
 

@@ -5,9 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lake.paths import Lake
 from lake.settings import LakeSettings
+
+# No test measures time, and this machine may be busy.
+settings.register_profile("keylake", deadline=None, max_examples=60)
+settings.load_profile("keylake")
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from lake.contract import Contract, breaks
 from lake.paths import Lake
 from lake.quote import literals
 from lake.release import Move, Release, current_release, publish
+from lake.runs import last_runs
 from lake.session import connect, create_view, fetch, heads
 from lake.settings import LakeSettings
 from lake.table import Table, create_table, open_table, table_exists
@@ -59,6 +60,8 @@ class Build:
         self.parent = current_release(lake)
         self.consumed = heads(lake)
         self.models_hash = hash_of(models)
+        complete = last_runs(lake)[1]
+        self.complete_through = complete.watermark if complete else None
 
     @property
     def is_current(self) -> bool:
@@ -164,9 +167,8 @@ class Build:
         return held.read() if held else None
 
     def _one(self, query: str) -> tuple[int, Decimal | None]:
-        row = self._duckdb.execute(query).fetchone()
-        assert row is not None, "an aggregate has a row"
-        return row[0], row[1]
+        ((count, amount),) = self._duckdb.execute(query).fetchall()
+        return count, amount
 
 
 def run_build(
@@ -204,6 +206,7 @@ def run_build(
         checks={outcome.name: outcome.failures for outcome in outcomes if outcome.failures},
         models_hash=build.models_hash,
         code_version=version("keylake"),
+        complete_through=build.complete_through,
     )
     publish(lake, release)
     return release

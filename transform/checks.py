@@ -79,11 +79,11 @@ def run_check(connection: Connection, check: Check) -> Outcome:
     """Run one check."""
     result = connection.execute(f"select *, count(*) over () as failures from ({check.sql}) limit 1")
     names = [column[0] for column in result.description or []]
-    row = result.fetchone()
-    if row is None:
+    rows = result.fetchall()
+    if not rows:
         return Outcome(check, 0)
-    example = ", ".join(f"{name}={value}" for name, value in list(zip(names, row, strict=True))[:-1])
-    return Outcome(check, int(row[-1]), example)
+    *example, failures = zip(names, rows[0], strict=True)
+    return Outcome(check, int(failures[1]), ", ".join(f"{name}={value}" for name, value in example))
 
 
 def refuse(outcomes: Iterable[Outcome]) -> None:

@@ -22,10 +22,10 @@ _PATHS = {listing.path: listing for listing in LISTINGS}
 
 
 class Answer(msgspec.Struct):
-    """A status and a JSON body."""
+    """A status and a JSON body, which is an object on every route but /custom-fields."""
 
     status: int
-    body: Json
+    body: Json | list[Json]
 
 
 class Desk:
@@ -43,6 +43,8 @@ class Desk:
             listing = _PATHS.get(path)
             if listing is not None:
                 return Answer(200, self._list(listing, values, parameters, base + path))
+            if path == "/custom-fields":
+                return Answer(200, self._lists.custom_fields(values))
             return Answer(200, self._one(path, values))
         except query.Refused as error:
             return Answer(400, {"message": str(error)})

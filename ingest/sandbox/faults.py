@@ -32,11 +32,21 @@ Kind = Literal[
     "no_date",  # no Date header
     "skew",  # a Date header so many seconds off
 ]
-HEADER_KINDS = ("no_date", "skew")
-BODY_KINDS = frozenset((
-    "empty_page", "drop_row", "duplicate_rows", "wrong_type", "null", "missing", "extra", "emoji", "nul", "long",
-    "total",
-))  # fmt: skip
+BODY_KINDS = frozenset(
+    (
+        "empty_page",
+        "drop_row",
+        "duplicate_rows",
+        "wrong_type",
+        "null",
+        "missing",
+        "extra",
+        "emoji",
+        "nul",
+        "long",
+        "total",
+    )
+)
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,12 +1,12 @@
 """The routes of the API: what each lists, what it understands, and how it writes a row."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from ingest.sandbox import query, reference, selection
-from ingest.sandbox.payload import goods, people, short
+from ingest.sandbox.payload import goods, people, short, travel
 from ingest.sandbox.payload import orders as order_payload
 from ingest.sandbox.payload.forms import Forms, Json
 from ingest.sandbox.payload.relations import RELATIONS
@@ -41,6 +41,7 @@ OFFER = Route(
 )
 STOCK = Route(filters=("offers_id", "offers_sku", "details"), strict=False)
 SHORT = Route(sorts=("id",))
+FIELD = Route(filters=("model",), includes=("options",), sorts=("position",))
 
 
 class Lists:
@@ -202,6 +203,17 @@ class Lists:
         keys = ("id", "name", "alias", "is_active")
         return _cut(asked, [dict(zip(keys, row, strict=True)) for row in reference.PAYMENT_METHODS])
 
+    def delivery_services(self, asked: Query) -> tuple[list[Json], int]:
+        """Return a page of delivery services."""
+        return _cut(asked, [dict(travel.SERVICE)])
+
+    def custom_fields(self, values: Mapping[str, str]) -> list[Json]:
+        """Return the definitions of custom fields, a bare list; raise Refused as lists do."""
+        options = "options" in query.include(FIELD, values)
+        models = query.words({"model": values.get("filter[model]", "")}, "model")
+        rows = [short.custom_field(row, options=options) for row in reference.CUSTOM_FIELDS]
+        return [row for row in rows if not models or row["model"] in models]
+
     def tags(self, asked: Query) -> tuple[list[Json], int]:
         """Return a page of tags."""
         return _cut(asked, [short.tag(self._forms, row) for row in reference.TAGS])
@@ -212,7 +224,7 @@ Finder = Callable[[Lists, int, Sequence[str]], Json]
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """One list route: its path, what it understands, how it is answered, and its single records if it has any."""
+    """One list route: its path, what it understands, how it lists, and how it finds a single record."""
 
     path: str
     route: Route
@@ -233,6 +245,7 @@ LISTINGS = (
     Listing("/order/expense-type", SHORT, Lists.expense_types),
     Listing("/order/payment-method", SHORT, Lists.payment_methods),
     Listing("/order/tag", SHORT, Lists.tags),
+    Listing("/order/delivery-service", SHORT, Lists.delivery_services),
 )
 
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from ingest.sandbox import money
+from ingest.sandbox import money, reference
 from ingest.sandbox.records import Expense, Line, Order
 from ingest.sandbox.stamps import DAY, HOUR, KYIV, day_start, moment
 from ingest.sandbox.store import Store
@@ -133,14 +133,18 @@ def _expenses(rng: Random, store: Store, order: Order, found: list[Step]) -> Non
     """Add what will be spent on the order, and what becomes of those entries later."""
     draw = rng.random()
     if order.paid and draw < 0.9:
-        _spend(rng, store, found, 3, money.percent_of(order.paid, 2), order.created_at + 2)
+        _spend(rng, store, found, reference.ACQUIRING, money.percent_of(order.paid, 2), order.created_at + 2)
     if draw < 0.3:
         amount = 6000 + int(rng.random() * 900) * 10
-        _spend(rng, store, found, 1, amount, order.created_at + DAY + int(rng.random() * DAY))
+        _spend(
+            rng, store, found, reference.DELIVERY, amount, order.created_at + DAY + int(rng.random() * DAY)
+        )
     if draw < 0.06:
-        _spend(rng, store, found, 2, 500 + int(rng.random() * 40) * 50, order.created_at + HOUR)
+        _spend(
+            rng, store, found, reference.PACKING, 500 + int(rng.random() * 40) * 50, order.created_at + HOUR
+        )
     if order.is_gift:
-        _spend(rng, store, found, 4, 20000, order.created_at + 3 * DAY)
+        _spend(rng, store, found, reference.BLOGGERS, 20000, order.created_at + 3 * DAY)
 
 
 def _spend(rng: Random, store: Store, found: list[Step], type_id: int, amount: int, at: int) -> None:

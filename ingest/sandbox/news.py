@@ -99,7 +99,7 @@ def _change_product(store: Store, item: Item) -> None:
 
 
 def _price(product: Product, offer: Offer, percent: int) -> None:
-    """Change a price; goods sold by weight keep whole hryvnias in steps of four, so that parts divide evenly."""
+    """Change a price; goods sold by weight go in steps of four hryvnias, so that parts divide evenly."""
     grain = 400 if product.unit_type else 100
     offer.price = max(offer.price * percent // 100 // grain * grain, grain)
 

@@ -65,7 +65,7 @@ _EXPENSE_TYPES = (
     (4, "Реклама у блогерів", "reklama_u_blogeriv", False, True),
     (5, "Комісія маркетплейсу", "komisiia_marketpleisu", False, False),
 )
-DELIVERY, PACKING, ACQUIRING, BLOGGERS, MARKETPLACE = 1, 2, 3, 4, 5
+DELIVERY, PACKING, ACQUIRING, BLOGGERS = 1, 2, 3, 4
 
 PAYMENT_METHODS = (
     (1, "Готівка", "hotivka", True),
@@ -79,7 +79,14 @@ TAGS = (
     (3, "Терміново", "terminovo", "#F56C6C"),
 )
 ROLES = {1: ("Власник", "owner"), 2: ("Менеджер", "manager"), 3: ("Гуртовий відділ", "wholesale")}
-DELIVERY_SERVICES = {1: ("Нова Пошта", "novaposhta"), 2: ("Укрпошта", "ukrposhta")}
+
+CUSTOM_FIELDS = (
+    (3, "CT_1001", "Brand", "crm_product", "select", ("Лелека", "Мальва")),
+    (4, "CT_1002", "Лінія", "crm_product", "text", ()),
+    (5, "CT_1005", "Тип покупця", "client", "select", ("Роздріб", "Гурт")),
+    (9, "OR_1001", "Коробка", "order", "select", ("Мала", "Велика")),
+)
+"""Fields the shop has defined for itself: id, uuid, name, model, type, options."""
 
 CAMPAIGNS = (
     (None, None, None),

@@ -41,7 +41,7 @@ def instants(rng: Random, day: dt.date, number: int) -> list[int]:
     """Return ``number`` instants of a Kyiv day by the rhythm of its hours, in no order.
 
     One in fifty falls within two minutes of midnight; a day of 23 or 25 hours
-    always has four more, around the hour that is missing or happens twice.
+    always has eight more, around the hour that is missing or happens twice.
     """
     start = day_start(day)
     length = day_start(day + dt.timedelta(days=1)) - start
@@ -54,5 +54,5 @@ def instants(rng: Random, day: dt.date, number: int) -> list[int]:
             at = (_HOUR_OF[int(rng.random() * len(_HOUR_OF))] + rng.random()) * HOUR
         found.append(start + min(int(at), length - 1))
     if length != DAY and number:
-        found += [start + 2 * HOUR + part * 1800 + rng.randrange(1800) for part in range(4)]
+        found += [start + 2 * HOUR + part * 1800 + rng.randrange(1800) for part in range(8)]
     return found

@@ -14,9 +14,17 @@ from ingest.sandbox.records import Order
 from ingest.sandbox.store import Store
 
 FILTERS = (
-    "status_id", "source_id", "source_uuid", "buyer_phone", "buyer_email", "created_between", "updated_between",
-    "shipping_between", "payment_status", "has_tracking_code",
-)  # fmt: skip
+    "status_id",
+    "source_id",
+    "source_uuid",
+    "buyer_phone",
+    "buyer_email",
+    "created_between",
+    "updated_between",
+    "shipping_between",
+    "payment_status",
+    "has_tracking_code",
+)
 SORTS = ("id", "updated_at")
 _KEPT = 64
 Test = Callable[[Order], bool]
@@ -43,9 +51,9 @@ class Orders:
         else:
             ids = _Window(index, low, high)
         total = len(ids)
-        stop = min(start + asked.limit, total)
+        start, stop = min(start, total), min(start + asked.limit, total)
         if descending:
-            start, stop = max(total - stop, 0), total - start
+            start, stop = total - stop, total - start
         if key == "id":
             found = [id_of(item) for item in ids[start:stop]]
         else:
@@ -164,7 +172,7 @@ def _within(stamp: str, span: tuple[int, int]) -> Test:
 
 
 def _buyers(asked: Query, store: Store) -> frozenset[int] | None:
-    """Return whose orders are asked for by phone or e-mail: any number of a card matches, and only in full."""
+    """Return whose orders are asked for; any phone of a card matches, but only in full."""
     found: frozenset[int] | None = None
     phones, emails = query.words(asked.filters, "buyer_phone"), query.words(asked.filters, "buyer_email")
     if phones is not None:

@@ -13,6 +13,7 @@ from ingest.sandbox.answers import NGINX_404, Answer, Desk
 from ingest.sandbox.budget import Budget
 from ingest.sandbox.clock import Clock
 from ingest.sandbox.faults import BODY_KINDS, Fault, Plan, spoil
+from ingest.sandbox.payload.forms import Json
 from ingest.sandbox.settings import Sandbox
 from ingest.sandbox.tally import Tally
 from ingest.sandbox.world import World
@@ -78,23 +79,28 @@ class Shop:
     ) -> web.StreamResponse:
         """Answer rightly, but for what the faults spoil in the body and the headers."""
         parameters = list(request.query.items())
-        repeated = any(fault.kind == "repeat_page" for fault in hit)
         base = f"{request.scheme}://{request.host}/v1"
         answer = self._desk.answer(path, parameters, base=base)
-        if repeated:
-            page = max(int(request.query.get("page", "1")) - 1, 1)
-            before = [(name, value) for name, value in parameters if name != "page"]
-            answer.body["data"] = self._desk.answer(path, [*before, ("page", str(page))], base=base).body[
-                "data"
-            ]
         for fault in hit:
-            if fault.kind in BODY_KINDS:
-                spoil(answer.body, fault)
-            elif fault.kind == "skew":
+            if fault.kind == "skew":
                 headers["Date"] = self._desk.date(fault.seconds)
             elif fault.kind == "no_date":
                 headers["Date"] = ""
+            elif isinstance(answer.body, dict):
+                if fault.kind == "repeat_page" and "data" in answer.body:
+                    answer.body["data"] = self._rows_before(
+                        path, parameters, answer.body["current_page"], base
+                    )
+                elif fault.kind in BODY_KINDS:
+                    spoil(answer.body, fault)
         return await self._sent(request, answer, hit, headers)
+
+    def _rows_before(self, path: str, parameters: list[tuple[str, str]], page: int, base: str) -> list[Json]:
+        """Return the rows of the page before ``page``."""
+        others = [(name, value) for name, value in parameters if name != "page"]
+        body = self._desk.answer(path, [*others, ("page", str(max(page - 1, 1)))], base=base).body
+        rows: list[Json] = body["data"] if isinstance(body, dict) else body
+        return rows
 
     async def _sent(
         self, request: web.Request, answer: Answer, hit: list[Fault], headers: dict[str, str]

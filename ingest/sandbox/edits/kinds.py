@@ -147,7 +147,7 @@ class Rename(_Edit, frozen=True, tag="rename"):
 
 
 class EditProduct(_Edit, frozen=True, tag="edit_product"):
-    """Change a product; what is None stays. Price and cost are those of all its offers; category 0 is none."""
+    """Change a product; what is None stays. Price and cost go to all its offers; category 0 is none."""
 
     product_id: int
     price: Decimal | None = None
@@ -189,7 +189,23 @@ class AddManager(_Edit, frozen=True, tag="add_manager"):
 
 
 Edit: TypeAlias = (
-    AddOrder | EditOrder | AddLine | EditLine | RemoveLine | SetStatus | DeleteOrder | RestoreOrder | AddExpense
-    | EditExpense | RemoveExpense | AddBuyer | MergeBuyers | Rename | EditProduct | SetStock | AddStatus | AddSource
+    AddOrder
+    | EditOrder
+    | AddLine
+    | EditLine
+    | RemoveLine
+    | SetStatus
+    | DeleteOrder
+    | RestoreOrder
+    | AddExpense
+    | EditExpense
+    | RemoveExpense
+    | AddBuyer
+    | MergeBuyers
+    | Rename
+    | EditProduct
+    | SetStock
+    | AddStatus
+    | AddSource
     | AddManager
-)  # fmt: skip
+)

@@ -49,13 +49,15 @@ def _line(world: World, new: NewLine) -> Line:
 
 def add_order(world: World, edit: AddOrder) -> int:
     store, at = world.store, world.at
+    _check(world, edit.manager_id, edit.status_id)
     created = seconds(edit.created_at) if edit.created_at else at
     ordered = seconds(edit.ordered_at) if edit.ordered_at else created
     updated = seconds(edit.updated_at) if edit.updated_at else created
+    lines = tuple(_line(world, line) for line in edit.lines)
     order = Order(
         len(store.orders) + 1, edit.source_id, created, ordered, updated, 1, created, edit.buyer_id or 0,
-        edit.manager_id or 0, tuple(_line(world, line) for line in edit.lines),
-        discount_percent=edit.discount_percent, discount_amount=kopecks(edit.discount_amount), comment=edit.comment,
+        edit.manager_id or 0, lines, comment=edit.comment,
+        discount_percent=edit.discount_percent, discount_amount=kopecks(edit.discount_amount),
     )  # fmt: skip
     money.settle(order, extras=world.settings.extras_in_total)
     store.add_order(order)
@@ -67,6 +69,7 @@ def add_order(world: World, edit: AddOrder) -> int:
 def edit_order(world: World, edit: EditOrder) -> int:
     store = world.store
     order = store.order(edit.order_id)
+    _check(world, edit.manager_id, order.status_id)
     if edit.ordered_at is not None:
         store.move_ordered(order, seconds(edit.ordered_at))
     if edit.buyer_id is not None:
@@ -85,6 +88,14 @@ def edit_order(world: World, edit: EditOrder) -> int:
         store.settle(order)
     _changed(world, order, bump=edit.bump)
     return order.id
+
+
+def _check(world: World, manager_id: int | None, status_id: int) -> None:
+    """Raise KeyError where an order would name somebody or something the shop does not have."""
+    if manager_id and manager_id not in world.store.managers:
+        raise KeyError(f"manager {manager_id} does not exist")
+    if status_id not in world.store.statuses:
+        raise KeyError(f"status {status_id} does not exist")
 
 
 def _hand_over(world: World, order: Order, buyer_id: int) -> None:

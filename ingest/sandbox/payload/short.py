@@ -53,3 +53,15 @@ def tag(forms: Forms, row: tuple[int, str, str, str]) -> Json:
     id, name, alias, color = row
     at = forms.at(1_706_770_800)
     return {"id": id, "name": name, "alias": alias, "color": color, "created_at": at, "updated_at": at}
+
+
+def custom_field(row: tuple[int, str, str, str, str, tuple[str, ...]], *, options: bool) -> Json:
+    """Return the definition of a custom field, with the values it allows if asked for."""
+    id, uuid, name, model, kind, values = row
+    found: Json = {"id": id, "name": name, "uuid": uuid, "model": model, "type": kind, "required": False}
+    found |= {"position": id, "is_multiple": False}
+    if options:
+        found["options"] = [
+            {"id": id * 100 + at, "field_id": id, "value": each} for at, each in enumerate(values)
+        ]
+    return found

@@ -1,0 +1,63 @@
+"""A small shop to ingest from, and one run of an ingest on it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ingest.client import Client
+from ingest.limiter import Limiter
+from ingest.progress import Watch
+from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
+from ingest.sandbox.settings import Sandbox
+from ingest.settings import IngestSettings, SourceSettings
+from ingest.sync import run_sync
+from lake.paths import Lake
+from lake.runs import Run
+from lake.settings import LakeSettings
+
+SMALL = Sandbox(
+    port=0,
+    days=45,
+    orders_per_day=20,
+    day_seconds=0,
+    requests_per_minute=0,
+    status_bumps_updated_at=1.0,
+    line_edit_bumps_updated_at=1.0,
+)
+Ingest = Callable[..., Run]
+
+
+@pytest.fixture
+def shop() -> Iterator[ThreadedShop]:
+    """A shop of 45 days and some 900 orders; its clock stands still."""
+    with serving(SMALL) as running:
+        yield running
+
+
+@pytest.fixture
+def ingest(lake: Lake, engine: LakeSettings, shop: ThreadedShop) -> Ingest:
+    """Run one ingest of a kind on the shop and return its receipt."""
+
+    def run(kind: str, *, key: str = TEST_KEY, into: Lake = lake, **settings: object) -> Run:
+        source = SourceSettings(
+            base_url=shop.url,
+            requests_per_minute=100_000,
+            timeout_seconds=5,
+            attempts=3,
+            backoff_seconds=0.001,
+        )
+        options = {"orders_per_window": 300, "lists_every_minutes": 0, **settings}
+        client = Client(source, key=key, limiter=Limiter(source.requests_per_minute))
+        return asyncio.run(
+            run_sync(
+                kind,
+                into,
+                client=client,
+                settings=IngestSettings(**options),  # type: ignore[arg-type]  # names checked by the Struct
+                engine=engine,
+                watch=Watch(bar=False),
+            )
+        )
+
+    return run

@@ -1,0 +1,211 @@
+"""Bronze rows: what is news, what is typed how, and what is refused with which reason."""
+
+import json
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.bronze import look, type_rows
+from ingest.entities import BUYERS, MANAGERS, ORDERS, PRODUCTS, Entity
+
+NOW = datetime(2026, 3, 4, 23, 30, tzinfo=UTC)
+
+
+def line(**more: Any) -> dict[str, Any]:
+    """Return a line as the CRM sends it."""
+    offer = {"id": 9, "product_id": 7, "price": 12, "quantity": 40}
+    return {"id": 1, "name": "Крем", "price": 10, "price_sold": 9.5, "quantity": 2, "offer": offer, **more}
+
+
+def order(**more: Any) -> dict[str, Any]:
+    """Return an order as the CRM sends it, with every include asked for."""
+    return {
+        "id": 5,
+        "source_id": 4,
+        "status_id": 12,
+        "grand_total": 19,
+        "shipping_price": "0.00",
+        "client_id": 3,
+        "ordered_at": "2026-03-04T21:47:12.000000Z",
+        "created_at": "2026-03-04T22:01:40.000000Z",
+        "updated_at": "2026-03-04T22:01:40.000000Z",
+        "closed_at": "2026-03-05 01:00:00",
+        "buyer": {"id": 3, "full_name": "Х", "orders_sum": "19.00"},
+        "manager": {"id": 22, "last_logged_at": "2026-03-04T22:01:40.000000Z"},
+        "status": {"id": 12, "name": "completed"},
+        "products": [line()],
+        "expenses": [],
+        **more,
+    }
+
+
+def typed(entity: Entity, *values: Any) -> Any:
+    """Return what becomes of the values."""
+    seen = [look(entity, json.dumps(value, ensure_ascii=False).encode(), NOW) for value in values]
+    return type_rows(entity, seen, run_id="r1")
+
+
+def test_an_order_is_typed_without_loss() -> None:
+    """Money as decimals, instants in UTC in both spellings, ids out of what was included."""
+    found = typed(ORDERS, order())
+    row = found.tables["bronze.orders"].to_pylist()[0]
+    assert (row["grand_total"], row["shipping_price"]) == (Decimal("19.00"), Decimal("0.00"))
+    assert (row["buyer_id"], row["manager_id"]) == (3, 22)
+    assert row["ordered_at"] == datetime(2026, 3, 4, 21, 47, 12, tzinfo=UTC)
+    assert row["closed_at"] == datetime(2026, 3, 5, 1, tzinfo=UTC)
+    assert (row["observed_on"], row["run_id"], row["is_deleted"]) == (NOW.date(), "r1", False)
+    sold = found.tables["bronze.order_products"].to_pylist()[0]
+    assert (sold["order_id"], sold["position"], sold["product_id"], sold["offer_id"]) == (5, 1, 7, 9)
+    assert (sold["price_sold"], sold["quantity"]) == (Decimal("9.50"), Decimal("2.000"))
+    assert found.rejected.num_rows == 0
+    assert list(found.tables) == ["bronze.order_products", "bronze.expenses", "bronze.orders"]
+
+
+def test_the_payload_is_kept_to_the_byte() -> None:
+    """Unknown keys, emoji, NUL and very long text too."""
+    value = order(buyer_comment="🌿\x00" + "я" * 100_000, a_new_key={"x": [1, None]})
+    (row,) = typed(ORDERS, value).tables["bronze.orders"].to_pylist()
+    assert row["payload"] == json.dumps(value, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"buyer": {"id": 3, "full_name": "Х", "orders_sum": "99.00", "orders_count": 8}},
+        {"manager": {"id": 22, "last_logged_at": "2026-12-31T00:00:00.000000Z"}},
+        {"status": {"id": 12, "name": "Виконано"}},
+        {"last_synced_at": "2026-03-09 00:00:00"},
+        {"products": [line(offer={"id": 9, "product_id": 7, "price": 99, "quantity": 1})]},
+    ],
+)
+def test_what_moves_by_itself_is_no_change(change: dict[str, Any]) -> None:
+    """Or every stock movement would be a new state of every order that sold the offer."""
+    assert content_hash(order(**change)) == content_hash(order())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status_id": 19},
+        {"grand_total": 19.01},
+        {"client_id": 4, "buyer": {"id": 4}},
+        {"manager": None},
+        {"products": [line(quantity=3)]},
+        {"products": [line(offer={"id": 10, "product_id": 8})]},
+        {"products": []},
+        {"expenses": [{"id": 1, "expense_type_id": 1, "amount": 5}]},
+        {"buyer_comment": "інше"},
+        {"a_new_key": 1},
+    ],
+)
+def test_what_is_the_orders_own_is_a_change(change: dict[str, Any]) -> None:
+    """Also in keys that nobody documented."""
+    assert content_hash(order(**change)) != content_hash(order())
+
+
+def content_hash(value: dict[str, Any], entity: Entity = ORDERS) -> str:
+    """Return the hash that decides whether a look is news."""
+    return look(entity, json.dumps(value).encode(), NOW).hash
+
+
+def test_the_order_of_keys_is_no_change() -> None:
+    """JSON objects have none."""
+    assert content_hash(dict(reversed(order().items()))) == content_hash(order())
+    assert content_hash({"id": 1, "last_logged_at": "a"}, MANAGERS) == content_hash({"id": 1}, MANAGERS)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"grand_total": "12 грн"}, "grand_total"),
+        ({"grand_total": None}, "grand_total"),
+        ({"grand_total": True}, "grand_total"),
+        ({"grand_total": 2.555}, "grand_total is 2.555: finer than 2 places"),
+        ({"grand_total": "NaN"}, "grand_total is NaN, which is no amount"),
+        ({"grand_total": 10**20}, "which is no amount"),
+        ({"ordered_at": "yesterday"}, "ordered_at"),
+        ({"ordered_at": None}, "ordered_at"),
+        ({"source_id": "four"}, "source_id"),
+        ({"id": 2**63}, "id"),
+        ({"products": [line(price="x")]}, r"products.*price"),
+        ({"products": [line(price_sold=1.005)]}, "price_sold is 1.005"),
+        ({"products": None}, "products"),
+        ({"expenses": [{"id": 1, "expense_type_id": 1}]}, "amount"),
+    ],
+)
+def test_what_cannot_be_typed_is_refused_with_the_reason(change: dict[str, Any], reason: str) -> None:
+    """And nothing else is: the order beside it arrives."""
+    found = typed(ORDERS, order(**change), order(id=6))
+    assert found.tables["bronze.orders"]["id"].to_pylist() == [6]
+    assert found.tables["bronze.order_products"]["order_id"].to_pylist() == [6]
+    (refused,) = found.rejected.to_pylist()
+    assert refused["entity"] == "orders"
+    assert re.search(reason, refused["reason"]), refused["reason"]
+    assert json.loads(refused["payload"]) == {**order(), **change}
+
+
+@pytest.mark.parametrize("row", [None, 5, "text", [], {}])
+def test_a_row_that_is_no_object_is_refused_too(row: Any) -> None:
+    """With no id it still has its bytes."""
+    (refused,) = typed(ORDERS, row).rejected.to_pylist()
+    assert (refused["id"], json.loads(refused["payload"])) == (None, row)
+
+
+def test_a_key_left_out_by_the_include_is_refused_not_read_as_empty() -> None:
+    """An order without its lines would have money for nothing."""
+    value = order()
+    del value["products"]
+    assert typed(ORDERS, value).rejected.num_rows == 1
+
+
+@given(kopecks=st.integers(0, 10**14))
+def test_float_noise_is_taken_for_the_kopeck_it_means(kopecks: int) -> None:
+    """A server that adds floating point sends 646.5999999999999."""
+    exact = Decimal(kopecks) / 100
+    value = json.dumps(order()).replace('"grand_total": 19', f'"grand_total": {exact + Decimal("1e-10")}')
+    seen = look(ORDERS, value.encode(), NOW)
+    (row,) = type_rows(ORDERS, [seen], run_id="r").tables["bronze.orders"].to_pylist()
+    assert row["grand_total"] == exact
+
+
+@pytest.mark.parametrize(
+    ("stamp", "hour"),
+    [
+        ("2026-03-04T21:47:12.000000Z", 21),
+        ("2026-03-05T01:47:12+04:00", 21),
+        ("2026-03-04 21:47:12", 21),
+        ("2026-03-04", 0),
+    ],
+)
+def test_every_spelling_of_an_instant_is_utc(stamp: str, hour: int) -> None:
+    """A date is never cut out of the text."""
+    (row,) = typed(ORDERS, order(ordered_at=stamp)).tables["bronze.orders"].to_pylist()
+    assert (row["ordered_at"].date().isoformat(), row["ordered_at"].hour) == ("2026-03-04", hour)
+
+
+def test_php_empties_are_nothing() -> None:
+    """An empty object comes as a list, or as null."""
+    value = order(client_id=None, buyer=[], manager=[], products=[line(offer=[]), line(offer=None)])
+    found = typed(ORDERS, value)
+    (row,) = found.tables["bronze.orders"].to_pylist()
+    assert (row["buyer_id"], row["manager_id"]) == (None, None)
+    assert found.tables["bronze.order_products"]["product_id"].to_pylist() == [None, None]
+
+
+def test_a_buyers_phones_are_a_list_however_they_come() -> None:
+    """One text, a list, or null."""
+    rows = [{"id": 1, "phone": "+38"}, {"id": 2, "phone": ["a", "b"]}, {"id": 3, "phone": None}]
+    found = typed(BUYERS, *rows).tables["bronze.buyers"]
+    assert found["phone"].to_pylist() == [["+38"], ["a", "b"], []]
+
+
+def test_a_products_custom_fields_are_kept_as_json() -> None:
+    """What they mean is a rule of the shop."""
+    value = {"id": 1, "name": "Крем", "custom_fields": [{"uuid": "CT_1001", "value": ["Лелека"]}]}
+    (row,) = typed(PRODUCTS, value).tables["bronze.products"].to_pylist()
+    assert json.loads(row["custom_fields"]) == value["custom_fields"]

@@ -1,0 +1,113 @@
+"""Protocol: requests as the CRM reads them, answers as what they mean."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from ingest.entities import BUYERS, CATEGORIES, ORDERS
+from ingest.protocol import clock_of, error_of, first_request, list_request, read_page
+from ingest.windows import WHOLE, Window
+from lake.errors import KeyRefused, NotFound, RateLimited, RequestRefused, SourceDown, SourceError
+
+WINDOW = Window("updated", datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+
+
+def test_a_window_of_orders_is_asked_with_every_include_in_one_pass() -> None:
+    """Full stamps, because a bare date ends at its midnight; sorted, because the default order drifts."""
+    assert dict(list_request(ORDERS, WINDOW, 3).query) == {
+        "limit": "50",
+        "page": "3",
+        "include": "buyer,products.offer,manager,status,expenses",
+        "sort": "id",
+        "filter[updated_between]": "2026-01-01 00:00:00,2026-01-02 03:04:05",
+    }
+
+
+def test_a_list_is_asked_with_nothing_it_does_not_know() -> None:
+    """An unknown filter is a 400."""
+    assert list_request(CATEGORIES, WHOLE, 1).query == (("limit", "50"), ("page", "1"))
+    assert "sort" not in dict(list_request(BUYERS, WINDOW, 1).query)
+    assert first_request(ORDERS).query == (("limit", "1"), ("page", "1"), ("sort", "id"))
+
+
+@pytest.mark.parametrize(
+    ("envelope", "pages"),
+    [
+        (b'{"data":[],"total":0,"current_page":1,"per_page":50,"last_page":1}', 1),
+        (b'{"data":[],"total":101,"current_page":1,"per_page":50}', 3),
+        (b'{"data":[],"total":100,"current_page":1,"per_page":15}', 7),
+        (b'{"data":[],"current_page":1,"next_page_url":"x"}', 2),
+        (b'{"data":[],"current_page":1,"next_page_url":null}', 1),
+    ],
+)
+def test_pages_are_counted_with_or_without_last_page(envelope: bytes, pages: int) -> None:
+    """``last_page`` is not in the documentation; the effective page size is the server's."""
+    assert read_page(envelope, asked=1).pages == pages
+
+
+def test_a_row_is_kept_to_the_byte() -> None:
+    """The payload is what was received, spaces and all."""
+    page = read_page(b'{"data":[{"id": 1,  "a":"\\u0000"}, {"id":2}],"total":2}', asked=1)
+    assert [bytes(row) for row in page.data] == [b'{"id": 1,  "a":"\\u0000"}', b'{"id":2}']
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>502</html>",
+        b'{"data":[{"id":1',
+        b"",
+        b"[]",
+        b'{"data":null}',
+        b'{"total":1}',
+        b'{"data":[],"current_page":2}',
+        b"\xff\xfe",
+    ],
+)
+def test_what_is_no_page_is_an_outage(body: bytes) -> None:
+    """With status 200, and still to be tried again."""
+    with pytest.raises(SourceDown):
+        read_page(body, asked=1)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, KeyRefused),
+        (403, KeyRefused),
+        (404, NotFound),
+        (400, RequestRefused),
+        (422, RequestRefused),
+        (301, RequestRefused),
+        (429, RateLimited),
+        (408, SourceDown),
+        (500, SourceDown),
+        (503, SourceDown),
+    ],
+)
+def test_each_status_is_what_a_caller_does_next(status: int, kind: type[SourceError]) -> None:
+    """The CRM's own words come along."""
+    error = error_of(status, {}, b'{"message":"so it is"}')
+    assert type(error) is kind
+    assert "so it is" in str(error)
+    assert type(error_of(status, {}, b"<html>")) is kind
+
+
+def test_200_is_no_error() -> None:
+    """Whatever the body: reading it is another question."""
+    assert error_of(200, {}, b"<html>") is None
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("7", 7.0), ("0", None), (None, None), ("soon", None), ("-1", None)])
+def test_retry_after_counts_only_where_it_says_something(said: str | None, seconds: float | None) -> None:
+    """It is missing or zero often enough."""
+    error = error_of(429, {"Retry-After": said} if said is not None else {}, b"")
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == seconds
+
+
+def test_the_clock_is_the_sources_own() -> None:
+    """Windows are cut by it; a header that can't be read is none."""
+    assert clock_of({"Date": "Thu, 01 Jan 2026 10:00:00 GMT"}) == datetime(2026, 1, 1, 10, tzinfo=UTC)
+    assert clock_of({}) is None
+    assert clock_of({"Date": "yesterday"}) is None

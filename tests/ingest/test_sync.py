@@ -1,0 +1,250 @@
+"""One run against a shop that lives, lies and breaks."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from ingest.sandbox import edits
+from ingest.sandbox.command import ThreadedShop
+from ingest.sandbox.faults import Fault
+from lake.errors import KeyRefused
+from lake.paths import Lake
+from lake.runs import Run, last_runs
+from lake.session import open_session
+from lake.settings import LakeSettings
+from lake.table import open_table
+
+Ingest = Callable[..., Run]
+NEWEST = """
+select o.id, o.grand_total, o.status_id, count(l.position) as lines, coalesce(sum(l.quantity), 0) as pieces
+from (from bronze.orders qualify row_number() over (partition by id order by fetched_at desc) = 1) as o
+left join bronze.order_products as l on l.order_id = o.id and l.fetched_at = o.fetched_at
+where not o.is_deleted
+group by all
+"""
+
+
+def held(lake: Lake, engine: LakeSettings) -> dict[int, tuple[Decimal, int, int, Decimal]]:
+    """Return every order as the lake holds it: total, status, lines, pieces."""
+    rows = open_session(lake, engine, None).execute(NEWEST).fetchall()
+    return {row[0]: row[1:] for row in rows}
+
+
+def true(shop: ThreadedShop) -> dict[int, tuple[Decimal, int, int, Decimal]]:
+    """Return every order as it is in the shop."""
+    return {
+        order.id: (
+            Decimal(order.grand_total),
+            order.status_id,
+            len(order.lines),
+            sum((Decimal(line.quantity) for line in order.lines), Decimal()),
+        )
+        for order in shop.call(lambda running: running.world.truth()).orders
+        if not order.is_deleted
+    }
+
+
+def versions(lake: Lake) -> dict[str, int]:
+    """Return the head of every bronze table."""
+    return {name: open_table(lake, name).version for name in lake.tables("bronze")}
+
+
+def edit(shop: ThreadedShop, *changes: object) -> None:
+    """Change something in the shop, now."""
+    for change in changes:
+        shop.call(lambda running, change=change: edits.apply(running.world, change))
+
+
+def live(shop: ThreadedShop, **span: float) -> None:
+    """Let time pass in the shop."""
+    shop.call(lambda running: running.world.advance(running.world.now + timedelta(**span)))
+
+
+def break_(shop: ThreadedShop, **fault: object) -> None:
+    """Plan a fault."""
+    shop.call(lambda running: running.shop.plan.add(Fault(**fault)))  # type: ignore[arg-type]
+
+
+def test_full_holds_every_order_with_its_lines(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """From the first order to the last, and the eleven tables are there."""
+    run = ingest("full")
+    assert (run.verdict, run.reason, run.rejected) == ("complete", None, 0)
+    assert held(lake, engine) == true(shop)
+    assert run.appended["bronze.orders"] == len(true(shop))
+    assert set(lake.tables("bronze")) == {
+        f"bronze.{name}"
+        for name in "orders order_products expenses products categories buyers expense_types managers"
+        " sources statuses offers rejected".split()
+    }
+
+
+def test_looking_again_writes_only_the_receipt(ingest: Ingest, lake: Lake) -> None:
+    """Neither another full nor an incremental makes a version of anything."""
+    first = ingest("full")
+    before = versions(lake)
+    again, change = ingest("full"), ingest("incremental")
+    assert versions(lake) == before
+    assert (again.appended, change.appended) == ({}, {})
+    assert again.watermark == change.watermark == first.watermark
+    assert open_table(lake, "ops.runs").version == 3
+
+
+def test_incremental_brings_what_changed_and_nothing_else(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """A new status, other lines, a new order; an order from weeks ago too."""
+    ingest("full")
+    edit(shop, edits.SetStatus(3, 22), edits.EditOrder(7, grand_total=Decimal("77.77")))
+    new = shop.call(
+        lambda running: edits.apply(
+            running.world, edits.AddOrder(lines=(edits.NewLine(price=Decimal("12.50")),), manager_id=22)
+        )
+    )
+    run = ingest("incremental")
+    assert run.kind == "incremental"
+    assert held(lake, engine) == true(shop)
+    assert new in held(lake, engine)
+    assert run.appended["bronze.orders"] == 3
+
+
+def test_incremental_follows_a_living_shop(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """Ten days in uneven steps equal one look at the end, order by order."""
+    ingest("full")
+    for hours in (1, 30, 0.1, 49, 160):
+        live(shop, hours=hours)
+        assert ingest("incremental").verdict == "complete"
+    gone = {order.id for order in shop.call(lambda running: running.world.truth()).orders if order.is_deleted}
+    found = {key: row for key, row in held(lake, engine).items() if key not in gone}
+    assert found == true(shop)
+
+
+def test_an_incremental_without_history_reads_all_of_it(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """Nobody gets the last two days for the whole."""
+    assert ingest("incremental").kind == "full"
+    assert held(lake, engine) == true(shop)
+
+
+def test_a_page_that_fails_makes_the_run_incomplete_and_keeps_the_rest(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """The watermark does not move; the next run has it all."""
+    before = ingest("full")
+    live(shop, days=9)
+    break_(shop, kind="status", path="/order", page=2, times=1000)
+    run = ingest("incremental")
+    assert (run.verdict, run.watermark) == ("incomplete", None)
+    assert run.reason
+    assert "gave up after 3 tries" in run.reason
+    assert run.appended["bronze.orders"] > 0
+    last, complete = last_runs(lake)
+    assert last and complete
+    assert (last.run_id, complete.run_id) == (run.run_id, before.run_id)
+    shop.call(lambda running: running.shop.plan.clear())
+    assert ingest("incremental").verdict == "complete"
+    assert held(lake, engine).items() >= true(shop).items()
+
+
+@pytest.mark.parametrize(
+    "kind", ["status", "refuse", "reset", "cut", "truncated", "invalid_json", "html", "repeat_page", "empty_page"]
+)
+def test_what_passes_is_outlasted(
+    kind: str, ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """An outage of two requests loses nothing, doubles nothing, and is on the receipt."""
+    break_(shop, kind=kind, path="/order", page=2, times=2)
+    run = ingest("full")
+    assert run.verdict == "complete", run.reason
+    assert held(lake, engine) == true(shop)
+    assert run.appended["bronze.orders"] == len(true(shop))
+
+
+@pytest.mark.parametrize("kind", ["duplicate_rows", "extra", "emoji", "nul", "long"])
+def test_what_is_odd_but_an_order_is_taken(
+    kind: str, ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """The same order twice in one answer is one observation; odd text is text."""
+    break_(shop, kind=kind, path="/order", page=1, times=1, field="manager_comment")
+    run = ingest("full")
+    assert run.verdict == "complete", run.reason
+    assert run.rejected == 0
+    assert held(lake, engine) == true(shop)
+    assert run.appended["bronze.orders"] == len(true(shop))
+
+
+def test_what_cannot_be_typed_is_set_aside_once_and_comes_back(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """It fails nothing else; seen again it is counted and not stored again; mended it is an order."""
+    break_(shop, kind="wrong_type", path="/order", page=1, times=0, field="grand_total", row=0)
+    first, second = ingest("full"), ingest("full")
+    assert first.verdict == second.verdict == "complete"
+    assert first.rejected == second.rejected > 0
+    missing = true(shop).keys() - held(lake, engine).keys()
+    assert len(missing) == first.appended["bronze.rejected"]
+    assert "bronze.rejected" not in second.appended
+    rejected = open_table(lake, "bronze.rejected").read().to_pylist()
+    assert {row["id"] for row in rejected} == missing
+    assert all("grand_total" in row["reason"] and row["entity"] == "orders" for row in rejected)
+    shop.call(lambda running: running.shop.plan.clear())
+    ingest("full")
+    assert held(lake, engine) == true(shop)
+
+
+def test_a_refused_key_stops_at_once_and_leaves_a_receipt(ingest: Ingest, lake: Lake) -> None:
+    """No second try: every answer would be the same."""
+    with pytest.raises(KeyRefused, match="KEYCRM_API_KEY"):
+        ingest("full", key="wrong")
+    run = last_runs(lake)[0]
+    assert run
+    assert (run.verdict, run.retries) == ("incomplete", 0)
+    assert run.requests <= 10
+
+
+def test_the_machines_clock_may_be_wrong(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """Windows are cut by the CRM's clock: this shop's is months behind this machine's."""
+    run = ingest("full")
+    now = shop.call(lambda running: running.world.now)
+    assert run.watermark is not None
+    assert abs(run.watermark - now) < timedelta(seconds=2)
+
+
+def test_a_later_look_is_never_stamped_earlier(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """Even where this machine's clock went back: the lake holds a stamp of tomorrow here."""
+    ingest("full")
+    table = open_table(lake, "bronze.orders")
+    rows = table.read().slice(0, 1)
+    stamp = rows["fetched_at"][0].as_py() + timedelta(days=1)
+    column = rows.schema.get_field_index("fetched_at")
+    table.append(rows.set_column(column, rows.schema.field(column), [[stamp]]).cast(table.schema))
+    (key,) = rows["id"].to_pylist()
+    edit(shop, edits.EditOrder(key, grand_total=Decimal("5.55")))
+    ingest("incremental")
+    assert held(lake, engine)[key][0] == Decimal("5.55")
+
+
+def test_lines_without_their_order_are_not_there(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """A crash between the commits leaves lines nobody counts; the next look brings order and lines."""
+    ingest("full")
+    edit(shop, edits.SetStatus(5, 12))
+    lines = open_table(lake, "bronze.order_products")
+    rows = lines.read().slice(0, 3)
+    column = rows.schema.get_field_index("fetched_at")
+    later = [stamp + timedelta(seconds=1) for stamp in rows["fetched_at"].to_pylist()]
+    lines.append(rows.set_column(column, rows.schema.field(column), [later]).cast(lines.schema))
+    assert held(lake, engine).keys() == true(shop).keys()
+    ingest("incremental")
+    assert held(lake, engine) == true(shop)

@@ -1,0 +1,63 @@
+"""Windows: together they leave no gap and overlap nowhere but where they mean to."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.windows import BEGINNING, END, SECOND, Window, changed_window, history_windows, recent_window, split
+
+instants = st.datetimes(datetime(2015, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))
+
+
+@given(first=instants, now=instants, orders=st.integers(0, 2_000_000), per_window=st.integers(5000, 10_000))
+def test_history_is_covered_once_from_the_beginning_to_the_end(
+    first: datetime, now: datetime, orders: int, per_window: int
+) -> None:
+    """Every second belongs to exactly one window, whatever the shop's size and clock."""
+    windows = history_windows(first, now=now, orders=orders, per_window=per_window)
+    assert windows[0].since == BEGINNING
+    assert windows[-1].until == END
+    for window, following in zip(windows, windows[1:], strict=False):
+        assert window.since and window.until and window.since <= window.until
+        assert window.until + SECOND == following.since
+
+
+def test_history_is_cut_into_windows_of_about_so_many_orders() -> None:
+    """Ten thousand orders at a thousand each: ten windows, and the tail after now."""
+    first, now = datetime(2024, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
+    assert len(history_windows(first, now=now, orders=10_000, per_window=1000)) == 11
+
+
+@given(since=instants, length=st.timedeltas(timedelta(seconds=1), timedelta(days=4000)))
+def test_halves_are_the_whole(since: datetime, length: timedelta) -> None:
+    """Both ends belong to a window, so the second half begins a second later."""
+    whole = Window("created", since.replace(microsecond=0), (since + length).replace(microsecond=0))
+    halves = split(whole)
+    assert halves
+    assert (halves[0].since, halves[1].until) == (whole.since, whole.until)
+    assert halves[0].until and halves[1].since == halves[0].until + SECOND
+
+
+def test_a_second_and_a_whole_list_have_no_halves() -> None:
+    """There the walk gives up and says so."""
+    stamp = datetime(2026, 1, 1, tzinfo=UTC)
+    assert split(Window("created", stamp, stamp)) is None
+    assert split(Window()) is None
+
+
+def test_changes_are_asked_for_from_before_the_watermark_to_now() -> None:
+    """Also where the watermark is ahead of the clock: nothing is skipped."""
+    now, overlap = datetime(2026, 1, 1, 12, tzinfo=UTC), timedelta(minutes=5)
+    assert changed_window(now - timedelta(hours=1), now=now, overlap=overlap) == Window(
+        "updated", now - timedelta(minutes=65), now
+    )
+    assert changed_window(now + timedelta(hours=1), now=now, overlap=overlap).since == now - overlap
+
+
+def test_recent_days_are_counted_back_from_now() -> None:
+    """To the second, as the CRM's filters read them."""
+    now = datetime(2026, 1, 3, 12, 0, 0, 999, tzinfo=UTC)
+    found = recent_window(now=now, days=2)
+    assert found == Window("created", datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 3, 12, tzinfo=UTC))
+    assert str(found) == "created 2026-01-01 12:00:00 to 2026-01-03 12:00:00"

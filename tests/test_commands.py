@@ -1,0 +1,157 @@
+"""The commands as an operator meets them: exit codes, one line for what is wrong, no terminal."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ingest.sandbox.command import ThreadedShop, serving
+from ingest.sandbox.settings import Sandbox
+from lake.paths import Lake
+from lake.runs import Run, write_run
+from running import environ_of, run, succeed
+
+SMALL = Sandbox(port=0, days=20, orders_per_day=10, day_seconds=0, requests_per_minute=0)
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[ThreadedShop]:
+    """A shop of twenty days."""
+    with serving(SMALL) as running:
+        yield running
+
+
+def refused(environ: dict[str, str], *command: str, code: int) -> str:
+    """Run a command that must fail so; return its one line on stderr."""
+    done = run(environ, *command)
+    assert (done.returncode, done.stdout) == (code, ""), f"{command}: {done}"
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    return done.stderr
+
+
+def test_the_way_of_the_commands(shop: ThreadedShop, lake: Lake) -> None:
+    """Ingest, transform, look; each says in a line what it did."""
+    environ = environ_of(lake, shop.url)
+    assert "full ingest complete" in succeed(environ, "ingest", "full")
+    assert "release 1 (full)" in succeed(environ, "transform")
+    assert "nothing changed" in succeed(environ, "transform")
+    assert "nothing new" in succeed(environ, "ingest", "incremental")
+    assert "release 1 (full), published" in succeed(environ, "lake", "status")
+    query = "select count(*) as orders from silver.orders"
+    assert "orders" in succeed(environ, "lake", "sql", query)
+    assert succeed(environ, "lake", "sql", query, "--format", "csv").startswith("orders\n")
+    assert '"orders":' in succeed(environ, "lake", "sql", query, "--format", "json")
+    assert succeed(environ, "lake", "sql", query, "--release", "1") == succeed(environ, "lake", "sql", query)
+
+
+def test_an_empty_lake_says_what_to_do(lake: Lake) -> None:
+    """Every message tells the next step."""
+    environ = environ_of(lake)
+    assert "just sync" in refused(environ, "lake", "sql", "select 1", code=1)
+    assert "just ingest full" in refused(environ, "transform", code=4)
+    assert "no release yet" in succeed(environ, "lake", "status")
+    assert "nothing is published yet" in succeed(environ, "lake", "releases")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("lake", "nothing"), "No such command"),
+        (("lake", "releases", "--limit", "0"), "--limit"),
+        (("lake", "sql"), "QUERY"),
+        (("lake", "sql", "select 1", "--format", "xml"), "--format"),
+        (("ingest", "half"), "No such command"),
+        (("ingest", "sandbox", "--clock", "noon"), "--clock"),
+        (("transform", "--ful"), "--ful"),
+        (("serve", "api", "--port", "x"), "--port"),
+    ],
+)
+def test_wrong_usage_is_exit_2(lake: Lake, command: tuple[str, ...], said: str) -> None:
+    """One line, and where to find help."""
+    assert said in refused(environ_of(lake), *command, code=2)
+
+
+@pytest.mark.parametrize("command", [("lake", "status"), ("ingest", "full"), ("transform",), ("serve", "api")])
+def test_a_wrong_setting_is_exit_2_whoever_reads_it(lake: Lake, command: tuple[str, ...]) -> None:
+    """Also a setting that another package would use."""
+    environ = environ_of(lake, KEYLAKE_RULES_EXCLUDED_SOURCES="three")
+    assert "KEYLAKE_RULES_EXCLUDED_SOURCES" in refused(environ, *command, code=2)
+
+
+def test_a_missing_key_is_exit_2_and_a_refused_one_exit_1(shop: ThreadedShop, lake: Lake) -> None:
+    """The key comes from the environment alone, and is never printed."""
+    environ = environ_of(lake, shop.url)
+    assert "KEYCRM_API_KEY is not set" in refused({**environ, "KEYCRM_API_KEY": ""}, "ingest", "full", code=2)
+    done = run({**environ, "KEYCRM_API_KEY": "a-wrong-secret"}, "ingest", "full")
+    assert done.returncode == 1
+    assert "refused the API key" in done.stderr
+    assert "a-wrong-secret" not in done.stdout + done.stderr
+
+
+def test_a_crm_that_is_not_there_is_exit_4(lake: Lake) -> None:
+    """An outage is an incomplete ingest: the next one asks again."""
+    done = run(environ_of(lake, KEYLAKE_SOURCE_ATTEMPTS="2"), "ingest", "full")
+    assert done.returncode == 4
+    assert "incomplete" in done.stderr.splitlines()[-1]
+
+
+def test_bad_sql_is_one_line(shop: ThreadedShop, lake: Lake) -> None:
+    """DuckDB's own words, and exit 2; a release that never was, exit 1."""
+    environ = environ_of(lake, shop.url)
+    succeed(environ, "ingest", "full")
+    succeed(environ, "transform")
+    assert "nothing_there" in refused(environ, "lake", "sql", "from nothing_there", code=2)
+    assert "syntax error" in refused(environ, "lake", "sql", "selec 1", code=2)
+    assert "the newest is 1" in refused(environ, "lake", "sql", "select 1", "--release", "9", code=1)
+
+
+def test_debug_shows_the_traceback(lake: Lake) -> None:
+    """Only when asked for."""
+    done = run(environ_of(lake), "lake", "sql", "select 1", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_every_command_has_help(lake: Lake) -> None:
+    """Each with a sentence of its own."""
+    for package in ("lake", "ingest", "transform", "serve"):
+        assert "Usage:" in succeed(environ_of(lake), package, "--help")
+
+
+def test_clean_and_demo_leave_a_real_lake_alone(lake: Lake) -> None:
+    """What a CRM has filled is removed by hand or not at all, and no sandbox is mixed into it."""
+    stamp = datetime(2026, 1, 1, tzinfo=UTC)
+    write_run(
+        lake,
+        Run(
+            run_id="r",
+            kind="full",
+            verdict="complete",
+            started_at=stamp,
+            finished_at=stamp,
+            source="https://openapi.keycrm.app/v1",
+            watermark=stamp,
+            windows=(),
+            appended={},
+            rejected=0,
+            requests=0,
+            retries=0,
+            waited_seconds=0,
+        ),
+    )
+    assert "stays" in refused(environ_of(lake), "lake", "clean", code=2)
+    assert "LAKE_ROOT" in refused(environ_of(lake), "serve", "demo", "--once", code=2)
+    assert Path(lake.root, "ops", "runs").exists()
+
+
+def test_two_lakes_do_not_touch_each_other(shop: ThreadedShop, tmp_path: Path) -> None:
+    """One machine, two shops."""
+    lakes = [Lake(root=str(tmp_path / name)) for name in ("one", "two")]
+    for lake in lakes:
+        succeed(environ_of(lake, shop.url), "ingest", "full")
+    succeed(environ_of(lakes[0], shop.url), "transform")
+    succeed(environ_of(lakes[0], shop.url), "lake", "clean")
+    assert not Path(lakes[0].root).exists()
+    assert "release 1" in succeed(environ_of(lakes[1], shop.url), "transform")

@@ -1,0 +1,178 @@
+"""From the CRM to a published number: two years of the shop, every part for real."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from ingest.sandbox import edits
+from ingest.sandbox.command import ThreadedShop, serving
+from ingest.sandbox.faults import Fault
+from ingest.sandbox.settings import Sandbox
+from ingest.sandbox.truth import Truth
+from lake.paths import Lake
+from lake.table import open_table
+from recompute import counted, day_of, is_return, product_daily, revenue_daily, sales_type
+from running import environ_of, run, server, succeed
+
+# Every change moves updated_at here: finding those that don't is a sweep's work, not a sync's.
+TWO_YEARS = Sandbox(
+    port=0,
+    day_seconds=0,
+    requests_per_minute=0,
+    status_bumps_updated_at=1.0,
+    line_edit_bumps_updated_at=1.0,
+)
+
+
+class Shop(msgspec.Struct):
+    """A lake filled from a shop that still runs, and how to run commands on both."""
+
+    lake: Lake
+    shop: ThreadedShop
+    environ: dict[str, str]
+
+    @property
+    def truth(self) -> Truth:
+        """What is so in the shop now."""
+        return self.shop.call(lambda running: running.world.truth())
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Two years of the shop, ingested and published once for all tests here."""
+    lake = Lake(root=str(tmp_path_factory.mktemp("two-years") / "lake"))
+    with serving(TWO_YEARS) as shop:
+        found = Shop(lake, shop, environ_of(lake, shop.url, KEYLAKE_INGEST_LISTS_EVERY_MINUTES="0"))
+        succeed(found.environ, "ingest", "full")
+        succeed(found.environ, "transform")
+        yield found
+
+
+def read(url: str) -> Any:
+    """Return an endpoint's answer, its numbers as decimals."""
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.loads(answer.read(), parse_float=Decimal)
+
+
+def rows_of(api: str, table: str) -> list[dict[str, Any]]:
+    """Return every row of a gold table, page by page as a client would."""
+    rows: list[dict[str, Any]] = []
+    following: str | None = f"/api/tables/{table}?limit=10000"
+    while following:
+        answer = read(api + following)
+        rows += answer["rows"]
+        following = answer["next"]
+    assert len(rows) == answer["total"]
+    return rows
+
+
+def served_revenue(api: str) -> dict[tuple[date, str], tuple[Decimal, int, Decimal]]:
+    """Return revenue_daily as the API serves it."""
+    return {
+        (date.fromisoformat(row["date"]), row["sales_type"]): (
+            Decimal(row["revenue"]),
+            row["orders_count"],
+            Decimal(row["avg_check"]),
+        )
+        for row in rows_of(api, "revenue_daily")
+    }
+
+
+def served_products(api: str) -> dict[tuple[Any, ...], tuple[Decimal, Decimal]]:
+    """Return product_daily as the API serves it."""
+    return {
+        (
+            date.fromisoformat(row["date"]),
+            row["product_id"],
+            row["product_name"],
+            row["category_id"],
+            row["brand"],
+        ): (Decimal(row["quantity"]), Decimal(row["revenue"]))
+        for row in rows_of(api, "product_daily")
+    }
+
+
+def test_the_two_years_hold_every_kind_of_order(filled: Shop) -> None:
+    """What follows would prove little on orders that are all alike."""
+    orders = filled.truth.orders
+    alive = list(counted(filled.truth))
+    assert {order.source_id for order in orders} == {1, 2, 3, 4, 5}
+    assert {sales_type(order) for order in alive} == {"retail", "b2b", "other"}
+    assert {order.status_id for order in alive if is_return(order)} == {19, 21, 22, 23}
+    assert any(order.manager_id is None and order.source_id == 4 for order in alive)
+    assert any(order.is_deleted for order in orders)
+    assert any(order.buyer_id is None for order in alive)
+    assert any(Decimal(order.grand_total) == 0 and order.lines for order in alive)
+    assert any(line.product_id is None for order in alive for line in order.lines)
+    assert any(Decimal(line.quantity) % 1 for order in alive for line in order.lines)
+    assert any(len(order.expenses) > 1 for order in alive)
+    # The day in Kyiv is not the day in UTC, in winter and in summer.
+    moved = [order for order in alive if day_of(order).isoformat() != order.ordered_at[:10]]
+    assert {datetime.fromisoformat(order.ordered_at).month for order in moved} >= {1, 7}
+    assert any(order.created_at < order.ordered_at for order in alive)
+
+
+def test_served_figures_equal_the_recomputation_to_the_cent(filled: Shop) -> None:
+    """Every day, sales type and product of two years, over HTTP."""
+    with server(filled.environ) as api:
+        assert served_revenue(api) == revenue_daily(filled.truth)
+        assert served_products(api) == product_daily(filled.truth)
+
+
+def test_what_changes_in_the_shop_is_followed_to_the_cent(filled: Shop) -> None:
+    """Three days of life and edits by hand, through incremental syncs, equal the recomputation."""
+    newest = max(order.id for order in counted(filled.truth))
+    changes = [
+        edits.SetStatus(newest, 22),
+        edits.EditOrder(newest - 1, grand_total=Decimal("12345.67")),
+        edits.EditOrder(newest - 2, ordered_at=datetime(2026, 3, 28, 22, 30, tzinfo=UTC)),
+        edits.Rename("product", 5, "Інша назва"),
+    ]
+    for change in changes:
+        filled.shop.call(lambda running, change=change: edits.apply(running.world, change))
+    for _ in range(3):
+        filled.shop.call(lambda running: running.world.advance(running.world.now + timedelta(days=1)))
+        succeed(filled.environ, "serve", "sync")
+    with server(filled.environ) as api:
+        assert served_revenue(api) == revenue_daily(filled.truth)
+        assert served_products(api) == product_daily(filled.truth)
+
+
+def test_a_second_sync_of_an_unchanged_shop_writes_no_version(filled: Shop) -> None:
+    """Looking costs nothing but the receipt."""
+    succeed(filled.environ, "serve", "sync")
+    before = versions(filled.lake)
+    assert "nothing" in succeed(filled.environ, "serve", "sync")
+    after = versions(filled.lake)
+    assert {name: at for name, at in after.items() if before[name] != at} == {"ops.runs": before["ops.runs"] + 1}
+
+
+def versions(lake: Lake) -> dict[str, int]:
+    """Return the head of every table but the schedule's."""
+    names = [name for layer in ("bronze", "rules", "silver", "gold", "ops") for name in lake.tables(layer)]
+    return {name: open_table(lake, name).version for name in names}
+
+
+def test_nothing_is_published_of_half_a_history(tmp_path: Path, filled: Shop) -> None:
+    """A first load that lost a page leaves rows, a receipt, exit 4, and no number anywhere."""
+    lake = Lake(root=str(tmp_path / "lake"))
+    environ = environ_of(lake, filled.shop.url, KEYLAKE_SOURCE_ATTEMPTS="2")
+    filled.shop.call(
+        lambda running: running.shop.plan.add(
+            Fault(kind="status", path="/order", page=3, status=503, times=1000)
+        )
+    )
+    assert run(environ, "ingest", "full").returncode == 4
+    done = run(environ, "transform")
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1)
+    assert "ingest full" in done.stderr
+    filled.shop.call(lambda running: running.shop.plan.clear())
+    succeed(environ, "ingest", "full")
+    succeed(environ, "transform")
