@@ -1,24 +1,31 @@
-"""The ingest's commands: ``python -m ingest incremental | full | sandbox``."""
+"""The ingest's commands: ``python -m ingest incremental | full | sweep | validate …``."""
 
 import asyncio
 import os
-from datetime import UTC, datetime
+import sys
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import click
 import msgspec
 
+from ingest.budget import Budget, budget_file
 from ingest.client import Client
 from ingest.limiter import Limiter
 from ingest.progress import Watch
 from ingest.sandbox.command import run as run_sandbox
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
-from ingest.sync import run_sync
+from ingest.sync import Wish, run_sync
+from ingest.validation import run_validation
 from lake.cli import group, main, open_lake
-from lake.config import read_config
+from lake.config import Config, read_config
 from lake.errors import ConfigError, IngestIncomplete, LakeError, UsageError
+from lake.render import show_table
 from lake.runs import Run
 from lake.settings import LakeSettings
+
+KYIV = ZoneInfo("Europe/Kyiv")
 
 
 @group("Copy KeyCRM into bronze: every state it shows, nothing twice.")
@@ -29,13 +36,65 @@ def ingest() -> None:
 @ingest.command()
 def incremental() -> None:
     """Copy what changed since the last complete run, what is recent, and the lists that are due."""
-    run_kind("incremental")
+    run_wish(Wish(kind="incremental"))
 
 
 @ingest.command()
 def full() -> None:
-    """Copy everything, from the first order on. At 60 requests a minute: 16 minutes for 46,000 orders."""
-    run_kind("full")
+    """Copy everything, from the first order on; a killed one is continued. 16 minutes for 46,000 orders."""
+    run_wish(Wish(kind="full"))
+
+
+@ingest.command()
+@click.option(
+    "--from", "since", required=True, help="Shop day or ISO time; a day begins at its midnight in Kyiv."
+)
+@click.option("--to", "until", required=True, help="Shop day or ISO time; a day ends with its last second.")
+def window(since: str, until: str) -> None:
+    """Copy again what was created or updated in a span of time."""
+    span = instant(since), instant(until, end=True)
+    if span[0] > span[1]:
+        raise UsageError(f"--from {since} is after --to {until}")
+    run_wish(Wish(kind="window", since=span[0], until=span[1]))
+
+
+@ingest.command()
+@click.option("--days", type=click.IntRange(1, 36500), help="Orders created in so many days; 30 if not said.")
+@click.option("--all", "everything", is_flag=True, help="All history.")
+def sweep(days: int | None, everything: bool) -> None:
+    """Compare content: find silent edits, deletions and ids that were missed."""
+    if days and everything:
+        raise UsageError("--days and --all: choose one")
+    run_wish(Wish(kind="sweep", days=None if everything else days or 30))
+
+
+@ingest.command()
+@click.argument("ids", type=click.IntRange(1, 2**62), nargs=-1, required=True)
+def order(ids: tuple[int, ...]) -> None:
+    """Copy orders by their IDs; one that the CRM has no longer leaves the numbers."""
+    run_wish(Wish(kind="orders", ids=ids))
+
+
+@ingest.command()
+@click.argument("day")
+def validate(day: str) -> None:
+    """Compare one shop DAY (YYYY-MM-DD), CRM against lake, by order id; exit 1 where they differ."""
+    try:
+        shop_day = date.fromisoformat(day)
+    except ValueError:
+        raise UsageError(f"{day!r} is no day; write 2026-09-01") from None
+    config, lake = open_lake()
+    client = open_client(config, rank=0)
+    report = asyncio.run(run_validation(shop_day, lake, client=client, engine=config.section(LakeSettings)))
+    show_table(("", "CRM", "lake"), report.figures)
+    if report.differences:
+        show_table(("order", "differs in"), report.differences)
+        sys.stdout.flush()
+        raise LakeError(
+            f"{day}: {len(report.differences)} orders differ;"
+            f" `just ingest order {report.ids}` copies them again"
+        )
+    print(f"{day}: CRM and lake agree")
 
 
 @ingest.command()
@@ -56,20 +115,14 @@ def sandbox(port: int | None, clock: str | None) -> None:
         raise LakeError(f"the sandbox can't listen on {settings.host}:{settings.port}: {error}") from None
 
 
-def run_kind(kind: str) -> None:
+def run_wish(wish: Wish) -> None:
     """Run one ingest and say in a line what it brought. Raises IngestIncomplete."""
     config, lake = open_lake()
-    source = config.section(SourceSettings)
-    key = os.environ.get("KEYCRM_API_KEY", "").strip()
-    if not key:
-        raise ConfigError(
-            "KEYCRM_API_KEY is not set; put the CRM's API key there (the sandbox takes `sandbox`)"
-        )
     run = asyncio.run(
         run_sync(
-            kind,
+            wish,
             lake,
-            client=Client(source, key=key, limiter=Limiter(source.requests_per_minute)),
+            client=open_client(config, rank=wish.rank),
             settings=config.section(IngestSettings),
             engine=config.section(LakeSettings),
             watch=Watch(),
@@ -80,6 +133,33 @@ def run_kind(kind: str) -> None:
         raise IngestIncomplete(
             f"{run.kind} ingest is incomplete: {run.reason}; what arrived is kept, the next run asks again"
         )
+
+
+def open_client(config: Config, *, rank: int) -> Client:
+    """Return a client with its place in the budget. Raises ConfigError without a key."""
+    source = config.section(SourceSettings)
+    key = os.environ.get("KEYCRM_API_KEY", "").strip()
+    if not key:
+        raise ConfigError(
+            "KEYCRM_API_KEY is not set; put the CRM's API key there (the sandbox takes `sandbox`)"
+        )
+    file = budget_file(source.budget_folder, base_url=source.base_url, key=key)
+    budget = Budget(file, requests=source.requests_per_minute, rank=rank)
+    return Client(source, key=key, limiter=Limiter(budget))
+
+
+def instant(text: str, *, end: bool = False) -> datetime:
+    """Return a time that a person wrote: ISO with a zone, or a shop day, which is a day in Kyiv."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time; write 2026-09-01 or 2026-09-01T10:00:00Z") from None
+    if len(text) == len("2026-09-01"):
+        found = (found + timedelta(days=1, seconds=-1)) if end else found
+        return found.replace(tzinfo=KYIV)
+    if found.tzinfo is None:
+        raise UsageError(f"{text!r} has no zone; write 2026-09-01T10:00:00Z, or +03:00 for Kyiv in summer")
+    return found
 
 
 def summary(run: Run) -> str:

@@ -22,6 +22,8 @@ from ingest.layout import EXPENSES, LINES, LISTS, REJECTED, Layout
 HASH_BYTES = 16
 # 646.5999999999999 is how floating point spells 646.60; 2.555 is really finer than a kopeck.
 NOISE = Decimal("0.000001")
+# What stands for a hash where there is nothing to hash; no digest is this short.
+GONE = "gone"
 encoder = msgspec.json.Encoder(order="sorted")
 exact_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -101,6 +103,27 @@ def type_rows(entity: Entity, rows: Sequence[Seen], *, run_id: str) -> Typed:
 def decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
     """Return the decoder of an entity's Struct, made once."""
     return msgspec.json.Decoder(kind)
+
+
+def gone(found: int, fetched_at: datetime) -> Seen:
+    """Return the look that found no such id."""
+    return Seen(found, GONE, b"", fetched_at)
+
+
+def tombstones(entity: Entity, rows: Sequence[Seen], *, run_id: str) -> pa.Table:
+    """Return the observations that these ids are gone."""
+    found = [
+        {
+            "id": row.id,
+            "payload_hash": row.hash,
+            "is_deleted": True,
+            "fetched_at": row.fetched_at,
+            "run_id": run_id,
+            "observed_on": row.fetched_at.astimezone(UTC).date(),
+        }
+        for row in rows
+    ]
+    return pa.Table.from_pylist(found, schema=LISTS[entity.table].schema)
 
 
 def decode(entity: Entity, payload: bytes) -> Any:

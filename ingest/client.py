@@ -14,10 +14,20 @@ from yarl import URL
 
 from ingest.entities import Entity
 from ingest.limiter import Limiter
-from ingest.protocol import Page, Request, clock_of, error_of, first_request, list_request, read_page
+from ingest.protocol import (
+    Page,
+    Request,
+    clock_of,
+    error_of,
+    first_request,
+    list_request,
+    one_request,
+    read_one,
+    read_page,
+)
 from ingest.settings import SourceSettings
 from ingest.windows import Window
-from lake.errors import RateLimited, SourceDown
+from lake.errors import NotFound, RateLimited, SourceDown
 
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
@@ -65,6 +75,7 @@ class Client:
     ) -> None:
         if self._session:
             await self._session.close()
+        self.limiter.close()
 
     @property
     def now(self) -> datetime:
@@ -96,9 +107,21 @@ class Client:
             first_request(entity), lambda body: self._arrival(read_page(body, asked=1), 1)
         )
 
+    async def fetch_one(self, entity: Entity, found: int) -> tuple[bytes | None, datetime]:
+        """Fetch one object by its id, and when it arrived; None where the CRM says there is none."""
+        try:
+            request = one_request(entity, found)
+            body = await self._send(request, lambda answer: read_one(answer, asked=found))
+        except NotFound:
+            return None, self._stamp()
+        return body, self._stamp()
+
     def _arrival(self, page: Page, number: int) -> Arrival:
+        return Arrival(page, number, self._stamp())
+
+    def _stamp(self) -> datetime:
         self._last_stamp = max(datetime.now(UTC), self._last_stamp + MICROSECOND)
-        return Arrival(page, number, self._last_stamp)
+        return self._last_stamp
 
     async def _send(self, request: Request, read: Callable[[bytes], Answer]) -> Answer:
         """Send until it is answered; each try takes its place in the budget."""

@@ -32,9 +32,14 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def schema(self) -> pa.Schema:
-        """All columns, what an observation carries included."""
-        payload = {"payload": "VARCHAR?"} if self.has_payload else {}
-        return Contract.of({**self.columns, **payload, **OBSERVED}).schema
+        """All columns, what an observation carries included.
+
+        A tombstone is an id and nothing else, so where there may be one all else may be missing.
+        """
+        if not self.has_payload:
+            return Contract.of({**self.columns, **OBSERVED}).schema
+        may_miss = {name: kind.removesuffix("?") + "?" for name, kind in self.columns.items()}
+        return Contract.of({**may_miss, "id": "BIGINT", "payload": "VARCHAR?", **OBSERVED}).schema
 
 
 def layout(table: str, columns: dict[str, str], *, payload: bool = True, **special: Getter) -> Layout:

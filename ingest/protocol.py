@@ -43,7 +43,14 @@ class Page(msgspec.Struct, frozen=True):
         return (self.current_page or 1) + (1 if self.next_page_url else 0)
 
 
+class Identified(msgspec.Struct, frozen=True):
+    """Of an object, its id."""
+
+    id: int
+
+
 page_decoder = msgspec.json.Decoder(Page)
+one_decoder = msgspec.json.Decoder(Identified)
 
 
 def list_request(entity: Entity, window: Window, page: int) -> Request:
@@ -62,6 +69,23 @@ def list_request(entity: Entity, window: Window, page: int) -> Request:
 def first_request(entity: Entity) -> Request:
     """Return the request for the row with the smallest id."""
     return Request(path=entity.path, query=(("limit", "1"), ("page", "1"), ("sort", "id")))
+
+
+def one_request(entity: Entity, found: int) -> Request:
+    """Return the request for one object by its id, with the same includes as in lists."""
+    query = (("include", entity.include),) if entity.include else ()
+    return Request(path=f"{entity.path}/{found}", query=query)
+
+
+def read_one(body: bytes, *, asked: int) -> bytes:
+    """Return the object's bytes. Raises SourceDown where it is not the object asked for."""
+    try:
+        found = one_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SourceDown(f"the answer is no object of JSON ({error}); it begins {body[:60]!r}") from None
+    if found.id != asked:
+        raise SourceDown(f"object {found.id} came where {asked} was asked for")
+    return body
 
 
 def read_page(body: bytes, *, asked: int) -> Page:

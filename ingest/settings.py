@@ -17,6 +17,7 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attempts: Positive = 6
     backoff_seconds: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     max_in_flight: Positive = 8
+    budget_folder: str = ""
 
 
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,5 +26,6 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     created_days: Positive = 2
     overlap_minutes: NotNegative = 5
     orders_per_window: Positive = 5000
+    orders_by_id: NotNegative = 500
     lists_every_minutes: NotNegative = 60
     references_every_minutes: NotNegative = 0

@@ -1,142 +1,49 @@
-"""One run: windows, pages, rows, commits, receipt.
+"""One run: a kind of asking, and the receipt of what came of it.
 
-What arrived is kept whatever happens to the rest; only a complete run moves the
-watermark, because the watermark is read off the receipts of complete runs.
+Only a complete run moves the watermark, because the watermark is read off the
+receipts of complete runs.
 """
 
-import asyncio
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import Literal
 
 import msgspec
-import structlog
 
-from ingest.bronze import Seen
+from ingest import kinds
 from ingest.client import Client
-from ingest.entities import BUYERS, ENTITIES, OFFERS, ORDERS, PRODUCTS, Entity
 from ingest.progress import Watch
+from ingest.reading import Reading
 from ingest.settings import IngestSettings
-from ingest.walk import Walk, together
-from ingest.windows import WHOLE, Window, changed_window, history_windows, recent_window
 from ingest.writer import Writer
 from lake.errors import KeyRefused, SourceError
 from lake.paths import Lake
-from lake.runs import Run, WindowReceipt, last_runs, list_runs, write_run
+from lake.runs import Run, WindowReceipt, watermark, write_run
 from lake.session import connect
 from lake.settings import LakeSettings
 
-log = structlog.get_logger()
-REFERENCES = tuple(entity for entity in ENTITIES if entity.is_reference)
-LISTS = (PRODUCTS, OFFERS)
-ROWS_PER_COMMIT = 2500
-WINDOWS_AT_ONCE = 3
-Ask = tuple[Entity, Window]
 
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody wants of a run: its kind, and what that kind needs to know.
 
-class Sync:
-    """One run while it lasts: the client to ask with, the writer to keep with, the receipts so far."""
+    ``days`` None sweeps all history.
+    """
 
-    def __init__(
-        self, lake: Lake, settings: IngestSettings, client: Client, writer: Writer, watch: Watch
-    ) -> None:
-        self._lake = lake
-        self._settings = settings
-        self._client = client
-        self._writer = writer
-        self._walk = Walk(client, self._keep, watch)
-        self._waiting: dict[str, list[Seen]] = {}
-        self._commit = asyncio.Lock()
-        self.receipts: list[WindowReceipt] = []
-        self.watermark: datetime | None = None
+    kind: Literal["incremental", "full", "window", "sweep", "orders"]
+    since: datetime | None = None
+    until: datetime | None = None
+    days: int | None = None
+    ids: tuple[int, ...] = ()
 
-    async def incremental(self, watermark: datetime) -> None:
-        """Ask for what changed since the watermark, what is recent, and the lists that are due."""
-        await self._read(
-            [(entity, WHOLE) for entity in self._due(REFERENCES, self._settings.references_every_minutes)]
-        )
-        now = self._client.now
-        changed = changed_window(
-            watermark, now=now, overlap=timedelta(minutes=self._settings.overlap_minutes)
-        )
-        recent = recent_window(now=now, days=self._settings.created_days)
-        lists = self._due(LISTS, self._settings.lists_every_minutes)
-        asks: list[Ask] = [(ORDERS, changed), (ORDERS, recent), (BUYERS, changed)]
-        await self._read([*asks, *((entity, WHOLE) for entity in lists)])
-        self.watermark = changed.until
-
-    async def full(self) -> None:
-        """Ask for everything, from the first order on; then for what changed meanwhile."""
-        await self._read([(entity, WHOLE) for entity in (*REFERENCES, *LISTS, BUYERS)])
-        began = self._client.now
-        await self._read([(ORDERS, window) for window in await self._history()])
-        overlap = timedelta(minutes=self._settings.overlap_minutes)
-        meanwhile = changed_window(began, now=self._client.now, overlap=overlap)
-        await self._read([(ORDERS, meanwhile), (BUYERS, meanwhile)])
-        self.watermark = meanwhile.until
-
-    async def _history(self) -> Sequence[Window]:
-        first = (await self._client.fetch_first(ORDERS)).page
-        if not first.data:
-            return []
-        created = msgspec.json.decode(first.data[0], type=Created).created_at
-        created = created if created.tzinfo else created.replace(tzinfo=UTC)
-        return history_windows(
-            created,
-            now=self._client.now,
-            orders=first.total or 0,
-            per_window=self._settings.orders_per_window,
-        )
-
-    def _due(self, entities: Sequence[Entity], every_minutes: int) -> list[Entity]:
-        """Return the lists whose last complete reading is older than their cadence."""
-        if not every_minutes:
-            return list(entities)
-        since = datetime.now(UTC) - timedelta(minutes=every_minutes)
-        fresh = {
-            window.entity
-            for run in list_runs(self._lake, since=since)
-            for window in run.windows
-            if window.complete and window.by == "list"
-        }
-        return [entity for entity in entities if entity.name not in fresh]
-
-    async def _read(self, asks: Sequence[Ask]) -> None:
-        """Read the windows, a few at a time so that the budget never idles, and commit what is left."""
-        places = asyncio.Semaphore(WINDOWS_AT_ONCE)
-
-        async def one(entity: Entity, window: Window) -> None:
-            async with places:
-                self.receipts.extend(await self._walk.window(entity, window))
-
-        try:
-            await together([one(entity, window) for entity, window in asks])
-        finally:
-            for entity in {entity.name: entity for entity, _ in asks}.values():
-                await self._flush(entity)
-
-    async def _keep(self, entity: Entity, rows: list[Seen]) -> None:
-        """Take a page's rows; commit when enough are waiting."""
-        waiting = self._waiting.setdefault(entity.name, [])
-        waiting += rows
-        if len(waiting) >= ROWS_PER_COMMIT:
-            await self._flush(entity)
-
-    async def _flush(self, entity: Entity) -> None:
-        """Commit the rows that wait; off the event loop, one commit at a time."""
-        async with self._commit:
-            if rows := self._waiting.pop(entity.name, []):
-                await asyncio.to_thread(self._writer.write, entity, rows)
-
-
-class Created(msgspec.Struct):
-    """The one field of an order that cuts history into windows."""
-
-    created_at: datetime
+    @property
+    def rank(self) -> int:
+        """Who goes first where the budget is short: the shorter job."""
+        return {"incremental": 0, "orders": 0, "window": 1, "sweep": 1, "full": 2}[self.kind]
 
 
 async def run_sync(
-    kind: str,
+    wish: Wish,
     lake: Lake,
     *,
     client: Client,
@@ -144,51 +51,71 @@ async def run_sync(
     engine: LakeSettings,
     watch: Watch,
 ) -> Run:
-    """Run one ingest of a kind (``incremental`` or ``full``) and return its receipt, already in the ledger.
+    """Run one ingest and return its receipt, already in the ledger.
 
     Without a complete run before it, an incremental one has nothing to go on from
     and reads everything. Raises KeyRefused, after the receipt was written.
     """
     started_at = datetime.now(UTC)
     run_id = f"{started_at:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
-    complete = last_runs(lake)[1]
-    watermark = complete.watermark if complete else None
+    held = watermark(lake)
+    if wish.kind == "incremental" and held is None:
+        wish = Wish(kind="full")
     writer = Writer(lake, connect(engine), run_id=run_id)
     writer.make_tables()
     client.stamp_after(writer.newest)
+    reading = Reading(client, writer, watch, by_id=settings.orders_by_id)
+    reached: datetime | None = None
     error: SourceError | None = None
     async with client:
-        sync = Sync(lake, settings, client, writer, watch)
         try:
             with watch:
-                if kind == "full" or watermark is None:
-                    kind = "full"
-                    await sync.full()
-                else:
-                    await sync.incremental(watermark)
+                reached = await ask(wish, reading, settings, lake, run_id, held)
         except SourceError as failure:
             error = failure
-    is_complete = error is None and all(receipt.complete for receipt in sync.receipts)
+    is_complete = error is None and all(receipt.complete for receipt in reading.receipts)
     run = Run(
         run_id=run_id,
-        kind=kind,
+        kind=wish.kind,
         verdict="complete" if is_complete else "incomplete",
         started_at=started_at,
         finished_at=datetime.now(UTC),
         source=client.settings.base_url,
-        watermark=sync.watermark if is_complete else None,
-        windows=tuple(sync.receipts),
+        watermark=reached if is_complete else None,
+        windows=tuple(reading.receipts),
         appended=dict(writer.appended),
         rejected=writer.rejected,
         requests=client.requests,
         retries=client.retries,
         waited_seconds=round(client.limiter.waited, 3),
-        reason=str(error) if error else reason_of(sync.receipts),
+        reason=str(error) if error else reason_of(reading.receipts),
     )
     write_run(lake, run)
     if isinstance(error, KeyRefused):
         raise error
     return run
+
+
+async def ask(
+    wish: Wish,
+    reading: Reading,
+    settings: IngestSettings,
+    lake: Lake,
+    run_id: str,
+    held: datetime | None,
+) -> datetime | None:
+    """Do what the wish says; return the watermark it reaches, None for a kind that reaches none."""
+    if wish.kind == "incremental" and held is not None:
+        return await kinds.incremental(reading, settings, lake, held)
+    if wish.kind == "full":
+        return await kinds.full(reading, settings, lake, run_id)
+    if wish.kind == "window" and wish.since and wish.until:
+        await kinds.window(reading, wish.since, wish.until)
+    elif wish.kind == "sweep":
+        await kinds.sweep(reading, settings, wish.days)
+    elif wish.kind == "orders":
+        await reading.orders(wish.ids)
+    return None
 
 
 def reason_of(receipts: Sequence[WindowReceipt]) -> str | None:

@@ -13,7 +13,7 @@ import msgspec
 
 from ingest.bronze import Seen, look
 from ingest.client import Arrival, Client
-from ingest.entities import Entity
+from ingest.entities import ORDERS, Entity
 from ingest.progress import Watch
 from ingest.windows import Window, split
 from lake.errors import KeyRefused, RequestRefused, SourceError
@@ -36,12 +36,16 @@ class Tally(msgspec.Struct):
 
 
 class Walk:
-    """Reads windows with the client and hands every page's rows to ``keep`` as it arrives."""
+    """Reads windows with the client and hands every page's rows to ``keep`` as it arrives.
+
+    ``shown`` are the order ids that windows showed; whoever compares them clears them.
+    """
 
     def __init__(self, client: Client, keep: Keep, watch: Watch) -> None:
         self._client = client
         # A page keeps its slot until its rows are taken: what waits to be written stays bounded.
-        self._slots = asyncio.Semaphore(client.settings.max_in_flight)
+        self.slots = asyncio.Semaphore(client.settings.max_in_flight)
+        self.shown: set[int] = set()
         self._keep = keep
         self._watch = watch
 
@@ -73,7 +77,7 @@ class Walk:
 
     async def _page(self, entity: Entity, window: Window, number: int, tally: Tally) -> Arrival | None:
         """Fetch one page and hand its rows on; a page that can't be had is noted on the tally."""
-        async with self._slots:
+        async with self.slots:
             try:
                 arrival = await self._client.fetch_page(entity, window, number)
             except (KeyRefused, RequestRefused):
@@ -86,6 +90,8 @@ class Walk:
             tally.fetched += 1
             tally.totals.append(arrival.page.total)
             tally.ids.update(row.id if row.id is not None else row.hash for row in rows)
+            if entity is ORDERS:
+                self.shown.update(row.id for row in rows if row.id is not None)
             self._watch.arrived(entity.name, len(rows))
             await self._keep(entity, rows)
         return arrival

@@ -43,16 +43,23 @@ def recent_window(*, now: datetime, days: int) -> Window:
     return Window("created", floor(now - timedelta(days=days)), floor(now))
 
 
-def history_windows(first: datetime, *, now: datetime, orders: int, per_window: int) -> list[Window]:
-    """Return windows by creation that together hold every order, about ``per_window`` each.
+def history_windows(
+    first: datetime, *, now: datetime, orders: int, per_window: int, since: datetime = BEGINNING
+) -> list[Window]:
+    """Return windows by creation that together hold every order from ``since`` on, about ``per_window`` each.
 
     The first begins before any shop and the last ends long after ``now``: an order
     with a stray date is still in exactly one window.
     """
+    first = max(first, since)
+    if since >= END:
+        return []
+    if since > floor(now):
+        return [Window("created", since, END)]
     count = max(-(-orders // per_window), 1)
     step = max((now - first) / count, SECOND)
     cuts = [floor(first + step * place) for place in range(1, count)]
-    edges = [BEGINNING, *(cut for cut in cuts if BEGINNING < cut < floor(now)), floor(now) + SECOND]
+    edges = [since, *(cut for cut in cuts if since < cut < floor(now)), floor(now) + SECOND]
     windows = [Window("created", since, until - SECOND) for since, until in itertools.pairwise(edges)]
     return [*windows, Window("created", edges[-1], END)]
 

@@ -6,18 +6,20 @@ appends all of them again.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.bronze import Seen, type_rows
-from ingest.entities import Entity
+from ingest.bronze import Seen, tombstones, type_rows
+from ingest.entities import ORDERS, Entity
 from ingest.layout import SCHEMAS
+from ingest.windows import Window
 from lake.paths import Lake
 from lake.session import Connection, scan
-from lake.table import Table, create_table
+from lake.table import Table, create_table, open_table
 
 REJECTED = "bronze.rejected"
 # Delta's statistics cut instants to the millisecond.
@@ -28,6 +30,30 @@ from seen as s left join {gate} as g on g.id = s.id
 where
     g.id is null
     or (g.hash <> s.hash and g.fetched_at < s.fetched_at)
+"""
+# ``created_at`` of a tombstone is missing: what is gone already is not asked for again.
+HELD = """
+with newest as (
+    select id, arg_max(created_at, fetched_at) as created_at, arg_max(is_deleted, fetched_at) as is_deleted
+    from ({held})
+    group by id
+)
+
+select id
+from newest anti join shown using (id)
+where not is_deleted and created_at between $1 and $2
+order by id
+"""
+GAPS = """
+with known as (
+    select id, lag(id) over (order by id) as before
+    from (select distinct id from ({held}))
+)
+
+select before + 1, id - 1
+from known
+where id > before + 1 and id > (select min(id) from ({held}) where created_at >= $1)
+order by id desc
 """
 
 
@@ -70,6 +96,35 @@ class Writer:
         self._remember(entity, typed.tables[entity.table])
         self._reject(typed.rejected)
         return int(typed.tables[entity.table].num_rows)
+
+    def not_shown(self, window: Window, *, shown: Set[int]) -> list[int]:
+        """Return the orders held as created in the window, not gone, that are not in ``shown``."""
+        held = scan(self._duckdb, self._reopened(ORDERS.table))
+        self._duckdb.register("shown", pa.table({"id": pa.array(shown, pa.int64())}))
+        rows = self._duckdb.execute(HELD.format(held=held), [window.since, window.until]).fetchall()
+        self._duckdb.unregister("shown")
+        return [found for (found,) in rows]
+
+    def holes(self, since: datetime, *, limit: int) -> tuple[list[int], int]:
+        """Return ids that nobody ever saw nor asked for, newest first, and how many there are in all.
+
+        They lie between orders created from ``since`` on: ids are dense, so each has a reason.
+        """
+        held = scan(self._duckdb, self._reopened(ORDERS.table))
+        gaps = self._duckdb.execute(GAPS.format(held=held), [since]).fetchall()
+        ids = islice((found for first, last in gaps for found in range(last, first - 1, -1)), limit)
+        return list(ids), sum(last - first + 1 for first, last in gaps)
+
+    def bury(self, entity: Entity, rows: Sequence[Seen]) -> None:
+        """Append tombstones of the ids that the CRM has no longer and that are not known to be gone."""
+        table = tombstones(entity, self._news(entity, rows), run_id=self._run_id)
+        self._append(entity.table, table)
+        self._remember(entity, table)
+
+    def _reopened(self, name: str) -> Table:
+        """Return the table at its head: another run may have appended since."""
+        self._tables[name] = open_table(self._lake, name)
+        return self._tables[name]
 
     def _news(self, entity: Entity, rows: Sequence[Seen]) -> list[Seen]:
         """Return the rows whose content is not what the lake holds as newest."""

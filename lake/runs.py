@@ -125,6 +125,23 @@ def list_runs(lake: Lake, *, since: datetime | None = None) -> list[Run]:
     return read_runs(open_table(lake, RUNS), where)
 
 
+def watermark(lake: Lake) -> datetime | None:
+    """Return the source's time through which complete runs together hold every change."""
+    if not table_exists(lake, RUNS):
+        return None
+    where = (pc.field("verdict") == "complete") & pc.field("watermark").is_valid()
+    found: datetime | None = pc.max(open_table(lake, RUNS).read(["watermark"], where)["watermark"]).as_py()
+    return found
+
+
+def complete_runs(lake: Lake, *, kind: str) -> set[str]:
+    """Return the ids of the complete runs of a kind."""
+    if not table_exists(lake, RUNS):
+        return set()
+    where = (pc.field("verdict") == "complete") & (pc.field("kind") == kind)
+    return set(open_table(lake, RUNS).read(["run_id"], where)["run_id"].to_pylist())
+
+
 def read_runs(table: Table, where: pc.Expression) -> list[Run]:
     """Return the ledger's rows as Runs, newest first."""
     runs = [as_run(row) for row in table.read(where=where).to_pylist()]

@@ -22,7 +22,7 @@ from serve.assets import Assets
 from serve.desk import Desk
 from serve.errors import BadQuestion, NothingThere, NotReady, TooSlow
 from serve.metrics import Metrics
-from serve.openapi import describe
+from serve.openapi import ExactNumbers, describe
 from serve.reader import Reader
 from serve.schemas import Problem
 from serve.settings import ServeSettings
@@ -45,8 +45,8 @@ def create_app(config: Config) -> Litestar:
     """Return the app over the lake that the settings name. It only ever reads the lake."""
     settings, limits = config.section(ServeSettings), config.section(LakeSettings)
     reader = Reader(Lake(root=limits.root), limits, settings)
-    desk = Desk(reader, Answers(settings.cache_mb * 1_000_000))
     metrics, assets = Metrics(reader), Assets()
+    desk = Desk(reader, Answers(settings.cache_mb * 1_000_000), metrics)
 
     @contextlib.asynccontextmanager
     async def life(_: Litestar) -> AsyncIterator[None]:
@@ -77,7 +77,8 @@ def create_app(config: Config) -> Litestar:
         lifespan=[life],
         before_send=[before_send],
         exception_handlers={Exception: refuse},
-        openapi_config=describe(),
+        openapi_config=describe(assets.urls),
+        plugins=[ExactNumbers()],
         logging_config=None,
         debug=False,
     )

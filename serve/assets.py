@@ -73,7 +73,10 @@ def vega_bundle(name: str) -> bytes:
     utf8 = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     body = subprocess.run([sys.executable, "-c", MAKE], check=True, capture_output=True, env=utf8).stdout
     if kept:
-        with contextlib.suppress(OSError), tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as fresh:
+        with (
+            contextlib.suppress(OSError),
+            tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as fresh,
+        ):
             fresh.write(body)
             os.replace(fresh.name, kept)
     log.info("serve.charts_bundled", bytes=len(body))

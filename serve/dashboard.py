@@ -25,7 +25,7 @@ from serve.session import Session
 DAYS = (7, 30, 90, 365)
 TOP = 10
 HTML = "text/html"
-PARAMS = (*PERIOD, whole("days", "So many days, up to the newest.", least=1, most=3660), RELEASE)
+PARAMS = (*PERIOD, whole("days", "So many days, up to today.", least=1, most=3660), RELEASE)
 LIVE = {"Cache-Control": "no-store"}
 
 
@@ -38,15 +38,14 @@ async def page(request: Asked, desk: Desk, assets: Assets) -> Response[Any]:
         return html("problem.html", 503, assets, title="No numbers yet", detail=str(error), waits=True)
     except (BadQuestion, NothingThere) as error:
         return html("problem.html", 400, assets, title="This can't be shown", detail=str(error), waits=False)
-    return html("dashboard.html", 200, assets, **facts)
+    return packed(request, render("dashboard.html", urls=assets.urls, **facts), facts["release"])
 
 
 @get("/figures", include_in_schema=False)
 async def figures(request: Asked, desk: Desk) -> Response[Any]:
     """Return what changes on the page, for a period and release."""
     facts = await desk.run(lambda: read_facts(desk, request))
-    body = render("figures.html", **facts).encode()
-    return respond(request, make_answer(body, tag(str(facts["release"]), body.decode()), HTML, facts["release"]))
+    return packed(request, render("following.html", **facts), facts["release"])
 
 
 @get("/static/{name:str}", include_in_schema=False)
@@ -58,8 +57,15 @@ async def static(request: Asked, desk: Desk, assets: Assets, name: str) -> Respo
 ROUTES = [page, figures, static]
 
 
+def packed(request: Asked, text: str, release: int) -> Response[Any]:
+    """Return a page that a release was shown on."""
+    return respond(
+        request, make_answer(text.encode(), tag(str(release), text), HTML, release), caching="no-store"
+    )
+
+
 def html(template: str, code: int, assets: Assets, /, **facts: Any) -> Response[bytes]:
-    """Return a page."""
+    """Return a page that says what is wrong."""
     body = render(template, urls=assets.urls, **facts).encode()
     return Response(body, status_code=code, media_type=HTML, headers=LIVE)
 
@@ -75,6 +81,7 @@ def read_facts(desk: Desk, request: Asked) -> dict[str, Any]:
             "status": status_of(desk.reader, datetime.now(UTC)),
             "days": days,
             "choices": DAYS,
+            "today": session.today,
             "period": Period(values["from"], values["to"]),
             **read_figures(session, values),
         }
@@ -89,8 +96,7 @@ def choose_period(session: Session, asked: dict[str, Any]) -> tuple[int | None, 
         period = questions.asked_period(session, asked)
         return None, {"from": period.first, "to": period.last}
     days = days or 30
-    newest = session.last_date or session.release.published_at.date()
-    return days, {"from": newest - timedelta(days=days - 1), "to": newest}
+    return days, {"from": session.today - timedelta(days=days - 1), "to": session.today}
 
 
 def read_figures(session: Session, values: dict[str, date]) -> dict[str, Any]:
@@ -100,9 +106,15 @@ def read_figures(session: Session, values: dict[str, date]) -> dict[str, Any]:
     sources = asked_of(questions.sources, session, values)
     charts = {
         "sales_types": session.sales_types,
-        "revenue": [[row.date, row.sales_type, row.revenue, row.orders_count] for row in revenue.rows] if revenue else [],
-        "products": [[row.product_name, row.revenue, row.quantity] for row in products.rows] if products else [],
-        "sources": [[row.source_name, row.revenue, row.orders_count] for row in sources.rows] if sources else [],
+        "revenue": [[row.date, row.sales_type, row.revenue, row.orders_count] for row in revenue.rows]
+        if revenue
+        else [],
+        "products": [[row.product_name, row.revenue, row.quantity] for row in products.rows]
+        if products
+        else [],
+        "sources": [[row.source_name, row.revenue, row.orders_count] for row in sources.rows]
+        if sources
+        else [],
     }
     return {
         "summary": asked_of(questions.summary, session, values),

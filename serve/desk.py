@@ -9,6 +9,7 @@ import msgspec
 from litestar import Response
 
 from serve.answers import Answer, Answers, Asked, is_held, json_answer, respond, tag
+from serve.metrics import Metrics
 from serve.params import RELEASE, Param, read_pairs, read_params
 from serve.reader import Reader
 from serve.session import Session
@@ -21,9 +22,10 @@ THREADS = 4
 class Desk:
     """The reader, the answers already given, and the threads in which queries run."""
 
-    def __init__(self, reader: Reader, answers: Answers) -> None:
+    def __init__(self, reader: Reader, answers: Answers, metrics: Metrics) -> None:
         self.reader = reader
         self.answers = answers
+        self._metrics = metrics
         self._threads = ThreadPoolExecutor(THREADS, "query")
 
     async def ask(
@@ -32,7 +34,7 @@ class Desk:
         params: Iterable[Param],
         question: Question,
     ) -> Response[Any]:
-        """Answer a question whose parameters are declared. Raises what reader and question raise, BadQuestion."""
+        """Answer a question whose parameters are declared; raises BadQuestion, and what it raises."""
         values = read_params((*params, RELEASE), read_pairs(request.scope["query_string"]))
         number = self.reader.number(values.pop("release"))
         return await self.answer(
@@ -53,7 +55,8 @@ class Desk:
             if answer is None and is_held(request, etag):
                 return Answer(b"", None, etag, "application/json", session.number)
             if answer is None:
-                answer = json_answer(work(session), etag, session.number)
+                with self._metrics.query_seconds.time():
+                    answer = json_answer(work(session), etag, session.number)
                 self.answers.put(answer)
             return answer
 

@@ -2,11 +2,13 @@
 
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 CENT = Decimal("0.01")
 DEFAULT_DAYS = 30
+SHOP = ZoneInfo("Europe/Kyiv")
 
 
 class Period(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):
@@ -28,10 +30,10 @@ class Period(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}
         return Period(self.first - timedelta(days=self.days), self.first - timedelta(days=1))
 
 
-def period_of(first: date | None, last: date | None, *, newest: date) -> Period:
-    """Return the period asked for; what was left out makes it 30 days that end on the newest day."""
+def period_of(first: date | None, last: date | None, *, today: date) -> Period:
+    """Return the period asked for; what was left out makes it 30 days that end today."""
     if last is None:
-        last = newest if first is None else max(first, newest)
+        last = today if first is None else max(first, today)
     if first is None:
         first = max(date.min, date.fromordinal(max(1, last.toordinal() - DEFAULT_DAYS + 1)))
     return Period(first, last)

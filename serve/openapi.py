@@ -5,7 +5,8 @@ The parameters in the description are the records that check them, so the two ca
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 from litestar import Request
 from litestar.enums import MediaType
@@ -13,10 +14,15 @@ from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Operation, Parameter, Reference, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
+from litestar.plugins import OpenAPISchemaPlugin
+from litestar.typing import FieldDefinition
 
 from serve.pages import render
 from serve.params import Param
 from serve.schemas import Problem
+
+if TYPE_CHECKING:
+    from litestar._openapi.schema_generation import SchemaCreator
 
 KINDS = {"string": OpenAPIType.STRING, "integer": OpenAPIType.INTEGER, "array": OpenAPIType.ARRAY}
 REFUSED = ResponseSpec(
@@ -78,24 +84,41 @@ def schema(words: Any) -> Schema:
     )
 
 
+class ExactNumbers(OpenAPISchemaPlugin):
+    """Says that a Decimal is a number, as it is in our JSON."""
+
+    def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:
+        """True for Decimal."""
+        return field_definition.annotation is Decimal
+
+    def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: "SchemaCreator") -> Schema:
+        """Return a number."""
+        return Schema(type=OpenAPIType.NUMBER)
+
+
 class Page(OpenAPIRenderPlugin):
-    """The description as one plain page."""
+    """The description as one plain page, in the dashboard's style."""
+
+    def __init__(self, urls: dict[str, str]) -> None:
+        super().__init__(path="/", media_type=MediaType.HTML)
+        self._urls = urls
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """Return the page."""
-        return render("schema.html", description=openapi_schema).encode()
+        return render("schema.html", description=openapi_schema, urls=self._urls).encode()
 
 
-def describe() -> OpenAPIConfig:
-    """Return the configuration of the description."""
+def describe(urls: dict[str, str]) -> OpenAPIConfig:
+    """Return the configuration of the description; ``urls`` are those of the assets."""
     return OpenAPIConfig(
         title="keylake",
         version="1",
-        description="The shop's numbers. Every answer names the release it was made from; `release=N` reads an "
-        "older one. Money is in hryvnias, exact to the kopeck; dates are the shop's days in Kyiv, instants UTC.",
+        description="The shop's numbers. Every answer names the release it was made from; `release=N` reads "
+        "an older one. Money is in hryvnias, exact to the kopeck; dates are the shop's days in Kyiv, "
+        "instants are UTC.",
         path="/schema",
         render_plugins=[
-            Page(path="/", media_type=MediaType.HTML),
+            Page(urls),
             JsonRenderPlugin(path="/openapi.json", media_type="application/json"),  # type: ignore[arg-type]
         ],
         use_handler_docstrings=True,

@@ -4,16 +4,15 @@ import functools
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 
 from lake.status import ago
-from serve.figures import percent
+from serve.figures import SHOP, percent
 
 SPACE = "\u00a0"  # no line break inside a number
 MINUS = "−"
-SHOP = ZoneInfo("Europe/Kyiv")
 
 
 def money(value: Decimal | None, *, kopecks: bool = True) -> str:
@@ -60,15 +59,42 @@ def age(seconds: int) -> str:
     return ago(timedelta(seconds=seconds))
 
 
+def kind(schema: dict[str, Any]) -> str:
+    """Return a JSON Schema in a few words: ``date or null``, ``integer from 1 to 1000``."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "oneOf" in schema:
+        return " or ".join(kind(part) for part in schema["oneOf"])
+    if "enum" in schema:
+        return " or ".join(map(str, schema["enum"]))
+    if schema.get("type") == "array":
+        return f"list of {kind(schema['items'])}"
+    name = str(schema.get("format") or schema.get("type", "anything"))
+    if "minimum" not in schema:
+        return name
+    most = f" to {schema['maximum']}" if schema["maximum"] < 2**63 - 1 else ""
+    return f"{name} from {schema['minimum']}{most}"
+
+
+def ticked(text: str) -> Markup:
+    """Return text with what stands in backticks as code."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
+    )
+
+
 FILTERS = {
     "age": age,
     "day": day,
     "instant": instant,
+    "kind": kind,
     "money": money,
     "number": number,
     "quantity": quantity,
     "share": share,
     "signed": signed,
+    "ticked": ticked,
 }
 
 

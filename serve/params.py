@@ -1,7 +1,8 @@
 """Param: one thing a URL may ask with. Pure.
 
-What is checked and what the API's description says are the same record. A question gets exactly what its address says: an unknown or repeated name is refused
-and not passed over, because a filter that was mistyped would answer something else.
+What is checked and what the API's description says are the same record. A question
+gets exactly what its address says: an unknown or repeated name is refused and not
+passed over, because a filter that was mistyped would answer something else.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -79,8 +80,11 @@ def word(name: str, about: str) -> Param:
 
 RELEASE = whole("release", "Read an older release; the current one if not said.", least=1, most=MAX_INTEGER)
 PERIOD = (
-    day("from", "First shop day; with `to` left out, up to the newest day there is."),
-    day("to", "Last shop day, included; with `from` left out, 30 days that end on it."),
+    day("from", "First shop day; with `to` left out, up to today."),
+    day(
+        "to",
+        "Last shop day, included; with `from` left out, 30 days. Both left out: 30 days up to today, so far.",
+    ),
 )
 
 

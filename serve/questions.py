@@ -93,8 +93,7 @@ def sources(session: Session, values: Values) -> Sources:
 
 def asked_period(session: Session, values: Values) -> Period:
     """Return the period asked for, in the release's own days."""
-    newest = session.last_date or session.release.published_at.date()
-    return period_of(values["from"], values["to"], newest=newest)
+    return period_of(values["from"], values["to"], today=session.today)
 
 
 def need(session: Session, table: str) -> None:

@@ -56,7 +56,7 @@ class Reader:
         """
         try:
             self._look_for_run()
-            newest = self._newest()
+            newest = newest_release(self._lake)
             if newest is None or (self.current and newest == self.current.number):
                 self.problem = None
                 return False
@@ -113,11 +113,6 @@ class Reader:
                 session.retire()
             self._open.clear()
             self.current = None
-
-    def _newest(self) -> int | None:
-        ledger = releases_table(self._lake)
-        newest = ledger and ledger.maximum("release")
-        return newest if isinstance(newest, int) else None
 
     def _look_for_run(self) -> None:
         if not table_exists(self._lake, RUNS):
@@ -184,3 +179,10 @@ class Reader:
         self.problem = problem
         self._failed = (number, time.monotonic() + RETRY_AFTER)
         return False
+
+
+def newest_release(lake: Lake) -> int | None:
+    """Return the number of the newest release, from statistics alone; None where there is none."""
+    ledger = releases_table(lake)
+    newest = ledger and ledger.maximum("release")
+    return newest if isinstance(newest, int) else None

@@ -37,14 +37,19 @@ class RunStatus(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """Which release serves, how fresh it is; ``problem`` says why a newer one is not served."""
+    """Which release serves, how fresh it is; ``problem`` says why a newer one is not served.
+
+    ``complete_through`` is the CRM's clock up to which all is in it, ``today`` the shop's day then.
+    """
 
     release: int
     kind: str
     published_at: datetime
     age_seconds: int
     now: datetime
+    complete_through: datetime | None
     reconciled_through: datetime | None
+    today: date
     first_order_date: date | None
     last_order_date: date | None
     last_run: RunStatus | None

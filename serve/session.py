@@ -24,6 +24,7 @@ from lake.session import connect, create_view
 from lake.settings import LakeSettings
 from lake.table import open_table
 from serve.errors import TooSlow
+from serve.figures import SHOP
 from serve.settings import ServeSettings
 
 LOCKED: dict[str, str | bool | int | float | list[str]] = {
@@ -70,6 +71,17 @@ class Session:
     def last_date(self) -> date | None:
         """The newest date in any table."""
         return max((table.last_date for table in self.tables.values() if table.last_date), default=None)
+
+    @property
+    def today(self) -> date:
+        """The shop's day up to which the CRM was read; the newest date where the release does not say.
+
+        The newest order is no measure of it: orders can be dated weeks ahead.
+        """
+        through = self.release.complete_through
+        if through is None:
+            return self.last_date or self.release.published_at.astimezone(SHOP).date()
+        return through.astimezone(SHOP).date()
 
     def rows(self, sql: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Run a query with its values bound and return all rows. Raises TooSlow after the time limit."""

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from lake.quote import name as quoted
 from serve.errors import BadQuestion, NothingThere
-from serve.params import PERIOD, RELEASE, Param, read_params, whole, word
+from serve.params import RELEASE, Param, day, read_params, whole, word
 from serve.schemas import ColumnInfo, TableInfo, TableRows, Tables
 from serve.session import GoldTable, Session
 from serve.texts import as_boolean, as_date, as_decimal, as_integer, shown
@@ -18,7 +18,8 @@ from serve.texts import as_boolean, as_date, as_decimal, as_integer, shown
 ORDER = word("order", "Columns, comma-separated, `-` for descending: `-revenue,date`.")
 LIMIT = whole("limit", "How many rows at most.", least=1, most=10_000, default=100)
 OFFSET = whole("offset", "How many rows to pass over.", least=0, most=10**9, default=0)
-TABLE_PARAMS = (*PERIOD, ORDER, LIMIT, OFFSET, RELEASE)
+DAYS = (day("from", "First shop day."), day("to", "Last shop day, included."))
+TABLE_PARAMS = (*DAYS, ORDER, LIMIT, OFFSET, RELEASE)
 READERS = {
     "BIGINT": as_integer,
     "INTEGER": as_integer,

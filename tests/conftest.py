@@ -22,7 +22,7 @@ def no_real_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
         if name.startswith(("KEYLAKE_", "KEYCRM_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    yield
+    return
 
 
 @pytest.fixture

@@ -27,7 +27,9 @@ def environ_of(lake: Lake, url: str = "http://127.0.0.1:9/v1", **more: str) -> d
     }
 
 
-def run(environ: Mapping[str, str], *command: str, seconds: float = 180) -> "subprocess.CompletedProcess[str]":
+def run(
+    environ: Mapping[str, str], *command: str, seconds: float = 180
+) -> "subprocess.CompletedProcess[str]":
     """Run ``python -m <command>`` to its end."""
     return subprocess.run(
         [sys.executable, "-m", *command],

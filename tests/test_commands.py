@@ -10,7 +10,7 @@ from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
 from lake.paths import Lake
 from lake.runs import Run, write_run
-from running import environ_of, run, succeed
+from tests.running import environ_of, run, succeed
 
 SMALL = Sandbox(port=0, days=20, orders_per_day=10, day_seconds=0, requests_per_minute=0)
 
@@ -73,7 +73,9 @@ def test_wrong_usage_is_exit_2(lake: Lake, command: tuple[str, ...], said: str) 
     assert said in refused(environ_of(lake), *command, code=2)
 
 
-@pytest.mark.parametrize("command", [("lake", "status"), ("ingest", "full"), ("transform",), ("serve", "api")])
+@pytest.mark.parametrize(
+    "command", [("lake", "status"), ("ingest", "full"), ("transform",), ("serve", "api")]
+)
 def test_a_wrong_setting_is_exit_2_whoever_reads_it(lake: Lake, command: tuple[str, ...]) -> None:
     """Also a setting that another package would use."""
     environ = environ_of(lake, KEYLAKE_RULES_EXCLUDED_SOURCES="three")

@@ -5,6 +5,7 @@ import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import pytest
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sandbox.faults import Fault
+from ingest.sandbox.running import RunningShop
 from ingest.sandbox.settings import Sandbox
 from ingest.sandbox.truth import Truth
 from lake.paths import Lake
 from lake.table import open_table
-from recompute import counted, day_of, is_return, product_daily, revenue_daily, sales_type
-from running import environ_of, run, server, succeed
+from tests.recompute import counted, day_of, is_return, product_daily, revenue_daily, sales_type
+from tests.running import environ_of, run, server, succeed
 
 # Every change moves updated_at here: finding those that don't is a sweep's work, not a sync's.
 TWO_YEARS = Sandbox(
@@ -53,6 +55,11 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         succeed(found.environ, "ingest", "full")
         succeed(found.environ, "transform")
         yield found
+
+
+def apply(change: edits.Edit, running: RunningShop) -> None:
+    """Apply one change to a running shop."""
+    edits.apply(running.world, change)
 
 
 def read(url: str) -> Any:
@@ -136,7 +143,7 @@ def test_what_changes_in_the_shop_is_followed_to_the_cent(filled: Shop) -> None:
         edits.Rename("product", 5, "Інша назва"),
     ]
     for change in changes:
-        filled.shop.call(lambda running, change=change: edits.apply(running.world, change))
+        filled.shop.call(partial(apply, change))
     for _ in range(3):
         filled.shop.call(lambda running: running.world.advance(running.world.now + timedelta(days=1)))
         succeed(filled.environ, "serve", "sync")
@@ -151,7 +158,9 @@ def test_a_second_sync_of_an_unchanged_shop_writes_no_version(filled: Shop) -> N
     before = versions(filled.lake)
     assert "nothing" in succeed(filled.environ, "serve", "sync")
     after = versions(filled.lake)
-    assert {name: at for name, at in after.items() if before[name] != at} == {"ops.runs": before["ops.runs"] + 1}
+    assert {name: at for name, at in after.items() if before[name] != at} == {
+        "ops.runs": before["ops.runs"] + 1
+    }
 
 
 def versions(lake: Lake) -> dict[str, int]:

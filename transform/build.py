@@ -10,16 +10,18 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from importlib.metadata import version
 
+import duckdb
 import msgspec
 import pyarrow as pa
 import structlog
 
 from lake.contract import Contract, breaks
+from lake.errors import ModelError
 from lake.paths import Lake
 from lake.quote import literals
 from lake.release import Move, Release, current_release, publish
 from lake.runs import last_runs
-from lake.session import connect, create_view, fetch, heads
+from lake.session import Connection, connect, create_view, fetch, heads
 from lake.settings import LakeSettings
 from lake.table import Table, create_table, open_table, table_exists
 from transform.checks import Outcome, check_types, refuse, run_checks
@@ -28,6 +30,8 @@ from transform.rules import Rule, rule_tables
 from transform.settings import RulesSettings
 
 log = structlog.get_logger()
+
+ORDERS = "bronze.orders"
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -48,7 +52,10 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Build:
-    """One build while it lasts: the DuckDB with candidates, and the release it starts from."""
+    """One build while it lasts: the DuckDB with candidates, and the release it starts from.
+
+    It begins by bringing back heads that a crash left ahead of that release.
+    """
 
     def __init__(
         self, lake: Lake, engine: LakeSettings, rules: RulesSettings, models: Sequence[Model]
@@ -58,7 +65,8 @@ class Build:
         self._models = models
         self._duckdb = connect(engine)
         self.parent = current_release(lake)
-        self.consumed = heads(lake)
+        self._pinned = repair(lake, self.parent.tables) if self.parent else {}
+        self.consumed = observed(lake)
         self.models_hash = hash_of(models)
         complete = last_runs(lake)[1]
         self.complete_through = complete.watermark if complete else None
@@ -98,8 +106,7 @@ class Build:
         rows: dict[str, int] = {}
         money: dict[str, Decimal] = {}
         for candidate in candidates:
-            total = f"sum({candidate.money})::decimal(38,2)" if candidate.money else "null"
-            count, amount = self._one(f"select count(*), {total} from {candidate.name}")
+            count, amount = self._one(f"select count(*), {total(candidate)} from {candidate.name}")
             rows[candidate.name] = count
             if amount is not None:
                 money[candidate.name] = amount
@@ -112,10 +119,8 @@ class Build:
         return Candidate(rule.name, rule.contract)
 
     def _build_model(self, model: Model) -> Candidate:
+        build_model(self._duckdb, model)
         header = model.header
-        month = f", date_trunc('month', {header.month})::date as month" if header.month else ""
-        self._duckdb.execute(f"create table {model.name} as select *{month} from (\n{model.sql}\n)")
-        check_types(self._duckdb, model)
         return Candidate(model.name, header.contract, header.month, header.money)
 
     def _change(self, candidate: Candidate) -> Change | None:
@@ -136,18 +141,17 @@ class Build:
 
     def _move(self, candidate: Candidate, month: date | None, *, held: bool) -> Move:
         where = f"where month = '{month}'" if month else ""
-        total = f"sum({candidate.money})::decimal(38,2)" if candidate.money else "null::decimal(38,2)"
-        after = self._one(f"select count(*), {total} from {candidate.name} {where}")
+        sums = f"select count(*), {total(candidate)}"
+        after = self._one(f"{sums} from {candidate.name} {where}")
         before: tuple[int, Decimal | None] = (0, None)
         if held:
-            before = self._one(f'select count(*), {total} from released."{candidate.name}" {where}')
+            before = self._one(f'{sums} from released."{candidate.name}" {where}')
         return Move(candidate.name, month, before[0], after[0], before[1], after[1])
 
     def _write(self, change: Change) -> int:
         candidate = change.candidate
         schema = candidate.contract.schema
-        partition = ["month"] if candidate.month else []
-        table = create_table(self._lake, candidate.name, schema, partition_by=partition)
+        table = self._open(candidate)
         where = "true"
         if change.months is not None:
             where = f"month in ({literals(change.months)})"
@@ -156,6 +160,13 @@ class Build:
         at = table.replace(rows.cast(schema), change.months)
         log.info("transform.committed", table=candidate.name, version=at, rows=rows.num_rows)
         return at
+
+    def _open(self, candidate: Candidate) -> Table:
+        """Open the table where it was when the build began: what others commit meanwhile is a conflict."""
+        if (at := self._pinned.get(candidate.name)) is not None:
+            return open_table(self._lake, candidate.name, at)
+        partition = ["month"] if candidate.month else []
+        return create_table(self._lake, candidate.name, candidate.contract.schema, partition_by=partition)
 
     def _released(self, name: str) -> Table | None:
         """Open the table as the last release has it; None where it has none."""
@@ -179,11 +190,7 @@ def run_build(
     Raises CheckFailed (nothing was committed), ModelError, CommitConflict.
     """
     build = Build(lake, engine, rules, models)
-    if not build.consumed:
-        return None
-    if build.parent:
-        repair(lake, build.parent.tables)
-    if build.is_current and not full:
+    if not build.consumed or (build.is_current and not full):
         return None
     candidates = build.candidates()
     outcomes = build.check()
@@ -219,8 +226,36 @@ def kind_of(parent: Release | None, changes: Sequence[Change], *, full: bool) ->
     return "rules" if any(change.candidate.name.startswith("rules.") for change in changes) else "sync"
 
 
-def repair(lake: Lake, released: Mapping[str, int]) -> None:
-    """Bring back every head that a crash left ahead of the release it was meant for."""
+def total(candidate: Candidate) -> str:
+    """Return the SQL of a candidate's money in all; null where it has no money column."""
+    return f"coalesce(sum({candidate.money}), 0)::decimal(38,2)" if candidate.money else "null::decimal(38,2)"
+
+
+def build_model(connection: Connection, model: Model) -> None:
+    """Build the model as a table of its name. Raises ModelError."""
+    month = f", date_trunc('month', {model.header.month})::date as month" if model.header.month else ""
+    try:
+        connection.execute(f"create table {model.name} as select *{month} from (\n{model.sql}\n)")
+    except duckdb.Error as error:
+        raise ModelError(f"{model.name}: it can't be built: {' '.join(str(error).split())}") from None
+    check_types(connection, model)
+
+
+def observed(lake: Lake) -> dict[str, int]:
+    """Return the newest version of every bronze table there is, no order without its lines.
+
+    An order is committed after its lines and expenses, so its table is looked at before theirs.
+    """
+    orders = {ORDERS: open_table(lake, ORDERS).version} if table_exists(lake, ORDERS) else {}
+    return heads(lake) | orders
+
+
+def repair(lake: Lake, released: Mapping[str, int]) -> dict[str, int]:
+    """Bring back every head that a crash left ahead of the release it was meant for.
+
+    Return the version at which each table is now what the release shows.
+    """
+    pinned: dict[str, int] = {}
     for name, at in released.items():
         if not table_exists(lake, name):
             continue
@@ -229,3 +264,5 @@ def repair(lake: Lake, released: Mapping[str, int]) -> None:
         if {file.uri for file in head.files()} != {file.uri for file in held.files()}:
             log.warning("transform.repaired", table=name, head=head.version, released=at)
             head.restore(at)
+        pinned[name] = head.version
+    return pinned

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
+import duckdb
 import msgspec
 import structlog
 
 from lake.errors import CheckFailed, ModelError
-from lake.session import Connection
+from lake.session import Connection, fetch
 from transform.models import Check, Model
 
 log = structlog.get_logger()
@@ -57,12 +58,18 @@ def check_types(connection: Connection, model: Model) -> None:
     """Compare what the SQL gives with what the header promises. Raises ModelError."""
     found = {row[0]: row[1] for row in connection.execute(f"describe {model.name}").fetchall()}
     promised = {column.name: column.type for column in model.header.contract.columns}
+    place = f"mend {model.name.replace('.', '/')}.sql"
     for name in [*promised, *found]:
         if alike(found.get(name)) != alike(promised.get(name)):
             raise ModelError(
                 f"{model.name}: {name} is {found.get(name, 'missing')}, the contract says"
-                f" {promised.get(name, 'no such column')}; mend {model.name.replace('.', '/')}.sql"
+                f" {promised.get(name, 'no such column')}; {place}"
             )
+    if list(found) != list(promised):
+        raise ModelError(
+            f"{model.name}: the columns come as {', '.join(found)}, the contract says"
+            f" {', '.join(promised)}; {place}"
+        )
 
 
 def alike(kind: str | None) -> str | None:
@@ -76,14 +83,18 @@ def run_checks(connection: Connection, models: Iterable[Model]) -> list[Outcome]
 
 
 def run_check(connection: Connection, check: Check) -> Outcome:
-    """Run one check."""
-    result = connection.execute(f"select *, count(*) over () as failures from ({check.sql}) limit 1")
-    names = [column[0] for column in result.description or []]
-    rows = result.fetchall()
+    """Run one check. Raises ModelError where its SQL can't be run."""
+    query = f"select *, count(*) over () as failures from (\n{check.sql}\n) limit 1"
+    try:
+        # By way of Arrow: DuckDB alone gives no instants without a library more.
+        rows = fetch(connection, query).to_pylist()
+    except duckdb.Error as error:
+        said = " ".join(str(error).split())
+        raise ModelError(f"{check.model}.{check.name}: the check can't be run: {said}") from None
     if not rows:
         return Outcome(check, 0)
-    *example, failures = zip(names, rows[0], strict=True)
-    return Outcome(check, int(failures[1]), ", ".join(f"{name}={value}" for name, value in example))
+    *example, (_, failures) = rows[0].items()
+    return Outcome(check, failures, ", ".join(f"{name}={value}" for name, value in example))
 
 
 def refuse(outcomes: Iterable[Outcome]) -> None:

@@ -5,11 +5,13 @@ import tomllib
 from typing import Literal
 
 import msgspec
+import pyarrow as pa
 
 from lake.contract import Contract
 from lake.errors import ContractBroken, ModelError
 
 COMMENT = re.compile(r"\A\s*/\*(.*?)\*/\s*(.*)\Z", re.DOTALL)
+DATE = pa.date32()
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,13 +48,29 @@ def read_header(text: str, name: str) -> tuple[Header, str]:
     comment, sql = apart(text, name)
     try:
         header = msgspec.convert(tomllib.loads(comment), Header)
-        named = [*header.key, *filter(None, (header.month, header.money))]
-        if unknown := [column for column in named if column not in header.columns]:
-            raise ModelError(f"{name}: the header names {unknown[0]}, which is none of its columns")
-        assert header.contract.schema is not None
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, ContractBroken) as error:
-        raise ModelError(f"{name}: the header can't be used: {error}") from None
+        found = fault(header)
+    except (msgspec.ValidationError, ContractBroken, ValueError) as error:
+        found = str(error)
+    if found:
+        raise ModelError(f"{name}: the header can't be used: {found}")
     return header, sql
+
+
+def fault(header: Header) -> str | None:
+    """Return what in a header does not fit together; None for nothing. Raises ContractBroken."""
+    types = {field.name: field.type for field in header.contract.schema}
+    named = [*header.key, *filter(None, (header.month, header.money))]
+    if unknown := [column for column in named if column not in header.columns]:
+        return f"it names {unknown[0]}, which is none of its columns"
+    if not header.key:
+        return "key is empty: which columns name a row?"
+    if header.month and (types[header.month] != DATE or "month" in header.columns):
+        return f"month is {header.month}: name a DATE, and no column of your own month"
+    if header.money and not pa.types.is_decimal(types[header.money]):
+        return f"money is {header.money}, which is no DECIMAL"
+    if header.rebuild == "by month" and not header.month:
+        return "it is rebuilt by month, and month does not say by which date"
+    return None
 
 
 def read_check_header(text: str, name: str) -> tuple[CheckHeader, str]:

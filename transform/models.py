@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from lake.errors import ModelError
 from transform.graph import in_order, tables_read
 from transform.header import Header, read_check_header, read_header
 
@@ -41,7 +42,21 @@ def read_models(folder: Path = HERE) -> list[Model]:
         for file in sorted((folder / layer).glob("*.sql"))
         if not file.name.endswith(".check.sql")
     ]
+    refuse_strangers(models, folder)
     return in_order(models, name=lambda model: model.name, reads=lambda model: model.reads)
+
+
+def refuse_strangers(models: Iterable[Model], folder: Path) -> None:
+    """Raise ModelError for a table read that no model builds, and for a check beside no model."""
+    reads = {model.name: model.reads for model in models}
+    for name, tables in reads.items():
+        for table in sorted(tables - reads.keys()):
+            if table.split(".")[0] in BUILT:
+                raise ModelError(f"{name}: it reads {table}, which no model builds; is the name right?")
+    for layer in BUILT:
+        for file in sorted((folder / layer).glob("*.check.sql")):
+            if file.name.count(".") != 3 or f"{layer}.{file.name.split('.')[0]}" not in reads:
+                raise ModelError(f"{layer}/{file.name}: no such model; a check is <model>.<name>.check.sql")
 
 
 def read_model(file: Path, name: str) -> Model:

@@ -17,6 +17,10 @@ class SalesRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sources: tuple[int, ...] = ()
     valid_from: date = date(1970, 1, 1)
 
+    def __post_init__(self) -> None:
+        if bool(self.managers) == bool(self.sources):
+            raise ValueError("a rule names either managers or sources")
+
 
 class RulesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What makes an order a return, retail, or none of ours."""
@@ -30,3 +34,14 @@ class RulesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         SalesRule(sales_type="b2b", managers=(15,)),
         SalesRule(sales_type="retail", sources=(4,)),
     )
+
+    def __post_init__(self) -> None:
+        said: dict[tuple[str, int, date], str] = {}
+        for rule in self.sales_types:
+            named = [("manager", one) for one in rule.managers] + [("source", one) for one in rule.sources]
+            for kind, one in named:
+                other = said.setdefault((kind, one, rule.valid_from), rule.sales_type)
+                if other != rule.sales_type:
+                    raise ValueError(
+                        f"{kind} {one} is {other} and {rule.sales_type} from {rule.valid_from} on"
+                    )

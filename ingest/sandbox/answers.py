@@ -1,16 +1,16 @@
 """The shop's answers to API requests, apart from the socket: a status and a body for a path and a query."""
 
 from collections.abc import Mapping
-from email.utils import format_datetime
 
 import msgspec
 
 from ingest.sandbox import query
 from ingest.sandbox.envelope import envelope
-from ingest.sandbox.lists import LISTINGS, Listing, Lists
+from ingest.sandbox.lists import Lists
 from ingest.sandbox.payload.forms import Json
+from ingest.sandbox.routes import FIELD, LISTINGS, Listing
 from ingest.sandbox.settings import Sandbox
-from ingest.sandbox.stamps import moment
+from ingest.sandbox.stamps import http_date
 from ingest.sandbox.world import World
 
 NGINX_404 = (
@@ -44,7 +44,7 @@ class Desk:
             if listing is not None:
                 return Answer(200, self._list(listing, values, parameters, base + path))
             if path == "/custom-fields":
-                return Answer(200, self._lists.custom_fields(values))
+                return Answer(200, self._custom_fields(values))
             return Answer(200, self._one(path, values))
         except query.Refused as error:
             return Answer(400, {"message": str(error)})
@@ -55,7 +55,7 @@ class Desk:
 
     def date(self, skew: float = 0.0) -> str:
         """Return the shop's clock as the Date header says it."""
-        return format_datetime(moment(self.world.at + int(skew)), usegmt=True)
+        return http_date(self.world.at + int(skew))
 
     def _list(
         self, listing: Listing, values: Mapping[str, str], parameters: list[tuple[str, str]], path: str
@@ -66,6 +66,11 @@ class Desk:
         return envelope(
             rows, total, asked, path=path, parameters=others, last_page=self._settings.last_page_key
         )
+
+    def _custom_fields(self, values: Mapping[str, str]) -> list[Json]:
+        asked = query.read(FIELD, values, self._settings)
+        models = query.words(asked.filters, "model")
+        return self._lists.custom_fields(models, options="options" in asked.include)
 
     def _one(self, path: str, values: Mapping[str, str]) -> Json:
         parent, _, id = path.rpartition("/")

@@ -51,11 +51,10 @@ class Checkout:
         self._rng = rng
         self._sources = _EARLY_SOURCES if has_opencart else _SOURCES
 
-    def shelves_changed(self, rng_share: float) -> None:
+    def shelves_changed(self, share: float) -> None:
         """Let the newest product be bought, in place of something else."""
-        offers = self._store.shelves.offers
-        newest = offers[-1]
-        for at in range(int(rng_share * 64), _TABLE, 512):
+        newest = self._store.shelves.offers[-1]
+        for at in range(int(share * 64), _TABLE, 512):
             self._table[at] = newest
 
     def place(self, at: int, source_id: int) -> Order:
@@ -95,13 +94,12 @@ class Checkout:
 
     def life(self, order: Order) -> list[lives.Step]:
         """Return what will happen to an order just placed."""
-        return lives.steps(
-            self._rng,
-            self._store,
-            order,
+        times = lives.Times(
             has_late_status=reference.LATE_STATUS[0] in self._store.statuses,
             has_retired_status=order.created_at < self._opened + 30 * DAY,
-            wholesale=order.manager_id == WHOLESALE_MANAGER,
+        )
+        return lives.steps(
+            self._rng, self._store, order, times, wholesale=order.manager_id == WHOLESALE_MANAGER
         )
 
     def _renumbered(self, line: Line, at: int) -> Line:

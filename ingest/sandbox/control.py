@@ -21,6 +21,7 @@ from aiohttp import web
 from ingest.sandbox import edits
 from ingest.sandbox.faults import Fault
 from ingest.sandbox.server import Shop
+from ingest.sandbox.stamps import http_date
 
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -37,13 +38,13 @@ def attach(app: web.Application, shop: Shop) -> None:
     """Add the control routes for ``shop`` to ``app``."""
     control = Control(shop)
     app.router.add_get("/control/clock", control.clock)
-    app.router.add_post("/control/advance", _explained(control.advance))
-    app.router.add_post("/control/edit", _explained(control.edit))
+    app.router.add_post("/control/advance", control.explained(control.advance))
+    app.router.add_post("/control/edit", control.explained(control.edit))
     app.router.add_get("/control/truth", control.truth)
     app.router.add_get("/control/requests", control.requests)
     app.router.add_delete("/control/requests", control.forget)
     app.router.add_get("/control/faults", control.faults)
-    app.router.add_post("/control/faults", _explained(control.plan))
+    app.router.add_post("/control/faults", control.explained(control.plan))
     app.router.add_delete("/control/faults", control.repair)
 
 
@@ -56,7 +57,7 @@ class Control:
     async def clock(self, request: web.Request) -> web.Response:
         """Say the shop's instant."""
         self._shop.clock.tick()
-        return _json({"now": self._shop.world.now, "orders": len(self._shop.world.store.orders)})
+        return self._json({"now": self._shop.world.now, "orders": len(self._shop.world.store.orders)})
 
     async def advance(self, request: web.Request) -> web.Response:
         """Move the clock on."""
@@ -72,16 +73,16 @@ class Control:
         self._shop.clock.tick()
         wanted = msgspec.json.decode(await request.read(), type=list[edits.Edit] | edits.Edit)
         several = wanted if isinstance(wanted, list) else [wanted]
-        return _json({"ids": [edits.apply(self._shop.world, edit) for edit in several]})
+        return self._json({"ids": [edits.apply(self._shop.world, edit) for edit in several]})
 
     async def truth(self, request: web.Request) -> web.Response:
         """Say everything that is so."""
         self._shop.clock.tick()
-        return _json(self._shop.world.truth())
+        return self._json(self._shop.world.truth())
 
     async def requests(self, request: web.Request) -> web.Response:
         """Say how many requests came."""
-        return _json(self._shop.tally.counts())
+        return self._json(self._shop.tally.counts())
 
     async def forget(self, request: web.Request) -> web.Response:
         """Count requests from here on."""
@@ -90,7 +91,7 @@ class Control:
 
     async def faults(self, request: web.Request) -> web.Response:
         """Say which faults are planned."""
-        return _json([{"fault": fault, "met": met} for fault, met in self._shop.plan.listed()])
+        return self._json([{"fault": fault, "met": met} for fault, met in self._shop.plan.listed()])
 
     async def plan(self, request: web.Request) -> web.Response:
         """Plan faults."""
@@ -104,18 +105,21 @@ class Control:
         self._shop.plan.clear()
         return await self.faults(request)
 
+    def explained(self, handler: _Handler) -> _Handler:
+        """Answer what ``handler`` can't understand or find with 400 and the reason."""
 
-def _explained(handler: _Handler) -> _Handler:
-    """Answer what can't be understood or found with 400 and the reason."""
+        async def explained(request: web.Request) -> web.Response:
+            try:
+                return await handler(request)
+            except (msgspec.DecodeError, KeyError, IndexError, ValueError) as error:
+                return self._json({"message": f"{type(error).__name__}: {error}"}, status=400)
 
-    async def explained(request: web.Request) -> web.Response:
-        try:
-            return await handler(request)
-        except (msgspec.DecodeError, KeyError, IndexError, ValueError) as error:
-            return _json({"message": f"{type(error).__name__}: {error}"}, status=400)
+        return explained
 
-    return explained
-
-
-def _json(value: Any, *, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
+    def _json(self, value: Any, *, status: int = 200) -> web.Response:
+        return web.Response(
+            status=status,
+            body=msgspec.json.encode(value),
+            content_type="application/json",
+            headers={"Date": http_date(self._shop.world.at)},
+        )

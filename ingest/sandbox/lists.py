@@ -1,47 +1,17 @@
-"""The routes of the API: what each lists, what it understands, and how it writes a row."""
+"""Every list and every single record of the shop, as plain JSON values."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
-
-import msgspec
 
 from ingest.sandbox import query, reference, selection
 from ingest.sandbox.payload import goods, people, short, travel
 from ingest.sandbox.payload import orders as order_payload
 from ingest.sandbox.payload.forms import Forms, Json
-from ingest.sandbox.payload.relations import RELATIONS
-from ingest.sandbox.query import Query, Route
+from ingest.sandbox.query import Query
 from ingest.sandbox.records import Buyer, Offer, Product
 from ingest.sandbox.store import Store
 
 _T = TypeVar("_T")
-_COUNTS = tuple(f"{name}{what}" for name in order_payload.COUNTED for what in ("Count", "Exists"))
-ORDER = Route(filters=selection.FILTERS, includes=(*RELATIONS, *_COUNTS), sorts=selection.SORTS)
-BUYER = Route(
-    filters=("buyer_id", "buyer_phone", "buyer_email", "created_between", "updated_between"),
-    includes=("manager", "shipping", "company", "loyalty", "custom_fields"),
-)
-PRODUCT = Route(filters=("product_id", "category_id", "is_archived"), includes=("custom_fields",))
-CATEGORY = Route(filters=("category_id", "parent_id"))
-USER = Route(
-    filters=(
-        "id",
-        "full_name",
-        "role_id",
-        "status",
-        "email",
-        "phone",
-        "created_between",
-        "last_logged_between",
-    ),
-    strict=False,
-)
-OFFER = Route(
-    filters=("id", "product_id", "sku", "is_archived"), includes=("product",), sorts=("id", "product_id")
-)
-STOCK = Route(filters=("offers_id", "offers_sku", "details"), strict=False)
-SHORT = Route(sorts=("id",))
-FIELD = Route(filters=("model",), includes=("options",), sorts=("position",))
 
 
 class Lists:
@@ -66,8 +36,9 @@ class Lists:
 
     def buyers(self, asked: Query) -> tuple[list[Json], int]:
         """Return a page of buyers' cards and the number of all."""
-        found = _cut(asked, list(self._buyers(asked)))
-        return [people.buyer(self._forms, self.store, buyer, asked.include) for buyer in found[0]], found[1]
+        found = list(self._buyers(asked)) if asked.filters or asked.spans else self.store.live_buyers
+        page, total = _cut(asked, found)
+        return [people.buyer(self._forms, self.store, buyer, asked.include) for buyer in page], total
 
     def buyer(self, id: int, include: Sequence[str]) -> Json:
         """Return one card; KeyError if it is not there or was merged away."""
@@ -81,10 +52,9 @@ class Lists:
         phones, emails = query.words(asked.filters, "buyer_phone"), query.words(asked.filters, "buyer_email")
         dialled = None if phones is None else {query.dialled(phone) for phone in phones}
         created, updated = asked.spans.get("created_between"), asked.spans.get("updated_between")
-        for buyer in self.store.buyers:
+        for buyer in self.store.live_buyers:
             if (
-                not buyer.merged_into
-                and (ids is None or buyer.id in ids)
+                (ids is None or buyer.id in ids)
                 and (dialled is None or dialled.intersection(buyer.phones))
                 and (emails is None or emails.intersection(buyer.emails))
                 and (created is None or created[0] <= buyer.created_at <= created[1])
@@ -207,46 +177,14 @@ class Lists:
         """Return a page of delivery services."""
         return _cut(asked, [dict(travel.SERVICE)])
 
-    def custom_fields(self, values: Mapping[str, str]) -> list[Json]:
-        """Return the definitions of custom fields, a bare list; raise Refused as lists do."""
-        options = "options" in query.include(FIELD, values)
-        models = query.words({"model": values.get("filter[model]", "")}, "model")
+    def custom_fields(self, models: frozenset[str] | None, *, options: bool) -> list[Json]:
+        """Return the definitions of the custom fields of some models, or of all; this list has no pages."""
         rows = [short.custom_field(row, options=options) for row in reference.CUSTOM_FIELDS]
         return [row for row in rows if not models or row["model"] in models]
 
     def tags(self, asked: Query) -> tuple[list[Json], int]:
         """Return a page of tags."""
         return _cut(asked, [short.tag(self._forms, row) for row in reference.TAGS])
-
-
-Lister = Callable[[Lists, Query], tuple[list[Json], int]]
-Finder = Callable[[Lists, int, Sequence[str]], Json]
-
-
-class Listing(msgspec.Struct, frozen=True):
-    """One list route: its path, what it understands, how it lists, and how it finds a single record."""
-
-    path: str
-    route: Route
-    rows: Lister
-    one: Finder | None = None
-
-
-LISTINGS = (
-    Listing("/order", ORDER, Lists.orders, Lists.order),
-    Listing("/buyer", BUYER, Lists.buyers, Lists.buyer),
-    Listing("/products", PRODUCT, Lists.products, Lists.product),
-    Listing("/products/categories", CATEGORY, Lists.categories),
-    Listing("/users", USER, Lists.users),
-    Listing("/offers", OFFER, Lists.offers),
-    Listing("/offers/stocks", STOCK, Lists.stocks),
-    Listing("/order/source", SHORT, Lists.sources),
-    Listing("/order/status", SHORT, Lists.statuses),
-    Listing("/order/expense-type", SHORT, Lists.expense_types),
-    Listing("/order/payment-method", SHORT, Lists.payment_methods),
-    Listing("/order/tag", SHORT, Lists.tags),
-    Listing("/order/delivery-service", SHORT, Lists.delivery_services),
-)
 
 
 def _inside(asked: Query, name: str, at: int) -> bool:

@@ -8,6 +8,7 @@ import datetime as dt
 from random import Random
 from typing import TypeAlias
 
+import msgspec
 from msgspec.structs import replace
 
 from ingest.sandbox import money, reference
@@ -19,7 +20,7 @@ STATUS, EXPENSE, EXPENSE_EDIT, EXPENSE_GONE, QUANTITY, LINE_GONE, LINE_NEW, ORDE
 Step: TypeAlias = tuple[int, int, "int | Expense | Line", bool]
 """When (seconds), what, with what, and whether updated_at moves."""
 
-COMPLETED, IN_TRANSIT, DELIVERED, AT_BRANCH, CANCELED, RETIRED = 12, 11, 9, 20, 19, 25
+WAITING, COMPLETED, IN_TRANSIT, DELIVERED, AT_BRANCH, CANCELED, RETIRED = 3, 12, 11, 9, 20, 19, 25
 _Chain: TypeAlias = tuple[tuple[int, int, int], ...]
 
 
@@ -53,36 +54,25 @@ _LIFE_OF = tuple(chain for weight, chain in _LIVES for _ in range(weight))
 _UNCOLLECTED = _chain(*_SENT, (AT_BRANCH, 20, 60))
 
 
-def steps(
-    rng: Random,
-    store: Store,
-    order: Order,
-    *,
-    has_late_status: bool,
-    has_retired_status: bool,
-    wholesale: bool,
-) -> list[Step]:
+class Times(msgspec.Struct, frozen=True):
+    """Which statuses the shop uses at the time an order is placed."""
+
+    has_late_status: bool
+    has_retired_status: bool
+
+
+def steps(rng: Random, store: Store, order: Order, times: Times, *, wholesale: bool) -> list[Step]:
     """Return everything that will happen to ``order``, in order of time."""
-    random = rng.random
-    fate = random()
-    at, bumps = order.created_at, store.settings.status_bumps_updated_at
-    uncollected = fate > 0.9995
-    found: list[Step] = []
-    chain = _UNCOLLECTED if uncollected else _LIFE_OF[int(random() * len(_LIFE_OF))]
-    for status, low, spread in chain:
-        if status == AT_BRANCH and not has_late_status:
-            status = DELIVERED
-        elif status == RETIRED and not has_retired_status:
-            status = 3
-        at += low + int(random() * spread)
-        found.append((at, STATUS, status, random() < bumps))
-    if uncollected:
-        found.append((_month_end(at), COPY, 0, True))
-        return found
-    first, length = order.created_at, len(found)
+    fate, first = rng.random(), order.created_at
+    if fate > 0.9995:
+        found = _statuses(rng, store, first, _UNCOLLECTED, times)
+        return [*found, (_month_end(found[-1][0]), COPY, 0, True)]
+    found = _statuses(rng, store, first, _LIFE_OF[int(rng.random() * len(_LIFE_OF))], times)
+    length = len(found)
     _expenses(rng, store, order, found)
-    if wholesale and random() < 0.5:
-        found.append((first + 12 * DAY, ORDERED, first + int((14 + random() * 26) * DAY), True))
+    if wholesale and rng.random() < 0.5:
+        ordered = first + int((14 + rng.random() * 26) * DAY)
+        found.append((first + 12 * DAY, ORDERED, ordered, True))
     if fate < 0.02:
         _line_edit(rng, store, order, found)
     elif fate < 0.0205:
@@ -90,6 +80,20 @@ def steps(
         found.append((first + 2 * HOUR, DELETE, 0, True))
     if len(found) > length:
         found.sort(key=_when)
+    return found
+
+
+def _statuses(rng: Random, store: Store, at: int, chain: _Chain, times: Times) -> list[Step]:
+    """Return the steps of a life through its statuses; a status not in use gives way to a usual one."""
+    random, bumps = rng.random, store.settings.status_bumps_updated_at
+    found: list[Step] = []
+    for status, low, spread in chain:
+        if status == AT_BRANCH and not times.has_late_status:
+            status = DELIVERED
+        elif status == RETIRED and not times.has_retired_status:
+            status = WAITING
+        at += low + int(random() * spread)
+        found.append((at, STATUS, status, random() < bumps))
     return found
 
 

@@ -35,13 +35,13 @@ class Item(msgspec.Struct, frozen=True, order=True):
 
 def of_day(rng: Random, day: dt.date, *, opened: int) -> Iterator[Item]:
     """Yield the news of a day; each holds only its instant and a draw, and is decided when it comes."""
-    start = day_start(day)
+    start, end = day_start(day), day_start(day + dt.timedelta(days=1))
     yield Item(start, 0, OPENING, rng.random())
     for kind, share in _EVERY:
         if rng.random() < share:
             yield Item(start + 7 * HOUR + rng.randrange(12 * HOUR), 0, kind, rng.random())
     for after, kind in ((reference.NEW_STATUS_AFTER, STATUS), (_NEW_MANAGER_AFTER, MANAGER)):
-        if start <= opened + after < start + DAY:
+        if start <= opened + after < end:
             yield Item(opened + after, 0, kind)
 
 
@@ -72,10 +72,10 @@ def apply(store: Store, item: Item) -> None:
 
 
 def _open(store: Store, at: int, share: float) -> None:
-    """Begin a day: managers log in, and every third day what has sold is bought again."""
+    """Begin a day: managers were here the day before, and every third day what has sold is bought again."""
     for manager in store.managers.values():
         if manager.status == "active":
-            manager.last_logged_at = at + 8 * HOUR + manager.id * 97
+            manager.last_logged_at = at - 9 * HOUR + manager.id * 97
     if share < 0.34:
         stock.restock(store.shelves.offers)
 

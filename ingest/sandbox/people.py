@@ -2,6 +2,7 @@
 
 from random import Random
 
+from ingest.sandbox import reference
 from ingest.sandbox.records import Buyer
 from ingest.sandbox.stamps import DAY, moment
 
@@ -10,10 +11,9 @@ _FIRST = (
     "Вікторія", "Соломія", "Дарина", "Аліна", "Христина", "Андрій", "Богдан", "Олег", "Тарас", "В’ячеслава",
 )  # fmt: skip
 _LAST = (
-    "Зразкова", "Прикладна", "Умовна", "Тестова", "Пробна", "Навчальна", "Вигадана", "Ескізна", "Макетна",
-    "Шаблонна", "Чернеткова", "Модельна", "Показова", "Типова", "Довільна", "Абеткова",
+    "Зразенко", "Прикладко", "Умовенко", "Тестовенко", "Пробчук", "Навчук", "Вигаденко", "Ескізко", "Макетко",
+    "Шаблоненко", "Чернетко", "Модельчук", "Показенко", "Типовчук", "Довільченко", "Абетченко",
 )  # fmt: skip
-WHOLESALE_SHARE = 0.5
 _LOYALTY = (0, 0, 0, 0, 0, 0, 3, 3, 5, 7)
 LEVELS = {3: (1, "Бронза"), 5: (2, "Срібло"), 7: (3, "Золото")}
 """Percent of the loyalty discount: level id and name."""
@@ -21,7 +21,7 @@ LEVELS = {3: (1, "Бронза"), 5: (2, "Срібло"), 7: (3, "Золото")
 
 def full_name(rng: Random) -> str:
     """Return a first and a last name."""
-    return f"{_FIRST[int(rng.random() * 21)]} {_LAST[int(rng.random() * 16)]}"
+    return f"{_FIRST[int(rng.random() * len(_FIRST))]} {_LAST[int(rng.random() * len(_LAST))]}"
 
 
 def phone(number: int) -> str:
@@ -35,11 +35,11 @@ def new_buyer(rng: Random, id: int, *, at: int, wholesale: bool) -> Buyer:
     draw = rng.random()
     phones = () if draw < 0.055 else (phone(2 * id), phone(2 * id + 1)) if draw < 0.066 else (phone(2 * id),)
     emails = (f"buyer{id}@example.test",) if rng.random() < 0.3 else ()
-    city = int(rng.random() * 10)
-    loyalty = 0 if wholesale else _LOYALTY[int(rng.random() * 10)]
+    city = int(rng.random() * len(reference.CITIES))
+    loyalty = 0 if wholesale else _LOYALTY[int(rng.random() * len(_LOYALTY))]
     card = Buyer(id, name, phones, emails, city, at, at, [], loyalty=loyalty, is_wholesale=wholesale)
     if wholesale:
-        card.manager_id, card.company_id = 15, 1 + id % 3
+        card.manager_id, card.company_id = reference.WHOLESALE_MANAGER, 1 + id % len(reference.COMPANIES)
     elif rng.random() < 0.04:
         card.birthday = moment(at - (20 * 365 + int(rng.random() * 9000)) * DAY).date().isoformat()
     return card

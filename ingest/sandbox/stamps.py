@@ -1,6 +1,7 @@
 """Instants as the shop keeps them (whole seconds since 1970, UTC) and as the API writes and reads them."""
 
 import datetime as dt
+from email.utils import format_datetime
 from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -42,6 +43,11 @@ def zulu(at: int) -> str:
     """Return ``2026-03-05T12:20:31.000000Z``."""
     number, rest = divmod(at, DAY)
     return f"{_date(number)}T{rest // 3600:02}:{rest % 3600 // 60:02}:{rest % 60:02}.000000Z"
+
+
+def http_date(at: int) -> str:
+    """Return ``Thu, 05 Mar 2026 12:20:31 GMT``."""
+    return format_datetime(moment(at), usegmt=True)
 
 
 def offset_4(at: int) -> str:

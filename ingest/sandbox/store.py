@@ -3,6 +3,7 @@
 The world and the edits change orders and buyers only through here, so that the indexes agree.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 
 from ingest.sandbox import money, reference, stock
@@ -31,6 +32,7 @@ class Store:
         self.revision = 0
         self.orders: list[Order] = []
         self.buyers: list[Buyer] = []
+        self.live_buyers: list[Buyer] = []  # those not merged away
         self.sources = reference.sources(opened)
         self.statuses = reference.statuses(opened, labels=settings.builtin_names == "label")
         self.managers = reference.managers(opened)
@@ -166,6 +168,7 @@ class Store:
         """Take in a new card whose id is the next one."""
         self.revision += 1
         self.buyers.append(buyer)
+        self.live_buyers.append(buyer)
         for phone in buyer.phones:
             self.by_phone[phone] = (*self.by_phone.get(phone, ()), buyer.id)
 
@@ -184,6 +187,7 @@ class Store:
         into.emails = tuple(dict.fromkeys(into.emails + loser.emails))
         into.updated_at = max(into.updated_at, at)
         loser.order_ids, loser.merged_into = [], into.id
+        del self.live_buyers[bisect_left(self.live_buyers, loser.id, key=lambda buyer: buyer.id)]
         for phone in loser.phones:
             others = (id for id in self.by_phone[phone] if id not in (loser.id, into.id))
             self.by_phone[phone] = (into.id, *others)

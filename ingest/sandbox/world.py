@@ -100,7 +100,9 @@ class World:
 
     def _hear(self, item: news.Item) -> None:
         if item.kind == news.COPY:
-            self._receive(self._checkout.copy(self.store.order(item.number), item.at))
+            original = self.store.order(item.number)
+            if not original.deleted_at:
+                self._receive(self._checkout.copy(original, item.at))
         else:
             news.apply(self.store, item)
             if item.kind == news.NEW_PRODUCT:

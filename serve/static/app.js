@@ -43,8 +43,7 @@ async function load() {
     if (part.id === "charts") place.dataset.release = part.dataset.release;
   }
   shown = Number(byId("charts").dataset.release);
-  byId("release").textContent = shown;
-  draw();
+  await draw();
 }
 
 function go(query) {
@@ -55,8 +54,6 @@ function go(query) {
 function tell(status) {
   skew = Date.parse(status.now) - Date.now();
   const run = status.last_run;
-  const ageOf = byId("release-age");
-  if (ageOf) ageOf.dataset.since = status.published_at;
   if (run) {
     const place = byId("run");
     place.className = run.verdict === "complete" ? "good" : "bad";

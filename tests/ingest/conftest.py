@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from ingest.budget import Budget
 from ingest.client import Client
 from ingest.limiter import Limiter
 from ingest.progress import Watch
 from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
-from ingest.sync import run_sync
+from ingest.sync import Wish, run_sync
 from lake.paths import Lake
 from lake.runs import Run
 from lake.settings import LakeSettings
@@ -36,10 +38,12 @@ def shop() -> Iterator[ThreadedShop]:
 
 
 @pytest.fixture
-def ingest(lake: Lake, engine: LakeSettings, shop: ThreadedShop) -> Ingest:
+def ingest(lake: Lake, engine: LakeSettings, shop: ThreadedShop, tmp_path: Path) -> Ingest:
     """Run one ingest of a kind on the shop and return its receipt."""
 
-    def run(kind: str, *, key: str = TEST_KEY, into: Lake = lake, **settings: object) -> Run:
+    def run(
+        kind: str, *, key: str = TEST_KEY, into: Lake = lake, wish: Wish | None = None, **settings: object
+    ) -> Run:
         source = SourceSettings(
             base_url=shop.url,
             requests_per_minute=100_000,
@@ -48,10 +52,10 @@ def ingest(lake: Lake, engine: LakeSettings, shop: ThreadedShop) -> Ingest:
             backoff_seconds=0.001,
         )
         options = {"orders_per_window": 300, "lists_every_minutes": 0, **settings}
-        client = Client(source, key=key, limiter=Limiter(source.requests_per_minute))
+        client = Client(source, key=key, limiter=Limiter(Budget(tmp_path / "budget", requests=100_000)))
         return asyncio.run(
             run_sync(
-                kind,
+                wish or Wish(kind=kind),  # type: ignore[arg-type]  # one of the kinds
                 into,
                 client=client,
                 settings=IngestSettings(**options),  # type: ignore[arg-type]  # names checked by the Struct

@@ -98,7 +98,9 @@ def test_200_is_no_error() -> None:
     assert error_of(200, {}, b"<html>") is None
 
 
-@pytest.mark.parametrize(("said", "seconds"), [("7", 7.0), ("0", None), (None, None), ("soon", None), ("-1", None)])
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("7", 7.0), ("0", None), (None, None), ("soon", None), ("-1", None)]
+)
 def test_retry_after_counts_only_where_it_says_something(said: str | None, seconds: float | None) -> None:
     """It is missing or zero often enough."""
     error = error_of(429, {"Retry-After": said} if said is not None else {}, b"")

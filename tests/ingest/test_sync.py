@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 
 import pytest
 
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop
 from ingest.sandbox.faults import Fault
+from ingest.sandbox.running import RunningShop
 from lake.errors import KeyRefused
 from lake.paths import Lake
 from lake.runs import Run, last_runs
@@ -54,7 +56,12 @@ def versions(lake: Lake) -> dict[str, int]:
 def edit(shop: ThreadedShop, *changes: object) -> None:
     """Change something in the shop, now."""
     for change in changes:
-        shop.call(lambda running, change=change: edits.apply(running.world, change))
+        shop.call(partial(apply, change))
+
+
+def apply(change: object, running: RunningShop) -> None:
+    """Apply one change to a running shop."""
+    edits.apply(running.world, change)  # type: ignore[arg-type]  # one of the edits
 
 
 def live(shop: ThreadedShop, **span: float) -> None:
@@ -77,8 +84,20 @@ def test_full_holds_every_order_with_its_lines(
     assert run.appended["bronze.orders"] == len(true(shop))
     assert set(lake.tables("bronze")) == {
         f"bronze.{name}"
-        for name in "orders order_products expenses products categories buyers expense_types managers"
-        " sources statuses offers rejected".split()
+        for name in [
+            "orders",
+            "order_products",
+            "expenses",
+            "products",
+            "categories",
+            "buyers",
+            "expense_types",
+            "managers",
+            "sources",
+            "statuses",
+            "offers",
+            "rejected",
+        ]
     }
 
 
@@ -145,7 +164,8 @@ def test_a_page_that_fails_makes_the_run_incomplete_and_keeps_the_rest(
     assert "gave up after 3 tries" in run.reason
     assert run.appended["bronze.orders"] > 0
     last, complete = last_runs(lake)
-    assert last and complete
+    assert last
+    assert complete
     assert (last.run_id, complete.run_id) == (run.run_id, before.run_id)
     shop.call(lambda running: running.shop.plan.clear())
     assert ingest("incremental").verdict == "complete"
@@ -153,7 +173,8 @@ def test_a_page_that_fails_makes_the_run_incomplete_and_keeps_the_rest(
 
 
 @pytest.mark.parametrize(
-    "kind", ["status", "refuse", "reset", "cut", "truncated", "invalid_json", "html", "repeat_page", "empty_page"]
+    "kind",
+    ["status", "refuse", "reset", "cut", "truncated", "invalid_json", "html", "repeat_page", "empty_page"],
 )
 def test_what_passes_is_outlasted(
     kind: str, ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings

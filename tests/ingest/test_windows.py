@@ -1,11 +1,21 @@
 """Windows: together they leave no gap and overlap nowhere but where they mean to."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.windows import BEGINNING, END, SECOND, Window, changed_window, history_windows, recent_window, split
+from ingest.windows import (
+    BEGINNING,
+    END,
+    SECOND,
+    Window,
+    changed_window,
+    history_windows,
+    recent_window,
+    split,
+)
 
 instants = st.datetimes(datetime(2015, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))
 
@@ -18,8 +28,10 @@ def test_history_is_covered_once_from_the_beginning_to_the_end(
     windows = history_windows(first, now=now, orders=orders, per_window=per_window)
     assert windows[0].since == BEGINNING
     assert windows[-1].until == END
-    for window, following in zip(windows, windows[1:], strict=False):
-        assert window.since and window.until and window.since <= window.until
+    for window, following in itertools.pairwise(windows):
+        assert window.since
+        assert window.until
+        assert window.since <= window.until
         assert window.until + SECOND == following.since
 
 
@@ -36,7 +48,8 @@ def test_halves_are_the_whole(since: datetime, length: timedelta) -> None:
     halves = split(whole)
     assert halves
     assert (halves[0].since, halves[1].until) == (whole.since, whole.until)
-    assert halves[0].until and halves[1].since == halves[0].until + SECOND
+    assert halves[0].until
+    assert halves[1].since == halves[0].until + SECOND
 
 
 def test_a_second_and_a_whole_list_have_no_halves() -> None:
@@ -59,5 +72,7 @@ def test_recent_days_are_counted_back_from_now() -> None:
     """To the second, as the CRM's filters read them."""
     now = datetime(2026, 1, 3, 12, 0, 0, 999, tzinfo=UTC)
     found = recent_window(now=now, days=2)
-    assert found == Window("created", datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 3, 12, tzinfo=UTC))
+    assert found == Window(
+        "created", datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 3, 12, tzinfo=UTC)
+    )
     assert str(found) == "created 2026-01-01 12:00:00 to 2026-01-03 12:00:00"

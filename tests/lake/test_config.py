@@ -96,4 +96,3 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """Nobody gets the defaults instead of the file he named."""
     with pytest.raises(ConfigError, match="no such settings file"):
         read_config({"KEYLAKE_CONFIG": str(tmp_path / "none.toml")})
-

@@ -58,7 +58,9 @@ class Page:
         elif event == "Runtime.exceptionThrown":
             self.complaints.append(str(facts["exceptionDetails"]))
         elif event == "Runtime.consoleAPICalled" and facts["type"] in ("error", "warning", "assert"):
-            self.complaints.append(str([item.get("value", item.get("description")) for item in facts["args"]]))
+            self.complaints.append(
+                str([item.get("value", item.get("description")) for item in facts["args"]])
+            )
         elif event == "Log.entryAdded" and facts["entry"]["level"] in ("error", "warning"):
             self.complaints.append(f"{facts['entry']['text']} {facts['entry'].get('url', '')}")
 
@@ -106,7 +108,9 @@ class Page:
         )
         await self.call("Emulation.setScrollbarsHidden", hidden=True)
         scheme = "dark" if dark else "light"
-        await self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        await self.call(
+            "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
+        )
 
     async def picture(self, file: Path) -> None:
         """Write a PNG of the whole page."""

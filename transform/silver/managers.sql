@@ -17,7 +17,11 @@ with newest as (
 
 select
     id,
-    coalesce(nullif(full_name, ''), nullif(concat_ws(' ', first_name, last_name), ''), username) as name,
+    coalesce(
+        nullif(trim(full_name), ''),
+        nullif(trim(concat_ws(' ', first_name, last_name)), ''),
+        username
+    ) as name,
     status,
     created_at,
 from newest

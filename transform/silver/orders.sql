@@ -52,7 +52,7 @@ counted as (
     from newest
     where
         not is_deleted
-        and source_id not in (select source_id from rules.excluded_sources)
+        and coalesce(source_id not in (select source_id from rules.excluded_sources), true)
 )
 
 select

@@ -33,8 +33,11 @@ brands as (
     select
         f.id,
         -- A select's value is a list even when single; a text's is the text itself.
-        any_value(
-            nullif(coalesce(f.field ->> '$.value[0]', f.field ->> '$.value'), '[]')
+        min(
+            case
+                when json_type(f.field, '$.value') = 'ARRAY' then f.field ->> '$.value[0]'
+                else f.field ->> '$.value'
+            end
         ) as brand,
     from fields as f
     join rules.brand_field as r on f.field ->> '$.uuid' = r.uuid

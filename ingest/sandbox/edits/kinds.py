@@ -2,7 +2,7 @@
 
 import datetime as dt
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -141,7 +141,7 @@ class MergeBuyers(_Edit, frozen=True, tag="merge_buyers"):
 class Rename(_Edit, frozen=True, tag="rename"):
     """Give a buyer, product, category, manager, source, status or expense type another name."""
 
-    what: str
+    what: Literal["buyer", "product", "category", "manager", "source", "status", "expense_type"]
     id: int
     name: str
 

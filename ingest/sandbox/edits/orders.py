@@ -48,6 +48,7 @@ def _line(world: World, new: NewLine) -> Line:
 
 
 def add_order(world: World, edit: AddOrder) -> int:
+    """Enter an order and return its id."""
     store, at = world.store, world.at
     _check(world, edit.manager_id, edit.status_id)
     created = seconds(edit.created_at) if edit.created_at else at
@@ -67,6 +68,7 @@ def add_order(world: World, edit: AddOrder) -> int:
 
 
 def edit_order(world: World, edit: EditOrder) -> int:
+    """Change an order and return its id."""
     store = world.store
     order = store.order(edit.order_id)
     _check(world, edit.manager_id, order.status_id)
@@ -113,6 +115,7 @@ def _changed(world: World, order: Order, *, bump: bool) -> None:
 
 
 def edit_lines(world: World, edit: AddLine | EditLine | RemoveLine) -> int:
+    """Change an order's lines and return the id of the line."""
     order = world.store.order(edit.order_id)
     if isinstance(edit, AddLine):
         lines = (*order.lines, _line(world, edit.line))
@@ -146,6 +149,7 @@ def _edited(line: Line, edit: EditLine, at: int) -> Line:
 
 
 def edit_expenses(world: World, edit: AddExpense | EditExpense | RemoveExpense) -> int:
+    """Change an order's expenses and return the id of the expense."""
     store, at = world.store, world.at
     order = store.order(edit.order_id)
     if isinstance(edit, AddExpense):

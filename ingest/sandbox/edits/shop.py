@@ -17,6 +17,7 @@ from ingest.sandbox.world import World
 
 
 def edit_buyers(world: World, edit: AddBuyer | MergeBuyers) -> int:
+    """Enter or merge a card and return the id of the one that is there now."""
     store, at = world.store, world.at
     if isinstance(edit, AddBuyer):
         id, phones = len(store.buyers) + 1, tuple(dialled(phone) for phone in edit.phones)
@@ -27,6 +28,7 @@ def edit_buyers(world: World, edit: AddBuyer | MergeBuyers) -> int:
 
 
 def rename(world: World, edit: Rename) -> int:
+    """Rename something and return its id."""
     store, at = world.store, world.at
     if edit.what == "buyer":
         buyer = store.buyer(edit.id)
@@ -49,6 +51,7 @@ def rename(world: World, edit: Rename) -> int:
 
 
 def edit_goods(world: World, edit: EditProduct | SetStock) -> int:
+    """Change a product or the stock of an offer and return its id."""
     store = world.store
     store.revision += 1
     if isinstance(edit, SetStock):
@@ -68,6 +71,7 @@ def edit_goods(world: World, edit: EditProduct | SetStock) -> int:
 
 
 def add_reference(world: World, edit: AddStatus | AddSource | AddManager) -> int:
+    """Enter a status, channel or user and return its id."""
     store, at = world.store, world.at
     store.revision += 1
     alias = f"custom-{edit.id}"

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class Asker:
         self._session = session
 
     async def ask(
-        self, path: str, *, key: str | None = KEY, url: str = "", **parameters: object
+        self, path: str, *, key: str | None = KEY, url: str = "", **parameters: Any
     ) -> aiohttp.ClientResponse:
         """Return the whole response to GET ``path``; ``filter_x`` stands for ``filter[x]``."""
         query = {
@@ -43,13 +43,13 @@ class Asker:
             await response.read()
             return response
 
-    async def get(self, path: str, **parameters: object) -> Any:
+    async def get(self, path: str, **parameters: Any) -> Any:
         """Return the JSON of a GET that succeeds."""
         response = await self.ask(path, **parameters)
         assert response.status == 200, await response.text()
         return await response.json()
 
-    async def refused(self, path: str, **parameters: object) -> tuple[int, Any]:
+    async def refused(self, path: str, **parameters: Any) -> tuple[int, Any]:
         """Return the status and JSON of a GET that does not."""
         response = await self.ask(path, **parameters)
         assert response.status >= 400
@@ -61,7 +61,7 @@ class Asker:
         async with self._session.request(method, url, json=body) as response:
             return response.status, await response.json()
 
-    async def walk(self, path: str, **parameters: object) -> list[Any]:
+    async def walk(self, path: str, **parameters: Any) -> list[Any]:
         """Return every row of a list, page by page."""
         rows: list[Any] = []
         page = 1
@@ -139,7 +139,7 @@ def _object(keys: dict[str, str]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def official() -> Iterator[Callable[[str, Any], None]]:
+def official() -> Callable[[str, Any], None]:
     """Return a function that asserts that a value is a right ``Order``, ``Buyer``, …"""
     tables = tomllib.loads((Path(__file__).parent / "official.toml").read_text())
     defs = {name: _object(keys) for name, keys in tables.items()}
@@ -151,4 +151,4 @@ def official() -> Iterator[Callable[[str, Any], None]]:
         ]
         assert not problems, problems[:5]
 
-    yield check
+    return check

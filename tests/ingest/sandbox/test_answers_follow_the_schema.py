@@ -7,8 +7,9 @@ import pytest
 
 Check = Callable[[str, Any], None]
 ORDER_RELATIONS = (
-    "buyer", "products", "products.offer", "manager", "tags", "status", "marketing", "payments", "shipping",
-    "shipping.lastHistory", "shipping.deliveryService", "expenses", "custom_fields", "assigned", "attachments",
+    "buyer", "products", "products.offer", "manager", "tags", "status", "marketing", "payments", "expenses",
+    "shipping", "shipping.lastHistory", "shipping.deliveryService", "custom_fields", "assigned",
+    "attachments",
 )  # fmt: skip
 ROUTES = (
     ("/order", "Order", ORDER_RELATIONS),

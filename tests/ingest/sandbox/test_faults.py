@@ -59,8 +59,8 @@ async def test_refuse(open_shop: Any, seconds: float, header: str | None) -> Non
 
 @pytest.mark.parametrize("kind", ["reset", "stall", "cut"])
 async def test_broken_connections(open_shop: Any, kind: Any) -> None:
-    """The client is left with an error, and may ask again."""
-    asker = await planned(open_shop, kind=kind, seconds=0.01)
+    """The client is left with an error, and may ask again; aiohttp by itself asks twice after a reset."""
+    asker = await planned(open_shop, kind=kind, seconds=0.01, times=1 if kind == "cut" else 2)
     with pytest.raises((aiohttp.ClientError, ConnectionError)):
         await asker.ask("/order")
     assert (await asker.ask("/order")).status == 200

@@ -1,5 +1,6 @@
 """What the API makes of a request: pages, limits, keys, filters, sorts, and what it refuses."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -173,13 +174,13 @@ async def test_every_filter_selects_what_it_says(open_shop: Any, sixty_days: Any
     span = "2024-09-20 10:00:00,2024-09-25 10:00:00"
 
     def within(row: Any, key: str) -> bool:
-        return "2024-09-20T10:00:00" <= row[key][:19] <= "2024-09-25T10:00:00"
+        return "2024-09-20T10:00:00" <= str(row[key])[:19] <= "2024-09-25T10:00:00"
 
     buyer = next(
         row["buyer"] for row in rows if row["buyer"] and row["buyer"]["phone"] and row["buyer"]["email"]
     )
     number = next(row["source_uuid"] for row in rows if row["source_uuid"])
-    cases = {
+    cases: dict[str, tuple[str, Callable[[Any], object]]] = {
         "status_id": ("12,22", lambda row: row["status_id"] in (12, 22)),
         "source_id": ("3", lambda row: row["source_id"] == 3),
         "source_uuid": (number, lambda row: row["source_uuid"] == number),

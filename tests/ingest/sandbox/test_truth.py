@@ -78,7 +78,7 @@ async def test_lists(open_shop: Any, sixty_days: Any) -> None:
 
 
 async def test_a_removed_product_is_nobodys(open_shop: Any) -> None:
-    """Once a product is removed its lines keep their name and lose their product, in the API and in the truth."""
+    """Once a product is removed its lines keep their name and lose their product, on both sides."""
     asker = await open_shop()
     order = next(order for order in asker.world.store.orders if order.lines[0].product_id)
     edits.apply(asker.world, edits.EditProduct(order.lines[0].product_id, is_removed=True))

@@ -1,0 +1,104 @@
+"""History: how far a full load has come, from the windows it completed. A ledger, no flag to lose.
+
+A full load takes hours at the CRM's pace. Each window it completes is a row of
+``ops.windows``; one that was killed is continued by the next, after the last window
+that counted, and asks again for what changed since the first of them began.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingest.windows import BEGINNING, SECOND, floor
+from lake.paths import Lake
+from lake.runs import INSTANT, WindowReceipt, complete_runs
+from lake.table import create_table, open_table, table_exists
+
+WINDOWS = "ops.windows"
+SCHEMA = pa.schema(
+    [
+        pa.field("load_began_at", INSTANT, False),
+        pa.field("run_id", pa.string(), False),
+        pa.field("entity", pa.string(), False),
+        pa.field("by", pa.string(), False),
+        pa.field("since", INSTANT),
+        pa.field("until", INSTANT),
+        pa.field("seen", pa.int64(), False),
+    ]
+)
+
+
+class History(msgspec.Struct, frozen=True):
+    """A full load under way: when it began by the CRM's clock, and the windows that count."""
+
+    began_at: datetime
+    done: tuple[WindowReceipt, ...] = ()
+
+    def has_list(self, entity: str) -> bool:
+        """True where the whole list of an entity was read."""
+        return any(window.entity == entity and window.by == "list" for window in self.done)
+
+    def orders_through(self, entity: str) -> tuple[datetime, int]:
+        """Return where the next window of an entity begins, and how many ids lie before it."""
+        since, seen = BEGINNING, 0
+        spans = [window for window in self.done if window.entity == entity and window.by == "created"]
+        for window in sorted(spans, key=lambda span: span.since or BEGINNING):
+            if window.since is None or window.until is None or window.since > since:
+                break
+            since, seen = max(since, window.until + SECOND), seen + window.seen
+        return since, seen
+
+
+def read_history(lake: Lake, *, now: datetime, patience: timedelta) -> History:
+    """Return the unfinished load to continue, or a new one that begins now, by the CRM's clock.
+
+    A load is over when a run of it has the receipt of a complete full run; one that
+    began longer than ``patience`` ago is given up.
+    """
+    new = History(began_at=floor(now))
+    if not table_exists(lake, WINDOWS):
+        return new
+    table = open_table(lake, WINDOWS)
+    newest = table.maximum("load_began_at")
+    if not isinstance(newest, datetime) or newest < now - patience or newest > now:
+        return new
+    rows = table.read(where=pc.field("load_began_at") >= newest).to_pylist()
+    if {row["run_id"] for row in rows} & complete_runs(lake, kind="full"):
+        return new
+    done = tuple(
+        WindowReceipt(
+            entity=row["entity"],
+            by=row["by"],
+            since=row["since"],
+            until=row["until"],
+            expected=row["seen"],
+            seen=row["seen"],
+            pages_expected=None,
+            pages_fetched=0,
+            pages_failed=0,
+            complete=True,
+        )
+        for row in rows
+    )
+    return History(began_at=newest, done=done)
+
+
+def write_done(lake: Lake, history: History, run_id: str, receipts: Sequence[WindowReceipt]) -> None:
+    """Append the windows that are complete."""
+    rows = [
+        {
+            "load_began_at": history.began_at,
+            "run_id": run_id,
+            "entity": receipt.entity,
+            "by": receipt.by,
+            "since": receipt.since,
+            "until": receipt.until,
+            "seen": receipt.seen,
+        }
+        for receipt in receipts
+        if receipt.complete
+    ]
+    create_table(lake, WINDOWS, SCHEMA).append(pa.Table.from_pylist(rows, schema=SCHEMA))

@@ -1,0 +1,160 @@
+"""The kinds of run: what each asks for, in which order.
+
+``incremental`` follows the CRM every few minutes, ``full`` reads all history, a
+``sweep`` asks again for what should not have changed, ``window`` and ``orders`` look
+at what a person names.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import structlog
+
+from ingest.entities import BUYERS, ENTITIES, OFFERS, ORDERS, PRODUCTS, Entity
+from ingest.history import History, read_history, write_done
+from ingest.reading import Ask, Reading
+from ingest.settings import IngestSettings
+from ingest.windows import (
+    BEGINNING,
+    WHOLE,
+    Window,
+    changed_window,
+    floor,
+    history_windows,
+    recent_window,
+)
+from lake.paths import Lake
+from lake.runs import list_runs
+
+log = structlog.get_logger()
+REFERENCES = tuple(entity for entity in ENTITIES if entity.is_reference)
+CATALOGUE = (PRODUCTS, OFFERS)
+# Longer than any load takes, shorter than anybody would call the same load.
+PATIENCE = timedelta(days=3)
+
+
+async def incremental(
+    reading: Reading, settings: IngestSettings, lake: Lake, watermark: datetime
+) -> datetime | None:
+    """Ask for what changed since the watermark, what is recent, and the lists due; return how far it got."""
+    await reading.windows(lists(due(lake, REFERENCES, settings.references_every_minutes)))
+    now = reading.client.now
+    changed = changed_window(watermark, now=now, overlap=timedelta(minutes=settings.overlap_minutes))
+    recent = recent_window(now=now, days=settings.created_days)
+    asks: list[Ask] = [(ORDERS, changed), (ORDERS, recent), (BUYERS, changed)]
+    asks += lists(due(lake, CATALOGUE, settings.lists_every_minutes))
+    receipts = await reading.windows(asks)
+    if all(receipt.complete for receipt in receipts):
+        await reading.absent(recent)
+    return changed.until
+
+
+async def full(reading: Reading, settings: IngestSettings, lake: Lake, run_id: str) -> datetime | None:
+    """Ask for everything from the first order on, then for what changed meanwhile; return the watermark.
+
+    A load that was killed is continued: a window that was complete is not asked again.
+    """
+    first = (await reading.client.fetch_first(ORDERS)).page
+    history = read_history(lake, now=reading.client.now, patience=PATIENCE)
+    if history.done:
+        log.info("ingest.continues", began_at=history.began_at.isoformat(), windows=len(history.done))
+    for entity in (*REFERENCES, *CATALOGUE, BUYERS):
+        if not history.has_list(entity.name):
+            write_done(lake, history, run_id, await reading.windows([(entity, WHOLE)]))
+    if first.data:
+        created = msgspec.json.decode(first.data[0], type=Created).created_at
+        await orders_of_history(reading, settings, lake, run_id, history, in_utc(created), first.total or 0)
+    overlap = timedelta(minutes=settings.overlap_minutes)
+    meanwhile = changed_window(history.began_at, now=reading.client.now, overlap=overlap)
+    await reading.windows([(ORDERS, meanwhile), (BUYERS, meanwhile)])
+    return meanwhile.until
+
+
+async def orders_of_history(
+    reading: Reading,
+    settings: IngestSettings,
+    lake: Lake,
+    run_id: str,
+    history: History,
+    first: datetime,
+    total: int,
+) -> None:
+    """Read the windows of a full load that are left, one by one, and write down each that is complete."""
+    since, seen = history.orders_through(ORDERS.name)
+    windows = history_windows(
+        first,
+        now=reading.client.now,
+        orders=max(total - seen, 0),
+        per_window=settings.orders_per_window,
+        since=since,
+    )
+    for window in windows:
+        receipts = await reading.windows([(ORDERS, window)])
+        if all(receipt.complete for receipt in receipts):
+            await reading.absent(window)
+        write_done(lake, history, run_id, receipts)
+
+
+async def sweep(reading: Reading, settings: IngestSettings, days: int | None) -> None:
+    """Compare content: every order created in the last ``days`` (None: all), whatever its updated_at says.
+
+    Silent edits are appended, orders the CRM no longer shows are asked for by id, and so
+    is every hole in the ids that nothing has explained yet.
+    """
+    first = (await reading.client.fetch_first(ORDERS)).page
+    now = reading.client.now
+    if days is not None:
+        windows = [Window("created", floor(now - timedelta(days=days)), floor(now))]
+    elif first.data:
+        created = msgspec.json.decode(first.data[0], type=Created).created_at
+        windows = history_windows(
+            in_utc(created), now=now, orders=first.total or 0, per_window=settings.orders_per_window
+        )
+    else:
+        windows = []
+    for window in windows:
+        receipts = await reading.windows([(ORDERS, window)])
+        if all(receipt.complete for receipt in receipts):
+            await reading.absent(window)
+    since = windows[0].since if windows and windows[0].since else BEGINNING
+    await reading.holes(since)
+
+
+async def window(reading: Reading, since: datetime, until: datetime) -> None:
+    """Ask again for what was created or updated in a span of time."""
+    span = (floor(since), floor(until))
+    created = Window("created", *span)
+    receipts = await reading.windows([(ORDERS, created), (ORDERS, Window("updated", *span))])
+    if all(receipt.complete for receipt in receipts):
+        await reading.absent(created)
+
+
+def lists(entities: Sequence[Entity]) -> list[Ask]:
+    """Return the asks for whole lists."""
+    return [(entity, WHOLE) for entity in entities]
+
+
+def due(lake: Lake, entities: Sequence[Entity], every_minutes: int) -> list[Entity]:
+    """Return the lists whose last complete reading is older than their cadence."""
+    if not every_minutes:
+        return list(entities)
+    since = datetime.now(UTC) - timedelta(minutes=every_minutes)
+    fresh = {
+        receipt.entity
+        for run in list_runs(lake, since=since)
+        for receipt in run.windows
+        if receipt.complete and receipt.by == "list"
+    }
+    return [entity for entity in entities if entity.name not in fresh]
+
+
+class Created(msgspec.Struct):
+    """The one field of an order that cuts history into windows."""
+
+    created_at: datetime
+
+
+def in_utc(stamp: datetime) -> datetime:
+    """Return the stamp in UTC; without a zone it is UTC."""
+    return stamp.astimezone(UTC) if stamp.tzinfo else stamp.replace(tzinfo=UTC)

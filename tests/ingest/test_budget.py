@@ -1,0 +1,137 @@
+"""Budget and limiter: never more than allowed in any minute, whoever asks, and never less."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.budget import MARGIN, Budget, budget_file
+from ingest.limiter import Limiter
+
+
+class Time:
+    """A clock that moves only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def clock(self) -> float:
+        """Return the seconds since it began."""
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self.now += seconds
+
+
+@contextmanager
+def limiter(time: Time, requests: int, *, folder: str | None = None, rank: int = 0) -> Iterator[Limiter]:
+    """Open a limiter on this clock."""
+    with TemporaryDirectory() as own:
+        budget = Budget(Path(folder or own) / "budget.sqlite", requests=requests, rank=rank)
+        found = Limiter(budget, clock=time.clock, sleep=time.sleep)
+        yield found
+        found.close()
+
+
+async def sends(found: Limiter, time: Time, gaps: Sequence[float]) -> list[float]:
+    """Ask for one place after another, so far apart; return when each was given."""
+    given_at = []
+    for gap in gaps:
+        time.now += gap
+        await found.acquire()
+        given_at.append(time.now)
+    return given_at
+
+
+def most_in_a_minute(found: Sequence[float]) -> int:
+    """Return the most sends that any 60 s hold."""
+    return max(sum(since <= at < since + 60 for at in found) for since in found)
+
+
+@given(requests=st.integers(1, 20), gaps=st.lists(st.floats(0, 30), min_size=1, max_size=100))
+def test_no_minute_ever_holds_more_than_the_budget(requests: int, gaps: list[float]) -> None:
+    """Whatever the rhythm of asking."""
+    time = Time()
+    with limiter(time, requests) as found:
+        assert most_in_a_minute(asyncio.run(sends(found, time, gaps))) <= requests
+
+
+def test_a_busy_hour_uses_the_whole_budget() -> None:
+    """Sixty at once, then sixty each minute but for the margin: over 98 %."""
+    time = Time()
+    with limiter(time, 60) as line:
+        found = asyncio.run(sends(line, time, [0.0] * 3600))
+        assert line.waited == found[-1] - 1000
+    assert found[59] == 1000
+    assert found[60] == pytest.approx(1060 + MARGIN)
+    assert sum(at < 4600 for at in found) >= 0.98 * 3600
+
+
+@given(turns=st.lists(st.tuples(st.integers(0, 2), st.floats(0, 10)), min_size=1, max_size=80))
+def test_processes_share_one_budget(turns: list[tuple[int, float]]) -> None:
+    """Three of them, in any interleaving, are one for the CRM."""
+    time = Time()
+    found = []
+    with (
+        TemporaryDirectory() as folder,
+        limiter(time, 7, folder=folder) as one,
+        limiter(time, 7, folder=folder, rank=1) as two,
+        limiter(time, 7, folder=folder, rank=2) as three,
+    ):
+        for who, gap in turns:
+            found += asyncio.run(sends((one, two, three)[who], time, [gap]))
+    assert most_in_a_minute(found) <= 7
+
+
+def test_the_shorter_job_goes_first(tmp_path: Path) -> None:
+    """A sync that waits takes the next free place before a full load that waits as well."""
+    file = tmp_path / "budget.sqlite"
+    full, sync = Budget(file, requests=2, rank=2), Budget(file, requests=2, rank=0)
+    assert [full.take(1000), full.take(1001)] == [0, 0]
+    assert sync.take(1002) == pytest.approx(58 + MARGIN)
+    free = 1060 + MARGIN + 0.01
+    assert full.take(free) > 0
+    assert sync.take(free) == 0
+    assert full.take(1061 + MARGIN + 0.01) == 0
+
+
+def test_a_killed_jobs_claim_passes(tmp_path: Path) -> None:
+    """Nobody waits for a process that is gone."""
+    file = tmp_path / "budget.sqlite"
+    killed = Budget(file, requests=1, rank=0)
+    killed.take(1000)
+    assert killed.take(1001) > 0
+    full = Budget(file, requests=1, rank=2)
+    assert full.take(1063) == 0
+
+
+def test_a_pause_holds_every_process(tmp_path: Path) -> None:
+    """The CRM's patience is the key's, not the process's."""
+    file = tmp_path / "budget.sqlite"
+    Budget(file, requests=60).pause(1007)
+    other = Budget(file, requests=60)
+    assert other.take(1000) == 7
+    assert other.take(1007) == 0
+
+
+def test_after_a_restart_of_the_machine_the_clock_begins_anew(tmp_path: Path) -> None:
+    """Entries of the time before lie in the future, and block nobody."""
+    file = tmp_path / "budget.sqlite"
+    before = Budget(file, requests=1)
+    before.take(500_000)
+    before.pause(600_000)
+    assert Budget(file, requests=1).take(10) == 0
+
+
+def test_each_key_has_a_budget_of_its_own_and_is_not_in_its_name(tmp_path: Path) -> None:
+    """Two accounts do not wait for each other."""
+    one = budget_file(str(tmp_path), base_url="https://crm/v1", key="secret")
+    assert one == budget_file(str(tmp_path), base_url="https://crm/v1", key="secret")
+    assert one != budget_file(str(tmp_path), base_url="https://crm/v1", key="other")
+    assert "secret" not in str(one)
