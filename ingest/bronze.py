@@ -29,12 +29,16 @@ exact_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """One object as it arrived: its id (None where it has none), its content's hash, its bytes."""
+    """One object as it arrived: its id (None where it has none), its content's hash, its bytes.
+
+    ``updated_at`` is what it says of itself, None where it says nothing that can be read.
+    """
 
     id: int | None
     hash: str
     payload: bytes
     fetched_at: datetime
+    updated_at: datetime | None = None
 
 
 class Typed(msgspec.Struct, frozen=True):
@@ -54,7 +58,17 @@ def look(entity: Entity, payload: bytes, fetched_at: datetime) -> Seen:
     found = value.get("id") if isinstance(value, dict) else None
     digest = hashlib.blake2b(body, digest_size=HASH_BYTES).hexdigest()
     is_id = isinstance(found, int) and not isinstance(found, bool) and abs(found) < 2**63
-    return Seen(found if is_id else None, digest, payload, fetched_at)
+    updated_at = instant(value.get("updated_at")) if isinstance(value, dict) else None
+    return Seen(found if is_id else None, digest, payload, fetched_at, updated_at)
+
+
+def instant(text: object) -> datetime | None:
+    """Return the instant that a text spells, in UTC where it names no zone; None for anything else."""
+    try:
+        stamp = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return stamp.replace(tzinfo=UTC) if stamp and stamp.tzinfo is None else stamp
 
 
 def content(entity: Entity, value: Any) -> Any:

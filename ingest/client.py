@@ -152,7 +152,7 @@ class Client:
         await self.limiter.acquire()
         self.requests += 1
         try:
-            async with self._session.get(url, allow_redirects=False) as response:
+            async with self._session.get(url, allow_redirects=False, middlewares=(once(),)) as response:
                 body = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise SourceDown(f"{self.settings.base_url}: {type(error).__name__} {error}".strip()) from None
@@ -160,6 +160,25 @@ class Client:
             raise refusal
         self._clock = clock_of(response.headers) or self._clock
         return body
+
+
+def once() -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that lets a request be sent a single time.
+
+    After a lost connection aiohttp would send it again by itself, past the budget.
+    """
+    sent = False
+
+    async def send(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        nonlocal sent
+        if sent:
+            raise aiohttp.ClientConnectionError("the connection was lost")
+        sent = True
+        return await handler(request)
+
+    return send
 
 
 def backoff(attempt: int, base: float) -> float:

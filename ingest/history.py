@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.windows import BEGINNING, SECOND, floor
+from ingest.windows import Window, floor
 from lake.paths import Lake
 from lake.runs import INSTANT, WindowReceipt, complete_runs
 from lake.table import create_table, open_table, table_exists
@@ -41,15 +41,10 @@ class History(msgspec.Struct, frozen=True):
         """True where the whole list of an entity was read."""
         return any(window.entity == entity and window.by == "list" for window in self.done)
 
-    def orders_through(self, entity: str) -> tuple[datetime, int]:
-        """Return where the next window of an entity begins, and how many ids lie before it."""
-        since, seen = BEGINNING, 0
-        spans = [window for window in self.done if window.entity == entity and window.by == "created"]
-        for window in sorted(spans, key=lambda span: span.since or BEGINNING):
-            if window.since is None or window.until is None or window.since > since:
-                break
-            since, seen = max(since, window.until + SECOND), seen + window.seen
-        return since, seen
+    def windows(self, entity: str) -> list[Window]:
+        """Return the spans of creation that were read of an entity."""
+        spans = [receipt for receipt in self.done if receipt.entity == entity and receipt.by == "created"]
+        return [Window("created", receipt.since, receipt.until) for receipt in spans]
 
 
 def read_history(lake: Lake, *, now: datetime, patience: timedelta) -> History:

@@ -23,6 +23,7 @@ from ingest.windows import (
     floor,
     history_windows,
     recent_window,
+    without,
 )
 from lake.paths import Lake
 from lake.runs import list_runs
@@ -36,7 +37,7 @@ PATIENCE = timedelta(days=3)
 
 async def incremental(
     reading: Reading, settings: IngestSettings, lake: Lake, watermark: datetime
-) -> datetime | None:
+) -> datetime:
     """Ask for what changed since the watermark, what is recent, and the lists due; return how far it got."""
     await reading.windows(lists(due(lake, REFERENCES, settings.references_every_minutes)))
     now = reading.client.now
@@ -47,10 +48,10 @@ async def incremental(
     receipts = await reading.windows(asks)
     if all(receipt.complete for receipt in receipts):
         await reading.absent(recent)
-    return changed.until
+    return reading.reached(changed)
 
 
-async def full(reading: Reading, settings: IngestSettings, lake: Lake, run_id: str) -> datetime | None:
+async def full(reading: Reading, settings: IngestSettings, lake: Lake, run_id: str) -> datetime:
     """Ask for everything from the first order on, then for what changed meanwhile; return the watermark.
 
     A load that was killed is continued: a window that was complete is not asked again.
@@ -68,7 +69,7 @@ async def full(reading: Reading, settings: IngestSettings, lake: Lake, run_id: s
     overlap = timedelta(minutes=settings.overlap_minutes)
     meanwhile = changed_window(history.began_at, now=reading.client.now, overlap=overlap)
     await reading.windows([(ORDERS, meanwhile), (BUYERS, meanwhile)])
-    return meanwhile.until
+    return reading.reached(meanwhile)
 
 
 async def orders_of_history(
@@ -81,19 +82,14 @@ async def orders_of_history(
     total: int,
 ) -> None:
     """Read the windows of a full load that are left, one by one, and write down each that is complete."""
-    since, seen = history.orders_through(ORDERS.name)
-    windows = history_windows(
-        first,
-        now=reading.client.now,
-        orders=max(total - seen, 0),
-        per_window=settings.orders_per_window,
-        since=since,
-    )
-    for window in windows:
+    now = reading.client.now
+    windows = history_windows(first, now=now, orders=total, per_window=settings.orders_per_window)
+    for window in without(windows, history.windows(ORDERS.name)):
         receipts = await reading.windows([(ORDERS, window)])
         if all(receipt.complete for receipt in receipts):
             await reading.absent(window)
-        write_done(lake, history, run_id, receipts)
+        # What reaches beyond now is not over: the next run would take it for read.
+        write_done(lake, history, run_id, [done for done in receipts if done.until and done.until <= now])
 
 
 async def sweep(reading: Reading, settings: IngestSettings, days: int | None) -> None:

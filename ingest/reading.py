@@ -13,7 +13,7 @@ from ingest.client import Client
 from ingest.entities import ORDERS, Entity
 from ingest.progress import Watch
 from ingest.walk import Walk, together
-from ingest.windows import Window
+from ingest.windows import BEGINNING, Window
 from ingest.writer import Writer
 from lake.runs import WindowReceipt
 
@@ -55,6 +55,16 @@ class Reading:
             for entity in {entity.name: entity for entity, _ in wanted}.values():
                 await self._flush(entity)
         return found
+
+    def reached(self, window: Window) -> datetime:
+        """Return how far the CRM's changes are held, once the window of changes was read.
+
+        By what the orders themselves say, not by a clock: a clock that is wrong for one
+        answer would leave a gap for ever. Never beyond the window, so neither does one
+        order dated ahead.
+        """
+        assert window.until, "changes have an end"
+        return min(self._walk.latest or BEGINNING, window.until)
 
     async def absent(self, window: Window) -> None:
         """Ask by id for the orders that the lake holds in a window just read and that the CRM did not show.

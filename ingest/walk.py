@@ -7,6 +7,7 @@ end. Else it is walked again, then in halves, then reported incomplete.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -38,7 +39,8 @@ class Tally(msgspec.Struct):
 class Walk:
     """Reads windows with the client and hands every page's rows to ``keep`` as it arrives.
 
-    ``shown`` are the order ids that windows showed; whoever compares them clears them.
+    ``shown`` are the order ids that windows showed, whoever compares them clears them;
+    ``latest`` is the greatest updated_at of any order.
     """
 
     def __init__(self, client: Client, keep: Keep, watch: Watch) -> None:
@@ -46,6 +48,7 @@ class Walk:
         # A page keeps its slot until its rows are taken: what waits to be written stays bounded.
         self.slots = asyncio.Semaphore(client.settings.max_in_flight)
         self.shown: set[int] = set()
+        self.latest: datetime | None = None
         self._keep = keep
         self._watch = watch
 
@@ -92,6 +95,8 @@ class Walk:
             tally.ids.update(row.id if row.id is not None else row.hash for row in rows)
             if entity is ORDERS:
                 self.shown.update(row.id for row in rows if row.id is not None)
+                stamps = [row.updated_at for row in rows if row.updated_at is not None]
+                self.latest = max([*stamps, *([self.latest] if self.latest else [])], default=None)
             self._watch.arrived(entity.name, len(rows))
             await self._keep(entity, rows)
         return arrival

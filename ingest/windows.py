@@ -6,8 +6,9 @@ late, so the next window reaches back by ``overlap``: an order read twice is
 harmless, an unchanged payload writes nothing.
 """
 
-import itertools
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -43,25 +44,37 @@ def recent_window(*, now: datetime, days: int) -> Window:
     return Window("created", floor(now - timedelta(days=days)), floor(now))
 
 
-def history_windows(
-    first: datetime, *, now: datetime, orders: int, per_window: int, since: datetime = BEGINNING
-) -> list[Window]:
-    """Return windows by creation that together hold every order from ``since`` on, about ``per_window`` each.
+def history_windows(first: datetime, *, now: datetime, orders: int, per_window: int) -> list[Window]:
+    """Return windows by creation that together hold every order, about ``per_window`` each.
 
     The first begins before any shop and the last ends long after ``now``: an order
     with a stray date is still in exactly one window.
     """
-    first = max(first, since)
-    if since >= END:
-        return []
-    if since > floor(now):
-        return [Window("created", since, END)]
     count = max(-(-orders // per_window), 1)
     step = max((now - first) / count, SECOND)
     cuts = [floor(first + step * place) for place in range(1, count)]
-    edges = [since, *(cut for cut in cuts if since < cut < floor(now)), floor(now) + SECOND]
-    windows = [Window("created", since, until - SECOND) for since, until in itertools.pairwise(edges)]
+    edges = [BEGINNING, *(cut for cut in cuts if BEGINNING < cut < floor(now)), floor(now) + SECOND]
+    windows = [Window("created", since, until - SECOND) for since, until in pairwise(edges)]
     return [*windows, Window("created", edges[-1], END)]
+
+
+def without(windows: Iterable[Window], done: Iterable[Window]) -> list[Window]:
+    """Return what is left of the windows when those that are ``done`` are taken out."""
+    left = list(windows)
+    for over in done:
+        left = [piece for window in left for piece in cut(window, over)]
+    return left
+
+
+def cut(window: Window, over: Window) -> list[Window]:
+    """Return what lies in the window before and after another one."""
+    if not (window.since and window.until and over.since and over.until):
+        return [window]
+    if over.until < window.since or over.since > window.until:
+        return [window]
+    before = Window(window.by, window.since, over.since - SECOND)
+    after = Window(window.by, over.until + SECOND, window.until)
+    return [piece for piece in (before, after) if piece.since and piece.until and piece.since <= piece.until]
 
 
 def split(window: Window) -> tuple[Window, Window] | None:

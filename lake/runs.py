@@ -37,6 +37,7 @@ SCHEMA = pa.schema(
         pa.field("finished_at", INSTANT, False),
         pa.field("source", pa.string(), False),
         pa.field("watermark", INSTANT),
+        pa.field("source_time", INSTANT),
         pa.field("windows", pa.list_(WINDOW), False),
         pa.field("appended", pa.map_(pa.string(), pa.int64()), False),
         pa.field("rejected", pa.int64(), False),
@@ -70,7 +71,11 @@ class WindowReceipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of ``ops.runs``. ``watermark``: the source's time through which all changes are held."""
+    """One row of ``ops.runs``.
+
+    ``watermark``: the source's time through which all changes are held, by the changes
+    themselves; ``source_time``: the source's clock when the run ended.
+    """
 
     run_id: str
     kind: str
@@ -79,6 +84,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime
     source: str
     watermark: datetime | None
+    source_time: datetime | None
     windows: tuple[WindowReceipt, ...]
     appended: dict[str, int]
     rejected: int

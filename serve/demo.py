@@ -48,7 +48,7 @@ CHOICES = {
     "KEYLAKE_INGEST_LISTS_EVERY_MINUTES": "1",
     "KEYLAKE_SCHEDULE_SYNC_EVERY_SECONDS": "3",
 }
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def run_demo(lake: Lake, settings: LakeSettings, *, once: bool) -> None:

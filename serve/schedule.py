@@ -77,10 +77,16 @@ class Schedule:
         self._stopping.set()
 
     def _plan(self, job: Job, due: datetime) -> None:
-        # An interval drops the slot that comes due while the last one runs; a date is always kept.
-        trigger = DateTrigger(due)
+        # An interval drops the slot that comes due while the last one runs; a date is always kept. It is
+        # planned by a run that is about to end, hence more than one instance; the lock keeps them apart.
         self._scheduler.add_job(
-            self._take, trigger, args=[job], id=job.name, misfire_grace_time=None, replace_existing=True
+            self._take,
+            DateTrigger(due),
+            args=[job],
+            id=job.name,
+            misfire_grace_time=None,
+            max_instances=3,
+            replace_existing=True,
         )
 
     async def _take(self, job: Job) -> None:

@@ -135,6 +135,7 @@ def test_clean_and_demo_leave_a_real_lake_alone(lake: Lake) -> None:
             finished_at=stamp,
             source="https://openapi.keycrm.app/v1",
             watermark=stamp,
+            source_time=stamp,
             windows=(),
             appended={},
             rejected=0,

@@ -65,11 +65,11 @@ class Build:
         self._models = models
         self._duckdb = connect(engine)
         self.parent = current_release(lake)
-        self._pinned = repair(lake, self.parent.tables) if self.parent else {}
+        self._held = repair(lake, self.parent.tables) if self.parent else {}
         self.consumed = observed(lake)
         self.models_hash = hash_of(models)
         complete = last_runs(lake)[1]
-        self.complete_through = complete.watermark if complete else None
+        self.complete_through = complete.source_time if complete else None
 
     @property
     def is_current(self) -> bool:
@@ -125,7 +125,7 @@ class Build:
 
     def _change(self, candidate: Candidate) -> Change | None:
         name = candidate.name
-        held = self._released(name)
+        held = self._held.get(name)
         if held is None or breaks(held.schema, candidate.contract.schema):
             return Change(candidate, None, (self._move(candidate, None, held=False),))
         old = f'released."{name}"'
@@ -158,23 +158,18 @@ class Build:
         key = ", ".join(candidate.contract.key) or "all"
         rows = fetch(self._duckdb, f"from {candidate.name} where {where} order by {key}")
         at = table.replace(rows.cast(schema), change.months)
-        log.info("transform.committed", table=candidate.name, version=at, rows=rows.num_rows)
+        log.debug("transform.committed", table=candidate.name, version=at, rows=rows.num_rows)
         return at
 
     def _open(self, candidate: Candidate) -> Table:
-        """Open the table where it was when the build began: what others commit meanwhile is a conflict."""
-        if (at := self._pinned.get(candidate.name)) is not None:
-            return open_table(self._lake, candidate.name, at)
+        """Return the table as it was when the build began: what others commit meanwhile is a conflict."""
+        if held := self._held.get(candidate.name):
+            return held
         partition = ["month"] if candidate.month else []
         return create_table(self._lake, candidate.name, candidate.contract.schema, partition_by=partition)
 
-    def _released(self, name: str) -> Table | None:
-        """Open the table as the last release has it; None where it has none."""
-        at = self.parent.tables.get(name) if self.parent else None
-        return None if at is None else open_table(self._lake, name, at)
-
     def _stored(self, name: str) -> pa.Table | None:
-        held = self._released(name)
+        held = self._held.get(name)
         return held.read() if held else None
 
     def _one(self, query: str) -> tuple[int, Decimal | None]:
@@ -250,19 +245,23 @@ def observed(lake: Lake) -> dict[str, int]:
     return heads(lake) | orders
 
 
-def repair(lake: Lake, released: Mapping[str, int]) -> dict[str, int]:
+def repair(lake: Lake, released: Mapping[str, int]) -> dict[str, Table]:
     """Bring back every head that a crash left ahead of the release it was meant for.
 
-    Return the version at which each table is now what the release shows.
+    Return the tables at their heads, which hold what the release shows.
     """
-    pinned: dict[str, int] = {}
+    heads_held: dict[str, Table] = {}
     for name, at in released.items():
         if not table_exists(lake, name):
             continue
-        head = open_table(lake, name)
+        head = heads_held[name] = open_table(lake, name)
         held = head if head.version == at else open_table(lake, name, at)
-        if {file.uri for file in head.files()} != {file.uri for file in held.files()}:
+        if content(head) != content(held):
             log.warning("transform.repaired", table=name, head=head.version, released=at)
             head.restore(at)
-        pinned[name] = head.version
-    return pinned
+    return heads_held
+
+
+def content(table: Table) -> tuple[pa.Schema, set[str]]:
+    """Return what a table version consists of."""
+    return table.schema, {file.uri for file in table.files()}

@@ -119,4 +119,4 @@ def _offers(rng: Random, shelves: Shelves, product: Product, price: int) -> list
 def _offer(rng: Random, id: int, product_id: int, price: int, volume: str | None) -> Offer:
     cost = None if rng.random() < 0.02 else price * rng.randrange(38, 62) // 100
     sku = None if rng.random() < 0.01 else f"KL-{product_id:04}" + (f"-{volume.split()[0]}" if volume else "")
-    return Offer(id, product_id, sku, price, cost, rng.randrange(20, 400) * 1000, 0, 0, 0, volume)
+    return Offer(id, product_id, sku, price, cost, (140 + rng.randrange(20, 400)) * 1000, 0, 0, 0, volume)

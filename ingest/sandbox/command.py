@@ -34,14 +34,14 @@ def run(settings: Sandbox, *, api_key: str, clock: dt.datetime | None = None) ->
 
 
 async def _serve(settings: Sandbox, api_key: str, clock: dt.datetime | None) -> None:
-    world = lived(settings, clock=clock)
-    shop = await start(world, settings, api_key=api_key)
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
-    orders = len(world.store.orders)
+    world = lived(settings, clock=clock)
+    shop = await start(world, settings, api_key=api_key)
     print(
-        f"sandbox shop ready at {shop.url} ({orders} orders, shop time {world.now:%Y-%m-%d %H:%M} UTC)",
+        f"sandbox shop ready at {shop.url} "
+        f"({len(world.store.orders)} orders, shop time {world.now:%Y-%m-%d %H:%M} UTC)",
         flush=True,
     )
     await over.wait()

@@ -79,7 +79,8 @@ class Orders:
         if stamp != key and not (stamp == "created_at" and key == "id" and self._store.in_order):
             return None, 0, 0
         index = self._store.orders_by(stamp)
-        return index, index.rank(entry(since, 0)), index.rank(entry(until + 1, 0))
+        low = index.rank(entry(since, 0))
+        return index, low, max(index.rank(entry(until + 1, 0)), low)
 
     def _looked_up(self, asked: Query, key: str) -> Sequence[int]:
         if self._revision != self._store.revision or len(self._known) > _KEPT:

@@ -66,7 +66,7 @@ class Shop:
             )
             return self._json(Answer(405, {"message": message}), headers)
         page = request.query.get("page", "1")
-        hit = self.plan.strike(path, int(page) if page.isdigit() else None)
+        hit = self.plan.strike(path, int(page) if page.isdecimal() and len(page) < 10 else None)
         await self._wait(self._settings.latency_ms / 1000 + sum(f.seconds for f in hit if f.kind == "delay"))
         for fault in hit:
             response = await self._broken(request, fault, headers)

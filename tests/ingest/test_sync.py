@@ -3,75 +3,19 @@
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
-from functools import partial
 
 import pytest
 
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop
-from ingest.sandbox.faults import Fault
-from ingest.sandbox.running import RunningShop
 from lake.errors import KeyRefused
 from lake.paths import Lake
 from lake.runs import Run, last_runs
-from lake.session import open_session
 from lake.settings import LakeSettings
 from lake.table import open_table
+from tests.ingest.shop import break_, edit, held, live, true, versions
 
 Ingest = Callable[..., Run]
-NEWEST = """
-select o.id, o.grand_total, o.status_id, count(l.position) as lines, coalesce(sum(l.quantity), 0) as pieces
-from (from bronze.orders qualify row_number() over (partition by id order by fetched_at desc) = 1) as o
-left join bronze.order_products as l on l.order_id = o.id and l.fetched_at = o.fetched_at
-where not o.is_deleted
-group by all
-"""
-
-
-def held(lake: Lake, engine: LakeSettings) -> dict[int, tuple[Decimal, int, int, Decimal]]:
-    """Return every order as the lake holds it: total, status, lines, pieces."""
-    rows = open_session(lake, engine, None).execute(NEWEST).fetchall()
-    return {row[0]: row[1:] for row in rows}
-
-
-def true(shop: ThreadedShop) -> dict[int, tuple[Decimal, int, int, Decimal]]:
-    """Return every order as it is in the shop."""
-    return {
-        order.id: (
-            Decimal(order.grand_total),
-            order.status_id,
-            len(order.lines),
-            sum((Decimal(line.quantity) for line in order.lines), Decimal()),
-        )
-        for order in shop.call(lambda running: running.world.truth()).orders
-        if not order.is_deleted
-    }
-
-
-def versions(lake: Lake) -> dict[str, int]:
-    """Return the head of every bronze table."""
-    return {name: open_table(lake, name).version for name in lake.tables("bronze")}
-
-
-def edit(shop: ThreadedShop, *changes: object) -> None:
-    """Change something in the shop, now."""
-    for change in changes:
-        shop.call(partial(apply, change))
-
-
-def apply(change: object, running: RunningShop) -> None:
-    """Apply one change to a running shop."""
-    edits.apply(running.world, change)  # type: ignore[arg-type]  # one of the edits
-
-
-def live(shop: ThreadedShop, **span: float) -> None:
-    """Let time pass in the shop."""
-    shop.call(lambda running: running.world.advance(running.world.now + timedelta(**span)))
-
-
-def break_(shop: ThreadedShop, **fault: object) -> None:
-    """Plan a fault."""
-    shop.call(lambda running: running.shop.plan.add(Fault(**fault)))  # type: ignore[arg-type]
 
 
 def test_full_holds_every_order_with_its_lines(
@@ -185,6 +129,7 @@ def test_what_passes_is_outlasted(
     assert run.verdict == "complete", run.reason
     assert held(lake, engine) == true(shop)
     assert run.appended["bronze.orders"] == len(true(shop))
+    assert run.requests == shop.call(lambda running: running.shop.tally.counts()).requests
 
 
 @pytest.mark.parametrize("kind", ["duplicate_rows", "extra", "emoji", "nul", "long"])
@@ -235,8 +180,8 @@ def test_the_machines_clock_may_be_wrong(
     """Windows are cut by the CRM's clock: this shop's is months behind this machine's."""
     run = ingest("full")
     now = shop.call(lambda running: running.world.now)
-    assert run.watermark is not None
-    assert abs(run.watermark - now) < timedelta(seconds=2)
+    assert run.source_time is not None
+    assert abs(run.source_time - now) < timedelta(seconds=2)
 
 
 def test_a_later_look_is_never_stamped_earlier(

@@ -15,6 +15,7 @@ from ingest.windows import (
     history_windows,
     recent_window,
     split,
+    without,
 )
 
 instants = st.datetimes(datetime(2015, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))
@@ -76,3 +77,23 @@ def test_recent_days_are_counted_back_from_now() -> None:
         "created", datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 3, 12, tzinfo=UTC)
     )
     assert str(found) == "created 2026-01-01 12:00:00 to 2026-01-03 12:00:00"
+
+
+@given(
+    edges=st.lists(st.integers(0, 100), min_size=2, max_size=12, unique=True),
+    done=st.sets(st.integers(0, 10)),
+)
+def test_what_is_left_and_what_is_done_are_the_whole(edges: list[int], done: set[int]) -> None:
+    """No second is asked twice, none is forgotten, however a load was broken off."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    cuts = [start + timedelta(seconds=edge) for edge in sorted(edges)]
+    parts = [Window("created", a, b - SECOND) for a, b in itertools.pairwise(cuts)]
+    over = [part for place, part in enumerate(parts) if place in done]
+    left = without([Window("created", cuts[0], cuts[-1] - SECOND)], over)
+    assert seconds(left) + seconds(over) == seconds([Window("created", cuts[0], cuts[-1] - SECOND)])
+    assert not any(a.since <= b.until and b.since <= a.until for a in left for b in over)  # type: ignore[operator]
+
+
+def seconds(windows: list[Window]) -> int:
+    """Return how many seconds the windows hold, both ends counted."""
+    return sum(int((w.until - w.since).total_seconds()) + 1 for w in windows if w.since and w.until)

@@ -43,7 +43,7 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
         "KEYLAKE_SOURCE_REQUESTS_PER_MINUTE": "600",
         "KEYLAKE_RULES_RETURN_STATUSES": "19, 21",
         "KEYLAKE_RULES_EXCLUDED_SOURCES": "3",
-        "KEYLAKE_RULES_SALES_TYPES": '[{"sales_type": "retail", "managers": [1], "valid_from": "2026-01-01"}]',
+        "KEYLAKE_RULES_SALES_TYPES": '[{"sales_type": "retail", "managers": [1]}]',
     }
     config = read_config(environ)
     assert config.section(LakeSettings).root == "here"

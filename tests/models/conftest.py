@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from models.tables import make_given, parse, plain, value_of
 
 from lake.session import connect, fetch
 from lake.settings import LakeSettings
+from tests.models.tables import make_given, parse, plain, value_of
 from transform.build import build_model
 from transform.models import Model, read_models
 from transform.settings import RulesSettings
@@ -102,7 +102,6 @@ def run(model: Model, case: Case) -> None:
     if found != expected:
         missing, extra = shown(expected - found), shown(found - expected)
         raise OtherRows(f"{' | '.join(columns)}\nexpected, not there:{missing}\nthere, not expected:{extra}")
-
 
 
 def needed(model: Model, given: Iterable[str]) -> list[Model]:

@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ingest.sandbox import edits
+from ingest.sandbox.answers import Desk
 from ingest.sandbox.envelope import envelope
 from ingest.sandbox.query import Query
 
@@ -46,9 +49,9 @@ def test_links_leave_a_gap(page: int, labels: str) -> None:
 async def test_limit(open_shop: Any) -> None:
     """15 rows unless said; more than 50 are cut to 50 in silence; per_page means nothing."""
     asker = await open_shop()
-    for asked, given in (({}, 15), ({"limit": 50}, 50), ({"limit": 200}, 50), ({"per_page": 40}, 15)):
+    for asked, got in (({}, 15), ({"limit": 50}, 50), ({"limit": 200}, 50), ({"per_page": 40}, 15)):
         body = await asker.get("/order", **asked)
-        assert (len(body["data"]), body["per_page"]) == (given, given)
+        assert (len(body["data"]), body["per_page"]) == (got, got)
 
 
 async def test_past_the_end_is_an_empty_page(open_shop: Any) -> None:
@@ -132,6 +135,39 @@ async def test_malformed_values_are_422(open_shop: Any, asked: dict[str, str], f
     assert status == 422
     assert list(body["errors"]) == [field]
     assert body["message"]
+
+
+KEYS = st.sampled_from(
+    (
+        *("page", "limit", "sort", "include", "filter[", "filter[]", "filter[a][b][c]", "filter[id]"),
+        *("filter[status_id]", "filter[created_between]", "filter[updated_between]", "filter[buyer_phone]"),
+        *("filter[updated_between][from]", "filter[updated_between][to]", "filter[shipping_between]"),
+        *("filter[has_tracking_code]", "filter[is_archived]"),
+    )
+)
+VALUES = st.one_of(
+    st.text(max_size=12),
+    st.integers(-5, 10**20).map(str),
+    st.sampled_from(
+        (
+            *("2024-09-05,2024-09-02", "2024-09-01 00:00:00, 2024-09-03 00:00:00", "0001-01-01,9999-12-31"),
+            *("2024-02-30", "²", "-id", "id", "updated_at,id", "-updated_at", "buyer,products.offer", "true"),
+            *("12,22", ",", ""),
+        )
+    ),
+)
+PATHS = st.sampled_from(
+    ("/order", "/order/5", "/buyer", "/products", "/users", "/offers/stocks", "/custom-fields")
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=PATHS, asked=st.lists(st.tuples(KEYS, VALUES), max_size=4))
+def test_nothing_asked_is_an_outage(sixty_days: Any, path: str, asked: list[tuple[str, str]]) -> None:
+    """Whatever a client writes into a query is answered, or refused with a reason."""
+    answer = Desk(sixty_days).answer(path, asked, base="")
+    assert answer.status in (200, 400, 422)
+    assert answer.status == 200 or (isinstance(answer.body, dict) and answer.body["message"])
 
 
 async def test_lenient_routes(open_shop: Any) -> None:

@@ -317,3 +317,20 @@ def test_share_of_status_changes_that_bump() -> None:
     assert not any(map(unbumped, always))
     assert sum(map(unbumped, never)) > len(never) * 0.9
     assert [order.status_changed_at for order in always] == [order.status_changed_at for order in never]
+
+
+def test_share_of_line_edits_that_bump() -> None:
+    """Lines may change without the order saying so."""
+    silent = replace(
+        SMALL, status_bumps_updated_at=0.0, expense_bumps_updated_at=False, merge_bumps_updated_at=False
+    )
+    bumped = []
+    for share in (0.0, 1.0):
+        orders = lived(replace(silent, line_edit_bumps_updated_at=share), 40).store.orders
+        edited = [
+            order for order in orders if any(line.updated_at > order.created_at for line in order.lines)
+        ]
+        assert edited
+        bumped.append([order.updated_at > order.created_at for order in edited])
+    assert not any(bumped[0])
+    assert all(bumped[1])

@@ -1,0 +1,287 @@
+"""The kinds of run: what each finds that another can't, and how a broken one goes on."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from ingest.sandbox import edits
+from ingest.sandbox.command import ThreadedShop
+from ingest.sync import Wish
+from lake.paths import Lake
+from lake.runs import Run, list_runs
+from lake.session import open_session
+from lake.settings import LakeSettings
+from lake.table import open_table
+from tests.ingest.shop import break_, edit, held, live, true, versions
+
+Ingest = Callable[..., Run]
+SWEEP_ALL = Wish(kind="sweep")
+
+
+def requests_by_path(shop: ThreadedShop) -> dict[str, int]:
+    """Return how often each path was asked since the last look, and begin to count anew."""
+    found = dict(shop.call(lambda running: running.shop.tally.counts()).by_path)
+    shop.call(lambda running: running.shop.tally.reset())
+    return found
+
+
+def test_a_sweep_finds_what_updated_at_never_said(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """A status of weeks ago, changed in silence: no sync can see it, content compared does."""
+    ingest("full")
+    edit(
+        shop, edits.SetStatus(3, 22, bump=False), edits.EditOrder(8, grand_total=Decimal("1.11"), bump=False)
+    )
+    ingest("incremental")
+    assert held(lake, engine) != true(shop)
+    run = ingest("sweep", wish=SWEEP_ALL)
+    assert (run.verdict, run.watermark) == ("complete", None)
+    assert held(lake, engine) == true(shop)
+    assert ingest("sweep", wish=SWEEP_ALL).appended == {}
+
+
+def test_a_sweep_of_days_looks_no_further_back(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """Thirty days by default, from the CRM's now."""
+    ingest("full")
+    newest = max(true(shop))
+    edit(shop, edits.SetStatus(3, 22, bump=False), edits.SetStatus(newest, 22, bump=False))
+    ingest("sweep", wish=Wish(kind="sweep", days=5))
+    assert held(lake, engine)[newest] == true(shop)[newest]
+    assert held(lake, engine)[3] != true(shop)[3]
+
+
+@pytest.mark.parametrize("kind", ["incremental", "sweep", "full", "window"])
+def test_a_vanished_order_becomes_a_tombstone_after_a_404_and_comes_back(
+    kind: str, ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """Seen by every kind that reads the window it was created in; asked for once, by its id."""
+    now = shop.call(lambda running: running.world.now)
+    wish = Wish(kind=kind, since=now - timedelta(days=2), until=now + timedelta(days=1))  # type: ignore[arg-type]
+    ingest("full")
+    newest = max(true(shop))
+    edit(shop, edits.DeleteOrder(newest))
+    run = ingest(kind, wish=wish)
+    assert run.verdict == "complete", run.reason
+    assert newest not in held(lake, engine)
+    assert held(lake, engine) == true(shop)
+    before = versions(lake)
+    ingest(kind, wish=wish)
+    assert versions(lake) == before
+    edit(shop, edits.RestoreOrder(newest))
+    ingest(kind, wish=wish)
+    assert held(lake, engine) == true(shop)
+
+
+def test_a_list_that_loses_a_row_deletes_nothing(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """Absence in a list is a question; only the 404 is an answer."""
+    ingest("full")
+    break_(shop, kind="drop_row", path="/order", page=1, times=0)
+    break_(shop, kind="total", path="/order", times=0, delta=-1)
+    ingest("sweep", wish=SWEEP_ALL)
+    shop.call(lambda running: running.shop.plan.clear())
+    assert held(lake, engine) == true(shop)
+
+
+def test_an_outage_is_no_deletion(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """A 5xx for the id that vanished: incomplete, and the order stays until there is an answer."""
+    ingest("full")
+    newest = max(true(shop))
+    edit(shop, edits.DeleteOrder(newest))
+    break_(shop, kind="status", path=f"/order/{newest}", status=503, times=0)
+    assert ingest("incremental").verdict == "incomplete"
+    assert newest in held(lake, engine)
+    shop.call(lambda running: running.shop.plan.clear())
+    assert ingest("incremental").verdict == "complete"
+    assert newest not in held(lake, engine)
+
+
+def test_holes_in_the_ids_are_asked_for_once(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """A sweep explains each: an order that lists hid is taken, a 404 is remembered."""
+    gone = [7, 8, 400]
+    for found in gone:
+        edit(shop, edits.DeleteOrder(found))
+    ingest("full")
+    requests_by_path(shop)
+    first = ingest("sweep", wish=SWEEP_ALL)
+    asked = {path for path in requests_by_path(shop) if path.startswith("/order/")}
+    missing = set(range(1, max(true(shop)) + 1)) - true(shop).keys()
+    assert missing >= set(gone)
+    assert first.verdict == "complete"
+    ingest("sweep", wish=SWEEP_ALL)
+    again = {path for path in requests_by_path(shop) if path.startswith("/order/") and path[7:].isdigit()}
+    assert asked
+    assert again == set()
+    edit(shop, edits.RestoreOrder(7))
+    ingest("sweep", wish=SWEEP_ALL)
+    assert held(lake, engine) == true(shop)
+
+
+def test_more_holes_than_a_run_may_ask_for_are_left_to_the_next(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake
+) -> None:
+    """Bounded work, an honest verdict, and an end."""
+    for found in range(10, 20):
+        edit(shop, edits.DeleteOrder(found))
+    ingest("full")
+    verdicts = [ingest("sweep", wish=SWEEP_ALL, orders_by_id=4) for _ in range(5)]
+    assert verdicts[0].verdict == "incomplete"
+    assert verdicts[0].reason
+    assert "the next run goes on" in verdicts[0].reason
+    assert verdicts[-1].verdict == "complete"
+
+
+def test_an_order_by_id_is_fetched_or_buried(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """What an operator names is asked for at once, with all its parts."""
+    ingest("full")
+    edit(shop, edits.EditOrder(3, grand_total=Decimal("9.99"), bump=False), edits.DeleteOrder(4))
+    run = ingest("orders", wish=Wish(kind="orders", ids=(3, 4, 3)))
+    assert (run.verdict, run.requests) == ("complete", 2)
+    assert held(lake, engine) == true(shop)
+
+
+def test_a_window_reads_only_its_span(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """Silent edits inside are found, outside not."""
+    ingest("full")
+    now = shop.call(lambda running: running.world.now)
+    newest = max(true(shop))
+    edit(shop, edits.SetStatus(newest, 22, bump=False), edits.SetStatus(3, 22, bump=False))
+    ingest("window", wish=Wish(kind="window", since=now - timedelta(days=2), until=now))
+    assert held(lake, engine)[newest] == true(shop)[newest]
+    assert held(lake, engine)[3] != true(shop)[3]
+
+
+def test_a_full_load_goes_on_after_the_last_complete_window(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """The CRM breaks down in the third window; the next run asks for that one and what follows, no more."""
+    break_(shop, kind="status", path="/order", page=2, nth=3, times=1000)
+    broken = ingest("full", orders_per_window=200)
+    assert broken.verdict == "incomplete"
+    whole = {
+        window.since
+        for window in broken.windows
+        if window.complete and window.by == "created" and window.until and window.until.year < 2100
+    }
+    assert whole
+    shop.call(lambda running: running.shop.plan.clear())
+    edit(shop, edits.EditOrder(2, grand_total=Decimal("8.88")))
+    requests_by_path(shop)
+    run = ingest("full", orders_per_window=200)
+    assert run.verdict == "complete", run.reason
+    assert not whole & {window.since for window in run.windows if window.by == "created"}
+    asked = requests_by_path(shop)
+    assert "/buyer" not in asked or asked["/buyer"] == 1
+    assert held(lake, engine) == true(shop)
+    assert ingest("full", orders_per_window=200).appended == {}
+
+
+def test_a_finished_load_is_not_continued(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
+    """A full run after a complete one begins at the beginning: that is what it is for."""
+    first, second = ingest("full"), ingest("full")
+    windows = [[window for window in run.windows if window.by == "created"] for run in (first, second)]
+    assert [window.since for window in windows[0]] == [window.since for window in windows[1]]
+
+
+def test_lists_have_a_cadence(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
+    """Products and offers by the hour, references each time, unless set otherwise."""
+    ingest("full")
+    requests_by_path(shop)
+    ingest("incremental", lists_every_minutes=60)
+    asked = requests_by_path(shop)
+    assert not {"/products", "/offers"} & asked.keys()
+    assert {
+        "/products/categories",
+        "/users",
+        "/order/status",
+        "/order/source",
+        "/order/expense-type",
+    } <= asked.keys()
+    ingest("incremental", lists_every_minutes=0, references_every_minutes=60)
+    asked = requests_by_path(shop)
+    assert {"/products", "/offers"} <= asked.keys()
+    assert "/users" not in asked
+
+
+def test_pages_that_drift_while_they_are_walked_lose_nothing(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """The CRM counts another total in the middle of a walk: the window is walked again, or halved."""
+    break_(shop, kind="total", path="/order", page=2, times=3, delta=1)
+    run = ingest("full")
+    assert run.verdict == "complete", run.reason
+    assert held(lake, engine) == true(shop)
+
+
+def test_a_total_that_never_agrees_is_incomplete(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
+    """Walked again, halved, and then said: so many arrived, so many were counted."""
+    break_(shop, kind="total", path="/order", times=0, delta=1)
+    run = ingest("full")
+    assert run.verdict == "incomplete"
+    assert run.reason
+    assert "distinct ids arrived, the CRM counted" in run.reason
+
+
+def test_a_full_load_needs_hardly_more_requests_than_pages(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake
+) -> None:
+    """Every include in one pass, nothing fetched twice; half-full last pages are all there is to lose."""
+    run = ingest("full", orders_per_window=5000)
+    lists = sum(window.pages_fetched for window in run.windows if window.by == "list")
+    orders = -(-len(true(shop)) // 50)
+    # The first order, the tail after now, and orders and buyers of meanwhile: four requests at any size.
+    assert run.requests <= lists + orders + 1 + 4
+    assert run.requests == 1 + sum(window.pages_fetched for window in run.windows)
+
+
+def test_the_receipt_accounts_for_every_page_and_row(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
+    """Expected, fetched, failed; ids; rows per table; requests; and it reads back as it was written."""
+    run = ingest("full")
+    assert list_runs(lake) == [run]
+    for window in run.windows:
+        assert window.pages_expected == window.pages_fetched
+        assert (window.pages_failed, window.expected) == (0, window.seen)
+    tables = {name: sum(file.rows for file in open_table(lake, name).files()) for name in run.appended}
+    assert tables == run.appended
+
+
+def test_a_clock_far_off_is_the_crms_own_business(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """A Date header an hour ahead or missing moves windows, and loses nothing in the end."""
+    ingest("full")
+    for kind in ("skew", "no_date"):
+        live(shop, hours=5)
+        break_(shop, kind=kind, seconds=3600, times=0)
+        assert ingest("incremental").verdict == "complete"
+        shop.call(lambda running: running.shop.plan.clear())
+    live(shop, hours=5)
+    ingest("incremental")
+    assert held(lake, engine) == true(shop)
+
+
+def test_tombstones_are_ids_and_nothing_else(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """No payload of somebody who asked to be forgotten lives on in one."""
+    ingest("full")
+    edit(shop, edits.DeleteOrder(5))
+    ingest("orders", wish=Wish(kind="orders", ids=(5,)))
+    rows = open_session(lake, engine, None).execute(
+        "select id, grand_total, payload, is_deleted from bronze.orders where is_deleted"
+    )
+    assert rows.fetchall() == [(5, None, None, True)]

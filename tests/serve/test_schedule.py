@@ -1,0 +1,244 @@
+"""Slots become processes, are claimed before and closed after, and none is lost or run twice.
+
+The processes are real; each reports to the test over loopback and ends when the test says so.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lake.paths import Lake
+from lake.table import open_table, table_exists
+from serve.jobs import JOBS, RENEW, Ledger, is_gone, started, this_process
+from serve.schedule import Job, Schedule, run_once, slot_of, step_name
+from tests.serve.shop import make_tables, publish_gold
+
+REPORT = """
+import socket, sys
+line = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+line.sendall(sys.argv[2].encode() + b"\\n")
+code = int(line.makefile().readline() or 0)
+print(f"{sys.argv[2]} ends with {code}", file=sys.stderr)
+sys.exit(code)
+"""
+HOUR = 3600.0
+SOON = 0.05
+NOW = datetime(2026, 3, 30, 12, 2, tzinfo=UTC)
+SLOT = datetime(2026, 3, 30, 12, tzinfo=UTC)
+
+
+class Desk:
+    """Where the processes report: ``started`` has their names, ``end`` lets the one that waits go."""
+
+    def __init__(self) -> None:
+        self.started: asyncio.Queue[tuple[str, asyncio.StreamWriter]] = asyncio.Queue()
+        self.port = 0
+
+    async def arrive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take a report."""
+        self.started.put_nowait(((await reader.readline()).decode().strip(), writer))
+
+    async def end(self, name: str, code: int = 0) -> None:
+        """Wait for the next process, which must be of that name, and let it end."""
+        found, writer = await asyncio.wait_for(self.started.get(), 30)
+        assert found == name
+        writer.write(f"{code}\n".encode())
+        await writer.drain()
+        writer.close()
+
+    def job(self, every: float, *names: str) -> Job:
+        """Return a job whose steps report here."""
+        steps = tuple((sys.executable, "-c", REPORT, str(self.port), name) for name in names)
+        return Job(name="sync", every=every, steps=steps)
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    """A place to report to."""
+    made = Desk()
+    listening = await asyncio.start_server(made.arrive, "127.0.0.1", 0)
+    made.port = listening.sockets[0].getsockname()[1]
+    yield made
+    listening.close()
+
+
+@contextlib.asynccontextmanager
+async def running(lake: Lake, job: Job, *, stop_seconds: float = 20) -> AsyncIterator[Schedule]:
+    """Run a schedule; stop it at the end and wait until it has."""
+    schedule = Schedule(lake, [job], stop_seconds=stop_seconds)
+    task = asyncio.create_task(schedule.run())
+    try:
+        yield schedule
+    finally:
+        schedule.stop()
+        await asyncio.wait_for(task, 30)
+
+
+def rows(lake: Lake) -> list[tuple[str, int | None, str | None]]:
+    """Return the ledger, oldest first, as (state, exit code, detail); our own holder is ``me``."""
+    if not table_exists(lake, JOBS):
+        return []
+    found = sorted(open_table(lake, JOBS).read().to_pylist(), key=lambda row: row["at"])
+    me = this_process()
+    return [(row["state"], row["exit_code"], "me" if row["detail"] == me else row["detail"]) for row in found]
+
+
+async def test_idle_slots_cost_one_claim(lake: Lake, desk: Desk) -> None:
+    """Slots that find nothing to do write nothing: they share the claim of the first."""
+    async with running(lake, desk.job(SOON, "ingest", "transform")):
+        for _ in range(3):
+            await desk.end("ingest")
+            await desk.end("transform")
+        name, waiting = await asyncio.wait_for(desk.started.get(), 30)
+        assert (name, rows(lake)) == ("ingest", [("claimed", None, "me")])
+        waiting.close()
+        await desk.end("transform")
+
+
+async def test_clean_stop_closes(lake: Lake, desk: Desk) -> None:
+    """A stop between slots leaves nothing open, and a start within the same slot runs nothing again."""
+    async with running(lake, desk.job(HOUR, "ingest")):
+        await desk.end("ingest")
+    assert rows(lake) == [("claimed", None, "me"), ("closed", 0, "stopped")]
+    last = Ledger(lake, holder="other").last("sync")
+    assert last
+    assert not Ledger(lake, holder="other").claim("sync", last.slot, now=datetime.now(UTC))
+    assert Ledger(lake, holder="other").claim("sync", last.slot + timedelta(hours=1), now=datetime.now(UTC))
+
+
+async def test_slot_with_a_release_is_closed_with_it(lake: Lake, desk: Desk) -> None:
+    """What came of it stands beside it."""
+    async with running(lake, desk.job(HOUR, "ingest", "transform")):
+        await desk.end("ingest")
+        publish_gold(lake, make_tables(days=2))
+        await desk.end("transform")
+    assert rows(lake) == [("claimed", None, "me"), ("closed", 0, "release 1")]
+
+
+async def test_failing_job_is_closed_with_its_reason_and_goes_on(
+    lake: Lake, desk: Desk, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The step after a failure is not begun; the next slot is."""
+    async with running(lake, desk.job(SOON, "ingest", "transform")):
+        await desk.end("ingest", 1)
+        await desk.end("ingest", 1)
+        await desk.end("ingest", 1)
+        _, waiting = await asyncio.wait_for(desk.started.get(), 30)
+        waiting.close()
+    found = rows(lake)
+    assert found[:3] == [
+        ("claimed", None, "me"),
+        ("closed", 1, f"{step_name(desk.job(1, 'ingest').steps[0])}: ingest ends with 1"),
+        ("claimed", None, "me"),
+    ]
+    assert "ingest ends with 1" in capfd.readouterr().err
+
+
+async def test_incomplete_ingest_is_transformed(lake: Lake, desk: Desk) -> None:
+    """Exit 4 keeps what arrived, so the transform follows; the slot still says 4."""
+    async with running(lake, desk.job(HOUR, "ingest", "transform")):
+        await desk.end("ingest", 4)
+        await desk.end("transform")
+    assert [row[:2] for row in rows(lake)] == [("claimed", None), ("closed", 4)]
+
+
+async def test_slots_missed_by_a_long_run_become_one(lake: Lake, desk: Desk) -> None:
+    """Never two at a time; the next begins as soon as the long one ends."""
+    async with running(lake, desk.job(SOON, "long")):
+        _, first = await asyncio.wait_for(desk.started.get(), 30)
+        begun = slot_of(datetime.now(UTC), SOON)
+        while slot_of(datetime.now(UTC), SOON) <= begun + timedelta(seconds=4 * SOON):
+            await asyncio.sleep(0)
+        assert desk.started.empty()
+        first.write(b"0\n")
+        first.close()
+        await desk.end("long")
+
+
+async def test_crash_is_run_at_the_next_start(lake: Lake, desk: Desk) -> None:
+    """A claim whose holder is gone was never closed, so its slot is run at once, and once."""
+    slot = slot_of(datetime.now(UTC), HOUR)
+    gone = f"{socket.gethostname()} 4194305 1"
+    assert Ledger(lake, holder=gone).claim("sync", slot, now=datetime.now(UTC))
+    async with running(lake, desk.job(HOUR, "ingest")):
+        await desk.end("ingest")
+    assert rows(lake) == [("claimed", None, gone), ("claimed", None, "me"), ("closed", 0, "stopped")]
+
+
+async def test_interrupted_slot_is_run_at_the_next_start(lake: Lake, desk: Desk) -> None:
+    """A stop waits for the running step, begins no other, and leaves the slot to whoever starts next."""
+    async with running(lake, desk.job(HOUR, "ingest", "transform")) as schedule:
+        _, waiting = await asyncio.wait_for(desk.started.get(), 30)
+        schedule.stop()
+        waiting.write(b"0\n")
+        waiting.close()
+    assert rows(lake) == [("claimed", None, "me")]
+    async with running(lake, desk.job(HOUR, "ingest", "transform")):
+        await desk.end("ingest")
+        await desk.end("transform")
+
+
+async def test_step_that_does_not_end_is_terminated(lake: Lake, desk: Desk) -> None:
+    """After ``stop_seconds`` the process gets SIGTERM, and the scheduler ends."""
+    async with running(lake, desk.job(HOUR, "ingest"), stop_seconds=0.1):
+        await asyncio.wait_for(desk.started.get(), 30)
+    assert rows(lake) == [("claimed", None, "me")]
+
+
+def test_two_schedulers_do_not_run_the_same(lake: Lake) -> None:
+    """While one holds the claim the other stands by, for this slot and the next ones."""
+    mine = Ledger(lake, holder=this_process())
+    other = Ledger(lake, holder=f"{socket.gethostname()} {os.getppid()} {started(os.getppid())}")
+    assert other.claim("sync", SLOT, now=NOW)
+    assert not mine.claim("sync", SLOT, now=NOW)
+    assert not mine.claim("sync", SLOT + timedelta(minutes=5), now=NOW)
+    other.close("sync", SLOT, now=NOW + timedelta(seconds=1), exit_code=0, detail="release 7")
+    assert not mine.claim("sync", SLOT, now=NOW + timedelta(seconds=2))
+    assert mine.claim("sync", SLOT + timedelta(minutes=5), now=NOW + timedelta(seconds=2))
+    assert mine.claim("other job", SLOT, now=NOW + timedelta(seconds=3))
+
+
+def test_holder_elsewhere_is_gone_when_it_is_silent() -> None:
+    """A machine that can't be asked renews its claim, or loses it."""
+    assert not is_gone("elsewhere 1 1", since=RENEW)
+    assert is_gone("elsewhere 1 1", since=2 * RENEW + timedelta(seconds=1))
+    assert not is_gone(this_process(), since=100 * RENEW)
+    assert is_gone("nonsense", since=3 * RENEW)
+
+
+def test_claim_is_renewed(lake: Lake) -> None:
+    """Once every RENEW and no more often."""
+    ledger = Ledger(lake, holder=this_process())
+    for minute in range(60):
+        assert ledger.claim("sync", SLOT + timedelta(minutes=minute), now=NOW + timedelta(minutes=minute))
+    assert len(rows(lake)) == 4
+
+
+@given(st.datetimes(timezones=st.just(UTC), min_value=datetime(1971, 1, 1)), st.floats(0.01, 1e6))
+def test_every_instant_is_in_one_slot(now: datetime, every: float) -> None:
+    """The slot begins at or before it, and ends after it."""
+    slot = slot_of(now, every)
+    assert slot <= now < slot + timedelta(seconds=every) + timedelta(microseconds=1)
+    assert slot_of(slot, every) == slot
+
+
+def test_sync_in_the_foreground_ends_with_the_first_failure() -> None:
+    """An incomplete ingest is followed by the transform; any other failure by nothing."""
+
+    def steps(*codes: int) -> Job:
+        ends = tuple((sys.executable, "-c", f"raise SystemExit({code})") for code in codes)
+        return Job(name="sync", every=1, steps=ends)
+
+    assert run_once(steps(0, 0)) == 0
+    assert run_once(steps(4, 0)) == 4
+    assert run_once(steps(4, 3)) == 4
+    assert run_once(steps(0, 3)) == 3
+    assert run_once(steps(1, 3)) == 1

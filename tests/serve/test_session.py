@@ -1,0 +1,168 @@
+"""From an open release nothing else can be reached, and it closes with its last use."""
+
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from lake.paths import Lake
+from lake.settings import LakeSettings
+from serve.errors import NothingThere, NotReady, TooSlow
+from serve.reader import Reader
+from serve.session import Session, open_session
+from serve.settings import ServeSettings
+from tests.serve.conftest import tree
+from tests.serve.shop import make_tables, publish_gold, publish_versions, record_run
+
+SMALL = 12
+
+
+@pytest.fixture
+def session(lake: Lake, engine: LakeSettings) -> Iterator[Session]:
+    """One open release."""
+    release = publish_gold(lake, make_tables(days=SMALL))
+    opened = open_session(lake, engine, ServeSettings(), release)
+    yield opened
+    opened.retire()
+
+
+@pytest.fixture
+def reader(lake: Lake, engine: LakeSettings) -> Iterator[Reader]:
+    """A reader that looks when it is told to."""
+    made = Reader(lake, engine, ServeSettings(open_releases=2))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "copy gold.revenue_daily to '{folder}/out.csv'",
+        "copy gold.revenue_daily to '{folder}/out.parquet' (format parquet)",
+        "export database '{folder}/out'",
+        "select * from read_csv('{folder}/secret.csv')",
+        "select * from read_text('{folder}/secret.csv')",
+        "select * from read_blob('{folder}/secret.csv')",
+        "select * from '{folder}/secret.csv'",
+        "select * from glob('{folder}/*')",
+        "attach '{folder}/other.duckdb'",
+        "attach ':memory:' as other",
+        "install httpfs",
+        "load httpfs",
+        "set memory_limit = '8GB'",
+        "set enable_external_access = true",
+        "set timezone = 'Asia/Tokyo'",
+        "reset lock_configuration",
+        "create secret (type s3)",
+        "create table gold.mine as select 1",
+        "insert into gold.revenue_daily select * from gold.revenue_daily",
+        "update gold.revenue_daily set revenue = 0",
+        "delete from gold.revenue_daily",
+        "drop table gold.revenue_daily",
+        "select getenv('HOME')",
+        "select * from silver.orders",
+    ],
+)
+def test_nothing_else_is_reached(session: Session, tmp_path: Path, statement: str) -> None:
+    """No files, no settings, no extensions, no other database, and no change."""
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    before = tree(tmp_path)
+    with pytest.raises(duckdb.Error):
+        session.rows(statement.format(folder=tmp_path))
+    assert tree(tmp_path) == before
+
+
+def test_its_own_file_can_not_be_written_over(session: Session) -> None:
+    """The database's own paths are the only ones DuckDB would allow, and they are gone."""
+    [place] = session.rows("select path from duckdb_databases() where not internal")
+    with pytest.raises(duckdb.Error):
+        session.rows(f"copy gold.revenue_daily to '{place['path']}.wal'")
+    assert not Path(place["path"]).parent.exists()
+
+
+def test_slow_query_is_stopped(lake: Lake, engine: LakeSettings) -> None:
+    """The limit ends the query, not the session."""
+    release = publish_gold(lake, make_tables(days=SMALL))
+    opened = open_session(lake, engine, ServeSettings(query_seconds=0.2), release)
+    with pytest.raises(TooSlow, match=r"longer than 0\.2 s"):
+        opened.rows("select count(*) from range(10000000) a, range(10000000) b where a.range + b.range = 7")
+    assert opened.rows("select 1 as one") == [{"one": 1}]
+    opened.retire()
+
+
+def test_retired_session_closes_with_its_last_use(session: Session) -> None:
+    """Whoever holds it goes on; then it is closed, and can't be held again."""
+    assert session.hold()
+    session.retire()
+    assert session.rows("select count(*) as found from gold.revenue_daily")
+    session.drop()
+    assert not session.hold()
+    with pytest.raises(duckdb.Error):
+        session.rows("select 1")
+
+
+def test_nothing_published_yet(reader: Reader) -> None:
+    """An empty place is no error; asking says what to run."""
+    assert not reader.look()
+    with pytest.raises(NotReady, match="just sync"), reader.hold():
+        pass
+
+
+def test_newer_release_is_swapped_in(reader: Reader, lake: Lake) -> None:
+    """Who holds the old one reads the old one, who asks next gets the new one."""
+    publish_gold(lake, make_tables(1, days=SMALL))
+    assert reader.look()
+    assert not reader.look()
+    with reader.hold() as old:
+        publish_gold(lake, make_tables(2, days=SMALL))
+        assert reader.look()
+        with reader.hold() as new:
+            assert (old.number, new.number) == (1, 2)
+            query = "select sum(revenue) as total from gold.revenue_daily"
+            assert old.rows(query) != new.rows(query)
+
+
+def test_only_a_few_releases_stay_open(reader: Reader, lake: Lake) -> None:
+    """The least recently used is closed, its space is free again, and it opens when asked for."""
+    for seed in range(1, 6):
+        publish_gold(lake, make_tables(seed, days=SMALL))
+        reader.look()
+    for number in (1, 2, 3, 4, 5, 1):
+        with reader.hold(number) as session:
+            assert session.number == number
+    gc.collect()
+    held = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert sum("keylake-serve-" in name for name in held) <= 2
+    with pytest.raises(NothingThere, match="newest is 5"), reader.hold(6):
+        pass
+
+
+def test_release_that_can_not_be_opened_leaves_the_old_one(reader: Reader, lake: Lake) -> None:
+    """The reason is told; the next good release ends it."""
+    release = publish_gold(lake, make_tables(days=SMALL))
+    reader.look()
+    publish_versions(lake, {"gold.revenue_daily": 99})
+    assert not reader.look()
+    assert reader.number() == 1
+    assert reader.problem
+    assert "release 2 can't be opened" in reader.problem
+    assert lake.root not in reader.problem
+    with pytest.raises(NothingThere, match="newest is 1"), reader.hold(2):
+        pass
+    publish_versions(lake, release.tables)
+    assert reader.look()
+    assert (reader.number(), reader.problem) == (3, None)
+
+
+def test_last_run_is_read_when_it_changes(reader: Reader, lake: Lake) -> None:
+    """An incomplete run keeps the last complete one beside it."""
+    record_run(lake)
+    reader.look()
+    record_run(lake, verdict="incomplete", reason="page 3 failed")
+    reader.look()
+    assert reader.last_run
+    assert reader.last_complete
+    assert (reader.last_run.verdict, reader.last_complete.verdict) == ("incomplete", "complete")

@@ -1,0 +1,318 @@
+"""Build: what differs is written and published as one release, and nothing else is touched."""
+
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lake.errors import CheckFailed, ModelError
+from lake.paths import Lake
+from lake.release import Move, current_release
+from tests.transform.shop import ENGINE, MODELS, Shop, look, opened
+from transform.build import Build
+from transform.models import Model
+from transform.settings import RulesSettings, SalesRule
+
+MAY, JUNE, JULY, AUGUST = (date(2026, month, 1) for month in (5, 6, 7, 8))
+DATED = [model.name for model in MODELS if model.header.month]
+ORDER_2 = "id | ordered_at | source_id | manager_id | status_id | grand_total | payload | fetched_at\n 2 | "
+LINE_2 = "order_id | position | product_id | price | fetched_at\n 2 | 1 | 7 | "
+
+
+def edit_order(
+    shop: Shop, *, ordered_at: str = "2026-06-10 10:00", total: str = "200.00", minute: int = 1
+) -> None:
+    """Show order 2 once more, with one line, as it is now."""
+    shop.see("bronze.order_products", LINE_2 + f"{total} | {look(minute)}")
+    shop.see(
+        "bronze.orders",
+        ORDER_2 + f'{ordered_at} | 1 | 22 | 12 | {total} | {{"products":[1]}} | {look(minute)}',
+    )
+
+
+def changed(model: str, sql: str) -> list[Model]:
+    """Return the models with another SQL for one of them; ``{sql}`` stands for its own."""
+    return [
+        msgspec.structs.replace(one, sql=sql.replace("{sql}", one.sql)) if one.name == model else one
+        for one in MODELS
+    ]
+
+
+def months_moved(moved: tuple[Move, ...], table: str) -> set[date | None]:
+    """Return the months of a table that a release says moved."""
+    return {move.month for move in moved if move.table == table}
+
+
+def test_the_first_release_shows_every_table_and_the_bronze_it_was_built_from(first_release: Shop) -> None:
+    """Rows and money of each table, and that all of it is new."""
+    release = current_release(first_release.lake)
+    assert release
+    assert (release.release, release.kind, release.parent) == (1, "full", None)
+    names = {model.name for model in MODELS} | set(first_release.lake.tables("rules"))
+    assert release.tables.keys() == release.rows.keys() == {move.table for move in release.moved} == names
+    assert release.tables == {name: at for name, at in first_release.heads().items() if name in names}
+    assert release.consumed == {name: at for name, at in first_release.heads().items() if "bronze" in name}
+    assert release.rows["silver.orders"] == 5
+    assert release.money["silver.orders"] == Decimal("1500.00")
+    assert release.money["gold.revenue_daily"] == Decimal("1100.00")
+    assert release.money["gold.returns_daily"] == Decimal("400.00")
+    assert release.checks == {}
+
+
+def test_an_empty_shop_is_published_too(tmp_path: Path) -> None:
+    """Tables without rows have columns, no money, and can be built upon."""
+    assert Shop(Lake(root=str(tmp_path / "nothing"))).build() is None
+    shop = opened(tmp_path / "empty", {})
+    release = shop.published()
+    assert {rows for name, rows in release.rows.items() if not name.startswith("rules")} == {0}
+    assert release.money["gold.revenue_daily"] == 0
+    assert shop.build() is None
+    edit_order(shop)
+    assert shop.published().money["gold.revenue_daily"] == 200
+
+
+def test_nothing_new_is_no_commit_and_no_release(shop: Shop) -> None:
+    """Not even when everything is built again."""
+    before = shop.heads()
+    assert shop.build() is None
+    assert shop.build(full=True) is None
+    assert shop.heads() == before
+
+
+def test_an_unchanged_lake_is_not_even_built(shop: Shop) -> None:
+    """The release says from which versions, models and rules it is."""
+    assert Build(shop.lake, ENGINE, RulesSettings(), MODELS).is_current
+    assert not Build(shop.lake, ENGINE, RulesSettings(return_statuses=(19,)), MODELS).is_current
+    assert not Build(shop.lake, ENGINE, RulesSettings(), MODELS[1:]).is_current
+    edit_order(shop)
+    assert not Build(shop.lake, ENGINE, RulesSettings(), MODELS).is_current
+
+
+def test_a_look_that_changes_no_number_is_no_release(shop: Shop) -> None:
+    """An order of a source left out is seen again: bronze has a new version, gold has none."""
+    before = shop.heads()
+    shop.see("bronze.orders", f"id | source_id | status_id | fetched_at\n 6 | 3 | 1 | {look(1)}")
+    shop.see("bronze.orders", f"id | source_id | status_id | fetched_at\n 6 | 3 | 12 | {look(2)}")
+    release = shop.published()
+    assert {move.table for move in release.moved} == {"silver.order_status_history"}
+    moved = {name for name, at in shop.heads().items() if before[name] != at}
+    assert moved == {"bronze.orders", "silver.order_status_history", "ops.releases"}
+
+
+def test_only_months_that_differ_are_written(shop: Shop) -> None:
+    """The files of the other months are the same files."""
+    before = {name: shop.files(name) for name in DATED}
+    edit_order(shop, total="250.00")
+    release = shop.published()
+    assert (release.release, release.kind, release.parent) == (2, "sync", 1)
+    for name in DATED:
+        after = shop.files(name)
+        differ = {month for month in before[name] | after if before[name].get(month) != after.get(month)}
+        assert differ == {month.isoformat()[:7] for month in months_moved(release.moved, name) if month}
+        assert differ <= {"2026-06"}, name
+    assert Move("gold.revenue_daily", JUNE, 2, 2, Decimal("500.00"), Decimal("550.00")) in release.moved
+    assert release.tables["silver.buyers"] == 1 == shop.heads()["silver.buyers"]
+
+
+def test_an_order_that_moves_changes_the_month_it_left_and_the_one_it_came_to(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """It counts once, and an emptied day leaves no ghost."""
+    edit_order(shop, ordered_at="2026-05-20 10:00")
+    release = shop.published()
+    for name in ("silver.orders", "silver.order_lines", "gold.revenue_daily", "gold.product_daily"):
+        assert months_moved(release.moved, name) == {MAY, JUNE}
+    assert release.rows["silver.orders"] == 5
+    assert shop.read() == shop.built_anew(tmp_path / "anew").read()
+
+
+def test_a_month_whose_last_order_left_is_empty(shop: Shop, tmp_path: Path) -> None:
+    """Order 1 was all of May; then it is deleted, and comes back."""
+    shop.see("bronze.orders", f"id | is_deleted | fetched_at\n 1 | true | {look(1)}")
+    release = shop.published()
+    assert Move("silver.orders", MAY, 1, 0, Decimal("100.00"), Decimal("0.00")) in release.moved
+    assert "2026-05" not in shop.files("gold.revenue_daily")
+    assert shop.read() == shop.built_anew(tmp_path / "anew").read()
+    shop.see(
+        "bronze.order_products",
+        f"order_id | position | product_id | price | fetched_at\n 1 | 1 | 7 | 100.00 | {look(2)}",
+    )
+    shop.see(
+        "bronze.orders",
+        "id | ordered_at | source_id | buyer_id | status_id | grand_total | fetched_at\n"
+        f" 1 | 2026-05-10 10:00 | 4 | 31 | 12 | 100.00 | {look(2)}",
+    )
+    shop.published()
+    assert shop.read(3)["gold.revenue_daily"] == shop.read(1)["gold.revenue_daily"]
+    assert shop.read(2)["gold.revenue_daily"] != shop.read(1)["gold.revenue_daily"]
+
+
+def test_a_month_that_never_was_gets_its_first_rows(shop: Shop) -> None:
+    """And the others stay as they are."""
+    may = shop.files("silver.orders")["2026-05"]
+    edit_order(shop, ordered_at="2026-08-20 10:00")
+    assert months_moved(shop.published().moved, "gold.product_daily") == {JUNE, AUGUST}
+    assert shop.files("silver.orders")["2026-05"] == may
+
+
+def test_new_names_reach_every_row_that_shows_them_and_move_no_money(shop: Shop, tmp_path: Path) -> None:
+    """And only the months in which they are shown."""
+    before = current_release(shop.lake)
+    shop.see("bronze.managers", f"id | full_name | fetched_at\n 15 | Назар Новий | {look(1)}")
+    shop.see("bronze.statuses", f"id | name | fetched_at\n 19 | Скасовано | {look(1)}")
+    shop.see("bronze.sources", f"id | name | fetched_at\n 4 | Сайт | {look(1)}")
+    shop.see("bronze.expense_types", f"id | name | fetched_at\n 5 | Комісія | {look(1)}")
+    shop.see("bronze.products", f"id | name | fetched_at\n 7 | Крем новий | {look(1)}")
+    release = shop.published()
+    assert months_moved(release.moved, "silver.orders") == {MAY, JUNE, JULY}
+    assert months_moved(release.moved, "gold.source_daily") == {MAY}
+    assert months_moved(release.moved, "silver.order_expenses") == {JUNE}
+    assert months_moved(release.moved, "gold.product_daily") == {MAY, JUNE}
+    assert months_moved(release.moved, "gold.revenue_daily") == set()
+    assert before
+    assert release.money == before.money
+    assert shop.read() == shop.built_anew(tmp_path / "anew").read()
+
+
+def test_a_renamed_buyer_reaches_the_months_of_his_orders(shop: Shop) -> None:
+    """And no others; the card alone is no number."""
+    shop.see("bronze.buyers", f"id | full_name | fetched_at\n 31 | Оксана Нова | {look(1)}")
+    release = shop.published()
+    assert {move.table for move in release.moved} == {"silver.buyers", "silver.orders"}
+    assert months_moved(release.moved, "silver.orders") == {MAY, JUNE, JULY}
+
+
+def test_a_changed_rule_rebuilds_what_it_touches_and_the_release_says_so(shop: Shop) -> None:
+    """From a date on: what was sold before stays as it was classified."""
+    rules = RulesSettings(
+        sales_types=(
+            *RulesSettings().sales_types,
+            SalesRule(sales_type="b2b", managers=(22, 7), valid_from=date(2026, 7, 1)),
+        )
+    )
+    release = shop.published(rules=rules)
+    assert release.kind == "rules"
+    assert months_moved(release.moved, "silver.orders") == {JULY}
+    assert months_moved(release.moved, "gold.revenue_daily") == {JULY}
+    assert months_moved(release.moved, "rules.manager_sales_types") == {None}
+    assert shop.build(rules=rules) is None
+    assert shop.published().kind == "rules"
+    assert shop.read(3) == shop.read(1)
+
+
+def test_a_rule_may_lose_its_last_row(shop: Shop, tmp_path: Path) -> None:
+    """Nothing is excluded any more, and no status means a return."""
+    rules = RulesSettings(excluded_sources=(), return_statuses=())
+    release = shop.published(rules=rules)
+    assert release.rows["rules.excluded_sources"] == 0
+    assert release.money["gold.revenue_daily"] == Decimal("2100.00")
+    assert shop.read() == shop.built_anew(tmp_path / "anew", rules=rules).read()
+    assert shop.build(rules=rules) is None
+
+
+def test_a_changed_model_is_rebuilt_without_anything_new(shop: Shop) -> None:
+    """Its text is an input like any other."""
+    models = changed(
+        "gold.returns_daily",
+        "select * replace ((returns_amount + 1)::decimal(18, 2) as returns_amount) from ({sql})",
+    )
+    release = shop.published(models=models)
+    assert {move.table for move in release.moved} == {"gold.returns_daily"}
+
+
+def test_a_model_that_is_gone_is_in_no_later_release(shop: Shop) -> None:
+    """And back in the next one that knows it."""
+    without = [model for model in MODELS if model.name != "gold.source_daily"]
+    edit_order(shop, total="250.00")
+    assert "gold.source_daily" not in shop.published(models=without).tables
+    release = shop.published()
+    assert release.rows["gold.source_daily"] == 4
+    assert "gold.source_daily" in shop.read()
+
+
+def test_every_release_goes_on_reading_as_it_did(shop: Shop) -> None:
+    """Whatever is built after it."""
+    kept = [shop.read(1)]
+    for minute in range(1, 4):
+        edit_order(shop, total=f"{200 + minute}.00", minute=minute)
+        shop.published()
+        kept.append(shop.read())
+    assert [shop.read(number) for number in range(1, 5)] == kept
+    assert len({str(tables["gold.revenue_daily"]) for tables in kept}) == 4
+
+
+def test_a_failed_check_commits_nothing_and_the_last_release_serves(shop: Shop) -> None:
+    """Exit code 3, one finding that says how many rows and which; mended, the next build publishes."""
+    before, shown = shop.heads(), shop.read()
+    edit_order(shop, total="250.00")
+    bronze = shop.heads()
+    broken = changed(
+        "gold.revenue_daily", "select * replace ((revenue + 1)::decimal(18, 2) as revenue) from ({sql})"
+    )
+    with pytest.raises(
+        CheckFailed, match=r"gold\.revenue_daily\.equals_orders: 4 rows break «revenue and"
+    ) as refused:
+        shop.build(models=broken)
+    assert refused.value.exit_code == 3
+    assert "\n" not in str(refused.value)
+    assert shop.heads() == bronze
+    assert {name: at for name, at in bronze.items() if before[name] != at}.keys() == {
+        "bronze.orders",
+        "bronze.order_products",
+    }
+    assert shop.read() == shown
+    assert shop.published().release == 2
+
+
+def test_a_first_build_that_fails_its_checks_publishes_nothing(tmp_path: Path) -> None:
+    """There is no release and no table of silver or gold."""
+    shop = opened(tmp_path / "lake")
+    shop.see("bronze.orders", f"id | grand_total | fetched_at\n 9 | -0.01 | {look(1)}")
+    with pytest.raises(
+        CheckFailed, match=r"silver\.orders\.total_is_not_negative: 1 rows .* the first is id=9"
+    ):
+        shop.build()
+    assert current_release(shop.lake) is None
+    assert not [name for name in shop.heads() if name.startswith(("silver", "gold", "rules", "ops"))]
+
+
+def test_a_warning_is_recorded_and_blocks_nothing(shop: Shop) -> None:
+    """A source, status and manager nobody listed: seen, counted and reported the day they appear."""
+    shop.see(
+        "bronze.orders",
+        "id | ordered_at | source_id | manager_id | status_id | grand_total | fetched_at\n"
+        f"9 | 2026-07-04 10:00 | 77 | 78 | 79 | 1000.00 | {look(1)}",
+    )
+    release = shop.published()
+    assert release.checks == {
+        "silver.orders.source_is_known": 1,
+        "silver.orders.status_is_known": 1,
+        "silver.orders.manager_is_known": 1,
+    }
+    assert release.money["gold.revenue_daily"] == Decimal("2100.00")
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("select * from silver.nothing", r"silver\.buyers: it can't be built: .*nothing"),
+        ("select 1 / from bronze.buyers", r"silver\.buyers: it can't be built"),
+        ("select * replace ('x'::int as id) from ({sql})", r"silver\.buyers: it can't be built: Conversion"),
+        (
+            "select * exclude (name) from ({sql})",
+            r"silver\.buyers: name is missing, the contract says VARCHAR",
+        ),
+        ("select *, 1 as more from ({sql})", "more is INTEGER, the contract says no such column"),
+        ("select * replace (id::double as id) from ({sql})", "id is DOUBLE, the contract says BIGINT"),
+        ("select name, * exclude (name) from ({sql})", "the columns come as name, id"),
+    ],
+)
+def test_a_model_that_does_not_keep_its_contract_is_one_line(shop: Shop, sql: str, said: str) -> None:
+    """Found before anything is committed."""
+    before = shop.heads()
+    with pytest.raises(ModelError, match=said) as refused:
+        shop.build(models=changed("silver.buyers", sql))
+    assert "\n" not in str(refused.value)
+    assert shop.heads() == before

@@ -1,0 +1,58 @@
+"""Graph: who reads whom is found in the SQL, and the order follows."""
+
+import pytest
+
+from lake.errors import ModelError
+from transform.graph import in_order, tables_read
+
+
+@pytest.mark.parametrize(
+    ("sql", "reads"),
+    [
+        ("select 1", set()),
+        ("select * from bronze.orders", {"bronze.orders"}),
+        ("from silver.orders select id", {"silver.orders"}),
+        ('select * from "silver"."orders" as o', {"silver.orders"}),
+        ("with orders as (select * from bronze.orders) select * from orders", {"bronze.orders"}),
+        ("select (select max(id) from gold.a) from silver.b", {"gold.a", "silver.b"}),
+        ("select * from silver.a where id in (select id from rules.r)", {"silver.a", "rules.r"}),
+        ("select * from silver.a as a asof left join rules.r as r on a.d >= r.d", {"silver.a", "rules.r"}),
+        ("select * from silver.a as a anti join silver.b as b on b.id = a.id", {"silver.a", "silver.b"}),
+        ("select * from silver.a union all select * from silver.b", {"silver.a", "silver.b"}),
+        ("select 'bronze.orders' as name -- from silver.a", set()),
+        ("select * from read_parquet('x.parquet'), other.thing", set()),
+    ],
+)
+def test_tables_read_are_found_in_the_sql(sql: str, reads: set[str]) -> None:
+    """In joins, subqueries and set operations; a CTE of the same name is none."""
+    assert tables_read(sql, "silver.x") == reads
+
+
+@pytest.mark.parametrize("sql", ["select from where", "select (1", ""])
+def test_sql_that_is_none_is_one_line(sql: str) -> None:
+    """With the model's name, and no coloured excerpt over many lines."""
+    with pytest.raises(ModelError, match=r"^silver\.x: the SQL can't be read: ") as refused:
+        tables_read(sql, "silver.x")
+    assert "\n" not in str(refused.value)
+
+
+def order(**reads: str) -> list[str]:
+    """Return the order of nodes given as ``name="names it reads"``."""
+    return in_order(list(reads), name=str, reads=lambda node: frozenset(reads[node].split()))
+
+
+def test_what_is_read_comes_before_its_reader() -> None:
+    """Whatever the order they were found in; what is no node is left to others."""
+    found = order(a="c b", b="d bronze", c="d", d="")
+    assert sorted(found) == ["a", "b", "c", "d"]
+    assert found.index("d") < found.index("b") < found.index("a") > found.index("c")
+    assert found == order(d="", c="d", b="d bronze", a="c b")
+
+
+@pytest.mark.parametrize(
+    "reads", [{"a": "a"}, {"a": "b", "b": "a"}, {"a": "b", "b": "c", "c": "a", "d": "a"}]
+)
+def test_a_circle_is_named(reads: dict[str, str]) -> None:
+    """With the way round it."""
+    with pytest.raises(ModelError, match=r"in a circle: (\w) -> (.* -> )?\1$"):
+        order(**reads)

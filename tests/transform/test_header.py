@@ -1,0 +1,107 @@
+"""Header: what a model says of itself, and one clear line for what is wrong with it."""
+
+import pytest
+
+from lake.errors import ModelError
+from transform.header import CheckHeader, read_check_header, read_header
+
+GOOD = """
+grain = "one row per thing"
+key = ["id"]
+rebuild = "by month"
+month = "day"
+money = "total"
+
+[columns]
+id = "BIGINT"
+day = "DATE"                           # a remark
+total = "DECIMAL(18,2)"
+note = "VARCHAR?"
+
+[checks]
+total_is_not_negative = "total >= 0"
+"""
+
+
+def text_of(header: str) -> str:
+    """Return a model's text under the header."""
+    return f"/*{header}*/\nselect 1;\n"
+
+
+def test_a_header_says_grain_contract_checks_and_how_it_is_rebuilt() -> None:
+    """The stored table has the month at its end, for its partitions."""
+    header, sql = read_header(text_of(GOOD), "silver.things")
+    assert sql == "select 1"
+    assert (header.grain, header.key, header.rebuild) == ("one row per thing", ("id",), "by month")
+    assert header.checks == {"total_is_not_negative": "total >= 0"}
+    assert header.contract.schema.names == ["id", "day", "total", "note", "month"]
+    assert [column.nullable for column in header.contract.columns] == [False, False, False, True, False]
+
+
+def test_a_header_may_be_short() -> None:
+    """Without month, money or checks; then there is no month column."""
+    text = '/* grain = "g"\nkey = ["id"]\nrebuild = "whole"\ncolumns = { id = "BIGINT" } */ select 1 as id'
+    header, sql = read_header(text, "silver.things")
+    assert (header.month, header.money, header.checks, sql) == (None, None, {}, "select 1 as id")
+    assert header.contract.schema.names == ["id"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("grain = ", "grian = ", "unknown field `grian`"),
+        ('grain = "one row per thing"\n', "", "missing required field `grain`"),
+        ('key = ["id"]', 'key = "id"', r"Expected `array`, got `str`"),
+        ('key = ["id"]', "key = []", "key is empty"),
+        ('key = ["id"]', 'key = ["id", "nothing"]', "it names nothing, which is none of its columns"),
+        ('"by month"', '"daily"', "Invalid enum value 'daily'"),
+        ('month = "day"\n', "", "it is rebuilt by month, and month does not say by which date"),
+        ('month = "day"', 'month = "dya"', "it names dya"),
+        ('month = "day"', 'month = "note"', "month is note: name a DATE"),
+        ('note = "VARCHAR?"', 'month = "DATE"', "no column of your own month"),
+        ('money = "total"', 'money = "sum"', "it names sum"),
+        ('money = "total"', 'money = "id"', "money is id, which is no DECIMAL"),
+        ('id = "BIGINT"', 'id = "NUMBER"', "NUMBER: no type of a contract"),
+        ("DECIMAL(18,2)", "DECIMAL(99,2)", "precision"),
+        ('id = "BIGINT"', "id = BIGINT", "Invalid value"),
+        ('"total >= 0"', "true", "Expected `str`, got `bool`"),
+        ("[columns]", "[colums]", "unknown field `colums`|missing required field `columns`"),
+    ],
+)
+def test_a_wrong_header_is_one_clear_line(old: str, new: str, said: str) -> None:
+    """That names the model and what is wrong."""
+    assert GOOD.count(old) == 1
+    with pytest.raises(ModelError, match=said) as refused:
+        read_header(text_of(GOOD.replace(old, new)), "silver.things")
+    assert str(refused.value).startswith("silver.things: the header can't be used: ")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["select 1", "-- grain\nselect 1", "/* grain = 'x'\nselect 1", ""])
+def test_a_model_without_a_header_is_refused(text: str) -> None:
+    """A model begins with a comment, and the comment ends."""
+    with pytest.raises(ModelError, match=r"^silver\.things: a model begins with /\* its header"):
+        read_header(text, "silver.things")
+
+
+def test_a_checks_header_says_the_fact_and_how_bad_it_is() -> None:
+    """Without a word it blocks."""
+    assert read_check_header('/* fact = "f" */ select 1', "c") == (CheckHeader("f"), "select 1")
+    warn = '/* fact = "f"\nseverity = "warn" */ select 1'
+    assert read_check_header(warn, "c")[0] == CheckHeader("f", "warn")
+
+
+@pytest.mark.parametrize(
+    ("comment", "said"),
+    [
+        ('severity = "warn"', "missing required field `fact`"),
+        ('fact = "f"\nseverity = "info"', "Invalid enum value 'info'"),
+        ('fact = "f"\nlevel = 1', "unknown field `level`"),
+        ("fact = f", "Invalid value"),
+    ],
+)
+def test_a_wrong_header_of_a_check_is_one_clear_line(comment: str, said: str) -> None:
+    """That names the check."""
+    with pytest.raises(ModelError, match=said) as refused:
+        read_check_header(f"/* {comment} */ select 1", "silver.things.are_fine")
+    assert str(refused.value).startswith("silver.things.are_fine: the header can't be used: ")

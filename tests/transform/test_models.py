@@ -1,0 +1,102 @@
+"""Models: a folder of SQL files, read as one whole or refused in one line."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lake.errors import ModelError
+from transform.models import HERE, hash_of, read_models
+
+HEADER = '/* grain = "g"\nkey = ["id"]\nrebuild = "whole"\ncolumns = { id = "BIGINT" } */\n'
+CASES = Path(__file__).parent.parent / "models"
+
+
+def folder(place: Path, **files: str) -> Path:
+    """Write models, ``silver__a="select …"``; a check is ``silver__a__is_fine``."""
+    for name, sql in files.items():
+        layer, *parts = name.split("__")
+        ending = ".check.sql" if len(parts) > 1 else ".sql"
+        header = '/* fact = "f" */\n' if len(parts) > 1 else HEADER
+        (place / layer).mkdir(exist_ok=True)
+        (place / layer / (".".join(parts) + ending)).write_text(header + sql, "utf-8")
+    return place
+
+
+def test_a_file_is_a_table_of_its_name_in_the_order_to_build(tmp_path: Path) -> None:
+    """With the checks beside it."""
+    models = read_models(
+        folder(
+            tmp_path,
+            gold__a="select id from silver.z",
+            silver__z="select id from silver.b join rules.r using (id)",
+            silver__b="select id from bronze.b",
+            silver__b__is_fine="select id from silver.b where false",
+            silver__b_more="select 1::bigint as id",
+        )
+    )
+    names = [model.name for model in models]
+    assert sorted(names) == ["gold.a", "silver.b", "silver.b_more", "silver.z"]
+    assert names.index("silver.b") < names.index("silver.z") < names.index("gold.a")
+    checks = {model.name: [check.name for check in model.checks] for model in models}
+    assert checks == {"silver.b": ["is_fine"], "silver.b_more": [], "silver.z": [], "gold.a": []}
+    assert {model.name: model.reads for model in models}["silver.z"] == {"silver.b", "rules.r"}
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"silver__a": "select id from gold.b", "gold__b": "select id from silver.a"}, "in a circle: "),
+        ({"silver__a": "select id from silver.a"}, r"in a circle: silver\.a -> silver\.a"),
+        (
+            {"silver__a": "select id from silver.orderz"},
+            r"silver\.a: it reads silver\.orderz, which no model",
+        ),
+        ({"gold__a": "select id from gold.b"}, r"gold\.a: it reads gold\.b, which no model builds"),
+        ({"silver__a": "select ("}, r"silver\.a: the SQL can't be read"),
+        (
+            {"silver__a": "select 1", "silver__b__is_fine": "select 1"},
+            r"silver/b\.is_fine\.check\.sql: no such",
+        ),
+        (
+            {"silver__a": "select 1", "gold__a__is_fine": "select 1"},
+            r"gold/a\.is_fine\.check\.sql: no such model",
+        ),
+    ],
+)
+def test_a_folder_that_does_not_fit_together_is_one_line(
+    tmp_path: Path, files: dict[str, str], said: str
+) -> None:
+    """A check beside no model would never run and never be missed."""
+    with pytest.raises(ModelError, match=said) as refused:
+        read_models(folder(tmp_path, **files))
+    assert "\n" not in str(refused.value)
+
+
+def test_another_text_is_another_hash(tmp_path: Path) -> None:
+    """Of the SQL or of the header, of one model of many."""
+    models = read_models(
+        folder(tmp_path, silver__a="select 1::bigint as id", silver__b="select 2::bigint as id")
+    )
+    first, second = models
+    header = msgspec.structs.replace(first.header, grain="another")
+    others = [
+        [second],
+        [msgspec.structs.replace(first, sql="select 3"), second],
+        [msgspec.structs.replace(first, header=header), second],
+    ]
+    assert len({hash_of(models), *map(hash_of, others)}) == 4
+    assert hash_of(models) == hash_of(read_models(tmp_path))
+
+
+def test_every_model_of_the_project_has_cases() -> None:
+    """Rows given and rows expected, beside the model's name, and none for a model that is gone."""
+    cases = {f"{file.parent.name}.{file.stem}" for file in CASES.glob("*/*.toml")}
+    assert cases == {model.name for model in read_models()}
+
+
+def test_the_models_of_the_project_are_those_beside_the_code() -> None:
+    """Every file is read: none is overlooked for its name."""
+    files = {file for layer in ("silver", "gold") for file in (HERE / layer).iterdir()}
+    models = read_models()
+    assert len(files) == len(models) + sum(len(model.checks) for model in models)

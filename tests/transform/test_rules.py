@@ -1,0 +1,73 @@
+"""Rules: the shop's settings as relations, and settings that contradict themselves."""
+
+from datetime import date
+from typing import Any
+
+import msgspec
+import pytest
+
+from transform.rules import rule_tables
+from transform.settings import RulesSettings, SalesRule
+
+EVER = date(1970, 1, 1)
+
+
+def rows(rules: RulesSettings) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the rows of every relation."""
+    return {rule.name: [tuple(row.values()) for row in rule.table.to_pylist()] for rule in rule_tables(rules)}
+
+
+def test_the_missions_rules_are_the_default() -> None:
+    """Sorted, whatever the order they were written in."""
+    assert rows(RulesSettings()) == {
+        "rules.return_statuses": [(19,), (21,), (22,), (23,)],
+        "rules.return_status_groups": [],
+        "rules.excluded_sources": [(3,)],
+        "rules.brand_field": [("CT_1001",)],
+        "rules.manager_sales_types": [
+            (4, EVER, "retail"),
+            (15, EVER, "b2b"),
+            (16, EVER, "retail"),
+            (22, EVER, "retail"),
+        ],
+        "rules.source_sales_types": [(4, EVER, "retail")],
+    }
+
+
+def test_a_rule_said_twice_is_one_row() -> None:
+    """A join with it must not count an order twice."""
+    twice = SalesRule(sales_type="b2b", managers=(15, 15))
+    found = rows(RulesSettings(return_statuses=(19, 19), sales_types=(twice, twice)))
+    assert found["rules.return_statuses"] == [(19,)]
+    assert found["rules.manager_sales_types"] == [(15, EVER, "b2b")]
+
+
+def test_a_manager_may_be_reclassified_from_a_date_on() -> None:
+    """Each date is a row."""
+    later = SalesRule(sales_type="retail", managers=(15,), valid_from=date(2026, 1, 1))
+    found = rows(RulesSettings(sales_types=(SalesRule(sales_type="b2b", managers=(15,)), later)))
+    assert found["rules.manager_sales_types"] == [(15, EVER, "b2b"), (15, date(2026, 1, 1), "retail")]
+
+
+@pytest.mark.parametrize(
+    ("sales_types", "said"),
+    [
+        ([{"sales_type": "retail"}], "either managers or sources"),
+        ([{"sales_type": "retail", "managers": [1], "sources": [4]}], "either managers or sources"),
+        (
+            [{"sales_type": "retail", "managers": [1, 2]}, {"sales_type": "b2b", "managers": [2]}],
+            "manager 2 is retail and b2b from 1970-01-01 on",
+        ),
+        (
+            [
+                {"sales_type": "retail", "sources": [4], "valid_from": "2026-01-01"},
+                {"sales_type": "other", "sources": [4], "valid_from": "2026-01-01"},
+            ],
+            "source 4 is retail and other from 2026-01-01 on",
+        ),
+    ],
+)
+def test_rules_that_say_nothing_or_two_things_are_refused(sales_types: list[Any], said: str) -> None:
+    """Which of two holds would be chance."""
+    with pytest.raises(msgspec.ValidationError, match=said):
+        msgspec.convert({"sales_types": sales_types}, RulesSettings)
