@@ -11,10 +11,15 @@ _menu:
 demo *args:
     @{{ python }} -m serve demo {{ args }}
 
-# Copy the CRM into bronze: incremental, or full
+# Copy the CRM into bronze: incremental, full, window --from --to, sweep [--days N | --all], order ID …
 [group('every day')]
 ingest kind="incremental" *args:
     @{{ python }} -m ingest {{ kind }} {{ args }}
+
+# Compare one shop day, CRM against lake, order by order: just validate 2026-09-01
+[group('look')]
+validate day:
+    @{{ python }} -m ingest validate {{ day }}
 
 # Build silver and gold, check them, publish a release (--full: build everything)
 [group('every day')]
@@ -61,13 +66,17 @@ sandbox *args:
 test *args:
     @{{ python }} -m pytest {{ args }}
 
-# Format, lint, types, import rules, tests
+# Format, lint, types, import rules
 [group('develop')]
-check: && test
+lint:
     @{{ python }} -m ruff format --check .
     @{{ python }} -m ruff check .
     @{{ python }} -m mypy
-    @{{ parent_directory(python) }}/lint-imports
+    @{{ python }} -c 'from importlinter.cli import lint_imports_command as run; run(["--no-cache"])'
+
+# Lint and test: what a change must pass
+[group('develop')]
+check: lint test
 
 # Remove the demo's lake and all caches (a lake filled from a real CRM is left alone)
 [group('develop')]

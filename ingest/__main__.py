@@ -125,7 +125,7 @@ def run_wish(wish: Wish) -> None:
             client=open_client(config, rank=wish.rank),
             settings=config.section(IngestSettings),
             engine=config.section(LakeSettings),
-            watch=Watch(),
+            watch=Watch(budget=config.section(SourceSettings).requests_per_minute),
         )
     )
     print(summary(run))

@@ -11,12 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from lake.runs import WindowReceipt
 
 log = structlog.get_logger()
+FREE = 10_000  # a budget that nobody will use up is not worth a word
 
 
 class Watch:
     """Counts pages and rows, and shows them: a full ingest takes a while at 60 requests a minute."""
 
-    def __init__(self, *, bar: bool | None = None) -> None:
+    def __init__(self, *, budget: int, bar: bool | None = None) -> None:
+        self._budget = budget
         self._started = time.monotonic()
         self._pages = self._rows = self._expected = 0
         self._bar: Progress | None = None
@@ -75,7 +77,8 @@ class Watch:
         minutes = max(time.monotonic() - self._started, 0.1) / 60
         left = max(self._expected - self._pages, 0) / max(self._pages / minutes, 0.1)
         speed = self._pages / minutes
-        detail = f"{self._rows:,} rows · {speed:,.0f} requests/min · {span(left * 60)} left"
+        used = f" · {speed / self._budget:.0%} of the budget" if self._budget < FREE else ""
+        detail = f"{self._rows:,} rows · {speed:,.0f} requests/min{used} · {span(left * 60)} left"
         total = max(self._expected, self._pages)
         self._bar.update(self._task, description=entity, completed=self._pages, total=total, detail=detail)
 

@@ -110,7 +110,7 @@ async def fetch_shown(client: Client, since: datetime, until: datetime, *, also:
     async def keep(entity: Entity, rows: list[Seen]) -> None:
         found.update({row.id: row.payload for row in rows if row.id is not None})
 
-    walk = Walk(client, keep, Watch(bar=False))
+    walk = Walk(client, keep, Watch(budget=client.settings.requests_per_minute, bar=False))
     receipts = await walk.window(ORDERS, Window("created", since - BEFORE, until + AFTER))
     if short := [receipt for receipt in receipts if not receipt.complete]:
         raise IngestIncomplete(f"the CRM did not show all orders to compare: {short[0].reason}; try again")

@@ -11,7 +11,7 @@ from lake.render import FORMATS, show, show_table
 from lake.runs import is_loopback, last_runs
 from lake.session import fetch, open_session
 from lake.settings import LakeSettings
-from lake.status import read_status
+from lake.status import ago, read_status
 
 
 @group("The lake: what is in it, what it said when, and SQL over any release.")
@@ -28,10 +28,32 @@ def status(form: str) -> None:
     if form == "table":
         print(found.headline)
         show_table(
-            ["table", "rows", "version", "released", "files", "MB", "last observation"],
             [
-                [t.table, t.rows, t.version, t.released, t.files, round(t.bytes / 1e6, 2), t.newest]
-                for t in found.tables
+                "table",
+                "rows",
+                "version",
+                "released",
+                "files",
+                "MB",
+                "last observation",
+                "watermark",
+                "complete",
+                "rejected",
+            ],
+            [
+                [
+                    table.table,
+                    table.rows,
+                    table.version,
+                    table.released,
+                    table.files,
+                    round(table.bytes / 1e6, 2),
+                    table.newest and f"{table.newest:%Y-%m-%d %H:%M:%S}",
+                    table.watermark and f"{table.watermark:%Y-%m-%d %H:%M:%S}",
+                    table.complete_at and f"{ago(found.now - table.complete_at)} ago",
+                    table.rejected,
+                ]
+                for table in found.tables
             ],
         )
     else:

@@ -1,5 +1,6 @@
 """What the lake holds at this moment: release, last runs, tables. Read from logs and statistics alone."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,12 +8,18 @@ import msgspec
 
 from lake.paths import LAYERS, Lake
 from lake.release import Release, current_release
-from lake.runs import Run, last_runs
-from lake.table import open_table
+from lake.runs import Run, last_runs, list_runs
+from lake.table import open_table, table_exists
+
+REJECTED = "bronze.rejected"
 
 
 class TableStatus(msgspec.Struct, frozen=True):
-    """One table: rows and files at its head; ``released`` is the version that readers see."""
+    """One table: rows and files at its head; ``released`` is the version that readers see.
+
+    Of a bronze table also: the last observation, the end of the last run that read all
+    it asked of it, how far its changes are held in the source's time, and rejects.
+    """
 
     table: str
     rows: int
@@ -20,7 +27,10 @@ class TableStatus(msgspec.Struct, frozen=True):
     released: int | None
     files: int
     bytes: int
-    newest: datetime | None
+    newest: datetime | None = None
+    complete_at: datetime | None = None
+    watermark: datetime | None = None
+    rejected: int | None = None
 
 
 class LakeStatus(msgspec.Struct, frozen=True):
@@ -67,27 +77,58 @@ class LakeStatus(msgspec.Struct, frozen=True):
         return [msgspec.structs.asdict(table) for table in self.tables]
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """What the ledgers say of each entity: last complete reading, watermark, rejects."""
+
+    complete_at: dict[str, datetime]
+    watermark: dict[str, datetime]
+    rejected: Counter[str]
+
+
+def read_progress(lake: Lake) -> Progress:
+    """Return how far each entity is, by the receipts of the runs and the rejects."""
+    complete_at: dict[str, datetime] = {}
+    reached: dict[str, datetime] = {}
+    for run in reversed(list_runs(lake)):
+        windows = [window for window in run.windows if window.by != "id"]
+        for entity in {window.entity for window in windows}:
+            if all(window.complete for window in windows if window.entity == entity):
+                complete_at[entity] = run.finished_at
+        for window in windows:
+            if run.watermark and window.by == "updated":
+                reached[window.entity] = run.watermark
+    rejected: Counter[str] = Counter()
+    if table_exists(lake, REJECTED):
+        rejected.update(open_table(lake, REJECTED).read(["entity"])["entity"].to_pylist())
+    return Progress(complete_at, reached, rejected)
+
+
 def read_status(lake: Lake) -> LakeStatus:
     """Return what is there now. An empty place is a status too."""
     release = current_release(lake)
     last_run, last_complete = last_runs(lake)
+    progress = read_progress(lake)
     released = {**release.tables, **release.consumed} if release else {}
     return LakeStatus(
         release=release,
         last_run=last_run,
         last_complete=last_complete,
         tables=tuple(
-            table_status(lake, name, released.get(name)) for layer in LAYERS for name in lake.tables(layer)
+            table_status(lake, name, released.get(name), progress)
+            for layer in LAYERS
+            for name in lake.tables(layer)
         ),
         now=datetime.now(UTC),
     )
 
 
-def table_status(lake: Lake, name: str, released: int | None) -> TableStatus:
+def table_status(lake: Lake, name: str, released: int | None, progress: Progress) -> TableStatus:
     """Return one table's status, without reading a row."""
     table = open_table(lake, name)
     files = table.files()
     newest = table.maximum("fetched_at") if "fetched_at" in table.schema.names else None
+    layer, entity = name.split(".")
+    is_entity = layer == "bronze" and entity in progress.complete_at
     return TableStatus(
         table=name,
         rows=sum(file.rows for file in files),
@@ -96,6 +137,9 @@ def table_status(lake: Lake, name: str, released: int | None) -> TableStatus:
         files=len(files),
         bytes=sum(file.size for file in files),
         newest=newest if isinstance(newest, datetime) else None,
+        complete_at=progress.complete_at.get(entity) if is_entity else None,
+        watermark=progress.watermark.get(entity) if is_entity else None,
+        rejected=progress.rejected[entity] if is_entity else None,
     )
 
 

@@ -4,8 +4,10 @@ Every part is the real command in a process of its own, as an operator would sta
 it; only the addresses, the pace and the request budget are the demo's.
 """
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ from datetime import datetime
 
 from rich.console import Console
 
-from lake.config import PREFIX
+from lake.config import PREFIX, read_config
 from lake.errors import LakeError, UsageError
 from lake.paths import Lake
 from lake.release import find_release
@@ -23,6 +25,7 @@ from lake.render import show
 from lake.runs import is_loopback, last_runs
 from lake.session import fetch, open_session
 from lake.settings import LakeSettings
+from serve.settings import ServeSettings
 
 READY_SECONDS = 120
 FIGURES = """
@@ -62,6 +65,8 @@ def run_demo(lake: Lake, settings: LakeSettings, *, once: bool) -> None:
             f"{lake.place} was filled from {last.source}; the demo would mix its shop into it:"
             f" set {PREFIX}LAKE_ROOT to an empty folder"
         )
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
     environ = {**CHOICES, **os.environ}
     with sandbox(environ, clock=complete.watermark if complete else None) as url:
         environ[f"{PREFIX}SOURCE_BASE_URL"] = url
@@ -70,25 +75,41 @@ def run_demo(lake: Lake, settings: LakeSettings, *, once: bool) -> None:
         if once:
             show(fetch(open_session(lake, settings, find_release(lake, None)), FIGURES), "table")
             return
-        live(environ)
+        with contextlib.suppress(KeyboardInterrupt):
+            live(environ)
 
 
 def live(environ: Mapping[str, str]) -> None:
     """Serve and sync until interrupted, or until one of the two ends by itself."""
+    port = () if is_free(environ) else ("--port", "0")
     with (
-        process(environ, "serve", "api") as api,
+        process(environ, "serve", "api", *port) as api,
         process(environ, "serve", "schedule", quiet=True) as schedule,
     ):
-        console.print("the shop lives, the page follows; Ctrl-C ends it")
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        while not stop.wait(0.5):
-            for name, child in (("api", api), ("schedule", schedule)):
-                if child.poll() is not None:
-                    raise LakeError(
-                        f"serve {name} ended with exit code {child.returncode}; start the demo again"
-                    )
+        console.print("the shop lives and the page follows; Ctrl-C ends it")
+        children = {"api": api, "schedule": schedule}
+        while True:
+            for name, child in children.items():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    code = child.wait(0.5)
+                    raise LakeError(f"serve {name} ended with exit code {code}; start the demo again")
+
+
+def is_free(environ: Mapping[str, str]) -> bool:
+    """True where nobody listens on the port that is set for the server."""
+    settings = read_config(environ).section(ServeSettings)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError:
+            return False
+    return True
+
+
+def interrupt(number: int, frame: object) -> None:
+    """End as by Ctrl-C, so that the processes beside are ended too."""
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -116,7 +137,7 @@ def process(
     child = subprocess.Popen(
         [sys.executable, "-m", *command],
         env=dict(environ),
-        stdout=stdout,
+        stdout=subprocess.DEVNULL if quiet else stdout,
         stderr=subprocess.DEVNULL if quiet else None,
         text=True,
         start_new_session=True,

@@ -26,6 +26,7 @@ from serve.reader import newest_release
 
 log = structlog.get_logger()
 KILL_AFTER = 5.0
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +59,7 @@ class Schedule:
     async def run(self) -> None:
         """Run until SIGINT, SIGTERM or ``stop``; a step that runs then may end, and the next is not begun."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPS:
             loop.add_signal_handler(number, self.stop)
         self._scheduler.start()
         for job in self._jobs:
@@ -70,6 +71,8 @@ class Schedule:
             for job in self._jobs:
                 self._leave(job)
         self._scheduler.shutdown(wait=False)
+        for number in STOPS:
+            loop.remove_signal_handler(number)
         log.info("schedule.stopped")
 
     def stop(self) -> None:

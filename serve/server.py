@@ -8,11 +8,13 @@ import asyncio
 import errno
 import signal
 import socket
+from typing import Any
 
 from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
 from litestar import Litestar
+from litestar.types import ASGIApp
 
 from lake.errors import LakeError
 
@@ -31,7 +33,12 @@ def run_server(app: Litestar, *, host: str, port: int) -> None:
 async def serve(app: Litestar, *, host: str, port: int) -> None:
     """Serve on a port that is free."""
     server = Server(
-        app, address=host, port=port, interface=Interfaces.ASGI, websockets=False, log_level=LogLevels.error
+        answering_head(app),
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        websockets=False,
+        log_level=LogLevels.error,
     )
     loop = asyncio.get_running_loop()
     for stop in (signal.SIGINT, signal.SIGTERM):
@@ -42,6 +49,24 @@ async def serve(app: Litestar, *, host: str, port: int) -> None:
         await serving
     finally:
         announcing.cancel()
+
+
+def answering_head(app: ASGIApp) -> ASGIApp:
+    """Return the app that answers HEAD as it would GET, without the body: monitors ask that way."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        async def send_head(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            as_get: Any = {**scope, "method": "GET"}
+            await app(as_get, receive, send_head)
+        else:
+            await app(scope, receive, send)
+
+    return answer
 
 
 async def announce(host: str, port: int) -> None:

@@ -8,6 +8,7 @@ const charts = {};
 let shown = Number(byId("charts").dataset.release);
 let skew = 0; // the server's clock minus ours, in ms
 let asked = 0;
+let refused = ""; // why the figures asked for last did not come
 
 function age(seconds) {
   for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
@@ -43,12 +44,18 @@ async function load() {
     if (part.id === "charts") place.dataset.release = part.dataset.release;
   }
   shown = Number(byId("charts").dataset.release);
+  refused = "";
   await draw();
 }
 
 function go(query) {
   history.pushState(null, "", query);
-  load().catch((error) => trouble(error.message));
+  follow();
+}
+
+// Loads what the address asks for; what is refused stays told until something else is asked.
+function follow() {
+  load().then(() => trouble(""), (error) => trouble(refused = error.message));
 }
 
 function tell(status) {
@@ -61,7 +68,7 @@ function tell(status) {
     since.dataset.since = run.finished_at;
     place.replaceChildren(document.createElement("i"), ` Sync ${run.verdict}, `, since, " ago");
   }
-  trouble(status.problem || "");
+  trouble(refused || status.problem || "");
 }
 
 async function poll() {
@@ -113,10 +120,10 @@ function typeColours(names) {
   return names.map((name) => css(`--type-${usual[name] || 4 + (next++ - 4) % 3}`));
 }
 
-// Bars of less than three pixels say nothing: a long period on a narrow screen is shown by week, from Monday.
+// Bars of three pixels say little: a long period on a narrow screen is shown by week, from Monday.
 function byDayOrWeek(rows, types, width) {
   const days = rows.length ? (Date.parse(rows.at(-1)[0]) - Date.parse(rows[0][0])) / 864e5 + 1 : 1;
-  const weekly = (width - 70) / days < 3;
+  const weekly = (width - 70) / days < 3.5;
   const sums = new Map();
   for (const [date, type, revenue, orders] of rows) {
     const day = Date.parse(date);
@@ -227,6 +234,9 @@ function named(rows) {
   });
 }
 
+// Long names are cut, and many begin alike; the number leads to the table's row.
+const ranked = (rows) => rows.map(([name, ...rest], place) => [`${place + 1}. ${name ?? "no name"}`, ...rest]);
+
 async function draw() {
   const facts = JSON.parse(byId("charts").textContent);
   const colours = typeColours(facts.sales_types);
@@ -238,7 +248,7 @@ async function draw() {
   byId("unit").textContent = weekly ? "summed by week" : "";
   await Promise.all([
     show("chart-revenue", revenueSpec(facts.sales_types, weekly, rows, width), rows),
-    showBars("chart-products", "--bar", named(facts.products), "Quantity"),
+    showBars("chart-products", "--bar", named(ranked(facts.products)), "Quantity"),
     showBars("chart-sources", "--bar-2", named(facts.sources), "Orders"),
   ]);
   document.documentElement.dataset.drawn = String(shown);
@@ -258,7 +268,7 @@ document.addEventListener("submit", (event) => {
   document.activeElement.blur();
   go(`/?${new URLSearchParams(new FormData(event.target))}`);
 });
-addEventListener("popstate", () => load().catch((error) => trouble(error.message)));
+addEventListener("popstate", follow);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 let resizing = 0;
 addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(draw, 200); });

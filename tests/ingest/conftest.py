@@ -60,7 +60,7 @@ def ingest(lake: Lake, engine: LakeSettings, shop: ThreadedShop, tmp_path: Path)
                 client=client,
                 settings=IngestSettings(**options),  # type: ignore[arg-type]  # names checked by the Struct
                 engine=engine,
-                watch=Watch(bar=False),
+                watch=Watch(budget=100_000, bar=False),
             )
         )
 

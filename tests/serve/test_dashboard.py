@@ -75,6 +75,14 @@ async def test_page_shows_figures_and_follows(lake: Lake, tmp_path: Path) -> Non
             await page.until("location.search === '?from=2026-03-10&to=2026-03-12'")
             await page.until("document.querySelector('#period').innerText.includes('12.03.2026')")
 
+            await page.run(
+                "document.querySelector('[name=from]').value = '2026-03-14';"
+                "document.querySelector('form button').click()"
+            )
+            await page.until("document.querySelector('#trouble').innerText.includes('is after')")
+            assert page.complaints.pop().startswith("Failed to load")
+            assert page.complaints.pop().endswith("/figures?from=2026-03-14&to=2026-03-12: 400")
+
             newer = make_tables(seed=5)
             await page.run("history.pushState(null, '', '/?days=90')")
             publish_gold(lake, newer)
@@ -120,9 +128,7 @@ async def test_page_says_when_the_server_is_gone(lake: Lake, tmp_path: Path) -> 
 def test_page_says_everything_without_its_script(lake: Lake) -> None:
     """Figures, tables and links to periods are in the page itself."""
     tables = make_tables()
-    dearest = next(
-        row for row in tables["product_daily"] if row["date"] == TODAY and row["product_id"] is None
-    )
+    dearest = next(row for row in tables["product_daily"] if row["date"] == TODAY)
     dearest |= {"product_name": "</script><b>Крем & Ко", "revenue": Decimal("99999999.00")}
     publish_gold(lake, tables)
     with server(environ_of(lake)) as base:

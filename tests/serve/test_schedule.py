@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from lake.paths import Lake
 from lake.table import open_table, table_exists
 from serve.jobs import JOBS, RENEW, Ledger, is_gone, started, this_process
 from serve.schedule import Job, Schedule, run_once, slot_of, step_name
+from tests.running import environ_of
 from tests.serve.shop import make_tables, publish_gold
 
 REPORT = """
@@ -191,6 +193,18 @@ async def test_step_that_does_not_end_is_terminated(lake: Lake, desk: Desk) -> N
     async with running(lake, desk.job(HOUR, "ingest"), stop_seconds=0.1):
         await asyncio.wait_for(desk.started.get(), 30)
     assert rows(lake) == [("claimed", None, "me")]
+
+
+def test_schedule_as_a_process_stops_on_sigterm(lake: Lake) -> None:
+    """The command runs its steps as processes, and SIGTERM ends both, with exit code 0."""
+    environ = environ_of(lake, KEYLAKE_SCHEDULE_STOP_SECONDS="0.1")
+    command = [sys.executable, "-m", "serve", "schedule", "--every", "3600"]
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert "schedule.started" in process.stderr.readline()
+        process.terminate()
+        assert "schedule.stopped" in process.stderr.read()
+    assert process.returncode == 0
 
 
 def test_two_schedulers_do_not_run_the_same(lake: Lake) -> None:

@@ -111,6 +111,26 @@ def test_release_without_some_tables(lake: Lake) -> None:
         assert "has no table gold.source_daily" in page
 
 
+def test_release_without_any_table(lake: Lake) -> None:
+    """It is a release all the same; the page says what it lacks."""
+    publish_versions(lake, {})
+    with server(environ_of(lake)) as base:
+        assert ask(base, "/api/health").status == 200
+        assert ask(base, "/api/tables").json["tables"] == []
+        assert "it has none" in ask(base, "/api/summary").json["detail"]
+        assert ask(base, "/").status == 200
+
+
+def test_head_is_answered_like_get(lake: Lake) -> None:
+    """Monitors ask so; there is no body, and nothing is redirected."""
+    publish_gold(lake, make_tables(days=2))
+    with server(environ_of(lake)) as base:
+        for path in ("/api/health", "/"):
+            reply = ask(base, path, method="HEAD")
+            assert (reply.status, reply.body) == (200, b"")
+        assert ask(base, "/api/healthy", method="HEAD").status == 404
+
+
 def test_server_never_writes_to_the_lake(lake: Lake) -> None:
     """Every file is as it was, down to its time, after questions of every kind."""
     release = publish_gold(lake, make_tables(1, days=5))

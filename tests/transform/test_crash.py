@@ -6,17 +6,18 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+from lake.contract import Contract
 from lake.errors import CommitConflict
 from lake.release import Release, current_release, list_releases
 from lake.session import connect, create_view
-from lake.table import open_table
+from lake.table import create_table, open_table
 from tests.transform.shop import ENGINE, MODELS, Shop, look, opened
 from transform.build import Build, observed, run_build
 from transform.settings import RulesSettings
@@ -47,7 +48,7 @@ def build_until(shop: Shop, commits: int) -> None:
     """Build, in a process that is killed once it has made so many commits."""
     left = iter(range(1, commits))
 
-    def kill(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+    def kill(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         if event["event"] == "transform.committed" and next(left, None) is None:
             os.kill(os.getpid(), signal.SIGKILL)
         return event
@@ -221,9 +222,12 @@ def growing(shop: Shop) -> Iterator[threading.Thread]:
     """An ingest under way beside the test."""
 
     def ingest() -> None:
-        for minute in range(1, 31):
+        for minute in range(1, 16):
             grow(shop, minute)
 
+    # Between the lines and the orders in the alphabet: a look at all tables takes its time.
+    for number in range(30):
+        create_table(shop.lake, f"bronze.order_products_{number}", Contract.of({"id": "BIGINT"}).schema)
     thread = threading.Thread(target=ingest)
     thread.start()
     yield thread
