@@ -29,6 +29,7 @@ from serve.settings import ServeSettings
 
 log = structlog.get_logger()
 STATUSES: dict[type[Exception], int] = {BadQuestion: 400, NothingThere: 404, NotReady: 503, TooSlow: 503}
+# No unsafe-eval: the charts' expressions are interpreted, see `ast` in app.js.
 SECURITY = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",

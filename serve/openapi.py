@@ -119,7 +119,7 @@ def describe(urls: dict[str, str]) -> OpenAPIConfig:
         path="/schema",
         render_plugins=[
             Page(urls),
-            JsonRenderPlugin(path="/openapi.json", media_type="application/json"),  # type: ignore[arg-type]
+            JsonRenderPlugin(path="/openapi.json", media_type=MediaType.JSON),
         ],
         use_handler_docstrings=True,
     )

@@ -96,6 +96,7 @@ class Schedule:
         slot = slot_of(datetime.now(UTC), job.every)
         try:
             async with self._one_at_a_time:
+                slot = slot_of(datetime.now(UTC), job.every)
                 if not self._stopping.is_set() and self._ledger.claim(job.name, slot, now=datetime.now(UTC)):
                     await self._run(job, slot)
         except Exception as error:

@@ -1,7 +1,6 @@
 """What all tests share: an empty lake, and settings that can't reach a real one."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,12 @@ settings.load_profile("keylake")
 
 
 @pytest.fixture(autouse=True)
-def no_real_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def no_real_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the caller's lake or key, nor writes outside its own folder."""
     for name in list(os.environ):
         if name.startswith(("KEYLAKE_", "KEYCRM_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    return
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_served_figures_equal_the_recomputation_to_the_cent(filled: Shop) -> Non
 def test_what_changes_in_the_shop_is_followed_to_the_cent(filled: Shop) -> None:
     """Three days of life and edits by hand, through incremental syncs, equal the recomputation."""
     newest = max(order.id for order in counted(filled.truth))
-    changes = [
+    changes: list[edits.Edit] = [
         edits.SetStatus(newest, 22),
         edits.EditOrder(newest - 1, grand_total=Decimal("12345.67")),
         edits.EditOrder(newest - 2, ordered_at=datetime(2026, 3, 28, 22, 30, tzinfo=UTC)),

@@ -188,7 +188,7 @@ function barsSpec(colour, rows, width, more) {
     mark: { type: "bar", color: colour, cornerRadiusEnd: 3, height: { band: 0.62 } },
     encoding: {
       y: { field: "name", type: "nominal", sort: null, axis: { labelLimit: Math.round(width * 0.42), domain: false, ticks: false, labelPadding: 8 } },
-      x: { field: "revenue", type: "quantitative", axis: { labelExpr: SHORT, tickCount: Math.max(2, Math.floor(width / 130)), domain: false, ticks: false, labelPadding: 6 } },
+      x: { field: "revenue", type: "quantitative", axis: { labelExpr: SHORT, labelFlush: true, tickCount: Math.max(2, Math.floor(width / 130)), domain: false, ticks: false, labelPadding: 6 } },
       tooltip: [{ field: "name", title: "Name" }, { field: "revenue", format: "$,.2f", title: "Revenue" }, more],
     },
   };

@@ -1,0 +1,181 @@
+"""How fast an ingest is, beside what could be: ``python -m tests.bench.ingest [--orders N] [--million]``.
+
+Prints ratios to something measured in the same run: DuckDB's own reading of the same
+bytes, the request budget, the fewest requests that hold every row.
+"""
+
+import asyncio
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import duckdb
+import msgspec
+
+from ingest.bronze import look
+from ingest.budget import Budget
+from ingest.client import Client
+from ingest.entities import ORDERS
+from ingest.limiter import Limiter
+from ingest.progress import Watch
+from ingest.sandbox.command import TEST_KEY, serving
+from ingest.sandbox.settings import Sandbox
+from ingest.settings import IngestSettings, SourceSettings
+from ingest.sync import Wish, run_sync
+from ingest.writer import Writer
+from lake.paths import Lake
+from lake.session import connect
+from lake.settings import LakeSettings
+from tests.running import environ_of
+
+PER_COMMIT = 2500
+
+
+def fetched(orders: int) -> list[bytes]:
+    """Return so many order payloads as the sandbox renders them."""
+    import urllib.request
+
+    days = max(orders // 45, 10)
+    payloads: list[bytes] = []
+    with serving(Sandbox(port=0, days=days, day_seconds=0, requests_per_minute=0)) as shop:
+        page = 1
+        while len(payloads) < orders:
+            url = f"{shop.url}/order?limit=50&page={page}&sort=id&include={ORDERS.include}"
+            request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TEST_KEY}"})
+            with urllib.request.urlopen(request) as answer:
+                rows = msgspec.json.decode(answer.read(), type=Rows).data
+            if not rows:
+                break
+            payloads += [bytes(row) for row in rows]
+            page += 1
+    return payloads[:orders]
+
+
+class Rows(msgspec.Struct):
+    """A page's rows, as bytes."""
+
+    data: list[msgspec.Raw]
+
+
+def type_and_append(payloads: Sequence[bytes], lake: Lake) -> float:
+    """Return the seconds to hash, type and append the payloads as an ingest does."""
+    writer = Writer(lake, connect(LakeSettings()), run_id="bench")
+    writer.make_tables()
+    began = time.perf_counter()
+    for first in range(0, len(payloads), PER_COMMIT):
+        rows = [look(ORDERS, body, datetime.now(UTC)) for body in payloads[first : first + PER_COMMIT]]
+        writer.write(ORDERS, rows)
+    return time.perf_counter() - began
+
+
+def read_json(payloads: Sequence[bytes], folder: Path) -> float:
+    """Return the seconds that DuckDB takes to read the same bytes into a table of its own."""
+    file = folder / "orders.ndjson"
+    file.write_bytes(b"\n".join(payloads))
+    session = duckdb.connect(str(folder / "own.duckdb"))
+    began = time.perf_counter()
+    session.execute(
+        f"create table orders as from read_json('{file}', format = 'newline_delimited',"
+        " maximum_object_size = 33554432)"
+    )
+    return time.perf_counter() - began
+
+
+def typing(orders: int) -> None:
+    """Print typing, hashing and appending beside DuckDB's read_json."""
+    payloads = fetched(orders)
+    megabytes = sum(map(len, payloads)) / 1e6
+    with tempfile.TemporaryDirectory() as folder:
+        theirs = read_json(payloads, Path(folder))
+        ours = type_and_append(payloads, Lake(root=folder + "/lake"))
+        again = type_and_append(payloads, Lake(root=folder + "/lake"))
+    print(f"{len(payloads):,} order payloads, {megabytes:,.0f} MB")
+    print(
+        f"  type, hash and append        {ours:6.2f} s = {ours / theirs:.2f} x DuckDB read_json ({theirs:.2f} s)"
+    )
+    print(f"  look again, nothing is news  {again:6.2f} s = {again / theirs:.2f} x")
+
+
+def budget(per_minute: int) -> None:
+    """Print what a full load uses of its budget, and how many requests it needs."""
+    with (
+        serving(Sandbox(port=0, day_seconds=0, requests_per_minute=per_minute)) as shop,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        source = SourceSettings(base_url=shop.url, requests_per_minute=per_minute)
+        limiter = Limiter(Budget(Path(folder) / "budget", requests=per_minute))
+        began = time.perf_counter()
+        run = asyncio.run(
+            run_sync(
+                Wish(kind="full"),
+                Lake(root=folder + "/lake"),
+                client=Client(source, key=TEST_KEY, limiter=limiter),
+                settings=IngestSettings(),
+                engine=LakeSettings(),
+                watch=Watch(budget=per_minute, bar=False),
+            )
+        )
+        seconds = time.perf_counter() - began
+        counts = shop.call(lambda running: running.shop.tally.counts())
+    rows = {entity: 0 for entity in ("orders", "lists")}
+    for window in run.windows:
+        if window.by == "created":
+            rows["orders"] += window.seen
+    lists = sum(-(-window.seen // 50) or 1 for window in run.windows if window.by == "list")
+    fewest = lists + -(-rows["orders"] // 50)
+    # The first minute's budget may be sent at once, so it takes so many minutes at the least.
+    least = 60 * ((run.requests - 1) // per_minute)
+    print(
+        f"full load at {per_minute} requests a minute: {run.verdict}, {run.requests:,} requests, {seconds:.1f} s"
+    )
+    print(f"  requests / fewest that hold every row  {run.requests / fewest:.4f}")
+    print(
+        f"  time / least that the budget allows    {seconds / least:.4f}  (budget used {least / seconds:.1%})"
+    )
+    print(
+        f"  most requests in any 60 s, by the shop {counts.most_in_a_minute} of {per_minute}; 429s {counts.refused}"
+    )
+
+
+def million(orders: int) -> None:
+    """Print the memory of a full load of a very large shop, in a process of its own."""
+    days = orders // 50
+    shop = Sandbox(port=0, start="2000-01-01", days=days, day_seconds=0, requests_per_minute=0)  # type: ignore[arg-type]
+    shop = msgspec.convert({**msgspec.to_builtins(shop), "start": "1980-01-01"}, Sandbox)
+    with serving(shop) as running, tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        environ = environ_of(Lake(root=folder + "/lake"), running.url)
+        done = subprocess.run(
+            [sys.executable, "-m", "ingest", "full"], env=environ, capture_output=True, text=True
+        )
+        seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(done.stdout.strip() or done.stderr.strip().splitlines()[-1])
+    print(f"  peak memory of the ingest {peak:,.0f} MB, {seconds:.0f} s")
+
+
+@click.command()
+@click.option("--orders", default=100_000, show_default=True, help="Payloads to type.")
+@click.option("--per-minute", default=600, show_default=True, help="Budget of the full load.")
+@click.option("--million", "large", type=int, help="Also load a shop of so many orders and print its memory.")
+def main(orders: int, per_minute: int, large: int | None) -> None:
+    """Print the ingest's figures."""
+    import logging
+
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    typing(orders)
+    budget(per_minute)
+    if large:
+        million(large)
+
+
+if __name__ == "__main__":
+    main()
