@@ -219,17 +219,24 @@ def to_places(value: Decimal | None, places: int, name: str) -> Decimal | None:
 
 def observed(layout: Layout, own: dict[str, pa.Array], rows: Sequence[Seen], run_id: str) -> pa.Table:
     """Return the columns together with what every observation carries."""
-    count = len(rows)
     stamps = pa.array([row.fetched_at for row in rows], pa.timestamp("us", "UTC"))
     carried = {
-        **({"payload": pa.array([text(row) for row in rows], pa.string())} if layout.has_payload else {}),
+        **({"payload": payloads(rows)} if layout.has_payload else {}),
         "payload_hash": pa.array([row.hash for row in rows], pa.string()),
-        "is_deleted": pa.array([False] * count, pa.bool_()),
+        "is_deleted": pa.repeat(pa.scalar(False), len(rows)),
         "fetched_at": stamps,
-        "run_id": pa.array([run_id] * count, pa.string()),
-        "observed_on": pa.array([row.fetched_at.astimezone(UTC).date() for row in rows], pa.date32()),
+        "run_id": pa.repeat(pa.scalar(run_id), len(rows)),
+        "observed_on": stamps.cast(pa.date32()),
     }
     return pa.table({**own, **carried}, schema=layout.schema)
+
+
+def payloads(rows: Sequence[Seen]) -> pa.Array:
+    """Return the payloads as text; where one is no UTF-8, its odd bytes are shown, not lost."""
+    try:
+        return pa.array([row.payload for row in rows], pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array([text(row) for row in rows], pa.string())
 
 
 def apart(

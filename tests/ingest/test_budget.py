@@ -1,6 +1,8 @@
 """Budget and limiter: never more than allowed in any minute, whoever asks, and never less."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,3 +137,19 @@ def test_each_key_has_a_budget_of_its_own_and_is_not_in_its_name(tmp_path: Path)
     assert one == budget_file(str(tmp_path), base_url="https://crm/v1", key="secret")
     assert one != budget_file(str(tmp_path), base_url="https://crm/v1", key="other")
     assert "secret" not in str(one)
+
+
+TAKER = """
+import sys
+from pathlib import Path
+from ingest.budget import Budget
+budget = Budget(Path(sys.argv[1]), requests=150, rank=int(sys.argv[2]))
+print(sum(budget.take(1000.0) == 0 for _ in range(100)))
+"""
+
+
+def test_real_processes_never_share_out_a_place_twice(tmp_path: Path) -> None:
+    """Four at once ask a hundred times each within one moment: exactly the budget is given out."""
+    command = [sys.executable, "-c", TAKER, str(tmp_path / "budget.sqlite"), "0"]
+    takers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert sum(int(taker.communicate()[0]) for taker in takers) == 150
