@@ -84,7 +84,7 @@ async def run_sync(
         watermark=max(reached, held or reached) if reached and is_complete else None,
         source_time=client.now,
         windows=tuple(reading.receipts),
-        appended=dict(writer.appended),
+        appended={name: rows for name, rows in writer.appended.items() if rows},
         rejected=writer.rejected,
         requests=client.requests,
         retries=client.retries,

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from ingest.bronze import Seen, tombstones, type_rows
 from ingest.entities import ORDERS, Entity
+from ingest.gate import Gate
 from ingest.layout import SCHEMAS
 from ingest.windows import Window
 from lake.paths import Lake
@@ -24,13 +25,6 @@ from lake.table import Table, create_table, open_table
 REJECTED = "bronze.rejected"
 # Delta's statistics cut instants to the millisecond.
 MILLISECOND = timedelta(milliseconds=1)
-NEWS = """
-select s.place
-from seen as s left join {gate} as g on g.id = s.id
-where
-    g.id is null
-    or (g.hash <> s.hash and g.fetched_at < s.fetched_at)
-"""
 # ``created_at`` of a tombstone is missing: what is gone already is not asked for again.
 HELD = """
 with newest as (
@@ -68,7 +62,7 @@ class Writer:
         self._duckdb = connection
         self._run_id = run_id
         self._tables: dict[str, Table] = {}
-        self._gates: set[str] = set()
+        self._gates: dict[str, Gate] = {}
         self.appended: Counter[str] = Counter()
         self.rejected = 0
 
@@ -84,22 +78,20 @@ class Writer:
         known = [stamp for stamp in stamps if isinstance(stamp, datetime)]
         return max(known) + MILLISECOND if known else None
 
-    def write(self, entity: Entity, rows: Sequence[Seen]) -> int:
-        """Append what is news among the rows; return how many objects that were.
-
-        Of several looks at one id the last one counts.
-        """
-        last = list({row.id if row.id is not None else row.hash: row for row in rows}.values())
-        typed = type_rows(entity, self._news(entity, last), run_id=self._run_id)
+    def write(self, entity: Entity, rows: Sequence[Seen]) -> None:
+        """Append what is news among the rows; of several looks at one id the last one counts."""
+        ordered = sorted(rows, key=lambda row: row.fetched_at)
+        latest = {row.id if row.id is not None else row.hash: row for row in ordered}
+        typed = type_rows(entity, self._gate(entity).news(list(latest.values())), run_id=self._run_id)
         for name, table in typed.tables.items():
-            self._append(name, table)
-        self._remember(entity, typed.tables[entity.table])
+            if name != entity.table:
+                self._append(name, table)
+        self.appended[entity.table] += self._gate(entity).append(typed.tables[entity.table])
         self._reject(typed.rejected)
-        return int(typed.tables[entity.table].num_rows)
 
     def not_shown(self, window: Window, *, shown: Set[int]) -> list[int]:
         """Return the orders held as created in the window, not gone, that are not in ``shown``."""
-        held = scan(self._duckdb, self._reopened(ORDERS.table))
+        held = scan(self._duckdb, open_table(self._lake, ORDERS.table))
         self._duckdb.register("shown", pa.table({"id": pa.array(shown, pa.int64())}))
         rows = self._duckdb.execute(HELD.format(held=held), [window.since, window.until]).fetchall()
         self._duckdb.unregister("shown")
@@ -110,61 +102,21 @@ class Writer:
 
         They lie between orders created from ``since`` on: ids are dense, so each has a reason.
         """
-        held = scan(self._duckdb, self._reopened(ORDERS.table))
+        held = scan(self._duckdb, open_table(self._lake, ORDERS.table))
         gaps = self._duckdb.execute(GAPS.format(held=held), [since]).fetchall()
         ids = islice((found for first, last in gaps for found in range(last, first - 1, -1)), limit)
         return list(ids), sum(last - first + 1 for first, last in gaps)
 
     def bury(self, entity: Entity, rows: Sequence[Seen]) -> None:
         """Append tombstones of the ids that the CRM has no longer and that are not known to be gone."""
-        table = tombstones(entity, self._news(entity, rows), run_id=self._run_id)
-        self._append(entity.table, table)
-        self._remember(entity, table)
-
-    def _reopened(self, name: str) -> Table:
-        """Return the table at its head: another run may have appended since."""
-        self._tables[name] = open_table(self._lake, name)
-        return self._tables[name]
-
-    def _news(self, entity: Entity, rows: Sequence[Seen]) -> list[Seen]:
-        """Return the rows whose content is not what the lake holds as newest."""
-        seen = pa.table(
-            {
-                "place": pa.array(range(len(rows)), pa.int64()),
-                "id": pa.array([row.id for row in rows], pa.int64()),
-                "hash": [row.hash for row in rows],
-                "fetched_at": pa.array([row.fetched_at for row in rows], pa.timestamp("us", "UTC")),
-            }
-        )
-        query = NEWS.format(gate=self._gate(entity))
-        self._duckdb.register("seen", seen)
-        places = self._duckdb.execute(query).fetchall()
-        self._duckdb.unregister("seen")
-        return [rows[place] for place in sorted(place for (place,) in places)]
-
-    def _gate(self, entity: Entity) -> str:
-        """Return the entity's table of newest (id, hash, fetched_at), filled from bronze at first use."""
-        gate = f"gate_{entity.name}"
-        if gate not in self._gates:
-            held = scan(self._duckdb, self._table(entity.table))
-            self._duckdb.execute(
-                f"create table {gate} as"
-                " select id, arg_max(payload_hash, fetched_at) as hash, max(fetched_at) as fetched_at"
-                f" from ({held}) group by id"
-            )
-            self._gates.add(gate)
-        return gate
-
-    def _remember(self, entity: Entity, rows: pa.Table) -> None:
-        """Put what was appended into the gate."""
-        if not rows.num_rows:
-            return
         gate = self._gate(entity)
-        news = rows.select(["id", "payload_hash", "fetched_at"])
-        self._duckdb.register("news", news)
-        self._duckdb.execute(f"delete from {gate} where id in (select id from news)")
-        self._duckdb.execute(f"insert into {gate} select id, payload_hash, fetched_at from news")
-        self._duckdb.unregister("news")
+        self.appended[entity.table] += gate.append(tombstones(entity, gate.news(rows), run_id=self._run_id))
+
+    def _gate(self, entity: Entity) -> Gate:
+        """Return the entity's gate, opened at its first use."""
+        if entity.table not in self._gates:
+            self._gates[entity.table] = Gate(self._lake, self._duckdb, entity.table)
+        return self._gates[entity.table]
 
     def _reject(self, rows: pa.Table) -> None:
         """Append refused payloads that were not refused before, word for word."""
@@ -178,8 +130,7 @@ class Writer:
 
     def _append(self, name: str, rows: pa.Table) -> None:
         self._table(name).append(rows)
-        if rows.num_rows:
-            self.appended[name] += rows.num_rows
+        self.appended[name] += rows.num_rows
 
     def _table(self, name: str) -> Table:
         if name not in self._tables:

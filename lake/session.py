@@ -60,7 +60,19 @@ def fetch(connection: Connection, query: str) -> pa.Table:
 
 
 def heads(lake: Lake) -> dict[str, int]:
-    """Return the newest version of every bronze table there is."""
+    """Return the versions that all bronze tables had at one moment: the newest such moment.
+
+    An order's lines are committed before the order: versions read one after another
+    could be of an order without them. Two looks that agree were at rest between them.
+    """
+    found = head_versions(lake)
+    while (again := head_versions(lake)) != found:
+        found = again
+    return found
+
+
+def head_versions(lake: Lake) -> dict[str, int]:
+    """Return the newest version of each bronze table, read one after another."""
     return {name: open_table(lake, name).version for name in lake.tables("bronze")}
 
 

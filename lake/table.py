@@ -8,6 +8,7 @@ BIGINT is 1).
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -109,19 +110,14 @@ class Table:
         predicate = None
         if months is not None:
             predicate = f"month in ({literals(months)})"
-        try:
-            write_deltalake(
-                self._delta,
-                rows,
-                mode="overwrite",
-                predicate=predicate,
-                writer_properties=PARQUET,
-                commit_properties=PINNED,
-            )
-        except CommitFailedError:
-            raise self.conflict("somebody else committed") from None
-        self._delta.update_incremental()
-        return self.version
+        return self._overwrite(rows, predicate=predicate)
+
+    def redefine(self, rows: pa.Table, *, partition_by: Sequence[str] = ()) -> int:
+        """Put ``rows`` in place of all rows, their columns and partitions in place of the table's.
+
+        Older versions keep theirs. Raises CommitConflict as ``replace`` does.
+        """
+        return self._overwrite(rows, schema_mode="overwrite", partition_by=list(partition_by))
 
     def append_pinned(self, rows: pa.Table) -> int:
         """Append on the version held and nothing newer; raises CommitConflict."""
@@ -136,6 +132,21 @@ class Table:
         """Commit the content of an older version as the newest; return the new version."""
         try:
             self._delta.restore(version, commit_properties=PINNED)
+        except CommitFailedError:
+            raise self.conflict("somebody else committed") from None
+        self._delta.update_incremental()
+        return self.version
+
+    def _overwrite(self, rows: pa.Table, **how: Any) -> int:
+        try:
+            write_deltalake(
+                self._delta,
+                rows,
+                mode="overwrite",
+                writer_properties=PARQUET,
+                commit_properties=PINNED,
+                **how,
+            )
         except CommitFailedError:
             raise self.conflict("somebody else committed") from None
         self._delta.update_incremental()

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import structlog
 
-from lake.contract import Contract, breaks
+from lake.contract import Contract
 from lake.errors import ModelError
 from lake.paths import Lake
 from lake.quote import literals
@@ -31,7 +31,7 @@ from transform.settings import RulesSettings
 
 log = structlog.get_logger()
 
-ORDERS = "bronze.orders"
+NO_MONEY = "null::decimal(38,2)"
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -66,7 +66,7 @@ class Build:
         self._duckdb = connect(engine)
         self.parent = current_release(lake)
         self._held = repair(lake, self.parent.tables) if self.parent else {}
-        self.consumed = observed(lake)
+        self.consumed = heads(lake)
         self.models_hash = hash_of(models)
         complete = last_runs(lake)[1]
         self.complete_through = complete.source_time if complete else None
@@ -126,26 +126,31 @@ class Build:
     def _change(self, candidate: Candidate) -> Change | None:
         name = candidate.name
         held = self._held.get(name)
-        if held is None or breaks(held.schema, candidate.contract.schema):
-            return Change(candidate, None, (self._move(candidate, None, held=False),))
+        if held is None:
+            return Change(candidate, None, (self._move(candidate, None, None),))
         old = f'released."{name}"'
         create_view(self._duckdb, old, held)
-        differing = f"((from {name} except all from {old}) union all (from {old} except all from {name}))"
+        if differs(held.schema, candidate.contract.schema):
+            return Change(candidate, None, (self._move(candidate, None, held),))
+        here = f"select {', '.join(candidate.contract.schema.names)} from"
+        differing = (
+            f"(({here} {name} except all {here} {old}) union all ({here} {old} except all {here} {name}))"
+        )
         if not candidate.month:
-            differs = self._one(f"select count(*), null from (from {differing} limit 1)")[0]
-            return Change(candidate, None, (self._move(candidate, None, held=True),)) if differs else None
+            moved = self._one(f"select count(*), null from (from {differing} limit 1)")[0]
+            return Change(candidate, None, (self._move(candidate, None, held),)) if moved else None
         rows = self._duckdb.execute(f"select distinct month from {differing} order by month").fetchall()
         months = tuple(row[0] for row in rows)
-        moved = tuple(self._move(candidate, month, held=True) for month in months)
-        return Change(candidate, months, moved) if months else None
+        moves = tuple(self._move(candidate, month, held) for month in months)
+        return Change(candidate, months, moves) if months else None
 
-    def _move(self, candidate: Candidate, month: date | None, *, held: bool) -> Move:
+    def _move(self, candidate: Candidate, month: date | None, held: Table | None) -> Move:
         where = f"where month = '{month}'" if month else ""
-        sums = f"select count(*), {total(candidate)}"
-        after = self._one(f"{sums} from {candidate.name} {where}")
+        after = self._one(f"select count(*), {total(candidate)} from {candidate.name} {where}")
         before: tuple[int, Decimal | None] = (0, None)
         if held:
-            before = self._one(f'{sums} from released."{candidate.name}" {where}')
+            sums = total(candidate) if candidate.money in held.schema.names else NO_MONEY
+            before = self._one(f'select count(*), {sums} from released."{candidate.name}" {where}')
         return Move(candidate.name, month, before[0], after[0], before[1], after[1])
 
     def _write(self, change: Change) -> int:
@@ -157,7 +162,10 @@ class Build:
             where = f"month in ({literals(change.months)})"
         key = ", ".join(candidate.contract.key) or "all"
         rows = fetch(self._duckdb, f"from {candidate.name} where {where} order by {key}")
-        at = table.replace(rows.cast(schema), change.months)
+        if differs(table.schema, schema):
+            at = table.redefine(rows.cast(schema), partition_by=partition(candidate))
+        else:
+            at = table.replace(rows.cast(schema).select(table.schema.names), change.months)
         log.debug("transform.committed", table=candidate.name, version=at, rows=rows.num_rows)
         return at
 
@@ -165,8 +173,8 @@ class Build:
         """Return the table as it was when the build began: what others commit meanwhile is a conflict."""
         if held := self._held.get(candidate.name):
             return held
-        partition = ["month"] if candidate.month else []
-        return create_table(self._lake, candidate.name, candidate.contract.schema, partition_by=partition)
+        schema = candidate.contract.schema
+        return create_table(self._lake, candidate.name, schema, partition_by=partition(candidate))
 
     def _stored(self, name: str) -> pa.Table | None:
         held = self._held.get(name)
@@ -223,7 +231,17 @@ def kind_of(parent: Release | None, changes: Sequence[Change], *, full: bool) ->
 
 def total(candidate: Candidate) -> str:
     """Return the SQL of a candidate's money in all; null where it has no money column."""
-    return f"coalesce(sum({candidate.money}), 0)::decimal(38,2)" if candidate.money else "null::decimal(38,2)"
+    return f"coalesce(sum({candidate.money}), 0)::decimal(38,2)" if candidate.money else NO_MONEY
+
+
+def partition(candidate: Candidate) -> list[str]:
+    """Return the columns whose values are folders."""
+    return ["month"] if candidate.month else []
+
+
+def differs(held: pa.Schema, promised: pa.Schema) -> bool:
+    """True where a contract changed: in names, types, or what may be missing; order is nothing to Delta."""
+    return {field.name: field for field in held} != {field.name: field for field in promised}
 
 
 def build_model(connection: Connection, model: Model) -> None:
@@ -234,15 +252,6 @@ def build_model(connection: Connection, model: Model) -> None:
     except duckdb.Error as error:
         raise ModelError(f"{model.name}: it can't be built: {' '.join(str(error).split())}") from None
     check_types(connection, model)
-
-
-def observed(lake: Lake) -> dict[str, int]:
-    """Return the newest version of every bronze table there is, no order without its lines.
-
-    An order is committed after its lines and expenses, so its table is looked at before theirs.
-    """
-    orders = {ORDERS: open_table(lake, ORDERS).version} if table_exists(lake, ORDERS) else {}
-    return heads(lake) | orders
 
 
 def repair(lake: Lake, released: Mapping[str, int]) -> dict[str, Table]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.transform.shop import Shop, opened
+from tests.transform.shop import FEW, Shop, opened
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +19,17 @@ def first_release(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 def shop(first_release: Shop, tmp_path: Path) -> Shop:
     """A shop with one release, for one test."""
     return first_release.copy(tmp_path / "lake")
+
+
+@pytest.fixture(scope="session")
+def first_of_few(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """The same shop with a few of the models."""
+    shop = opened(tmp_path_factory.mktemp("few") / "lake", models=FEW)
+    shop.published()
+    return shop
+
+
+@pytest.fixture
+def few(first_of_few: Shop, tmp_path: Path) -> Shop:
+    """A shop with a few of the models and one release, for one test."""
+    return first_of_few.copy(tmp_path / "lake")

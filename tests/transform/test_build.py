@@ -10,7 +10,7 @@ import pytest
 from lake.errors import CheckFailed, ModelError
 from lake.paths import Lake
 from lake.release import Move, current_release
-from tests.transform.shop import ENGINE, MODELS, Shop, look, opened
+from tests.transform.shop import ENGINE, FEW, MODELS, Shop, look, opened
 from transform.build import Build
 from transform.models import Model
 from transform.settings import RulesSettings, SalesRule
@@ -73,12 +73,12 @@ def test_an_empty_shop_is_published_too(tmp_path: Path) -> None:
     assert shop.published().money["gold.revenue_daily"] == 200
 
 
-def test_nothing_new_is_no_commit_and_no_release(shop: Shop) -> None:
+def test_nothing_new_is_no_commit_and_no_release(few: Shop) -> None:
     """Not even when everything is built again."""
-    before = shop.heads()
-    assert shop.build() is None
-    assert shop.build(full=True) is None
-    assert shop.heads() == before
+    before = few.heads()
+    assert few.build() is None
+    assert few.build(full=True) is None
+    assert few.heads() == before
 
 
 def test_an_unchanged_lake_is_not_even_built(shop: Shop) -> None:
@@ -184,7 +184,7 @@ def test_a_renamed_buyer_reaches_the_months_of_his_orders(shop: Shop) -> None:
     assert months_moved(release.moved, "silver.orders") == {MAY, JUNE, JULY}
 
 
-def test_a_changed_rule_rebuilds_what_it_touches_and_the_release_says_so(shop: Shop) -> None:
+def test_a_changed_rule_rebuilds_what_it_touches_and_the_release_says_so(few: Shop) -> None:
     """From a date on: what was sold before stays as it was classified."""
     rules = RulesSettings(
         sales_types=(
@@ -192,24 +192,24 @@ def test_a_changed_rule_rebuilds_what_it_touches_and_the_release_says_so(shop: S
             SalesRule(sales_type="b2b", managers=(22, 7), valid_from=date(2026, 7, 1)),
         )
     )
-    release = shop.published(rules=rules)
+    release = few.published(rules=rules)
     assert release.kind == "rules"
     assert months_moved(release.moved, "silver.orders") == {JULY}
     assert months_moved(release.moved, "gold.revenue_daily") == {JULY}
     assert months_moved(release.moved, "rules.manager_sales_types") == {None}
-    assert shop.build(rules=rules) is None
-    assert shop.published().kind == "rules"
-    assert shop.read(3) == shop.read(1)
+    assert few.build(rules=rules) is None
+    assert few.published().kind == "rules"
+    assert few.read(3) == few.read(1)
 
 
-def test_a_rule_may_lose_its_last_row(shop: Shop, tmp_path: Path) -> None:
+def test_a_rule_may_lose_its_last_row(few: Shop, tmp_path: Path) -> None:
     """Nothing is excluded any more, and no status means a return."""
     rules = RulesSettings(excluded_sources=(), return_statuses=())
-    release = shop.published(rules=rules)
+    release = few.published(rules=rules)
     assert release.rows["rules.excluded_sources"] == 0
     assert release.money["gold.revenue_daily"] == Decimal("2100.00")
-    assert shop.read() == shop.built_anew(tmp_path / "anew", rules=rules).read()
-    assert shop.build(rules=rules) is None
+    assert few.read() == few.built_anew(tmp_path / "anew", rules=rules).read()
+    assert few.build(rules=rules) is None
 
 
 def test_a_changed_model_is_rebuilt_without_anything_new(shop: Shop) -> None:
@@ -222,24 +222,24 @@ def test_a_changed_model_is_rebuilt_without_anything_new(shop: Shop) -> None:
     assert {move.table for move in release.moved} == {"gold.returns_daily"}
 
 
-def test_a_model_that_is_gone_is_in_no_later_release(shop: Shop) -> None:
+def test_a_model_that_is_gone_is_in_no_later_release(few: Shop) -> None:
     """And back in the next one that knows it."""
-    without = [model for model in MODELS if model.name != "gold.source_daily"]
-    edit_order(shop, total="250.00")
-    assert "gold.source_daily" not in shop.published(models=without).tables
-    release = shop.published()
+    without = [model for model in FEW if model.name != "gold.source_daily"]
+    edit_order(few, total="250.00")
+    assert "gold.source_daily" not in few.published(models=without).tables
+    release = few.published()
     assert release.rows["gold.source_daily"] == 4
-    assert "gold.source_daily" in shop.read()
+    assert "gold.source_daily" in few.read()
 
 
-def test_every_release_goes_on_reading_as_it_did(shop: Shop) -> None:
+def test_every_release_goes_on_reading_as_it_did(few: Shop) -> None:
     """Whatever is built after it."""
-    kept = [shop.read(1)]
+    kept = [few.read(1)]
     for minute in range(1, 4):
-        edit_order(shop, total=f"{200 + minute}.00", minute=minute)
-        shop.published()
-        kept.append(shop.read())
-    assert [shop.read(number) for number in range(1, 5)] == kept
+        edit_order(few, total=f"{200 + minute}.00", minute=minute)
+        few.published()
+        kept.append(few.read())
+    assert [few.read(number) for number in range(1, 5)] == kept
     assert len({str(tables["gold.revenue_daily"]) for tables in kept}) == 4
 
 
@@ -309,10 +309,10 @@ def test_a_warning_is_recorded_and_blocks_nothing(shop: Shop) -> None:
         ("select name, * exclude (name) from ({sql})", "the columns come as name, id"),
     ],
 )
-def test_a_model_that_does_not_keep_its_contract_is_one_line(shop: Shop, sql: str, said: str) -> None:
+def test_a_model_that_does_not_keep_its_contract_is_one_line(few: Shop, sql: str, said: str) -> None:
     """Found before anything is committed."""
-    before = shop.heads()
+    before = few.heads()
     with pytest.raises(ModelError, match=said) as refused:
-        shop.build(models=changed("silver.buyers", sql))
+        few.build(models=changed("silver.buyers", sql))
     assert "\n" not in str(refused.value)
-    assert shop.heads() == before
+    assert few.heads() == before
