@@ -39,12 +39,12 @@ async def incremental(
     reading: Reading, settings: IngestSettings, lake: Lake, watermark: datetime
 ) -> datetime:
     """Ask for what changed since the watermark, what is recent, and the lists due; return how far it got."""
-    await reading.windows(lists(due(lake, REFERENCES, settings.references_every_minutes)))
+    await reading.windows(lists(due(lake, REFERENCES, settings)))
     now = reading.client.now
     changed = changed_window(watermark, now=now, overlap=timedelta(minutes=settings.overlap_minutes))
     recent = recent_window(now=now, days=settings.created_days)
     asks: list[Ask] = [(ORDERS, changed), (ORDERS, recent), (BUYERS, changed)]
-    asks += lists(due(lake, CATALOGUE, settings.lists_every_minutes))
+    asks += lists(due(lake, CATALOGUE, settings))
     receipts = await reading.windows(asks)
     if all(receipt.complete for receipt in receipts):
         await reading.absent(recent)
@@ -131,18 +131,19 @@ def lists(entities: Sequence[Entity]) -> list[Ask]:
     return [(entity, WHOLE) for entity in entities]
 
 
-def due(lake: Lake, entities: Sequence[Entity], every_minutes: int) -> list[Entity]:
-    """Return the lists whose last complete reading is older than their cadence."""
-    if not every_minutes:
-        return list(entities)
-    since = datetime.now(UTC) - timedelta(minutes=every_minutes)
-    fresh = {
-        receipt.entity
-        for run in list_runs(lake, since=since)
+def due(lake: Lake, entities: Sequence[Entity], settings: IngestSettings) -> list[Entity]:
+    """Return the lists whose last complete reading is older than the cadence of each."""
+    cadences = {entity.name: timedelta(minutes=settings.minutes(entity.name)) for entity in entities}
+    longest = max(cadences.values())
+    now = datetime.now(UTC)
+    read_at = {
+        receipt.entity: run.finished_at
+        for run in reversed(list_runs(lake, since=now - longest) if longest else [])
         for receipt in run.windows
         if receipt.complete and receipt.by == "list"
     }
-    return [entity for entity in entities if entity.name not in fresh]
+    never = datetime.min.replace(tzinfo=UTC)
+    return [entity for entity in entities if now - read_at.get(entity.name, never) >= cadences[entity.name]]
 
 
 class Created(msgspec.Struct):

@@ -1,11 +1,22 @@
 """What can be set about the source and about how it is asked."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+ListName = Literal["products", "offers", "categories", "managers", "sources", "statuses", "expense_types"]
+# The catalogue is dozens of pages and the stock's history is kept by the hour; the rest is a page each.
+EVERY_MINUTES: dict[ListName, int] = {
+    "products": 60,
+    "offers": 60,
+    "categories": 0,
+    "managers": 0,
+    "sources": 0,
+    "statuses": 0,
+    "expense_types": 0,
+}
 
 
 class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,5 +38,10 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overlap_minutes: NotNegative = 5
     orders_per_window: Positive = 5000
     orders_by_id: NotNegative = 500
-    lists_every_minutes: NotNegative = 60
-    references_every_minutes: NotNegative = 0
+    every_minutes: dict[ListName, NotNegative] = msgspec.field(default_factory=lambda: dict(EVERY_MINUTES))
+
+    def minutes(self, name: str) -> int:
+        """Return the cadence of a list; one that the settings leave out keeps its default."""
+        return next(
+            minutes for found, minutes in (EVERY_MINUTES | self.every_minutes).items() if found == name
+        )

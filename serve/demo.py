@@ -48,7 +48,7 @@ CHOICES = {
     "KEYLAKE_SANDBOX_DAY_SECONDS": "120",
     "KEYLAKE_SANDBOX_REQUESTS_PER_MINUTE": "0",
     "KEYLAKE_SOURCE_REQUESTS_PER_MINUTE": "100000",
-    "KEYLAKE_INGEST_LISTS_EVERY_MINUTES": "1",
+    "KEYLAKE_INGEST_EVERY_MINUTES": '{"products": 1, "offers": 1}',
     "KEYLAKE_SCHEDULE_SYNC_EVERY_SECONDS": "3",
 }
 console = Console(stderr=True, highlight=False, soft_wrap=True)

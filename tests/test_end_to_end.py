@@ -51,7 +51,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Two years of the shop, ingested and published once for all tests here."""
     lake = Lake(root=str(tmp_path_factory.mktemp("two-years") / "lake"))
     with serving(TWO_YEARS) as shop:
-        found = Shop(lake, shop, environ_of(lake, shop.url, KEYLAKE_INGEST_LISTS_EVERY_MINUTES="0"))
+        found = Shop(lake, shop, environ_of(lake, shop.url, KEYLAKE_INGEST_EVERY_MINUTES='{"products": 0}'))
         succeed(found.environ, "ingest", "full")
         succeed(found.environ, "transform")
         yield found

@@ -51,7 +51,7 @@ def ingest(lake: Lake, engine: LakeSettings, shop: ThreadedShop, tmp_path: Path)
             attempts=3,
             backoff_seconds=0.001,
         )
-        options = {"orders_per_window": 300, "lists_every_minutes": 0, **settings}
+        options = {"orders_per_window": 300, "every_minutes": {"products": 0, "offers": 0}, **settings}
         client = Client(source, key=key, limiter=Limiter(Budget(tmp_path / "budget", requests=100_000)))
         return asyncio.run(
             run_sync(
