@@ -16,7 +16,7 @@ from ingest.progress import Watch
 from ingest.sandbox.command import run as run_sandbox
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
-from ingest.sync import Wish, run_sync
+from ingest.sync import Wish, effective, run_sync
 from ingest.validation import run_validation
 from lake.cli import group, main, open_lake
 from lake.config import Config, read_config
@@ -118,6 +118,7 @@ def sandbox(port: int | None, clock: str | None) -> None:
 def run_wish(wish: Wish) -> None:
     """Run one ingest and say in a line what it brought. Raises IngestIncomplete."""
     config, lake = open_lake()
+    wish = effective(wish, lake)
     run = asyncio.run(
         run_sync(
             wish,

@@ -8,20 +8,22 @@ money finer than a kopeck, rejects the object and nothing else.
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
-from ingest.entities import LINE_IDENTITY, ORDERS, Entity
+from ingest.entities import LINE_IDENTITY, ORDERS, Entity, Ref
 from ingest.layout import EXPENSES, LINES, LISTS, REJECTED, Layout
+from ingest.protocol import GARBAGE
 
-# The longest digest that no two states of one id will ever share by chance.
+# 128 bits: no two states of one id will ever share a digest by chance.
 HASH_BYTES = 16
 # 646.5999999999999 is how floating point spells 646.60; 2.555 is really finer than a kopeck.
 NOISE = Decimal("0.000001")
+KOPECKS = 2
 # What stands for a hash where there is nothing to hash; no digest is this short.
 GONE = "gone"
 encoder = msgspec.json.Encoder(order="sorted")
@@ -53,13 +55,21 @@ def look(entity: Entity, payload: bytes, fetched_at: datetime) -> Seen:
     try:
         value = msgspec.json.decode(payload)
         body = encoder.encode(content(entity, value))
-    except msgspec.DecodeError:  # broken text inside a whole page: kept and refused as it is
-        value, body = None, payload
+    except GARBAGE:  # broken text inside a whole page: kept, and refused as it is
+        value, body = id_alone(payload), payload
     found = value.get("id") if isinstance(value, dict) else None
     digest = hashlib.blake2b(body, digest_size=HASH_BYTES).hexdigest()
     is_id = isinstance(found, int) and not isinstance(found, bool) and abs(found) < 2**63
     updated_at = instant(value.get("updated_at")) if isinstance(value, dict) else None
     return Seen(found if is_id else None, digest, payload, fetched_at, updated_at)
+
+
+def id_alone(payload: bytes) -> dict[str, int] | None:
+    """Return the id of an object whose other text is broken; None where that can't be read either."""
+    try:
+        return {"id": msgspec.json.decode(payload, type=Ref).id}
+    except GARBAGE:
+        return None
 
 
 def instant(text: object) -> datetime | None:
@@ -102,7 +112,7 @@ def type_rows(entity: Entity, rows: Sequence[Seen], *, run_id: str) -> Typed:
     for row in rows:
         try:
             objects.append((row, decode(entity, row.payload)))
-        except msgspec.DecodeError as error:
+        except GARBAGE as error:
             refused.append((row, str(error)))
     try:
         tables = tabulate(entity, objects, run_id)
@@ -206,14 +216,14 @@ def column(values: list[Any], field: pa.Field) -> pa.Array:
 
 
 def to_places(value: Decimal | None, places: int, name: str) -> Decimal | None:
-    """Return the amount to so many places; raises ValueError where that would change it."""
+    """Return the amount to so many places; raises ValueError where it is none, or finer than its kopecks."""
     if value is None:
         return None
     if not value.is_finite() or abs(value) >= Decimal(10) ** 15:
         raise ValueError(f"{name} is {value}, which is no amount")
-    rounded = round(value, places)
-    if abs(rounded - value) > NOISE:
-        raise ValueError(f"{name} is {value}: finer than {places} places")
+    rounded = value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    if places == KOPECKS and abs(rounded - value) > NOISE:
+        raise ValueError(f"{name} is {value}: finer than a kopeck")
     return rounded
 
 

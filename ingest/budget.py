@@ -10,11 +10,13 @@ full load that runs for hours.
 """
 
 import hashlib
-import os
 import sqlite3
-import tempfile
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+
+from lake.places import private_folder
 
 # Requests do not travel equally fast: the span is held a little longer than the source's.
 MARGIN = 0.5
@@ -35,7 +37,16 @@ class Budget:
     ``rank`` orders those who wait: smaller goes first.
     """
 
-    def __init__(self, file: Path, *, requests: int, rank: int = 0, per: float = 60.0) -> None:
+    def __init__(
+        self,
+        file: Path,
+        *,
+        requests: int,
+        rank: int = 0,
+        per: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._requests = requests
         self._rank = rank
         self._per = per + MARGIN
@@ -44,10 +55,14 @@ class Budget:
         self._sqlite.execute("pragma synchronous = off")  # a power cut loses a minute that is over by then
         self._sqlite.executescript(SCHEMA)
 
-    def take(self, now: float) -> float:
-        """Take a place and return 0, or return in how many seconds to ask again."""
+    def take(self) -> float:
+        """Take a place and return 0, or return in how many seconds to ask again.
+
+        The clock is read under the lock: what another process wrote is never in the future.
+        """
         self._sqlite.execute("begin immediate")
         try:
+            now = self._clock()
             wait = self._wait(now)
             if wait <= 0:
                 self._sqlite.execute("insert into sent values (?)", (now,))
@@ -59,9 +74,9 @@ class Budget:
             self._sqlite.execute("commit")
         return wait
 
-    def pause(self, until: float) -> None:
-        """Let nobody send before ``until``: the source asked for patience."""
-        self._sqlite.execute("insert into pause values (?)", (until,))
+    def pause(self, seconds: float) -> None:
+        """Let nobody send for so long: the source asked for patience."""
+        self._sqlite.execute("insert into pause values (?)", (self._clock() + seconds,))
 
     def close(self) -> None:
         """Give up the claim to a place."""
@@ -89,8 +104,11 @@ class Budget:
 
 
 def budget_file(folder: str, *, base_url: str, key: str) -> Path:
-    """Return the file that all processes with this key share; the key can't be read from it."""
-    place = Path(folder or tempfile.gettempdir()) / f"keylake-{os.getuid()}"
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Return the file that all processes with this key share; the key can't be read from it.
+
+    Without a folder it is one that belongs to this user alone.
+    """
+    place = Path(folder) if folder else private_folder("budget")
+    place.mkdir(parents=True, exist_ok=True)
     digest = hashlib.blake2b(f"{base_url}\n{key}".encode(), digest_size=12, key=b"keylake budget").hexdigest()
     return place / f"budget-{digest}.sqlite"

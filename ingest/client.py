@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from yarl import URL
 
-from ingest.entities import Entity
+from ingest.entities import ORDERS, Entity
 from ingest.limiter import Limiter
 from ingest.protocol import (
     Page,
@@ -106,6 +106,11 @@ class Client:
         return await self._send(
             first_request(entity), lambda body: self._arrival(read_page(body, asked=1), 1)
         )
+
+    async def hear(self) -> None:
+        """Ask for the smallest thing there is, so that the CRM's clock is known."""
+        if self._clock is None:
+            await self.fetch_first(ORDERS)
 
     async def fetch_one(self, entity: Entity, found: int) -> tuple[bytes | None, datetime]:
         """Fetch one object by its id, and when it arrived; None where the CRM says there is none."""

@@ -6,7 +6,7 @@ that counted, and asks again for what changed since the first of them began.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pyarrow as pa
@@ -21,6 +21,7 @@ WINDOWS = "ops.windows"
 SCHEMA = pa.schema(
     [
         pa.field("load_began_at", INSTANT, False),
+        pa.field("load_started_at", INSTANT, False),
         pa.field("run_id", pa.string(), False),
         pa.field("entity", pa.string(), False),
         pa.field("by", pa.string(), False),
@@ -32,9 +33,10 @@ SCHEMA = pa.schema(
 
 
 class History(msgspec.Struct, frozen=True):
-    """A full load under way: when it began by the CRM's clock, and the windows that count."""
+    """A full load under way: when it began, by the CRM's clock and this machine's, and what it has read."""
 
     began_at: datetime
+    started_at: datetime
     done: tuple[WindowReceipt, ...] = ()
 
     def has_list(self, entity: str) -> bool:
@@ -53,7 +55,7 @@ def read_history(lake: Lake, *, now: datetime, patience: timedelta) -> History:
     A load is over when a run of it has the receipt of a complete full run; one that
     began longer than ``patience`` ago is given up.
     """
-    new = History(began_at=floor(now))
+    new = History(began_at=floor(now), started_at=datetime.now(UTC))
     if not table_exists(lake, WINDOWS):
         return new
     table = open_table(lake, WINDOWS)
@@ -78,7 +80,7 @@ def read_history(lake: Lake, *, now: datetime, patience: timedelta) -> History:
         )
         for row in rows
     )
-    return History(began_at=newest, done=done)
+    return History(began_at=newest, started_at=min(row["load_started_at"] for row in rows), done=done)
 
 
 def write_done(lake: Lake, history: History, run_id: str, receipts: Sequence[WindowReceipt]) -> None:
@@ -86,6 +88,7 @@ def write_done(lake: Lake, history: History, run_id: str, receipts: Sequence[Win
     rows = [
         {
             "load_began_at": history.began_at,
+            "load_started_at": history.started_at,
             "run_id": run_id,
             "entity": receipt.entity,
             "by": receipt.by,

@@ -13,7 +13,8 @@ import structlog
 
 from ingest.entities import BUYERS, ENTITIES, OFFERS, ORDERS, PRODUCTS, Entity
 from ingest.history import History, read_history, write_done
-from ingest.reading import Ask, Reading
+from ingest.protocol import GARBAGE
+from ingest.reading import Ask, First, Reading
 from ingest.settings import IngestSettings
 from ingest.windows import (
     BEGINNING,
@@ -39,6 +40,7 @@ async def incremental(
     reading: Reading, settings: IngestSettings, lake: Lake, watermark: datetime
 ) -> datetime:
     """Ask for what changed since the watermark, what is recent, and the lists due; return how far it got."""
+    await reading.client.hear()
     await reading.windows(lists(due(lake, REFERENCES, settings)))
     now = reading.client.now
     changed = changed_window(watermark, now=now, overlap=timedelta(minutes=settings.overlap_minutes))
@@ -56,18 +58,23 @@ async def full(reading: Reading, settings: IngestSettings, lake: Lake, run_id: s
 
     A load that was killed is continued: a window that was complete is not asked again.
     """
-    first = (await reading.client.fetch_first(ORDERS)).page
+    first = await first_order(reading)
     history = read_history(lake, now=reading.client.now, patience=PATIENCE)
     if history.done:
         log.info("ingest.continues", began_at=history.began_at.isoformat(), windows=len(history.done))
-    for entity in (*REFERENCES, *CATALOGUE, BUYERS):
+    for entity in (*REFERENCES, *CATALOGUE):
         if not history.has_list(entity.name):
             write_done(lake, history, run_id, await reading.windows([(entity, WHOLE)]))
-    if first.data:
-        created = msgspec.json.decode(first.data[0], type=Created).created_at
-        await orders_of_history(reading, settings, lake, run_id, history, in_utc(created), first.total or 0)
+    # Their list has no order of its own, so new cards would shift it: those of before now stand still.
+    for window in without([Window("created", BEGINNING, history.began_at)], history.windows(BUYERS.name)):
+        write_done(lake, history, run_id, await reading.windows([(BUYERS, window)]))
+    if first is not None:
+        await orders_of_history(reading, settings, lake, run_id, history, first)
     overlap = timedelta(minutes=settings.overlap_minutes)
-    meanwhile = changed_window(history.began_at, now=reading.client.now, overlap=overlap)
+    now = reading.client.now
+    # By the CRM's clock then, or by what it is now less the time that passed: one of them may be wrong.
+    since = min(history.began_at, now - (datetime.now(UTC) - history.started_at))
+    meanwhile = changed_window(since, now=now, overlap=overlap)
     await reading.windows([(ORDERS, meanwhile), (BUYERS, meanwhile)])
     return reading.reached(meanwhile)
 
@@ -78,18 +85,22 @@ async def orders_of_history(
     lake: Lake,
     run_id: str,
     history: History,
-    first: datetime,
-    total: int,
+    first: First,
 ) -> None:
     """Read the windows of a full load that are left, one by one, and write down each that is complete."""
     now = reading.client.now
-    windows = history_windows(first, now=now, orders=total, per_window=settings.orders_per_window)
+    windows = history_windows(
+        first.created_at, now=now, orders=first.total, per_window=settings.orders_per_window
+    )
+    seen = sum(receipt.seen for receipt in history.done if receipt.by == "created")
     for window in without(windows, history.windows(ORDERS.name)):
         receipts = await reading.windows([(ORDERS, window)])
         if all(receipt.complete for receipt in receipts):
             await reading.absent(window)
         # What reaches beyond now is not over: the next run would take it for read.
         write_done(lake, history, run_id, [done for done in receipts if done.until and done.until <= now])
+        seen += sum(receipt.seen for receipt in receipts)
+    await reading.all_counted(first, seen=seen)
 
 
 async def sweep(reading: Reading, settings: IngestSettings, days: int | None) -> None:
@@ -98,23 +109,32 @@ async def sweep(reading: Reading, settings: IngestSettings, days: int | None) ->
     Silent edits are appended, orders the CRM no longer shows are asked for by id, and so
     is every hole in the ids that nothing has explained yet.
     """
-    first = (await reading.client.fetch_first(ORDERS)).page
+    first = await first_order(reading)
+    if first is None:
+        return
     now = reading.client.now
+    windows = history_windows(
+        first.created_at, now=now, orders=first.total, per_window=settings.orders_per_window
+    )
     if days is not None:
         windows = [Window("created", floor(now - timedelta(days=days)), floor(now))]
-    elif first.data:
-        created = msgspec.json.decode(first.data[0], type=Created).created_at
-        windows = history_windows(
-            in_utc(created), now=now, orders=first.total or 0, per_window=settings.orders_per_window
-        )
-    else:
-        windows = []
     for window in windows:
         receipts = await reading.windows([(ORDERS, window)])
         if all(receipt.complete for receipt in receipts):
             await reading.absent(window)
-    since = windows[0].since if windows and windows[0].since else BEGINNING
-    await reading.holes(since)
+    await reading.holes(windows[0].since or BEGINNING, first_id=first.id if days is None else None)
+
+
+async def first_order(reading: Reading) -> First | None:
+    """Ask for the order with the smallest id, and how many there are; None for a shop without orders."""
+    page = (await reading.client.fetch_first(ORDERS)).page
+    if not page.data:
+        return None
+    try:
+        order = msgspec.json.decode(page.data[0], type=Created)
+    except GARBAGE:  # an order that can't be read must not stop the others
+        return First(1, BEGINNING, page.total)
+    return First(order.id, in_utc(order.created_at), page.total)
 
 
 async def window(reading: Reading, since: datetime, until: datetime) -> None:
@@ -147,8 +167,9 @@ def due(lake: Lake, entities: Sequence[Entity], settings: IngestSettings) -> lis
 
 
 class Created(msgspec.Struct):
-    """The one field of an order that cuts history into windows."""
+    """Of an order, what cuts history into windows."""
 
+    id: int
     created_at: datetime
 
 

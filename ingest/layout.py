@@ -10,7 +10,10 @@ import pyarrow as pa
 from ingest import entities as e
 from lake.contract import Contract
 
+# An order's total is kopecks, or it is refused; what a unit costs and what is taken off may be finer,
+# and is kept to four places (the payload has it all).
 MONEY = "DECIMAL(18,2)"
+FINE = "DECIMAL(18,4)"
 Getter = Callable[[Any], Any]
 # What every observation carries, after the resource's own columns.
 OBSERVED = {
@@ -102,16 +105,16 @@ ORDERS = layout(
         "buyer_id": "BIGINT?",
         "manager_id": "BIGINT?",
         "grand_total": MONEY,
-        "products_total": MONEY + "?",
-        "total_discount": MONEY + "?",
+        "products_total": FINE + "?",
+        "total_discount": FINE + "?",
         "discount_percent": "DECIMAL(9,4)?",
-        "discount_amount": MONEY + "?",
-        "shipping_price": MONEY + "?",
-        "wrap_price": MONEY + "?",
-        "taxes": MONEY + "?",
-        "margin_sum": MONEY + "?",
-        "expenses_sum": MONEY + "?",
-        "payments_total": MONEY + "?",
+        "discount_amount": FINE + "?",
+        "shipping_price": FINE + "?",
+        "wrap_price": FINE + "?",
+        "taxes": FINE + "?",
+        "margin_sum": FINE + "?",
+        "expenses_sum": FINE + "?",
+        "payments_total": FINE + "?",
         "payment_status": "VARCHAR?",
         "promocode": "VARCHAR?",
         "is_gift": "BOOLEAN?",
@@ -124,7 +127,7 @@ ORDERS = layout(
     buyer_id=buyer_of,
     manager_id=ref("manager"),
 )
-# Rows of an order's parts are tuples (order, position, part): what they share comes from the order.
+# What the parts of an order share comes from the order: its id, its stamp, and their position.
 LINES = layout(
     "bronze.order_products",
     {
@@ -135,12 +138,12 @@ LINES = layout(
         "product_id": "BIGINT?",
         "name": "VARCHAR?",
         "sku": "VARCHAR?",
-        "price": MONEY,
-        "price_sold": MONEY + "?",
-        "purchased_price": MONEY + "?",
+        "price": FINE,
+        "price_sold": FINE + "?",
+        "purchased_price": FINE + "?",
         "discount_percent": "DECIMAL(9,4)?",
-        "discount_amount": MONEY + "?",
-        "total_discount": "DECIMAL(18,4)?",
+        "discount_amount": FINE + "?",
+        "total_discount": FINE + "?",
         "quantity": "DECIMAL(18,3)",
         "unit_type": "VARCHAR?",
         "upsale": "BOOLEAN?",
@@ -157,7 +160,7 @@ EXPENSES = layout(
         "position": "BIGINT",
         "id": "BIGINT",
         "expense_type_id": "BIGINT",
-        "amount": MONEY,
+        "amount": FINE,
         "actual_currency": "VARCHAR?",
         "description": "VARCHAR?",
         "status": "VARCHAR?",
@@ -192,10 +195,10 @@ LISTS: Mapping[str, Layout] = {
                 "name": "VARCHAR",
                 "sku": "VARCHAR?",
                 "category_id": "BIGINT?",
-                "price": MONEY + "?",
-                "purchased_price": MONEY + "?",
-                "min_price": MONEY + "?",
-                "max_price": MONEY + "?",
+                "price": FINE + "?",
+                "purchased_price": FINE + "?",
+                "min_price": FINE + "?",
+                "max_price": FINE + "?",
                 "has_offers": "BOOLEAN?",
                 "is_archived": "BOOLEAN?",
                 "custom_fields": "VARCHAR",
@@ -210,8 +213,8 @@ LISTS: Mapping[str, Layout] = {
                 "product_id": "BIGINT?",
                 "sku": "VARCHAR?",
                 "barcode": "VARCHAR?",
-                "price": MONEY + "?",
-                "purchased_price": MONEY + "?",
+                "price": FINE + "?",
+                "purchased_price": FINE + "?",
                 "quantity": "DECIMAL(18,3)?",
                 "in_reserve": "DECIMAL(18,3)?",
                 "is_archived": "BOOLEAN?",

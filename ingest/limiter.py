@@ -35,13 +35,13 @@ class Limiter:
         """Return when one more request may be sent, in the order of asking."""
         async with self._turn:
             began = self._clock()
-            while (wait := self._budget.take(self._clock())) > 0:
+            while (wait := self._budget.take()) > 0:
                 await self._sleep(wait)
             self.waited += self._clock() - began
 
     def pause(self, seconds: float) -> None:
         """Send nothing for so long, in no process: the source asked for patience and means everybody."""
-        self._budget.pause(self._clock() + seconds)
+        self._budget.pause(seconds)
 
     def close(self) -> None:
         """Leave the line."""

@@ -10,6 +10,9 @@ from ingest.entities import Entity
 from ingest.windows import Window
 from lake.errors import KeyRefused, NotFound, RateLimited, RequestRefused, SourceDown, SourceError
 
+# msgspec says it of broken JSON, Python of broken UTF-8.
+GARBAGE = (msgspec.DecodeError, UnicodeDecodeError)
+LONGEST_PATIENCE = 300.0  # seconds; a server that asks for more is asked again
 PAGE_ROWS = 50  # the CRM cuts a larger limit to this, in silence
 
 
@@ -27,20 +30,17 @@ class Page(msgspec.Struct, frozen=True):
     """One page of a list; ``data`` holds each row's bytes exactly as received."""
 
     data: list[msgspec.Raw]
-    total: int | None = None
+    total: int
     current_page: int | None = None
     last_page: int | None = None
     per_page: int | None = None
-    next_page_url: str | None = None
 
     @property
     def pages(self) -> int:
         """How many pages the list has, as far as this page can tell."""
         if self.last_page is not None:
             return self.last_page
-        if self.total is not None:
-            return -(-self.total // (self.per_page or PAGE_ROWS))
-        return (self.current_page or 1) + (1 if self.next_page_url else 0)
+        return -(-self.total // (self.per_page or PAGE_ROWS))
 
 
 class Identified(msgspec.Struct, frozen=True):
@@ -81,8 +81,8 @@ def read_one(body: bytes, *, asked: int) -> bytes:
     """Return the object's bytes. Raises SourceDown where it is not the object asked for."""
     try:
         found = one_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SourceDown(f"the answer is no object of JSON ({error}); it begins {body[:60]!r}") from None
+    except GARBAGE as error:
+        raise SourceDown(f"the answer of {len(body)} bytes is no object of JSON: {error}") from None
     if found.id != asked:
         raise SourceDown(f"object {found.id} came where {asked} was asked for")
     return body
@@ -92,8 +92,8 @@ def read_page(body: bytes, *, asked: int) -> Page:
     """Return the page of a 200 answer. Raises SourceDown where it is not the page asked for."""
     try:
         page = page_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SourceDown(f"the answer is no page of JSON ({error}); it begins {body[:60]!r}") from None
+    except GARBAGE as error:
+        raise SourceDown(f"the answer of {len(body)} bytes is no page of JSON: {error}") from None
     if page.current_page is not None and page.current_page != asked:
         raise SourceDown(f"page {page.current_page} came where page {asked} was asked for")
     return page
@@ -101,13 +101,15 @@ def read_page(body: bytes, *, asked: int) -> Page:
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceError | None:
     """Return what an HTTP answer means when it is not 200, None when it is."""
-    said = message_of(body)
     if status == 200:
         return None
+    said = message_of(body)
     if status in (401, 403):
         return KeyRefused(f"the CRM refused the API key ({status} {said}); check KEYCRM_API_KEY")
-    if status == 404:
+    if status == 404 and said:
         return NotFound(f"the CRM has no such thing (404 {said})")
+    if status == 404:  # a proxy's page, or a base URL without /v1: nobody has looked for the thing
+        return SourceDown("404 came, and not from the CRM's API; is source.base_url right, /v1 included?")
     if status == 429:
         return RateLimited(
             f"the CRM asks for patience (429 {said})", retry_after=seconds_of(headers.get("Retry-After"))
@@ -121,7 +123,7 @@ def message_of(body: bytes) -> str:
     """Return the CRM's own words, shortened; empty where the body is not its JSON."""
     try:
         value = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except GARBAGE:
         return ""
     return str(value.get("message", ""))[:200] if isinstance(value, dict) else ""
 
@@ -132,7 +134,7 @@ def seconds_of(text: str | None) -> float | None:
         seconds = float(text or "")
     except ValueError:
         return None
-    return seconds if 0 < seconds < 86400 else None
+    return min(seconds, LONGEST_PATIENCE) if seconds > 0 else None
 
 
 def clock_of(headers: Mapping[str, str]) -> datetime | None:

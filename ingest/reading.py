@@ -5,8 +5,11 @@ what arrived is kept.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from typing import Any
+
+import msgspec
 
 from ingest.bronze import Seen, gone, look
 from ingest.client import Client
@@ -15,16 +18,26 @@ from ingest.progress import Watch
 from ingest.walk import Walk, together
 from ingest.windows import BEGINNING, Window
 from ingest.writer import Writer
+from lake.errors import KeyRefused, RequestRefused, SourceError
 from lake.runs import WindowReceipt
 
 ROWS_PER_COMMIT = 2500
 Ask = tuple[Entity, Window]
 
 
+class First(msgspec.Struct, frozen=True):
+    """The order with the smallest id: when it was created, and how many orders there are in all."""
+
+    id: int
+    created_at: datetime
+    total: int
+
+
 class Reading:
     """The client to ask with, the writer to keep with, and the receipts so far.
 
-    ``asked`` are the order ids asked for one by one; ``by_id`` bounds them for one run.
+    ``asked`` are the order ids asked for one by one, ``found`` how many of them there
+    were; ``by_id`` bounds them for one run.
     """
 
     def __init__(self, client: Client, writer: Writer, watch: Watch, *, by_id: int) -> None:
@@ -32,11 +45,13 @@ class Reading:
         self.writer = writer
         self.receipts: list[WindowReceipt] = []
         self.asked: set[int] = set()
+        self.found = 0
         self._by_id = by_id
         self._watch = watch
         self._walk = Walk(client, self._keep, watch)
         self._waiting: dict[str, list[Seen]] = {}
         self._gone: list[Seen] = []
+        self._unanswered: dict[int, str] = {}
         self._commit = asyncio.Lock()
 
     async def windows(self, asks: Iterable[Ask]) -> list[WindowReceipt]:
@@ -52,9 +67,19 @@ class Reading:
             await together([one(entity, window) for entity, window in wanted])
         finally:
             self.receipts.extend(found)
-            for entity in {entity.name: entity for entity, _ in wanted}.values():
-                await self._flush(entity)
+            await self._flush_all({entity.name: entity for entity, _ in wanted}.values())
         return found
+
+    async def _flush_all(self, entities: Iterable[Entity]) -> None:
+        """Commit what waits of each entity; the first that fails does not keep the others from it."""
+        errors: list[Exception] = []
+        for entity in entities:
+            try:
+                await self._flush(entity)
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def reached(self, window: Window) -> datetime:
         """Return how far the CRM's changes are held, once the window of changes was read.
@@ -73,10 +98,40 @@ class Reading:
         """
         await self.orders(self.writer.not_shown(window, shown=self._walk.shown))
 
-    async def holes(self, since: datetime) -> None:
-        """Ask by id for what no list ever showed; a 404 is remembered, so each is asked for once."""
-        ids, total = self.writer.holes(since, limit=self._by_id)
+    async def holes(self, since: datetime, *, first_id: int | None) -> None:
+        """Ask by id for what no list ever showed; a 404 is remembered, so each is asked for once.
+
+        ``first_id`` is the CRM's smallest, where all history is looked at.
+        """
+        ids, total = self.writer.holes(since, first_id=first_id, limit=self._by_id)
         await self.orders(ids, unasked=total - len(ids))
+
+    async def all_counted(self, first: First, *, seen: int) -> None:
+        """Compare what the windows of all history showed with the number of orders there are.
+
+        An order that no window of time can reach is asked for by its id.
+        """
+        page = (await self.client.fetch_first(ORDERS)).page
+        expected = min(first.total, page.total)
+        if seen < expected:
+            await self.holes(BEGINNING, first_id=first.id)
+        found = seen + self.found
+        short = max(expected - found, 0)
+        self.receipts.append(
+            WindowReceipt(
+                entity=ORDERS.name,
+                by="count",
+                since=None,
+                until=None,
+                expected=expected,
+                seen=found,
+                pages_expected=1,
+                pages_fetched=1,
+                pages_failed=0,
+                complete=not short,
+                reason=f"{short} orders lie in no window of time, the next run goes on" if short else None,
+            )
+        )
 
     async def orders(self, ids: Sequence[int], *, unasked: int = 0) -> None:
         """Ask for orders by id, each once a run: what is there is kept, what is gone gets a tombstone.
@@ -94,6 +149,7 @@ class Reading:
         finally:
             await self._flush(ORDERS)
         left = len(new) - len(asking) + unasked
+        unanswered, self._unanswered = self._unanswered, {}
         self.receipts.append(
             WindowReceipt(
                 entity=ORDERS.name,
@@ -101,24 +157,30 @@ class Reading:
                 since=None,
                 until=None,
                 expected=len(asking) + left,
-                seen=len(asking),
+                seen=len(asking) - len(unanswered),
                 pages_expected=len(asking) + left,
-                pages_fetched=len(asking),
-                pages_failed=0,
-                complete=not left,
-                reason=f"{left} more ids are to be asked for one by one, the next run goes on"
-                if left
-                else None,
+                pages_fetched=len(asking) - len(unanswered),
+                pages_failed=len(unanswered),
+                complete=not left and not unanswered,
+                reason=next(iter(unanswered.values()), None) or left_over(left),
             )
         )
 
     async def _order(self, found: int) -> None:
+        """Ask for one order; one that the CRM can't answer for is noted, and keeps nobody up."""
         async with self._walk.slots:
-            body, at = await self.client.fetch_one(ORDERS, found)
+            try:
+                body, at = await self.client.fetch_one(ORDERS, found)
+            except (KeyRefused, RequestRefused):
+                raise
+            except SourceError as error:
+                self._unanswered[found] = str(error)
+                return
         self._watch.arrived(ORDERS.name, 1 if body else 0)
         if body is None:
             self._gone.append(gone(found, at))
         else:
+            self.found += 1
             await self._keep(ORDERS, [look(ORDERS, body, at)])
 
     async def _keep(self, entity: Entity, rows: list[Seen]) -> None:
@@ -129,10 +191,33 @@ class Reading:
             await self._flush(entity)
 
     async def _flush(self, entity: Entity) -> None:
-        """Commit what waits; off the event loop, one commit at a time."""
+        """Commit what waits: off the event loop, one commit at a time."""
         async with self._commit:
-            if rows := self._waiting.pop(entity.name, []):
-                await asyncio.to_thread(self.writer.write, entity, rows)
-            if entity is ORDERS and self._gone:
-                rows, self._gone = self._gone, []
-                await asyncio.to_thread(self.writer.bury, entity, rows)
+            rows = self._waiting.pop(entity.name, [])
+            buried, self._gone = (self._gone, []) if entity is ORDERS else ([], self._gone)
+            if rows or buried:
+                await to_its_end(self._write, entity, rows, buried)
+
+    def _write(self, entity: Entity, rows: list[Seen], buried: list[Seen]) -> None:
+        if rows:
+            self.writer.write(entity, rows)
+        if buried:
+            self.writer.bury(entity, buried)
+
+
+def left_over(ids: int) -> str | None:
+    """Return what to say of ids that nobody asked for yet. Pure."""
+    return f"{ids} more ids are to be asked for one by one, the next run goes on" if ids else None
+
+
+async def to_its_end(work: Callable[..., None], *arguments: Any) -> None:
+    """Run work in a thread and wait for it, also when cancelled meanwhile: a thread can't be stopped.
+
+    Two of them at once on one DuckDB connection would lose what one of them holds.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

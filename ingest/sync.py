@@ -4,6 +4,7 @@ Only a complete run moves the watermark, because the watermark is read off the
 receipts of complete runs.
 """
 
+import contextlib
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from ingest.progress import Watch
 from ingest.reading import Reading
 from ingest.settings import IngestSettings
 from ingest.writer import Writer
-from lake.errors import KeyRefused, SourceError
+from lake.errors import KeyRefused, LakeError, SourceError
 from lake.paths import Lake
 from lake.runs import Run, WindowReceipt, watermark, write_run
 from lake.session import connect
@@ -53,27 +54,26 @@ async def run_sync(
 ) -> Run:
     """Run one ingest and return its receipt, already in the ledger.
 
-    Without a complete run before it, an incremental one has nothing to go on from
-    and reads everything. Raises KeyRefused, after the receipt was written.
+    Whatever ends it, there is a receipt. Raises what is no outage (KeyRefused, a full
+    disk, Ctrl-C) after the receipt was written.
     """
     started_at = datetime.now(UTC)
     run_id = f"{started_at:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     held = watermark(lake)
-    if wish.kind == "incremental" and held is None:
-        wish = Wish(kind="full")
+    wish = effective(wish, lake)
     writer = Writer(lake, connect(engine), run_id=run_id)
     writer.make_tables()
     client.stamp_after(writer.newest)
     reading = Reading(client, writer, watch, by_id=settings.orders_by_id)
     reached: datetime | None = None
-    error: SourceError | None = None
+    failure: BaseException | None = None
     async with client:
         try:
             with watch:
                 reached = await ask(wish, reading, settings, lake, run_id, held)
-        except SourceError as failure:
-            error = failure
-    is_complete = error is None and all(receipt.complete for receipt in reading.receipts)
+        except BaseException as error:
+            failure = error
+    is_complete = failure is None and all(receipt.complete for receipt in reading.receipts)
     run = Run(
         run_id=run_id,
         kind=wish.kind,
@@ -89,12 +89,21 @@ async def run_sync(
         requests=client.requests,
         retries=client.retries,
         waited_seconds=round(client.limiter.waited, 3),
-        reason=str(error) if error else reason_of(reading.receipts),
+        reason=reason_of(failure, reading.receipts),
     )
-    write_run(lake, run)
-    if isinstance(error, KeyRefused):
-        raise error
-    return run
+    if failure is None:
+        write_run(lake, run)
+        return run
+    with contextlib.suppress(Exception):  # the disk that is full for the rows is full for the receipt
+        write_run(lake, run)
+    if isinstance(failure, SourceError) and not isinstance(failure, KeyRefused):
+        return run
+    raise failure
+
+
+def effective(wish: Wish, lake: Lake) -> Wish:
+    """Return what is done for a wish: an incremental run with nothing to go on from reads everything."""
+    return Wish(kind="full") if wish.kind == "incremental" and watermark(lake) is None else wish
 
 
 async def ask(
@@ -119,6 +128,10 @@ async def ask(
     return None
 
 
-def reason_of(receipts: Sequence[WindowReceipt]) -> str | None:
-    """Return why a run is incomplete: its first window that is."""
+def reason_of(failure: BaseException | None, receipts: Sequence[WindowReceipt]) -> str | None:
+    """Return why a run is incomplete: what ended it, or its first window that is."""
+    if isinstance(failure, LakeError):
+        return str(failure)
+    if failure is not None:
+        return f"{type(failure).__name__} {failure}".strip()
     return next((f"{receipt.entity}: {receipt.reason}" for receipt in receipts if not receipt.complete), None)

@@ -29,7 +29,7 @@ class Tally(msgspec.Struct):
     """What one walk of a window has met so far."""
 
     ids: set[int | str]
-    totals: list[int | None]
+    totals: list[int]
     pages: int = 0
     fetched: int = 0
     failed: int = 0
@@ -104,7 +104,7 @@ class Walk:
 
 def receipt_of(entity: Entity, window: Window, tally: Tally) -> WindowReceipt:
     """Return what the walk amounts to. Pure."""
-    totals = {total for total in tally.totals if total is not None}
+    totals = set(tally.totals)
     reason = tally.reason
     if not tally.failed and totals and totals != {len(tally.ids)}:
         counted = ", then ".join(map(str, sorted(totals)))

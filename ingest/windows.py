@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 SECOND = timedelta(seconds=1)
-BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 END = datetime(2100, 1, 1, tzinfo=UTC)
 
 

@@ -41,12 +41,12 @@ order by id
 GAPS = """
 with known as (
     select id, lag(id) over (order by id) as before
-    from (select distinct id from ({held}))
+    from (select id from ({held}) union select $2::bigint - 1 where $2 is not null)
 )
 
 select before + 1, id - 1
 from known
-where id > before + 1 and id > (select min(id) from ({held}) where created_at >= $1)
+where id > before + 1 and (id > (select min(id) from ({held}) where created_at >= $1) or $2 is not null)
 order by id desc
 """
 
@@ -97,13 +97,14 @@ class Writer:
         self._duckdb.unregister("shown")
         return [found for (found,) in rows]
 
-    def holes(self, since: datetime, *, limit: int) -> tuple[list[int], int]:
+    def holes(self, since: datetime, *, first_id: int | None, limit: int) -> tuple[list[int], int]:
         """Return ids that nobody ever saw nor asked for, newest first, and how many there are in all.
 
-        They lie between orders created from ``since`` on: ids are dense, so each has a reason.
+        They lie between orders created from ``since`` on, or from ``first_id`` on where that is
+        said: ids are dense, so each has a reason.
         """
         held = scan(self._duckdb, open_table(self._lake, ORDERS.table))
-        gaps = self._duckdb.execute(GAPS.format(held=held), [since]).fetchall()
+        gaps = self._duckdb.execute(GAPS.format(held=held), [since, first_id]).fetchall()
         ids = islice((found for first, last in gaps for found in range(last, first - 1, -1)), limit)
         return list(ids), sum(last - first + 1 for first, last in gaps)
 

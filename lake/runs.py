@@ -28,6 +28,8 @@ WINDOW = pa.struct(
         pa.field("reason", pa.string()),
     ]
 )
+# A ledger is read from its end, further back only where nothing is found.
+SPANS = (timedelta(hours=2), timedelta(days=7), timedelta(days=36500))
 SCHEMA = pa.schema(
     [
         pa.field("run_id", pa.string(), False),
@@ -110,7 +112,7 @@ def last_runs(lake: Lake) -> tuple[Run | None, Run | None]:
     newest = table.maximum("finished_at")
     if not isinstance(newest, datetime):
         return None, None
-    for back in (timedelta(hours=2), timedelta(days=7), timedelta(days=36500)):
+    for back in SPANS:
         runs = read_runs(table, pc.field("finished_at") >= newest - back)
         complete = next((run for run in runs if run.verdict == "complete"), None)
         if complete:
@@ -132,12 +134,23 @@ def list_runs(lake: Lake, *, since: datetime | None = None) -> list[Run]:
 
 
 def watermark(lake: Lake) -> datetime | None:
-    """Return the source's time through which complete runs together hold every change."""
+    """Return the source's time through which complete runs together hold every change.
+
+    Each complete run knows it, so the newest of them is looked for, near first.
+    """
     if not table_exists(lake, RUNS):
         return None
-    where = (pc.field("verdict") == "complete") & pc.field("watermark").is_valid()
-    found: datetime | None = pc.max(open_table(lake, RUNS).read(["watermark"], where)["watermark"]).as_py()
-    return found
+    table = open_table(lake, RUNS)
+    newest = table.maximum("finished_at")
+    if not isinstance(newest, datetime):
+        return None
+    for back in SPANS:
+        where = (pc.field("verdict") == "complete") & pc.field("watermark").is_valid()
+        rows = table.read(["watermark"], where & (pc.field("finished_at") >= newest - back))
+        found: datetime | None = pc.max(rows["watermark"]).as_py()
+        if found:
+            return found
+    return None
 
 
 def complete_runs(lake: Lake, *, kind: str) -> set[str]:

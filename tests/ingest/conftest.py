@@ -42,12 +42,18 @@ def ingest(lake: Lake, engine: LakeSettings, shop: ThreadedShop, tmp_path: Path)
     """Run one ingest of a kind on the shop and return its receipt."""
 
     def run(
-        kind: str, *, key: str = TEST_KEY, into: Lake = lake, wish: Wish | None = None, **settings: object
+        kind: str,
+        *,
+        key: str = TEST_KEY,
+        shop_url: str | None = None,
+        timeout_seconds: float = 5,
+        wish: Wish | None = None,
+        **settings: object,
     ) -> Run:
         source = SourceSettings(
-            base_url=shop.url,
+            base_url=shop_url or shop.url,
             requests_per_minute=100_000,
-            timeout_seconds=5,
+            timeout_seconds=timeout_seconds,
             attempts=3,
             backoff_seconds=0.001,
         )
@@ -56,7 +62,7 @@ def ingest(lake: Lake, engine: LakeSettings, shop: ThreadedShop, tmp_path: Path)
         return asyncio.run(
             run_sync(
                 wish or Wish(kind=kind),  # type: ignore[arg-type]  # one of the kinds
-                into,
+                lake,
                 client=client,
                 settings=IngestSettings(**options),  # type: ignore[arg-type]  # names checked by the Struct
                 engine=engine,

@@ -36,8 +36,6 @@ def test_a_list_is_asked_with_nothing_it_does_not_know() -> None:
         (b'{"data":[],"total":0,"current_page":1,"per_page":50,"last_page":1}', 1),
         (b'{"data":[],"total":101,"current_page":1,"per_page":50}', 3),
         (b'{"data":[],"total":100,"current_page":1,"per_page":15}', 7),
-        (b'{"data":[],"current_page":1,"next_page_url":"x"}', 2),
-        (b'{"data":[],"current_page":1,"next_page_url":null}', 1),
     ],
 )
 def test_pages_are_counted_with_or_without_last_page(envelope: bytes, pages: int) -> None:
@@ -60,7 +58,8 @@ def test_a_row_is_kept_to_the_byte() -> None:
         b"[]",
         b'{"data":null}',
         b'{"total":1}',
-        b'{"data":[],"current_page":2}',
+        b'{"data":[]}',
+        b'{"data":[],"total":9,"current_page":2}',
         b"\xff\xfe",
     ],
 )
@@ -90,7 +89,12 @@ def test_each_status_is_what_a_caller_does_next(status: int, kind: type[SourceEr
     error = error_of(status, {}, b'{"message":"so it is"}')
     assert type(error) is kind
     assert "so it is" in str(error)
-    assert type(error_of(status, {}, b"<html>")) is kind
+
+
+def test_a_404_that_is_not_the_crms_own_is_an_outage() -> None:
+    """A proxy's page deletes no order; nor does a base URL without /v1."""
+    for body in (b"<html>404</html>", b"", b"[]", b"{}"):
+        assert type(error_of(404, {}, body)) is SourceDown
 
 
 def test_200_is_no_error() -> None:
@@ -99,7 +103,8 @@ def test_200_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"), [("7", 7.0), ("0", None), (None, None), ("soon", None), ("-1", None)]
+    ("said", "seconds"),
+    [("7", 7.0), ("86400", 300.0), ("0", None), (None, None), ("soon", None)],
 )
 def test_retry_after_counts_only_where_it_says_something(said: str | None, seconds: float | None) -> None:
     """It is missing or zero often enough."""

@@ -4,15 +4,18 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from ingest.sandbox import edits
-from ingest.sandbox.command import ThreadedShop
+from ingest.sandbox.command import ThreadedShop, serving
 from lake.errors import KeyRefused
 from lake.paths import Lake
 from lake.runs import Run, last_runs
+from lake.session import open_session
 from lake.settings import LakeSettings
 from lake.table import open_table
+from tests.ingest.conftest import SMALL
 from tests.ingest.shop import break_, edit, held, live, true, versions
 
 Ingest = Callable[..., Run]
@@ -214,3 +217,138 @@ def test_lines_without_their_order_are_not_there(
     assert held(lake, engine).keys() == true(shop).keys()
     ingest("incremental")
     assert held(lake, engine) == true(shop)
+
+
+SWITCHES: list[dict[str, object]] = [
+    {"stamps": "offset_4"},
+    {"stamps": "plain"},
+    {"amounts_as_strings": True},
+    {"last_page_key": False},
+    {"client_id_key": False},
+    {"line_id_key": False},
+    {"created_between_on": "ordered_at"},
+    {"date_only_end": "end_of_day"},
+    {"default_sort": "id"},
+    {"second_sort_key": "all_ignored"},
+    {"limit_over_50": "error"},
+    {"extras_in_total": False},
+    {"offer_for_every_product": False},
+    {"no_contacts": "empty"},
+    {"builtin_names": "label"},
+    {"rate_window": "fixed", "retry_after": "missing"},
+]
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=str)
+def test_whatever_the_crm_turns_out_to_do_nothing_is_missed(
+    switch: dict[str, object], ingest: Ingest, lake: Lake, engine: LakeSettings
+) -> None:
+    """Each fact that public material disputes, decided the other way."""
+    settings = msgspec.convert(
+        {**msgspec.to_builtins(SMALL), "days": 20, "orders_per_day": 12, **switch}, type(SMALL)
+    )
+    with serving(settings) as shop:
+        assert ingest("full", shop_url=shop.url).verdict == "complete"
+        assert held(lake, engine) == true(shop)
+        live(shop, days=1)
+        edit(shop, edits.SetStatus(3, 22), edits.DeleteOrder(4))
+        ingest("incremental", shop_url=shop.url)
+        ingest("sweep", shop_url=shop.url)
+        assert held(lake, engine) == true(shop)
+
+
+def test_merged_buyers_and_copied_orders_are_followed(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """A merge re-points orders in silence: a sweep sees whose they are now, and the lines stay theirs."""
+    ingest("full")
+    orders = [order for order in shop.call(lambda running: running.world.truth()).orders if order.buyer_id]
+    loser = orders[0].buyer_id
+    survivor = next(order.buyer_id for order in orders if order.buyer_id != loser)
+    assert loser
+    assert survivor
+    edit(shop, edits.MergeBuyers(loser_id=loser, survivor_id=survivor))
+    ingest("sweep")
+    buyers = {
+        order.id: order.buyer_id
+        for order in shop.call(lambda running: running.world.truth()).orders
+        if not order.is_deleted
+    }
+    newest = "from bronze.orders qualify row_number() over (partition by id order by fetched_at desc) = 1"
+    rows = open_session(lake, engine, None).execute(f"select id, buyer_id from ({newest})").fetchall()
+    assert {found: buyer for found, buyer in rows if found in buyers} == buyers
+    assert loser not in buyers.values()
+
+
+def test_a_full_load_survives_a_clock_that_is_wrong_for_one_answer(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """The first answer's Date is an hour ahead; an order already read is edited before the load ends."""
+    break_(shop, kind="skew", path="/order", seconds=3600, times=1)
+    break_(shop, kind="status", path="/order", page=2, nth=3, times=1000)
+    assert ingest("full").verdict == "incomplete"
+    shop.call(lambda running: running.shop.plan.clear())
+    live(shop, minutes=10)
+    edit(shop, edits.EditOrder(2, grand_total=Decimal("77.77")))
+    live(shop, minutes=1)
+    assert ingest("full").verdict == "complete"
+    ingest("incremental")
+    assert held(lake, engine)[2][0] == Decimal("77.77")
+
+
+def test_a_refused_key_in_the_middle_keeps_what_arrived_and_leaves_a_receipt(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """While rows are being committed: nothing is torn, and the verdict says why."""
+    break_(shop, kind="status", path="/order", page=3, nth=2, status=401, times=0)
+    with pytest.raises(KeyRefused):
+        ingest("full")
+    run = last_runs(lake)[0]
+    assert run
+    assert run.verdict == "incomplete"
+    assert run.reason
+    assert "refused the API key" in run.reason
+    assert run.appended["bronze.orders"] == len(held(lake, engine))
+    assert set(held(lake, engine).items()) <= set(true(shop).items())
+
+
+def test_a_server_slower_than_the_budget_is_waited_for(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """Every page late: the same rows, no retry."""
+    break_(shop, kind="delay", path="/order", seconds=0.05, times=0)
+    run = ingest("full")
+    assert (run.verdict, run.retries) == ("complete", 0)
+    assert held(lake, engine) == true(shop)
+
+
+def test_a_stalled_answer_is_given_up_and_asked_for_again(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """Silence is a failure after the time-out, not for ever."""
+    break_(shop, kind="stall", path="/order", page=2, seconds=30, times=1)
+    run = ingest("full", timeout_seconds=0.5)
+    assert (run.verdict, run.retries) == ("complete", 1)
+    assert held(lake, engine) == true(shop)
+
+
+@pytest.mark.parametrize(("path", "field"), [("/buyer", "full_name"), ("/products", "name")])
+@pytest.mark.parametrize("kind", ["emoji", "nul", "long"])
+def test_odd_text_in_a_typed_column_is_text(
+    kind: str, path: str, field: str, ingest: Ingest, shop: ThreadedShop, lake: Lake
+) -> None:
+    """Emoji, NUL and a hundred thousand characters are names too."""
+    break_(shop, kind=kind, path=path, page=1, field=field, times=0)
+    run = ingest("full")
+    assert (run.verdict, run.rejected) == ("complete", 0)
+
+
+def test_a_null_where_a_number_belongs_is_refused(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """And the first order of all being such a one does not stop the others."""
+    break_(shop, kind="null", path="/order", page=1, field="created_at", row=0, times=0)
+    run = ingest("full")
+    assert run.verdict == "complete", run.reason
+    assert run.rejected > 0
+    assert len(held(lake, engine)) == len(true(shop)) - run.appended["bronze.rejected"]

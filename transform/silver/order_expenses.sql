@@ -25,7 +25,7 @@ select
     t.name as expense_type_name,
     o.order_date,
     coalesce(e.status = 'canceled', false) as is_canceled,
-    e.amount,
+    e.amount::decimal(18, 2) as amount,
     e.actual_currency as currency,
     e.payment_date as paid_at,
 from silver.orders as o
