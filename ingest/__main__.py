@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import signal
 import sys
+from collections.abc import Coroutine
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
@@ -11,6 +14,7 @@ import msgspec
 
 from ingest.budget import Budget, budget_file
 from ingest.client import Client
+from ingest.erasure_commands import COMMANDS as ERASURE
 from ingest.limiter import Limiter
 from ingest.progress import Watch
 from ingest.sandbox.command import run as run_sandbox
@@ -41,7 +45,7 @@ def incremental() -> None:
 
 @ingest.command()
 def full() -> None:
-    """Copy everything, from the first order on; a killed one is continued. 16 minutes for 46,000 orders."""
+    """Copy everything, from the first order on; a killed one is continued. 20 minutes for 40,000 orders."""
     run_wish(Wish(kind="full"))
 
 
@@ -83,6 +87,8 @@ def validate(day: str) -> None:
         shop_day = date.fromisoformat(day)
     except ValueError:
         raise UsageError(f"{day!r} is no day; write 2026-09-01") from None
+    if not 1970 <= shop_day.year < 2100:
+        raise UsageError(f"{day} is before or after any shop")
     config, lake = open_lake()
     client = open_client(config, rank=0)
     report = asyncio.run(run_validation(shop_day, lake, client=client, engine=config.section(LakeSettings)))
@@ -120,13 +126,15 @@ def run_wish(wish: Wish) -> None:
     config, lake = open_lake()
     wish = effective(wish, lake)
     run = asyncio.run(
-        run_sync(
-            wish,
-            lake,
-            client=open_client(config, rank=wish.rank),
-            settings=config.section(IngestSettings),
-            engine=config.section(LakeSettings),
-            watch=Watch(budget=config.section(SourceSettings).requests_per_minute),
+        until_stopped(
+            run_sync(
+                wish,
+                lake,
+                client=open_client(config, rank=wish.rank),
+                settings=config.section(IngestSettings),
+                engine=config.section(LakeSettings),
+                watch=Watch(budget=config.section(SourceSettings).requests_per_minute),
+            )
         )
     )
     print(summary(run))
@@ -136,10 +144,23 @@ def run_wish(wish: Wish) -> None:
         )
 
 
+async def until_stopped(running: Coroutine[Any, Any, Run]) -> Run:
+    """Await a run; SIGTERM and SIGHUP end it as Ctrl-C does: what arrived is kept, a receipt is written."""
+    task = asyncio.ensure_future(running)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise click.exceptions.Abort() from None
+
+
 def open_client(config: Config, *, rank: int) -> Client:
     """Return a client with its place in the budget. Raises ConfigError without a key."""
     source = config.section(SourceSettings)
     key = os.environ.get("KEYCRM_API_KEY", "").strip()
+    if not key.isprintable():
+        raise ConfigError("KEYCRM_API_KEY has characters that no key has; copy it anew")
     if not key:
         raise ConfigError(
             "KEYCRM_API_KEY is not set; put the CRM's API key there (the sandbox takes `sandbox`)"
@@ -155,6 +176,8 @@ def instant(text: str, *, end: bool = False) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{text!r} is no time; write 2026-09-01 or 2026-09-01T10:00:00Z") from None
+    if not 1970 <= found.year < 2100:
+        raise UsageError(f"{text} is before or after any shop")
     if len(text) == len("2026-09-01"):
         found = (found + timedelta(days=1, seconds=-1)) if end else found
         return found.replace(tzinfo=KYIV)
@@ -175,6 +198,9 @@ def summary(run: Run) -> str:
         + (f"; {run.rejected} rejected, see bronze.rejected" if run.rejected else "")
     )
 
+
+for command in ERASURE:
+    ingest.add_command(command)
 
 if __name__ == "__main__":
     main(ingest, "python -m ingest")

@@ -13,7 +13,7 @@ from ingest.bronze import Seen
 from lake.errors import CommitConflict
 from lake.paths import Lake
 from lake.quote import name as quoted
-from lake.session import Connection, duckdb_types, read_parquet
+from lake.session import Connection, scan
 from lake.table import Table, open_table
 
 TRIES = 50
@@ -61,6 +61,13 @@ class Gate:
         )
         return [rows[place] for place in self._places(seen)]
 
+    def has(self, found: int) -> bool:
+        """True where the table holds any observation of the id."""
+        self._refresh()
+        query = f"select count(*) from {self._gate} where id = ?"
+        ((count,),) = self._duckdb.execute(query, [found]).fetchall()
+        return bool(count)
+
     def append(self, rows: pa.Table) -> int:
         """Append the rows that are news at the very moment of the commit; return how many they were.
 
@@ -89,7 +96,7 @@ class Gate:
         self.table = open_table(self._lake, self._name)
         files = {file.uri for file in self.table.files()}
         if new := sorted(files - self._files):
-            source = read_parquet(new, self.table, duckdb_types(self._duckdb, self.table.schema))
+            source = f"({scan(self._duckdb, self.table, new)})"
             self._duckdb.execute(UPSERT.format(gate=self._gate, files=source))
             self._files |= files
 

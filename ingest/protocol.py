@@ -94,6 +94,8 @@ def read_page(body: bytes, *, asked: int) -> Page:
         page = page_decoder.decode(body)
     except GARBAGE as error:
         raise SourceDown(f"the answer of {len(body)} bytes is no page of JSON: {error}") from None
+    if asked == 1 and not page.data and page.total > 0:
+        raise SourceDown(f"the first page is empty, of {page.total} rows that the CRM counts")
     if page.current_page is not None and page.current_page != asked:
         raise SourceDown(f"page {page.current_page} came where page {asked} was asked for")
     return page

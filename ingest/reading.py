@@ -104,7 +104,7 @@ class Reading:
         ``first_id`` is the CRM's smallest, where all history is looked at.
         """
         ids, total = self.writer.holes(since, first_id=first_id, limit=self._by_id)
-        await self.orders(ids, unasked=total - len(ids))
+        await self.orders(ids, unasked=total - len(ids), holes=True)
 
     async def all_counted(self, first: First, *, seen: int) -> None:
         """Compare what the windows of all history showed with the number of orders there are.
@@ -133,10 +133,11 @@ class Reading:
             )
         )
 
-    async def orders(self, ids: Sequence[int], *, unasked: int = 0) -> None:
+    async def orders(self, ids: Sequence[int], *, unasked: int = 0, holes: bool = False) -> None:
         """Ask for orders by id, each once a run: what is there is kept, what is gone gets a tombstone.
 
-        ``unasked`` are as many more that somebody else will have to ask for.
+        Only what the lake holds can be gone, and ``holes`` between its ids: a 404 for any
+        other number says nothing. ``unasked`` are as many more that the next run asks for.
         """
         new = [found for found in dict.fromkeys(ids) if found not in self.asked]
         if not new and not unasked:
@@ -147,6 +148,10 @@ class Reading:
         try:
             await together([self._order(found) for found in asking])
         finally:
+            if not holes:
+                self._gone = [row for row in self._gone if self.writer.holds(ORDERS, row)]
+            if self._gone:
+                await self.client.fetch_first(ORDERS)  # a server that has no list of orders has lost none
             await self._flush(ORDERS)
         left = len(new) - len(asking) + unasked
         unanswered, self._unanswered = self._unanswered, {}

@@ -19,6 +19,7 @@ from ingest.reading import Reading
 from ingest.settings import IngestSettings
 from ingest.writer import Writer
 from lake.errors import KeyRefused, LakeError, SourceError
+from lake.origin import claim_origin
 from lake.paths import Lake
 from lake.runs import Run, WindowReceipt, watermark, write_run
 from lake.session import connect
@@ -62,6 +63,7 @@ async def run_sync(
     held = watermark(lake)
     wish = effective(wish, lake)
     writer = Writer(lake, connect(engine), run_id=run_id)
+    claim_origin(lake, client.settings.base_url)
     writer.make_tables()
     client.stamp_after(writer.newest)
     reading = Reading(client, writer, watch, by_id=settings.orders_by_id)

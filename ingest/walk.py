@@ -74,8 +74,15 @@ class Walk:
         if first:
             tally.pages = max(first.page.pages, 1)
             self._watch.expect(tally.pages)
-            rest = range(2, tally.pages + 1)
-            await together([self._page(entity, window, number, tally) for number in rest])
+            rest = iter(range(2, tally.pages + 1))
+
+            async def work() -> None:
+                for number in rest:
+                    arrival = await self._page(entity, window, number, tally)
+                    if arrival and not arrival.page.data:
+                        return  # past the end, whatever the first page promised
+
+            await together([work() for _ in range(self._client.settings.max_in_flight)])
         return receipt_of(entity, window, tally)
 
     async def _page(self, entity: Entity, window: Window, number: int, tally: Tally) -> Arrival | None:

@@ -46,7 +46,11 @@ with known as (
 
 select before + 1, id - 1
 from known
-where id > before + 1 and (id > (select min(id) from ({held}) where created_at >= $1) or $2 is not null)
+where
+    id > before + 1
+    -- Above the newest order there is are ids that somebody once mistyped.
+    and id <= (select max(id) from ({held}) where not is_deleted)
+    and (id > (select min(id) from ({held}) where created_at >= $1) or $2 is not null)
 order by id desc
 """
 
@@ -112,6 +116,10 @@ class Writer:
         """Append tombstones of the ids that the CRM has no longer and that are not known to be gone."""
         gate = self._gate(entity)
         self.appended[entity.table] += gate.append(tombstones(entity, gate.news(rows), run_id=self._run_id))
+
+    def holds(self, entity: Entity, row: Seen) -> bool:
+        """True where the lake has ever seen the id."""
+        return row.id is not None and self._gate(entity).has(row.id)
 
     def _gate(self, entity: Entity) -> Gate:
         """Return the entity's gate, opened at its first use."""

@@ -1,14 +1,20 @@
-"""The lake's own commands: ``python -m lake status | releases | sql``."""
+"""The lake's own commands: ``python -m lake status | releases | sql | rollback | compact | backup …``."""
 
 import click
 import duckdb
 import pyarrow as pa
 
+from lake.asof import pick
+from lake.backup_commands import COMMANDS as BACKUPS
 from lake.cli import group, main, open_lake
 from lake.errors import UsageError
-from lake.release import find_release, list_releases, total
+from lake.maintenance_commands import COMMANDS as MAINTENANCE
+from lake.origin import is_sandbox, read_origin
+from lake.prompt import run_prompt
+from lake.release import current_release
+from lake.release_commands import COMMANDS as RELEASES
+from lake.release_commands import at_release
 from lake.render import FORMATS, show, show_table
-from lake.runs import is_loopback, last_runs
 from lake.session import fetch, open_session
 from lake.settings import LakeSettings
 from lake.status import ago, read_status
@@ -60,38 +66,23 @@ def status(form: str) -> None:
         show(pa.Table.from_pylist(found.rows), form)
 
 
-@lake.command()
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Newest first.")
+@lake.command(context_settings={"ignore_unknown_options": True})
+@click.argument("query", required=False)
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-def releases(limit: int, form: str) -> None:
-    """List releases: number, time, kind, parent, what moved."""
-    _, place = open_lake()
-    rows = [
-        {
-            "release": release.release,
-            "published_at": release.published_at,
-            "kind": release.kind,
-            "parent": release.parent,
-            "tables_moved": len({move.table for move in release.moved}),
-            "gold.revenue_daily": release.money.get("gold.revenue_daily"),
-            "moved": total(move for move in release.moved if move.table == "gold.revenue_daily"),
-        }
-        for release in list_releases(place, limit=limit)
-    ]
-    if not rows:
-        print("nothing is published yet; `just sync` publishes the first release")
-    else:
-        show(pa.Table.from_pylist(rows), form)
+@at_release
+def sql(query: str | None, form: str, release: int | None, as_of: str | None) -> None:
+    """Run QUERY in DuckDB over bronze, rules, silver, gold and ops, pinned to one release.
 
-
-@lake.command()
-@click.argument("query")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@click.option("--release", type=int, help="Read an older release; the newest if not said.")
-def sql(query: str, form: str, release: int | None) -> None:
-    """Run QUERY in DuckDB over bronze, rules, silver, gold and ops, pinned to one release."""
+    Without QUERY: a prompt on a terminal, or the statements that stdin brings.
+    """
     config, place = open_lake()
-    session = open_session(place, config.section(LakeSettings), find_release(place, release))
+    wanted = pick(place, release=release, as_of=as_of) if release or as_of else current_release(place)
+    session = open_session(place, config.section(LakeSettings), wanted)
+    if query is None:
+        run_prompt(session, lambda rows: show(rows, form))
+        return
+    if not query.strip(" ;"):
+        raise UsageError('the query is empty; write one, such as "from gold.revenue_daily limit 5"')
     try:
         rows = fetch(session, query)
     except duckdb.Error as error:
@@ -103,14 +94,20 @@ def sql(query: str, form: str, release: int | None) -> None:
 def clean() -> None:
     """Remove the lake, if nothing but a sandbox on this machine has filled it."""
     _, place = open_lake()
-    last = last_runs(place)[0]
-    if last and not is_loopback(last.source):
+    origin = read_origin(place)
+    if origin is None:
+        print(f"{place.place}: no lake is there")
+    elif is_sandbox(origin):
+        place.remove()
+        print(f"{place.place} is gone")
+    else:
         raise UsageError(
-            f"{place.place} was filled from {last.source} and stays; remove it by hand if you mean it"
+            f"{place.place} was filled from {origin} and stays; remove it by hand if you mean it"
         )
-    place.remove()
-    print(f"{place.place} is gone")
 
+
+for command in (*RELEASES, *MAINTENANCE, *BACKUPS):
+    lake.add_command(command)
 
 if __name__ == "__main__":
     main(lake, "python -m lake")

@@ -27,7 +27,7 @@ def main(command: click.Command, program: str) -> None:
     try:
         code = command.main(args=arguments, prog_name=program, standalone_mode=False)
     except click.exceptions.Abort:
-        code = complain("interrupted", 130)
+        code = complain("interrupted; what was done is kept", 130)
     except click.UsageError as error:
         hint = f"; see `{program} --help`"
         code = complain(error.format_message().rstrip(".") + hint, 2)
@@ -45,7 +45,12 @@ def main(command: click.Command, program: str) -> None:
     except Exception as error:
         if debug:
             raise
-        code = complain(f"{type(error).__name__}: {error}; add --debug to see where", 1)
+        if "No space left on device" in str(error):
+            code = complain(
+                "no space left on the disk; free some and run it again: what was committed stands", 1
+            )
+        else:
+            code = complain(f"{type(error).__name__}: {error}; add --debug to see where", 1)
     sys.stdout.flush()
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -108,6 +108,8 @@ def decode_section(
 
 def decode_text(text: str, kind: Any) -> Any:
     """Return a variable's text as ``kind``: lists as words with commas or as JSON."""
+    if not text and kind is not str:
+        raise msgspec.ValidationError("it is empty, a value is expected")
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:

@@ -1,10 +1,16 @@
-"""Where things are: ``silver.orders`` to a URI. Nobody else joins the lake's paths."""
+"""Where things are: ``silver.orders`` to a URI. Nobody else joins the lake's paths.
+
+A root with a scheme is an object store's; it is reached through Delta's own client, so
+that one set of credentials, the environment's, serves tables and everything else.
+"""
 
 import contextlib
 import shutil
 from pathlib import Path
 
 import msgspec
+import pyarrow.fs as pafs
+from deltalake.fs import DeltaStorageHandler
 
 LAYERS = ("bronze", "rules", "silver", "gold", "ops")
 
@@ -31,14 +37,34 @@ class Lake(msgspec.Struct, frozen=True):
         """The root, absolute, without a slash at its end."""
         return str(Path(self.root).absolute()) if self.is_local else self.root.rstrip("/")
 
+    @property
+    def catalogue(self) -> Path | None:
+        """The file of views for analysts; None in an object store, where DuckDB opens no database."""
+        return Path(self.place) / "lake.duckdb" if self.is_local else None
+
     def remove(self) -> None:
-        """Delete a local lake: every layer, and the root where nothing else is in it."""
+        """Delete the lake: every layer, the catalogue, and the root where nothing else is in it."""
+        if self.catalogue is None:
+            for layer in LAYERS:
+                open_store(self.place).delete_dir(layer)
+            return
         for layer in LAYERS:
             shutil.rmtree(Path(self.place) / layer, ignore_errors=True)
+        for file in Path(self.place).glob(f"{self.catalogue.name}*"):
+            file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             Path(self.place).rmdir()
 
     def tables(self, layer: str) -> list[str]:
-        """Return the names of the tables that a local lake has in a layer."""
-        folder = Path(self.place) / layer
-        return sorted(f"{layer}.{log.parent.name}" for log in folder.glob("*/_delta_log"))
+        """Return the names of the tables that the lake has in a layer."""
+        if self.is_local:
+            logs = (Path(self.place) / layer).glob("*/_delta_log")
+            return sorted(f"{layer}.{log.parent.name}" for log in logs)
+        # A store has no empty folders, and the first thing in a table's is its log.
+        found = open_store(self.place).get_file_info(pafs.FileSelector(layer, allow_not_found=True))
+        return sorted(f"{layer}.{info.base_name}" for info in found if info.type == pafs.FileType.Directory)
+
+
+def open_store(uri: str) -> pafs.FileSystem:
+    """Return the files below an object store's URI, by their paths relative to it."""
+    return pafs.PyFileSystem(DeltaStorageHandler(uri))

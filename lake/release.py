@@ -4,6 +4,7 @@ Delta commits one table at a time, so what belongs together is itself a row:
 publishing is one commit to ``ops.releases``, and a reader opens one row.
 """
 
+import contextlib
 from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
@@ -13,11 +14,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.errors import NoRelease
+from lake.errors import CommitConflict, LakeError, NoRelease
 from lake.paths import Lake
 from lake.table import Table, create_table, open_table, table_exists
 
 RELEASES = "ops.releases"
+ROLLBACK = "rollback"
+RESUME = "resume"
+TRIES = 20
 MONEY = pa.decimal128(38, 2)
 VERSIONS = pa.map_(pa.string(), pa.int64())
 MOVE = pa.struct(
@@ -39,6 +43,7 @@ SCHEMA = pa.schema(
         pa.field("tables", VERSIONS, False),
         pa.field("consumed", VERSIONS, False),
         pa.field("excluded_runs", pa.list_(pa.string()), False),
+        pa.field("is_held", pa.bool_(), False),
         pa.field("rows", VERSIONS, False),
         pa.field("money", pa.map_(pa.string(), MONEY), False),
         pa.field("moved", pa.list_(MOVE), False),
@@ -70,7 +75,9 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     of the bronze it was built from; ``rows`` and ``money`` are what each table held
     when published; ``moved`` is the difference to the parent; ``checks`` says how
     many rows each check refused or warned of; ``complete_through`` is the source's
-    time up to which everything the source knew is in it.
+    time up to which everything the source knew is in it. ``excluded_runs`` are the
+    runs that builds leave out. While the newest release ``is_held`` builds publish
+    nothing; ``models_hash`` is empty where it is to be built again in any case.
     """
 
     release: int
@@ -80,6 +87,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     tables: dict[str, int]
     consumed: dict[str, int]
     excluded_runs: tuple[str, ...] = ()
+    is_held: bool = False
     rows: dict[str, int] = {}
     money: dict[str, Decimal] = {}
     moved: tuple[Move, ...] = ()
@@ -94,13 +102,29 @@ def publish(lake: Lake, release: Release) -> None:
     """Make the release current, in one commit.
 
     Raises CommitConflict if another one was published since its parent was read:
-    two publishers can't both win.
+    two publishers can't both win. Raises LakeError where the hold would be lifted by
+    anything but a ``resume``.
     """
-    table = create_table(lake, RELEASES, SCHEMA)
+    rows = pa.Table.from_pylist([as_row(release)], schema=SCHEMA)
+    for _ in range(TRIES):
+        table = create_table(lake, RELEASES, SCHEMA)
+        refuse(table, release)
+        # The ledger is compacted like any table: what came first need not be a release.
+        with contextlib.suppress(CommitConflict):
+            table.append_pinned(rows)
+            return
+    raise table.conflict("others committed again and again")
+
+
+def refuse(table: Table, release: Release) -> None:
+    """Raise CommitConflict or LakeError where the release may not follow the newest one."""
     newest = table.maximum("release")
-    if newest != release.parent and not (newest is None and release.release == 1):
+    if newest != release.parent:
         raise table.conflict(f"release {newest} was published meanwhile")
-    table.append_pinned(pa.Table.from_pylist([as_row(release)], schema=SCHEMA))
+    if isinstance(newest, int) and release.kind != RESUME and not release.is_held:
+        parent = read_release(table, newest)
+        if parent.is_held:
+            raise LakeError(hold(parent))
 
 
 def current_release(lake: Lake) -> Release | None:
@@ -167,3 +191,8 @@ def total(moves: Iterable[Move]) -> Decimal:
     return sum(
         ((move.money_after or Decimal()) - (move.money_before or Decimal()) for move in moves), Decimal()
     )
+
+
+def hold(release: Release) -> str:
+    """Return, in one line, what keeps builds from publishing and what ends it."""
+    return f"publishing is held since release {release.release} ({release.kind}); `just resume` lifts it"

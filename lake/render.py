@@ -60,8 +60,9 @@ def as_csv(rows: pa.Table) -> str:
     """Return the rows as CSV with a header; nested values as JSON."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(rows.column_names)
-    for row in unique_rows(rows):
+    found = unique_rows(rows)
+    writer.writerow(found[0] if found else rows.column_names)
+    for row in found:
         writer.writerow([as_text(value, empty="") for value in row.values()])
     return out.getvalue()
 
@@ -72,6 +73,10 @@ def as_text(value: Any, *, empty: str = "·") -> str:
         return empty
     if isinstance(value, datetime):
         return str(json_value(value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, (list, dict, tuple)):
         return encoder.encode(json_value(value)).decode()
     return str(value)

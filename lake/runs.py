@@ -1,8 +1,8 @@
 """Run: one ingest and its receipt, a row of ``ops.runs``. Progress is derived from receipts alone."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 import pyarrow as pa
@@ -120,11 +120,6 @@ def last_runs(lake: Lake) -> tuple[Run | None, Run | None]:
     return runs[0], complete
 
 
-def is_loopback(source: str) -> bool:
-    """True for the address of a server on this machine, as a sandbox is."""
-    return urlsplit(source).hostname in ("127.0.0.1", "localhost", "::1")
-
-
 def list_runs(lake: Lake, *, since: datetime | None = None) -> list[Run]:
     """Return the runs that ended at or after ``since``, newest first."""
     if not table_exists(lake, RUNS):
@@ -149,6 +144,21 @@ def watermark(lake: Lake) -> datetime | None:
         rows = table.read(["watermark"], where & (pc.field("finished_at") >= newest - back))
         found: datetime | None = pc.max(rows["watermark"]).as_py()
         if found:
+            return found
+    return None
+
+
+def newest_run(lake: Lake, matches: Callable[[Run], bool]) -> Run | None:
+    """Return the newest run that matches, looked for from the ledger's end."""
+    if not table_exists(lake, RUNS):
+        return None
+    table = open_table(lake, RUNS)
+    newest = table.maximum("finished_at")
+    if not isinstance(newest, datetime):
+        return None
+    for back in SPANS:
+        runs = read_runs(table, pc.field("finished_at") >= newest - back)
+        if found := next(filter(matches, runs), None):
             return found
     return None
 

@@ -1,23 +1,24 @@
 """DuckDB connections: limits, time zone, and views over one release.
 
 A view reads the Parquet files of one table version with ``read_parquet``: the
-fastest read, and one that no later commit can change.
+fastest read, and one that no later commit can change. Files in an object store are
+read the same way, through a mount.
 """
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
 
 from lake import quote
 from lake.paths import Lake
-from lake.release import RELEASES, Release
+from lake.release import Release
 from lake.settings import LakeSettings
 from lake.table import Table, open_table, table_exists
 
 Connection = duckdb.DuckDBPyConnection
-LEDGERS = (RELEASES, "ops.runs", "ops.jobs", "ops.findings")
+CURRENT = "ops.current_release"
 
 
 def connect(settings: LakeSettings) -> Connection:
@@ -39,7 +40,8 @@ def connect(settings: LakeSettings) -> Connection:
 def open_session(lake: Lake, settings: LakeSettings, release: Release | None) -> Connection:
     """Open DuckDB with schemas bronze, rules, silver, gold pinned to the release, and ops at its head.
 
-    Without a release there is only what an ingest has brought.
+    Without a release there is only what an ingest has brought; with one,
+    ``ops.current_release`` says in one row which.
     """
     connection = connect(settings)
     for schema in ("bronze", "rules", "silver", "gold", "ops"):
@@ -47,10 +49,23 @@ def open_session(lake: Lake, settings: LakeSettings, release: Release | None) ->
     pinned = {**release.tables, **release.consumed} if release else heads(lake)
     for name, version in sorted(pinned.items()):
         create_view(connection, name, open_table(lake, name, version))
-    for name in LEDGERS:
-        if table_exists(lake, name):
-            create_view(connection, name, open_table(lake, name))
+    for name in ledgers(lake):
+        create_view(connection, name, open_table(lake, name))
+    if release:
+        connection.execute(f"create view {CURRENT} as {one_release(release)}")
     return connection
+
+
+def ledgers(lake: Lake) -> list[str]:
+    """Return the tables of layer ops; one that is being made at this moment is not there yet."""
+    return [name for name in lake.tables("ops") if table_exists(lake, name)]
+
+
+def one_release(release: Release) -> str:
+    """Return the SELECT of the one row that says which release is open."""
+    published_at = f"timestamptz {quote.literal(release.published_at.isoformat())}"
+    kind = quote.literal(release.kind)
+    return f"select {release.release}::bigint as release, {published_at} as published_at, {kind} as kind"
 
 
 def fetch(connection: Connection, query: str) -> pa.Table:
@@ -81,21 +96,46 @@ def create_view(connection: Connection, view: str, table: Table) -> None:
     connection.execute(f"create or replace view {view} as {scan(connection, table)}")
 
 
-def scan(connection: Connection, table: Table) -> str:
-    """Return the SELECT over a table version; one without files has its columns and no rows."""
+def scan(connection: Connection, table: Table, files: Sequence[str] | None = None) -> str:
+    """Return the SELECT over a table version, or over some of its files; DuckDB can read them from then on.
+
+    Without files it has the columns and no rows.
+    """
+    files = [file.uri for file in table.files()] if files is None else files
     types = duckdb_types(connection, table.schema)
-    files = [file.uri for file in table.files()]
     if not files:
-        nothing = ", ".join(f"null::{kind} as {quote.name(column)}" for column, kind in types.items())
-        return f"select {nothing} where false"
+        return no_rows(types)
+    mount(connection, files[0])
     return f"select {', '.join(map(quote.name, types))} from {read_parquet(files, table, types)}"
 
 
-def read_parquet(files: Iterable[str], table: Table, types: dict[str, str]) -> str:
+def no_rows(types: Mapping[str, str]) -> str:
+    """Return the SELECT of no rows with these columns."""
+    nothing = ", ".join(f"null::{kind} as {quote.name(column)}" for column, kind in types.items())
+    return f"select {nothing} where false"
+
+
+def mount(connection: Connection, uri: str) -> None:
+    """Let DuckDB read the object store that a file is in; a file of this machine needs nothing."""
+    scheme, _, path = uri.partition("://")
+    if not path or connection.filesystem_is_registered(scheme):
+        return
+    # fsspec takes longer to import than a query on this disk takes to run.
+    from lake.mount import Mount
+
+    connection.register_filesystem(Mount(scheme))
+
+
+def read_parquet(files: Iterable[str], table: Table, types: Mapping[str, str]) -> str:
     """Return DuckDB's ``read_parquet`` of the files, with the table's partition columns."""
+    return parquet(f"[{quote.literals(files)}]", table, types)
+
+
+def parquet(listed: str, table: Table, types: Mapping[str, str]) -> str:
+    """Return ``read_parquet`` of files that SQL lists."""
     hive = ", ".join(f"{quote.literal(column)}: {types[column]}" for column in table.partition_by)
     partitions = f"hive_partitioning = true, hive_types = {{{hive}}}" if hive else "hive_partitioning = false"
-    return f"read_parquet([{quote.literals(files)}], union_by_name = true, {partitions})"
+    return f"read_parquet({listed}, union_by_name = true, {partitions})"
 
 
 def duckdb_types(connection: Connection, schema: pa.Schema) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from lake.paths import LAYERS, Lake
-from lake.release import Release, current_release
+from lake.release import Release, current_release, hold
 from lake.runs import Run, last_runs, list_runs
 from lake.table import open_table, table_exists
 
@@ -53,7 +53,8 @@ class LakeStatus(msgspec.Struct, frozen=True):
         if self.release is None:
             return "no release yet: `just sync` publishes the first"
         age = ago(self.now - self.release.published_at)
-        return f"release {self.release.release} ({self.release.kind}), published {age} ago"
+        line = f"release {self.release.release} ({self.release.kind}), published {age} ago"
+        return f"{line}; {hold(self.release)}" if self.release.is_held else line
 
     @property
     def run_line(self) -> str:

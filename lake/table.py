@@ -7,6 +7,7 @@ BIGINT is 1).
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date
 from typing import Any
 from urllib.parse import unquote
@@ -67,7 +68,8 @@ class Table:
     def files(self) -> list[DataFile]:
         """Return the live files of the version held."""
         actions = pa.table(self._delta.get_add_actions(flatten=True))
-        root = self._delta.table_uri.removeprefix("file://").rstrip("/")
+        # A URI writes spaces and the like in its own way, paths and DuckDB do not.
+        root = unquote(self._delta.table_uri).removeprefix("file://").rstrip("/")
         paths = actions["path"].to_pylist()
         return [
             DataFile(uri=f"{root}/{unquote(path)}", rows=rows or 0, size=size or 0)
@@ -183,7 +185,7 @@ def open_table(lake: Lake, name: str, version: int | None = None) -> Table:
 
 def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequence[str] = ()) -> Table:
     """Open a table, making it first where there is none; safe when two processes do it at once."""
-    if table_exists(lake, name):
+    with suppress(TableMissing):
         return open_table(lake, name)
     try:
         delta = DeltaTable.create(

@@ -5,6 +5,9 @@ it; only the addresses, the pace and the request budget are the demo's.
 """
 
 import contextlib
+import ctypes
+import fcntl
+import hashlib
 import os
 import signal
 import socket
@@ -19,10 +22,12 @@ from rich.console import Console
 
 from lake.config import PREFIX, read_config
 from lake.errors import LakeError, UsageError
+from lake.origin import is_sandbox, read_origin
 from lake.paths import Lake
+from lake.places import private_folder
 from lake.release import find_release
 from lake.render import show
-from lake.runs import is_loopback, last_runs
+from lake.runs import last_runs
 from lake.session import fetch, open_session
 from lake.settings import LakeSettings
 from serve.settings import ServeSettings
@@ -59,16 +64,18 @@ def run_demo(lake: Lake, settings: LakeSettings, *, once: bool) -> None:
 
     Raises UsageError on a lake that a real CRM has filled.
     """
-    last, complete = last_runs(lake)
-    if last and not is_loopback(last.source):
+    origin = read_origin(lake)
+    if origin and not is_sandbox(origin):
         raise UsageError(
-            f"{lake.place} was filled from {last.source}; the demo would mix its shop into it:"
+            f"{lake.place} was filled from {origin}; the demo would mix its shop into it:"
             f" set {PREFIX}LAKE_ROOT to an empty folder"
         )
+    complete = last_runs(lake)[1]
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     environ = {**CHOICES, **os.environ}
-    with sandbox(environ, clock=complete.watermark if complete else None) as url:
+    clock = complete.source_time if complete else None
+    with only_one(lake), sandbox(environ, clock=clock) as url:
         environ[f"{PREFIX}SOURCE_BASE_URL"] = url
         call(environ, "ingest", "incremental" if complete else "full")
         call(environ, "transform")
@@ -113,6 +120,20 @@ def interrupt(number: int, frame: object) -> None:
 
 
 @contextmanager
+def only_one(lake: Lake) -> Iterator[None]:
+    """Keep a second demo from the lake: its shop would live another life. Raises UsageError."""
+    name = hashlib.sha256(lake.place.encode()).hexdigest()[:16]
+    with open(private_folder("demo") / name, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"another demo lives on {lake.place}; end it, or set {PREFIX}LAKE_ROOT"
+            ) from None
+        yield
+
+
+@contextmanager
 def sandbox(environ: Mapping[str, str], *, clock: datetime | None) -> Iterator[str]:
     """Run the sandbox shop beside; give its address. It goes on where an earlier demo left it."""
     console.print("opening the sandbox shop: two years of orders ...")
@@ -141,6 +162,7 @@ def process(
         stderr=subprocess.DEVNULL if quiet else None,
         text=True,
         start_new_session=True,
+        preexec_fn=end_with_parent if sys.platform == "linux" else None,
     )
     try:
         yield child
@@ -151,6 +173,11 @@ def process(
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+def end_with_parent() -> None:
+    """Ask the kernel to end this process when the demo is gone, also by kill -9 (prctl PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def call(environ: Mapping[str, str], *command: str) -> None:

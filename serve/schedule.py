@@ -26,7 +26,7 @@ from serve.reader import newest_release
 
 log = structlog.get_logger()
 KILL_AFTER = 5.0
-STOPS = (signal.SIGINT, signal.SIGTERM)
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,10 +173,21 @@ def run_once(job: Job) -> int:
     """Run the job here and now; return the first exit code that is not 0."""
     code = 0
     for step in job.steps:
-        ended = subprocess.run(step, check=False).returncode
+        ended = run_step(step)
         code = code or (ended if ended >= 0 else 128 - ended)
         if not goes_on(ended):
             break
+    return code
+
+
+def run_step(step: Sequence[str]) -> int:
+    """Run one step to its end and return its exit code; a signal that ends this process ends it first."""
+    with subprocess.Popen(step) as running:
+        for number in STOPS:
+            signal.signal(number, lambda *_: running.terminate())
+        code = running.wait()
+    for number in STOPS:
+        signal.signal(number, signal.SIG_DFL)
     return code
 
 

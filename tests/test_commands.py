@@ -1,15 +1,14 @@
 """The commands as an operator meets them: exit codes, one line for what is wrong, no terminal."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
+from lake.origin import claim_origin
 from lake.paths import Lake
-from lake.runs import Run, write_run
 from tests.running import environ_of, run, succeed
 
 SMALL = Sandbox(port=0, days=20, orders_per_day=10, day_seconds=0, requests_per_minute=0)
@@ -124,29 +123,26 @@ def test_every_command_has_help(lake: Lake) -> None:
 
 def test_clean_and_demo_leave_a_real_lake_alone(lake: Lake) -> None:
     """What a CRM has filled is removed by hand or not at all, and no sandbox is mixed into it."""
-    stamp = datetime(2026, 1, 1, tzinfo=UTC)
-    write_run(
-        lake,
-        Run(
-            run_id="r",
-            kind="full",
-            verdict="complete",
-            started_at=stamp,
-            finished_at=stamp,
-            source="https://openapi.keycrm.app/v1",
-            watermark=stamp,
-            source_time=stamp,
-            windows=(),
-            appended={},
-            rejected=0,
-            requests=0,
-            retries=0,
-            waited_seconds=0,
-        ),
-    )
+    claim_origin(lake, "https://openapi.keycrm.app/v1")
     assert "stays" in refused(environ_of(lake), "lake", "clean", code=2)
     assert "LAKE_ROOT" in refused(environ_of(lake), "serve", "demo", "--once", code=2)
-    assert Path(lake.root, "ops", "runs").exists()
+    assert Path(lake.root, "ops", "origins").exists()
+
+
+def test_another_shop_is_refused(shop: ThreadedShop, lake: Lake) -> None:
+    """The ids of two shops are the same numbers; a sandbox on another port is the same shop."""
+    environ = environ_of(lake, shop.url)
+    succeed(environ, "ingest", "order", "3")
+    line = refused({**environ, "KEYLAKE_SOURCE_BASE_URL": "https://crm.example/v1"}, "ingest", "full", code=2)
+    assert "two shops in one lake" in line
+    assert "KEYLAKE_LAKE_ROOT" in line
+
+
+def test_clean_removes_lakes_and_nothing_else(lake: Lake) -> None:
+    """A folder that is no lake is left as it is."""
+    Path(lake.root, "ops", "precious").mkdir(parents=True)
+    assert "no lake is there" in succeed(environ_of(lake), "lake", "clean")
+    assert Path(lake.root, "ops", "precious").exists()
 
 
 def test_two_lakes_do_not_touch_each_other(shop: ThreadedShop, tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 Every candidate is built in DuckDB before anything is committed; a failed check
 leaves the lake as it was. Only tables and months whose rows differ from the last
-release are written. Where nothing differs there is no commit and no release.
+release are written. Where nothing differs there is no commit and no release, and
+neither while publishing is held. Observations of excluded runs are left out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from importlib.metadata import version
@@ -15,13 +16,14 @@ import msgspec
 import pyarrow as pa
 import structlog
 
+from lake.catalogue import publish, refresh_catalogue
 from lake.contract import Contract
 from lake.errors import ModelError
 from lake.paths import Lake
 from lake.quote import literals
-from lake.release import Move, Release, current_release, publish
-from lake.runs import last_runs
-from lake.session import Connection, connect, create_view, fetch, heads
+from lake.release import Move, Release, current_release
+from lake.runs import newest_run
+from lake.session import Connection, connect, create_view, fetch, heads, scan
 from lake.settings import LakeSettings
 from lake.table import Table, create_table, open_table, table_exists
 from transform.checks import Outcome, check_types, refuse, run_checks
@@ -54,7 +56,8 @@ class Change(msgspec.Struct, frozen=True):
 class Build:
     """One build while it lasts: the DuckDB with candidates, and the release it starts from.
 
-    It begins by bringing back heads that a crash left ahead of that release.
+    It begins by bringing back heads that a crash, or a rollback, left ahead of that release;
+    while publishing is held it leaves them alone, and a commit meets a conflict there.
     """
 
     def __init__(
@@ -65,11 +68,17 @@ class Build:
         self._models = models
         self._duckdb = connect(engine)
         self.parent = current_release(lake)
-        self._held = repair(lake, self.parent.tables) if self.parent else {}
+        self._shown = shown(lake, self.parent) if self.parent else {}
+        self.excluded_runs = self.parent.excluded_runs if self.parent else ()
+        # Asked before bronze is looked at: what a run brings in between is in it, and not yet promised.
+        self.complete_through = complete_through(lake, self.excluded_runs)
         self.consumed = heads(lake)
         self.models_hash = hash_of(models)
-        complete = last_runs(lake)[1]
-        self.complete_through = complete.source_time if complete else None
+
+    @property
+    def is_held(self) -> bool:
+        """True where nothing may be published on the last release."""
+        return self.parent is not None and self.parent.is_held
 
     @property
     def is_current(self) -> bool:
@@ -84,7 +93,7 @@ class Build:
         for schema in ("bronze", "rules", "silver", "gold", "released"):
             self._duckdb.execute(f"create schema {schema}")
         for name, at in self.consumed.items():
-            create_view(self._duckdb, name, open_table(self._lake, name, at))
+            self._show_bronze(name, open_table(self._lake, name, at))
         built = [self._build_rule(rule) for rule in self._rules]
         return built + [self._build_model(model) for model in self._models]
 
@@ -112,6 +121,12 @@ class Build:
                 money[candidate.name] = amount
         return rows, money
 
+    def _show_bronze(self, name: str, table: Table) -> None:
+        rows = scan(self._duckdb, table)
+        if self.excluded_runs and "run_id" in table.schema.names:
+            rows = f"from ({rows}) where run_id not in ({literals(self.excluded_runs)})"
+        self._duckdb.execute(f"create view {name} as {rows}")
+
     def _build_rule(self, rule: Rule) -> Candidate:
         self._duckdb.register("rule", rule.table)
         self._duckdb.execute(f"create table {rule.name} as select * from rule")
@@ -125,7 +140,7 @@ class Build:
 
     def _change(self, candidate: Candidate) -> Change | None:
         name = candidate.name
-        held = self._held.get(name)
+        held = self._shown.get(name)
         if held is None:
             return Change(candidate, None, (self._move(candidate, None, None),))
         old = f'released."{name}"'
@@ -171,13 +186,13 @@ class Build:
 
     def _open(self, candidate: Candidate) -> Table:
         """Return the table as it was when the build began: what others commit meanwhile is a conflict."""
-        if held := self._held.get(candidate.name):
+        if held := self._shown.get(candidate.name):
             return held
         schema = candidate.contract.schema
         return create_table(self._lake, candidate.name, schema, partition_by=partition(candidate))
 
     def _stored(self, name: str) -> pa.Table | None:
-        held = self._held.get(name)
+        held = self._shown.get(name)
         return held.read() if held else None
 
     def _one(self, query: str) -> tuple[int, Decimal | None]:
@@ -188,12 +203,13 @@ class Build:
 def run_build(
     lake: Lake, *, engine: LakeSettings, rules: RulesSettings, models: Sequence[Model], full: bool = False
 ) -> Release | None:
-    """Build, check, commit and publish; return the release, None where nothing differs.
+    """Build, check, commit and publish; return the release, None where nothing differs or all is held.
 
     Raises CheckFailed (nothing was committed), ModelError, CommitConflict.
     """
     build = Build(lake, engine, rules, models)
-    if not build.consumed or (build.is_current and not full):
+    if build.is_held or not build.consumed or (build.is_current and not full):
+        refresh_catalogue(lake)
         return None
     candidates = build.candidates()
     outcomes = build.check()
@@ -210,6 +226,7 @@ def run_build(
         parent=build.parent.release if build.parent else None,
         tables={candidate.name: versions[candidate.name] for candidate in candidates},
         consumed=build.consumed,
+        excluded_runs=build.excluded_runs,
         rows=rows,
         money=money,
         moved=tuple(move for change in changes for move in change.moved),
@@ -254,21 +271,37 @@ def build_model(connection: Connection, model: Model) -> None:
     check_types(connection, model)
 
 
+def complete_through(lake: Lake, excluded_runs: Collection[str]) -> datetime | None:
+    """Return the source's time when the last sync ended that held every change; None without one.
+
+    A run that looked at a part, or that is left out, says nothing of the whole.
+    """
+    newest = newest_run(lake, lambda run: run.watermark is not None and run.run_id not in excluded_runs)
+    return newest.source_time if newest else None
+
+
+def shown(lake: Lake, release: Release) -> dict[str, Table]:
+    """Return the tables as the release shows them: at their heads, mended, unless publishing is held."""
+    if not release.is_held:
+        return repair(lake, release.tables)
+    return {name: open_table(lake, name, at) for name, at in release.tables.items()}
+
+
 def repair(lake: Lake, released: Mapping[str, int]) -> dict[str, Table]:
-    """Bring back every head that a crash left ahead of the release it was meant for.
+    """Bring back every head that is ahead of the release: a crash left it so, or a rollback.
 
     Return the tables at their heads, which hold what the release shows.
     """
-    heads_held: dict[str, Table] = {}
+    at_head: dict[str, Table] = {}
     for name, at in released.items():
         if not table_exists(lake, name):
             continue
-        head = heads_held[name] = open_table(lake, name)
+        head = at_head[name] = open_table(lake, name)
         held = head if head.version == at else open_table(lake, name, at)
         if content(head) != content(held):
             log.warning("transform.repaired", table=name, head=head.version, released=at)
             head.restore(at)
-    return heads_held
+    return at_head
 
 
 def content(table: Table) -> tuple[pa.Schema, set[str]]:

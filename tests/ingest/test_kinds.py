@@ -150,7 +150,8 @@ def test_an_order_by_id_is_fetched_or_buried(
     ingest("full")
     edit(shop, edits.EditOrder(3, grand_total=Decimal("9.99"), bump=False), edits.DeleteOrder(4))
     run = ingest("orders", wish=Wish(kind="orders", ids=(3, 4, 3)))
-    assert (run.verdict, run.requests) == ("complete", 2)
+    # The third asks for the list of orders: a server that has none has not lost one either.
+    assert (run.verdict, run.requests) == ("complete", 3)
     assert held(lake, engine) == true(shop)
 
 
@@ -234,8 +235,7 @@ def test_a_total_that_never_agrees_is_incomplete(ingest: Ingest, shop: ThreadedS
     break_(shop, kind="total", path="/order", times=0, delta=1)
     run = ingest("full")
     assert run.verdict == "incomplete"
-    assert run.reason
-    assert "distinct ids arrived, the CRM counted" in run.reason
+    assert any("distinct ids arrived, the CRM counted" in (window.reason or "") for window in run.windows)
 
 
 def test_a_full_load_needs_hardly_more_requests_than_pages(
@@ -305,3 +305,23 @@ def test_an_order_that_no_window_can_reach_is_found_by_its_id(
         run = ingest("full", shop_url=shop.url)
         assert run.verdict == "complete", run.reason
         assert held(lake, engine) == true(shop)
+
+
+def test_a_mistyped_id_leaves_nothing_behind(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """Neither a tombstone nor a million holes below it; of what the lake holds, a 404 is an answer."""
+    ingest("full")
+    before = versions(lake)
+    ingest("orders", wish=Wish(kind="orders", ids=(999_999_999,)))
+    assert versions(lake) == before
+    assert ingest("sweep", wish=SWEEP_ALL).requests < 100
+    assert held(lake, engine) == true(shop)
+
+
+def test_an_absurd_total_ends_soon(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
+    """A CRM that counts a million million rows is incomplete after a few pages, not after all memory."""
+    break_(shop, kind="total", path="/buyer", times=0, delta=10**12)
+    run = ingest("full")
+    assert run.verdict == "incomplete"
+    assert run.requests < 400

@@ -2,6 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -125,6 +126,15 @@ def test_read_filters_and_maximum_come_from_statistics(lake: Lake) -> None:
         table.append(rows((key, "1", JUNE)))
     assert table.maximum("id") == 9
     assert table.read(["id"], pc.field("id") == 9)["id"].to_pylist() == [9]
+
+
+@pytest.mark.parametrize("folder", ["of a shop", "50% more", "Крамниця"])
+def test_files_are_found_below_any_folder(tmp_path: Path, folder: str) -> None:
+    """A place is a path, not a URI: its spaces and signs stay what they are."""
+    table = create_table(Lake(root=str(tmp_path / folder)), "silver.things", SCHEMA, partition_by=["month"])
+    table.append(rows((1, "1", JUNE)))
+    assert all(Path(file.uri).stat().st_size == file.size for file in table.files())
+    assert len(table.files()) == 1
 
 
 def test_create_is_safe_twice_and_missing_tables_say_so(lake: Lake) -> None:

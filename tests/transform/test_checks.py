@@ -43,6 +43,11 @@ FAULTS = [
     ("silver.orders.status_is_known", "update silver.orders set status_id = 77 where id = 1"),
     ("silver.orders.manager_is_known", "update silver.orders set manager_id = 77 where id = 2"),
     (
+        "silver.orders.none_is_refused",
+        "create or replace table bronze.rejected as"
+        " select 'orders' as entity, 1::bigint as id, 'odd' as reason, timestamptz '2090-01-01' as fetched_at",
+    ),
+    (
         "silver.order_lines.price_is_not_negative",
         "update silver.order_lines set price = -1 where order_id = 1",
     ),

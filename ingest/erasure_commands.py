@@ -1,0 +1,33 @@
+"""The command ``erase-buyer``."""
+
+from datetime import UTC, datetime
+
+import click
+
+from ingest.erasure import other_cards, redactions_of
+from lake.cli import open_lake
+from lake.erasure import erase, record
+from lake.paths import Lake
+
+
+@click.command("erase-buyer")
+@click.argument("buyer", type=click.IntRange(1, 2**62))
+@click.option("--backup", "backups", multiple=True, help="A backup of the lake to erase the buyer from too.")
+def erase_buyer(buyer: int, backups: tuple[str, ...]) -> None:
+    """Remove the person behind a buyer's ID from every file of the lake; orders and sums stay.
+
+    Erase the person in the CRM first, or the next change there brings the name back.
+    """
+    _, place = open_lake()
+    others = other_cards(place, buyer)
+    for root in (*backups, place.place):
+        lake = Lake(root=root)
+        erased = erase(lake, redactions_of(lake, buyer))
+        print(f"{lake.place}: {erased.rows} rows of {erased.files} files no longer say who it was")
+    record(place, erased, at=datetime.now(UTC))
+    if others:
+        cards = ", ".join(map(str, sorted(others)))
+        print(f"the same phone or e-mail is on other cards, which stay until they are erased too: {cards}")
+
+
+COMMANDS: list[click.Command] = [erase_buyer]

@@ -1,0 +1,202 @@
+"""Erasure: values leave a table for good, from every version of it, and each version stays what it was.
+
+A file that holds them is replaced by one of the same name, rows and size without them,
+and the statistics of such columns go from the log, which would quote them. So nothing
+that names a version has to change: every kept release opens as before and sums the same.
+Each file is replaced at once; killed midway, the same call again finishes. It is the one
+breach of the rule that a data file never changes, and the reason why a backup, which
+tells files by name and size, has to be erased as the lake is.
+
+A reader on a disk keeps the file it has open. In an object store a query that reads a
+file at that very moment can fail, and succeeds when it is put again.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from datetime import datetime
+from io import BytesIO
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lake.contract import Contract
+from lake.errors import LakeError
+from lake.files import Files
+from lake.paths import Lake
+from lake.table import create_table
+
+ERASURES = "ops.erasures"
+SCHEMA = Contract.of({"erased_at": "TIMESTAMPTZ", "rows": "BIGINT", "files": "BIGINT"}).schema
+# Whoever appends while this runs may bring the values once more.
+PASSES = 5
+# What makes a file smaller, if the first does not make it small enough to be filled up.
+LEVELS = (3, 19)
+FILLINGS = ("filling", "filling.")
+Change = Callable[[Any], Any]
+
+
+class Redaction(msgspec.Struct, frozen=True):
+    """In one table: rows whose ``key`` is among ``ids`` get each column's value changed."""
+
+    table: str
+    key: str
+    ids: Set[Any]
+    changes: Mapping[str, Change]
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """How many rows, as files hold them, lost something, and how many files were written anew."""
+
+    rows: int
+    files: int
+
+
+def erase(lake: Lake, redactions: Sequence[Redaction]) -> Erased:
+    """Change the values in every file there is, whichever version it belongs to; again until none is left.
+
+    Raises LakeError where a file can't be written anew in its size; it is as it was then.
+    """
+    files = Files(lake.place)
+    done: Counter[str] = Counter()
+    for _ in range(PASSES):
+        found = sum((erase_table(files, redaction) for redaction in redactions), Counter[str]())
+        done += found
+        if not found["rows"]:
+            files.tidy()
+            return Erased(done["rows"], done["files"])
+    raise LakeError("others write the same values again without pause; stop the ingest and erase once more")
+
+
+def record(lake: Lake, erased: Erased, *, at: datetime) -> None:
+    """Write down that something was erased: when and how much, not what."""
+    row = {"erased_at": at, "rows": erased.rows, "files": erased.files}
+    create_table(lake, ERASURES, SCHEMA).append(pa.Table.from_pylist([row], schema=SCHEMA))
+
+
+def erase_table(files: Files, redaction: Redaction) -> Counter[str]:
+    """Change one table's files, then its log; return rows and files."""
+    folder = redaction.table.replace(".", "/")
+    paths = sorted(files.sizes(folder))
+    log = [path for path in paths if path.startswith(f"{folder}/_delta_log/")]
+    done: Counter[str] = Counter()
+    for path in set(paths) - set(log):
+        if path.endswith(".parquet") and (rows := erase_file(files, path, redaction)):
+            done.update(rows=rows, files=1)
+    for path in log:
+        quieten(files, path, redaction.changes.keys())
+    return done
+
+
+def erase_file(files: Files, path: str, redaction: Redaction) -> int:
+    """Change one data file's rows; return how many. A file without such rows is not written."""
+    content = files.read(path)
+    parquet = pq.ParquetFile(BytesIO(content))
+    if redaction.key not in parquet.schema_arrow.names:
+        return 0
+    keys = parquet.read([redaction.key], use_threads=False)[redaction.key]
+    is_meant = pc.is_in(keys, pa.array(list(redaction.ids), keys.type)).to_pylist()
+    if not any(is_meant):
+        return 0
+    before = parquet.read(use_threads=False)
+    after, rows = changed(before, is_meant, redaction.changes)
+    if rows:
+        files.write(path, [parquet_of(after, len(content), path)])
+    return rows
+
+
+def changed(rows: pa.Table, is_meant: Sequence[bool], changes: Mapping[str, Change]) -> tuple[pa.Table, int]:
+    """Return the rows with the values changed where they are meant, and how many differ. Pure."""
+    differing: set[int] = set()
+    for column in changes.keys() & set(rows.column_names):
+        old = rows[column].to_pylist()
+        new = [changes[column](value) if meant else value for value, meant in zip(old, is_meant, strict=True)]
+        differing.update(place for place, value in enumerate(new) if value != old[place])
+        at = rows.column_names.index(column)
+        rows = rows.set_column(at, rows.field(column), pa.array(new, rows.field(column).type))
+    return rows, len(differing)
+
+
+def parquet_of(rows: pa.Table, size: int, path: str) -> bytes:
+    """Return the rows as a Parquet file of exactly so many bytes. Raises LakeError."""
+    for level in LEVELS:
+        for name in FILLINGS:
+            filling = 0
+            for _ in range(8):
+                content = encoded(rows, level, {name: "." * filling})
+                if len(content) == size:
+                    return content
+                filling += size - len(content)
+                if filling < 0:
+                    break
+    raise LakeError(
+        f"{path}: without its erased values it does not fit into {size} bytes; it stays as it was"
+    )
+
+
+def encoded(rows: pa.Table, level: int, metadata: Mapping[str, str]) -> bytes:
+    """Return the rows as a Parquet file. Pure."""
+    to = BytesIO()
+    options = {"compression": "zstd", "compression_level": level, "store_schema": False}
+    with pq.ParquetWriter(to, rows.schema, **options) as writer:
+        writer.write_table(rows)
+        writer.add_key_value_metadata(metadata)
+    return to.getvalue()
+
+
+def quieten(files: Files, path: str, columns: Iterable[str]) -> None:
+    """Take the columns' least and greatest values out of a file of a log; it stays if there are none."""
+    content = files.read(path)
+    if path.endswith(".json"):
+        quiet = b"\n".join(quiet_line(line, columns) for line in content.split(b"\n"))
+    elif path.endswith(".parquet"):
+        quiet = quiet_checkpoint(content, columns)
+    else:
+        return
+    if quiet != content:
+        files.write(path, [quiet])
+
+
+def quiet_line(line: bytes, columns: Iterable[str]) -> bytes:
+    """Return a line of a commit without the columns' statistics. Pure."""
+    action = msgspec.json.decode(line) if line.startswith(b'{"add"') else {}
+    stats = action.get("add", {}).get("stats")
+    quiet = quiet_stats(stats, columns)
+    if quiet == stats:
+        return line
+    action["add"]["stats"] = quiet
+    return msgspec.json.encode(action)
+
+
+def quiet_checkpoint(content: bytes, columns: Iterable[str]) -> bytes:
+    """Return a checkpoint without the columns' statistics. Pure."""
+    rows = pq.ParquetFile(BytesIO(content)).read(use_threads=False)
+    add = rows["add"].combine_chunks()
+    at = add.type.get_field_index("stats")
+    old = add.field(at).to_pylist()
+    new = [quiet_stats(stats, columns) for stats in old]
+    if new == old:
+        return content
+    parts = [
+        pa.array(new, pa.string()) if place == at else add.field(place) for place in range(len(add.type))
+    ]
+    quiet = pa.StructArray.from_arrays(parts, fields=list(add.type), mask=add.is_null())
+    to = BytesIO()
+    pq.write_table(rows.set_column(rows.column_names.index("add"), rows.field("add"), quiet), to)
+    return to.getvalue()
+
+
+def quiet_stats(stats: str | None, columns: Iterable[str]) -> str | None:
+    """Return a file's statistics without the columns'; the very same where they have none. Pure."""
+    if not stats:
+        return stats
+    found = msgspec.json.decode(stats)
+    bounds = [found[name] for name in ("minValues", "maxValues", "nullCount") if name in found]
+    if not any(column in bound for bound in bounds for column in columns):
+        return stats
+    for bound in bounds:
+        for column in columns:
+            bound.pop(column, None)
+    return msgspec.json.encode(found).decode()

@@ -1,0 +1,90 @@
+"""Files: the bytes under one place, a folder or an object store's prefix, by their relative paths.
+
+For what copies a lake as it lies. A file appears whole or not at all: on a disk it is
+written aside and moved, and a store shows an object once all of it has arrived.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from typing import Any
+from uuid import uuid4
+
+import pyarrow.fs as fs
+
+from lake.errors import LakeError
+from lake.paths import Lake, open_store
+
+ASIDE = ".copying"
+CHUNK = 8 * 1024 * 1024
+
+
+class Files:
+    """A place whose files are listed, read, written and deleted; credentials are the environment's."""
+
+    def __init__(self, place: str) -> None:
+        lake = Lake(root=place)
+        self.place = lake.place
+        self._is_local = lake.is_local
+        self._system = fs.LocalFileSystem() if self._is_local else open_store(self.place)
+        self._root = f"{self.place}/" if self._is_local else ""
+
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        """Return ``{path: bytes}`` of every file in a folder, the folders in it included."""
+        start = f"{self._root}{folder}".rstrip("/")
+        found = self._system.get_file_info(fs.FileSelector(start, allow_not_found=True, recursive=True))
+        return {
+            info.path.removeprefix(self._root): info.size for info in found if info.type == fs.FileType.File
+        }
+
+    def read(self, path: str) -> bytes:
+        """Return a file's bytes. Raises LakeError where it is not there."""
+        with self._open(path) as stream:
+            return bytes(stream.read())
+
+    def write(self, path: str, chunks: Iterable[bytes]) -> int:
+        """Put a file there, in place of an older one; return how many bytes it has."""
+        size = 0
+        written = f"{ASIDE}/{os.getpid()}-{uuid4().hex}" if self._is_local else path
+        with self._create(written) as stream:
+            for chunk in chunks:
+                stream.write(chunk)
+                size += len(chunk)
+        if written != path:
+            self._make_folder(path)
+            self._system.move(self._root + written, self._root + path)
+        return size
+
+    def copy(self, source: "Files", path: str) -> int:
+        """Copy one file to the same path here; return how many bytes it has."""
+        with source._open(path) as stream:
+            return self.write(path, iter(lambda: stream.read(CHUNK), b""))
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete the files."""
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                self._system.delete_file(self._root + path)
+
+    def tidy(self) -> None:
+        """Delete what copies that were killed left aside."""
+        if self._is_local:
+            self.delete(self.sizes(ASIDE))
+            with contextlib.suppress(OSError):
+                os.rmdir(self._root + ASIDE)
+
+    def _open(self, path: str) -> Any:
+        try:
+            return self._system.open_input_stream(self._root + path, compression=None)
+        except FileNotFoundError:
+            raise LakeError(f"{self.place}/{path}: no such file, though it belongs there") from None
+
+    def _create(self, path: str) -> Any:
+        if self._is_local:
+            self._make_folder(path)
+            return self._system.open_output_stream(self._root + path, compression=None)
+        # Arrow hands its own buffers to a handler, and Delta's takes bytes: it is asked itself.
+        return contextlib.closing(self._system.handler._handler.open_output_stream(path))
+
+    def _make_folder(self, path: str) -> None:
+        os.makedirs((self._root + path).rpartition("/")[0], exist_ok=True)

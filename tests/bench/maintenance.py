@@ -1,0 +1,154 @@
+"""What maintenance is worth: ``python -m tests.bench.maintenance [--files N] [--month] [--syncs N]``.
+
+Prints ratios within one run: reading before and after compaction, and the size of a
+shop's lake after a month of syncs beside its live bytes, by how many releases are kept.
+"""
+
+import asyncio
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+import structlog
+
+from ingest.budget import Budget
+from ingest.client import Client
+from ingest.limiter import Limiter
+from ingest.progress import Watch
+from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
+from ingest.sandbox.settings import Sandbox
+from ingest.settings import IngestSettings, SourceSettings
+from ingest.sync import Wish, run_sync
+from lake.maintenance import Keeper, compact, every_table, maintain
+from lake.paths import Lake
+from lake.release import Release, list_releases
+from lake.retention import kept_versions, needs
+from lake.runs import last_runs
+from lake.session import connect, create_view
+from lake.settings import LakeSettings
+from lake.table import open_table
+from tests.ingest.shop import live
+from tests.lake.simulated import BRONZE, Simulated
+from transform.build import run_build
+from transform.models import read_models
+from transform.settings import RulesSettings
+
+NEWEST = """
+select count(*), max(text)
+from (from b qualify row_number() over (partition by id order by fetched_at desc) = 1)
+"""
+ENGINE = LakeSettings()
+
+
+def seconds(work: Callable[[], object], times: int = 7) -> float:
+    """Return the shortest of a few goes."""
+    found: list[float] = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return min(found)
+
+
+def newest_state(lake: Lake) -> None:
+    """Open bronze at its head and read the newest state of every id."""
+    session = connect(ENGINE)
+    create_view(session, "b", open_table(lake, BRONZE))
+    session.execute(NEWEST).fetchone()
+
+
+def small_files(files: int) -> None:
+    """Print what reading takes with many small files, and with them merged."""
+    with tempfile.TemporaryDirectory() as folder:
+        month = Simulated(Lake(root=folder + "/lake"), now=datetime(2026, 9, 1, tzinfo=UTC))
+        month.start()
+        for place in range(files):
+            month.look([place])
+        work = {
+            "newest state of bronze": lambda: newest_state(month.lake),
+            "last runs": lambda: last_runs(month.lake),
+        }
+        before = {name: seconds(one) for name, one in work.items()}
+        began = time.perf_counter()
+        compact(month.lake, now=month.now + timedelta(days=1))
+        took = time.perf_counter() - began
+        print(f"{files} small files in bronze and in the ledger of runs, merged in {took:.2f} s")
+        for name, one in work.items():
+            after = seconds(one)
+            times = before[name] / after
+            print(f"  {name:24} {before[name] * 1e3:7.1f} ms -> {after * 1e3:6.1f} ms = {times:.1f} x")
+
+
+def sync(shop: ThreadedShop, lake: Lake, kind: str, budget: Path) -> None:
+    """Ingest and transform once."""
+    source = SourceSettings(base_url=shop.url, requests_per_minute=100_000)
+    asyncio.run(
+        run_sync(
+            Wish(kind=kind),  # type: ignore[arg-type]  # one of the kinds
+            lake,
+            client=Client(source, key=TEST_KEY, limiter=Limiter(Budget(budget, requests=100_000))),
+            settings=IngestSettings(),
+            engine=ENGINE,
+            watch=Watch(budget=100_000, bar=False),
+        )
+    )
+    run_build(lake, engine=ENGINE, rules=RulesSettings(), models=read_models())
+
+
+def month_of_syncs(syncs: int, days: int) -> None:
+    """Print how large a lake becomes in a month, all releases kept, and by other rules."""
+    settings = Sandbox(port=0, days=700, orders_per_day=20, day_seconds=0, requests_per_minute=0)
+    with serving(settings) as shop, tempfile.TemporaryDirectory() as folder:
+        lake, budget = Lake(root=folder + "/lake"), Path(folder) / "budget"
+        sync(shop, lake, "full", budget)
+        for number in range(days * syncs):
+            live(shop, days=1 / syncs)
+            sync(shop, lake, "incremental", budget)
+            if number % syncs == syncs - 1:
+                maintain(lake, ENGINE, now=datetime.now(UTC))
+        releases = sorted(list_releases(lake), key=lambda one: one.release)
+        daily = releases[:1] + releases[syncs::syncs]
+        print(f"{days} days, {syncs} syncs a day, {len(releases)} releases; total / live bytes")
+        for name, kept in {
+            "all releases kept": releases,
+            "the last of each day": daily,
+            "all of 2 days, else the last": daily[:-2] + releases[-2 * syncs :],
+            "the current one alone": releases[-1:],
+        }.items():
+            print(f"  {name:30} {ratio(lake, kept)}")
+
+
+def ratio(lake: Lake, kept: Sequence[Release]) -> str:
+    """Return what the lake takes with these releases kept, beside its live bytes."""
+    versions = kept_versions(kept)
+    keeper = Keeper(lake, ENGINE, now=datetime.now(UTC))
+    live_bytes = needed = log = 0
+    for name in every_table(lake):
+        folder = keeper.open(name)
+        live_bytes += sum(folder.live.values())
+        marks = {*versions.get(name, ()), max(folder.log.commits)}
+        needed += sum(needs(folder.segments(), marks).files.values())
+        log += sum(file.size for file in folder.log_files)
+    files = f"{needed / 1e6:.1f} of {live_bytes / 1e6:.1f} MB"
+    return f"{(needed + log) / live_bytes:5.2f}  ({files}; log {log / 1e6:.1f} MB)"
+
+
+@click.command()
+@click.option("--files", default=300, show_default=True, help="Small files to merge.")
+@click.option("--month", is_flag=True, help="Also let a shop live for a month (minutes).")
+@click.option("--syncs", default=2, show_default=True, help="Syncs a day of that month.")
+@click.option("--days", default=30, show_default=True, help="Days of that month.")
+def main(files: int, month: bool, syncs: int, days: int) -> None:
+    """Print the figures."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    small_files(files)
+    if month:
+        month_of_syncs(syncs, days)
+
+
+if __name__ == "__main__":
+    main()

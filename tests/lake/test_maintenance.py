@@ -1,0 +1,361 @@
+"""Maintenance: the lake stays small, nobody is stopped, and every kept release reads as when published."""
+
+import multiprocessing
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+from deltalake import DeltaTable
+
+from lake.errors import TableMissing
+from lake.maintenance import MANY, compact, crowded, maintain, sizes, vacuum
+from lake.maintenance_commands import COMMANDS
+from lake.paths import LAYERS, Lake
+from lake.release import Release, find_release, list_releases, publish
+from lake.retention import NEAR
+from lake.runs import last_runs, list_runs, watermark
+from lake.settings import LakeSettings
+from lake.table import DataFile, open_table
+from lake.tags import write_tag
+from tests.lake.simulated import (
+    BRONZE,
+    GOLD,
+    SILVER,
+    Simulated,
+    at,
+    files,
+    newest,
+    read,
+    read_release,
+    released_files,
+    renamed,
+)
+from tests.transform.shop import FEW, opened
+from tests.transform.test_crash import grow
+
+KILLS = 15
+KEEP_10 = LakeSettings(keep_days=10)
+CHILDREN = multiprocessing.get_context("forkserver")
+CHILDREN.set_forkserver_preload(["lake.maintenance"])
+
+
+@pytest.fixture
+def month(lake: Lake) -> Simulated:
+    """A lake on its first day."""
+    simulated = Simulated(lake, now=at(0))
+    simulated.start()
+    return simulated
+
+
+def log_of(lake: Lake, name: str) -> list[str]:
+    """Return the names of a table's log files."""
+    return sorted(file.name for file in Path(lake.uri(name), "_delta_log").iterdir())
+
+
+def live_days(simulated: Simulated, days: int, *, syncs: int, settings: LakeSettings) -> dict[int, object]:
+    """Let days pass, each with its syncs and a maintenance in the night; return what some releases said."""
+    lake = simulated.lake
+    said = {1: say(lake, newest(lake))}
+    for day in range(days):
+        for number in range(syncs):
+            simulated.sync()
+            if number == day % syncs:
+                release = newest(lake)
+                said[release.release] = say(lake, release)
+            simulated.passes(timedelta(hours=24 / syncs))
+        maintain(lake, settings, now=simulated.now)
+    return said
+
+
+def say(lake: Lake, release: Release) -> object:
+    """Return what a release says now: its rows, and the bytes of its files."""
+    return read_release(lake, release), released_files(lake, release)
+
+
+def kept_since(lake: Lake, since: datetime, said: Container[int]) -> list[Release]:
+    """Return the releases of then on, newest first, of which is known what they said."""
+    return [one for one in list_releases(lake) if one.published_at >= since and one.release in said]
+
+
+@pytest.mark.parametrize("keep_days", [90, 10])
+def test_after_thirty_days_every_kept_release_reads_as_when_published(
+    month: Simulated, keep_days: int
+) -> None:
+    """The oldest, a tagged one, random ones: rows and bytes; and the lake has kept its size."""
+    lake, settings = month.lake, LakeSettings(keep_days=keep_days)
+    write_tag(lake, newest(lake), "first", now=month.now)
+    said = live_days(month, 30, syncs=1, settings=settings)
+    kept = kept_since(lake, month.now - timedelta(days=keep_days), said)
+    for release in (kept[0], kept[-1], find_release(lake, 1), *random.Random(5).sample(kept, 8)):
+        assert say(lake, release) == said[release.release]
+    feed = pa.table(DeltaTable(lake.uri(BRONZE)).load_cdf(starting_version=newest(lake).consumed[BRONZE]))
+    assert feed.num_rows == 3
+    assert bounded(month, settings)
+
+
+def bounded(month: Simulated, settings: LakeSettings) -> bool:
+    """Assert the sizes that the design promises."""
+    lake = month.lake
+    found = sizes(lake, settings, now=month.now)
+    assert sum(one.total for one in found) <= 3 * sum(one.live for one in found)
+    assert sum(one.total for one in found) == sum(file.stat().st_size for file in files(lake, *LAYERS))
+    for name in (BRONZE, SILVER):
+        folders = Counter(str(Path(file.uri).parent) for file in open_table(lake, name).files())
+        assert max(folders.values()) <= (MANY if name == BRONZE else 1)
+    assert all(one.log_entries <= 4 * settings.keep_days + 2 * NEAR for one in found)
+    assert all(one.files <= MANY + 5 for one in found)
+    return True
+
+
+def test_what_no_release_keeps_is_gone(month: Simulated) -> None:
+    """Files and log entries of releases older than that, the first ones as well."""
+    lake, settings = month.lake, LakeSettings(keep_days=3, vacuum_days=1)
+    live_days(month, 15, syncs=2, settings=settings)
+    assert f"{0:020d}.json" not in log_of(lake, SILVER)
+    needed = {file.uri for release in list_releases(lake, limit=8) for file in shown(lake, release.tables)}
+    for name in (SILVER, GOLD):
+        there = {str(file) for file in Path(lake.uri(name)).rglob("*.parquet") if "_log" not in str(file)}
+        assert {uri for uri in needed if uri.startswith(lake.uri(name))} >= there
+    with pytest.raises(TableMissing):
+        open_table(lake, SILVER, 1)
+
+
+def shown(lake: Lake, tables: dict[str, int]) -> list[DataFile]:
+    """Return the files of these versions."""
+    return [file for name, version in tables.items() for file in open_table(lake, name, version).files()]
+
+
+def test_an_idle_day_adds_only_run_receipts(month: Simulated) -> None:
+    """No table but the ledger of runs gets a file or a commit, nor does maintenance change one."""
+    live_days(month, 3, syncs=2, settings=KEEP_10)
+    for _ in range(2):
+        month.passes(timedelta(days=1))
+        maintain(month.lake, KEEP_10, now=month.now)
+    before = {str(file) for file in files(month.lake)}
+    versions = {name: open_table(month.lake, name).version for name in (BRONZE, SILVER, GOLD, "ops.releases")}
+    for _ in range(5):
+        month.idle()
+        month.passes(timedelta(hours=4))
+    maintain(month.lake, KEEP_10, now=month.now)
+    added = {str(file) for file in files(month.lake)} - before
+    assert added
+    assert all("/ops/runs/" in file for file in added)
+    assert versions == {name: open_table(month.lake, name).version for name in versions}
+
+
+def test_compaction_changes_no_row_no_feed_and_no_statistic(month: Simulated) -> None:
+    """Whoever reads the newest stamp, the watermark or what is new finds what he would have found."""
+    lake = month.lake
+    for _ in range(MANY + 5):
+        month.idle()
+        month.look([1, 2])
+        month.passes(timedelta(minutes=1))
+    month.now += timedelta(days=1)
+    name = "bronze.orders"
+    said = (list_runs(lake), last_runs(lake), watermark(lake), open_table(lake, name).maximum("fetched_at"))
+    head = open_table(lake, name)
+    rows = read(lake, name, head.version)
+    done = {one.table: (one.files_before, one.files_after) for one in compact(lake, now=month.now)}
+    assert done == {name: (MANY + 6, 1), "ops.runs": (2 * MANY + 11, 1)}
+    again = (list_runs(lake), last_runs(lake), watermark(lake), open_table(lake, name).maximum("fetched_at"))
+    assert again == said
+    assert read(lake, name, open_table(lake, name).version) == rows == read(lake, name, head.version)
+    month.look([3])
+    feed = pa.table(DeltaTable(lake.uri(name)).load_cdf(starting_version=head.version))
+    assert feed["id"].to_pylist().count(3) == 1
+    assert feed.num_rows == 3
+    assert compact(lake, now=month.now) == []
+    assert lake.catalogue
+    with duckdb.connect(lake.catalogue, read_only=True) as analyst:
+        assert analyst.execute("select count(*) from ops.runs").fetchall() == [(2 * MANY + 11,)]
+
+
+def test_a_day_that_is_not_over_is_merged_only_where_it_has_very_many_files() -> None:
+    """Otherwise each run of maintenance would write, and keep, the same day once more."""
+    today = at(1).date()
+    yesterday = {f"observed_on=2026-09-01/{number}": 9 for number in range(2)}
+    this_day = {f"observed_on=2026-09-02/{number}": 9 for number in range(MANY + 1)}
+    assert crowded(yesterday, today) == {"2026-09-01"}
+    assert crowded(dict(list(this_day.items())[:MANY]), today) == set()
+    assert crowded(this_day, today) == {"2026-09-02"}
+    assert crowded({f"{number}": 9 for number in range(MANY + 1)}, today) == {""}
+    assert crowded({f"{number}": 10**9 for number in range(MANY + 1)}, today) == set()
+
+
+def test_the_feed_of_a_lake_whose_publishing_is_held_survives(month: Simulated) -> None:
+    """Held for weeks: what the next build reads is all there, though no release names it."""
+    lake = month.lake
+    live_days(month, 2, syncs=1, settings=KEEP_10)
+    current = newest(lake)
+    publish(lake, renamed(current, release=current.release + 1, parent=current.release, is_held=True))
+    ids = []
+    for day in range(20):
+        for number in range(2):
+            ids.append(20_000 + 10 * day + number)
+            month.look(ids[-1:])
+            month.passes(timedelta(hours=12))
+        maintain(lake, KEEP_10, now=month.now)
+    feed = DeltaTable(lake.uri(BRONZE)).load_cdf(starting_version=current.consumed[BRONZE] + 1)
+    assert sorted(pa.table(feed)["id"].to_pylist()) == ids
+
+
+def test_a_dry_run_deletes_nothing_and_says_what_would_go(month: Simulated) -> None:
+    """The same figures as the deletion afterwards, and nothing left for a third."""
+    live_days(month, 2, syncs=3, settings=LakeSettings())
+    stray = Path(month.lake.uri(SILVER), "month=2026-09-01", "left-by-a-killed-writer.parquet")
+    stray.write_bytes(b"x" * 1000)
+    month.passes(timedelta(days=40))
+    before = {str(file) for file in files(month.lake)}
+    found = vacuum(month.lake, KEEP_10, now=month.now)
+    assert {str(file) for file in files(month.lake)} == before
+    assert {one.table for one in found} == {BRONZE, SILVER, GOLD}
+    assert vacuum(month.lake, KEEP_10, now=month.now, dry_run=False) == found
+    assert not stray.exists()
+    assert len(before) - len(files(month.lake)) == sum(one.files for one in found)
+    assert vacuum(month.lake, KEEP_10, now=month.now) == []
+
+
+def test_what_is_young_is_left_to_who_may_be_at_it(month: Simulated) -> None:
+    """A file nobody has committed yet, and one that was replaced a moment ago, however old it is."""
+    lake = month.lake
+    month.passes(timedelta(days=100))
+    under_way = Path(lake.uri(SILVER), "under-way.parquet")
+    under_way.write_bytes(b"x")
+    month.sync()
+    old = list_releases(lake)[1]
+    month.passes(timedelta(days=6))
+    before = read_release(lake, old)
+    assert vacuum(lake, LakeSettings(keep_days=1), now=month.now, dry_run=False) == []
+    assert read_release(lake, old) == before
+    assert under_way.exists()
+    month.passes(timedelta(days=2))
+    assert vacuum(lake, LakeSettings(keep_days=1), now=month.now, dry_run=False) != []
+    assert not under_way.exists()
+
+
+@contextmanager
+def running(*work: Callable[[], object]) -> Iterator[list[Exception]]:
+    """Do each again and again in a thread of its own until the end; give what went wrong."""
+    over, wrong = threading.Event(), list[Exception]()
+
+    def loop(one: Callable[[], object]) -> None:
+        while not over.is_set():
+            try:
+                one()
+            except Exception as error:
+                wrong.append(error)
+                return
+
+    threads = [threading.Thread(target=loop, args=(one,)) for one in work]
+    for thread in threads:
+        thread.start()
+    try:
+        yield wrong
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_ingest_publishing_and_reading_go_on_beside_it(month: Simulated) -> None:
+    """Nobody meets an error, no look is lost, and releases read the same all the while."""
+    lake = month.lake
+    said = live_days(month, 7, syncs=1, settings=LakeSettings())
+    # The clock of what is deleted is the real one: what is written here is young.
+    now = datetime.now(UTC)
+    settings = LakeSettings(keep_days=(now - at(3)).days)
+    kept = kept_since(lake, at(4), said)
+    dice = random.Random(3)
+    looks = iter(range(30_000, 90_000))
+    ids: list[int] = []
+    beside = Simulated(lake, now=month.now - timedelta(days=1))
+
+    def ingest() -> None:
+        found = next(looks)
+        beside.look([found])
+        ids.append(found)
+
+    def look_back() -> None:
+        release = dice.choice(kept)
+        assert say(lake, release) == said[release.release]
+
+    with running(ingest, ingest, month.sync, look_back) as wrong:
+        for _ in range(5):
+            maintain(lake, settings, now=now)
+    assert wrong == []
+    held = open_table(lake, BRONZE).read(["id"])["id"].to_pylist()
+    assert Counter(found for found in held if found >= 30_000) == Counter(ids)
+    assert len(ids) > 10
+
+
+def test_builds_go_on_beside_it(tmp_path: Path) -> None:
+    """The transform meets no commit of maintenance where it writes, and what is merged reads the same."""
+    shop = opened(tmp_path / "shop", models=FEW)
+    shop.published()
+    with running(lambda: maintain(shop.lake, KEEP_10, now=datetime.now(UTC))) as wrong:
+        for minute in range(1, 6):
+            grow(shop, minute)
+            shop.published()
+    assert wrong == []
+    assert shop.releases() == [6, 5, 4, 3, 2, 1]
+    assert shop.read() == shop.built_anew(tmp_path / "anew").read()
+
+
+def test_killed_at_random_moments_it_leaves_every_kept_release_as_it_was(month: Simulated) -> None:
+    """In the middle of merging, cleaning and deleting; the next one goes on."""
+    lake, dice = month.lake, random.Random(11)
+    said = live_days(month, 2, syncs=3, settings=LakeSettings())
+    killed = 0
+    for _ in range(KILLS):
+        month.sync()
+        said[newest(lake).release] = say(lake, newest(lake))
+        month.passes(timedelta(days=2))
+        rows = read(lake, BRONZE, open_table(lake, BRONZE).version)
+        child = CHILDREN.Process(target=maintain, args=(lake, KEEP_10), kwargs={"now": month.now})
+        child.start()
+        child.join(dice.uniform(0.01, 0.3))
+        killed += child.is_alive()
+        child.kill()
+        child.join()
+        kept = kept_since(lake, month.now - timedelta(days=10), said)
+        for release in (kept[0], kept[-1]):
+            assert say(lake, release) == said[release.release]
+        assert read(lake, BRONZE, open_table(lake, BRONZE).version) == rows
+    maintain(lake, KEEP_10, now=month.now)
+    assert killed > KILLS / 3
+    assert vacuum(lake, KEEP_10, now=month.now) == []
+
+
+def test_the_commands_say_what_they_did(month: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a lake, and on an empty place; vacuum deletes nothing unless told."""
+    monkeypatch.setenv("KEYLAKE_LAKE_ROOT", month.lake.root)
+    commands = {command.name: command for command in COMMANDS}
+    said = {
+        name: CliRunner().invoke(commands[name], arguments, catch_exceptions=False).output
+        for name, arguments in {
+            "compact": [],
+            "vacuum": [],
+            "maintain": [],
+            "size": ["--format", "csv"],
+        }.items()
+    }
+    assert "nothing to compact" in said["compact"]
+    assert "nothing to delete" in said["vacuum"]
+    assert "nothing to delete" in said["maintain"]
+    header, *lines = said["size"].splitlines()
+    assert header == "table,files,live,retained,reclaimable,log,log_entries,total"
+    assert {line.split(",")[0] for line in lines} == {BRONZE, SILVER, GOLD, "ops.releases", "ops.runs"}
+    assert "all" in CliRunner().invoke(commands["size"], [], catch_exceptions=False).output
+    monkeypatch.setenv("KEYLAKE_LAKE_ROOT", "nothing-here")
+    assert (
+        CliRunner().invoke(commands["maintain"], [], catch_exceptions=False).output == "nothing to delete\n"
+    )
+    assert CliRunner().invoke(commands["size"], [], catch_exceptions=False).exit_code == 0

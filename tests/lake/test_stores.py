@@ -1,0 +1,240 @@
+"""Stores: the same lake on this disk and in an object store, read and written by the same code."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from ingest.layout import SCHEMAS
+from lake.catalogue import refresh_catalogue, write_catalogue
+from lake.contract import Contract
+from lake.errors import CommitConflict, LakeError, TableMissing
+from lake.mount import Mount, RangeReader
+from lake.paths import Lake
+from lake.release import Release, current_release, find_release, list_releases, publish
+from lake.session import connect, create_view, fetch, open_session, scan
+from lake.settings import LakeSettings
+from lake.table import create_table, open_table, table_exists
+from tests.transform.shop import FEW, HISTORY, Shop, look
+
+SCHEMA = Contract.of({"id": "BIGINT", "amount": "DECIMAL(18,2)?", "month": "DATE"}).schema
+JUNE, JULY = date(2026, 6, 1), date(2026, 7, 1)
+BUCKET = "keylake"
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The address of an S3 endpoint with one empty bucket, in a process of its own."""
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as child:
+        try:
+            assert child.stderr
+            found = (re.search(r"Running on (http://\S+)", line) for line in child.stderr)
+            url = next((match[1] for match in found if match), None)
+            assert url, "moto's server did not start"
+            # Its log is read on, or it would stop when the pipe is full.
+            threading.Thread(target=child.stderr.read, daemon=True).start()
+            urllib.request.urlopen(urllib.request.Request(f"{url}/{BUCKET}", method="PUT")).close()
+            yield url
+        finally:
+            child.terminate()
+
+
+@pytest.fixture(params=["disk", "s3"])
+def lake(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """An empty lake: a folder, or a prefix of the bucket; what reaches it comes from the environment."""
+    if request.param == "disk":
+        return Lake(root=str(tmp_path / "lake"))
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3"))
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    return Lake(root=f"s3://{BUCKET}/{tmp_path.name}")
+
+
+def rows(*found: tuple[int, str, date]) -> pa.Table:
+    """Return rows of the test's table."""
+    items = [{"id": key, "amount": Decimal(amount), "month": month} for key, amount, month in found]
+    return pa.Table.from_pylist(items, schema=SCHEMA)
+
+
+def release_of(number: int, **tables: int) -> Release:
+    """Return a release of the test's tables, on the one before it."""
+    return Release(
+        release=number,
+        published_at=datetime(2026, 6, number, 12, tzinfo=UTC),
+        kind="sync",
+        parent=number - 1 or None,
+        tables={f"silver.{name}": at for name, at in tables.items()},
+        consumed={},
+    )
+
+
+def both(action: Callable[[], object]) -> list[object]:
+    """Run the action in two threads at once; return what each gave or raised."""
+    start = threading.Barrier(2)
+    found: list[object] = []
+
+    def run() -> None:
+        start.wait()
+        try:
+            found.append(action())
+        except LakeError as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def test_append_replace_and_read_a_version(lake: Lake) -> None:
+    """Rows, statistics, files and older versions are the same everywhere."""
+    table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    assert table.maximum("id") is None
+    before = table.append(rows((1, "1.50", JUNE), (2, "2.50", JULY)))
+    table.replace(rows((3, "3.00", JUNE)), [JUNE])
+    assert sorted(open_table(lake, "silver.things").read(["id"])["id"].to_pylist()) == [2, 3]
+    assert sorted(open_table(lake, "silver.things", before).read(["id"])["id"].to_pylist()) == [1, 2]
+    assert table.maximum("id") == 3
+    assert all(file.uri.startswith(f"{lake.place}/silver/things/month=") for file in table.files())
+    with pytest.raises(TableMissing, match=r"silver\.none"):
+        open_table(lake, "silver.none")
+
+
+def test_duckdb_reads_the_files_of_a_version(lake: Lake, engine: LakeSettings) -> None:
+    """Partition columns included, filters too; some of the files, or none."""
+    table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    connection = connect(engine)
+    assert fetch(connection, scan(connection, table)).schema.names == SCHEMA.names
+    table.append(rows(*((key, f"{key}.25", JUNE if key % 2 else JULY) for key in range(4000))))
+    connection.execute("create schema silver")
+    create_view(connection, "silver.things", table)
+    query = (
+        "select month, count(*), sum(amount) from silver.things where id >= 1000 group by all order by all"
+    )
+    expected = [
+        (JUNE, 1500, Decimal("3750375.00")),
+        (JULY, 1500, Decimal("3748875.00")),
+    ]
+    assert connection.execute(query).fetchall() == expected
+    june = [file.uri for file in table.files() if "2026-06" in file.uri]
+    assert connection.execute(f"select count(*) from ({scan(connection, table, june)})").fetchone() == (2000,)
+    connection.close()
+
+
+def test_many_threads_read_the_same(lake: Lake, tmp_path: Path) -> None:
+    """Whichever thread asks for whichever part of a file, it gets that part."""
+    table = create_table(lake, "silver.things", SCHEMA)
+    for part in range(6):
+        table.append(rows(*((part * 20000 + key, f"{key}.25", JUNE) for key in range(20000))))
+    connection = connect(LakeSettings(memory_limit="512MB", threads=4, spill=str(tmp_path)))
+    query = f"select count(*), sum(id), sum(amount) from ({scan(connection, table)})"
+    answers = {connection.execute(query).fetchone() for _ in range(5)}
+    assert answers == {(120000, 7199940000, Decimal("1199970000.00"))}
+    connection.close()
+
+
+def test_releases_are_published_and_read_as_of(lake: Lake, engine: LakeSettings) -> None:
+    """A reader that holds release 1 is undisturbed by release 2."""
+    table = create_table(lake, "silver.things", SCHEMA)
+    publish(lake, release_of(1, things=table.append(rows((1, "1", JUNE)))))
+    held = open_session(lake, engine, find_release(lake, None))
+    publish(lake, release_of(2, things=table.replace(rows((2, "2", JUNE)))))
+    newest = current_release(lake)
+    assert newest == release_of(2, things=2)
+    assert [release.release for release in list_releases(lake)] == [2, 1]
+    for session, seen in ((held, 1), (open_session(lake, engine, newest), 2)):
+        assert session.execute("select id from silver.things").fetchall() == [(seen,)]
+        assert session.execute("select release from ops.current_release").fetchall() == [(seen,)]
+        session.close()
+
+
+def test_of_two_writers_at_once_one_is_refused(lake: Lake) -> None:
+    """A replacement from the same version, and a release on the same parent, can be made only once."""
+    create_table(lake, "silver.things", SCHEMA).append(rows((1, "1", JUNE)))
+    held = [open_table(lake, "silver.things") for _ in range(2)]
+    found = both(lambda: held.pop().replace(rows((2, "2", JUNE))))
+    assert [type(one) for one in found if one != 2] == [CommitConflict]
+    found = both(lambda: publish(lake, release_of(1, things=2)))
+    assert [type(one) for one in found if one is not None] == [CommitConflict]
+    assert len(list_releases(lake)) == 1
+
+
+def test_two_appends_at_once_both_arrive(lake: Lake) -> None:
+    """And two processes that make the same table make one."""
+    both(lambda: create_table(lake, "silver.things", SCHEMA).append(rows((1, "1", JUNE))))
+    assert open_table(lake, "silver.things").read(["id"])["id"].to_pylist() == [1, 1]
+
+
+def test_tables_are_listed_and_the_lake_is_removed(lake: Lake) -> None:
+    """What is beside the lake stays."""
+    beside = Lake(root=f"{lake.root}-beside")
+    for place in (lake, beside):
+        create_table(place, "silver.things", SCHEMA)
+        create_table(place, "silver.others", SCHEMA)
+        create_table(place, "gold.sums", SCHEMA)
+    assert lake.tables("silver") == ["silver.others", "silver.things"]
+    assert lake.tables("bronze") == []
+    lake.remove()
+    assert lake.tables("silver") == lake.tables("gold") == []
+    assert not table_exists(lake, "gold.sums")
+    assert beside.tables("gold") == ["gold.sums"]
+
+
+def test_a_build_publishes_and_notices_a_change(lake: Lake) -> None:
+    """The models run on files of any store, and the same change moves the same money."""
+    shop = Shop(lake, FEW)
+    for name in SCHEMAS:
+        create_table(lake, name, SCHEMAS[name], partition_by=["observed_on"])
+    for name, text in HISTORY.items():
+        shop.see(name, text)
+    first = shop.published()
+    shop.see("bronze.orders", f"""
+        id | ordered_at       | source_id | manager_id | buyer_id | status_id | grand_total | fetched_at
+        2  | 2026-06-10 10:00 | 1         | 22         | 31       | 12        | 250.00 | {look(5)}
+    """)  # fmt: skip
+    second = shop.published()
+    moved = second.money["gold.revenue_daily"] - first.money["gold.revenue_daily"]
+    assert moved == Decimal("50.00")
+    read = [
+        open_table(lake, "gold.revenue_daily", release.tables["gold.revenue_daily"]).read(["revenue"])
+        for release in (first, second)
+    ]
+    assert [pc.sum(found["revenue"]).as_py() for found in read] == [
+        release.money["gold.revenue_daily"] for release in (first, second)
+    ]
+
+
+def test_an_object_store_has_no_catalogue() -> None:
+    """It is left out, not attempted."""
+    place = Lake(root="s3://nobody/asks")
+    write_catalogue(place, release_of(1))
+    assert place.catalogue is None
+    assert not refresh_catalogue(Lake(root="nothing"))
+
+
+def test_a_mount_refuses_to_write_and_half_an_answer() -> None:
+    """DuckDB would take the rest of its buffer for content."""
+    with pytest.raises(PermissionError, match="by Delta alone"):
+        Mount("s3").open("s3://bucket/file", "wb")
+    reader = RangeReader("s3://bucket/file", pa.BufferReader(b"12345"), 9)
+    reader.seek(1)
+    assert (reader.read(3), reader.tell()) == (b"234", 4)
+    with pytest.raises(OSError, match="1 of 4 bytes arrived at 4"):
+        reader.read(4)
