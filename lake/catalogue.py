@@ -22,6 +22,7 @@ import duckdb
 import structlog
 
 from lake import quote
+from lake.errors import LakeError
 from lake.paths import LAYERS, Lake
 from lake.release import Release, current_release
 from lake.release import publish as publish_release
@@ -34,7 +35,7 @@ log = structlog.get_logger()
 # DuckDB 2's own default does not open in 1.x.
 STORAGE = "v1.2.0"
 ROOT = "keylake_root"
-FAILURES = (OSError, duckdb.Error)
+FAILURES = (OSError, duckdb.Error, LakeError)
 
 
 def publish(lake: Lake, release: Release) -> None:

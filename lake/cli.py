@@ -4,11 +4,12 @@ Exit codes: 0 done, 1 error, 2 wrong usage or configuration, 3 a check refused t
 publish, 4 the ingest is incomplete.
 """
 
+import contextlib
 import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import structlog
@@ -19,7 +20,7 @@ from lake.paths import Lake
 from lake.settings import LakeSettings
 
 
-def main(command: click.Command, program: str) -> None:
+def main(command: click.Command, program: str) -> NoReturn:
     """Run the command and end the process with its exit code."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -51,8 +52,19 @@ def main(command: click.Command, program: str) -> None:
             )
         else:
             code = complain(f"{type(error).__name__}: {error}; add --debug to see where", 1)
-    sys.stdout.flush()
-    sys.exit(code if isinstance(code, int) else 0)
+    end(code if isinstance(code, int) else 0)
+
+
+def end(code: int) -> NoReturn:
+    """End the process now, its work and its words done.
+
+    An ordinary exit tears down Arrow's threads while deltalake still holds some, and now and
+    then aborts with 134 ("terminate called without an active exception") after correct work.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def complain(message: str, code: int) -> int:

@@ -35,6 +35,9 @@ PINNED = CommitProperties(max_commit_retries=0)
 PARQUET = WriterProperties(compression="ZSTD")
 
 
+TRIES = 5
+
+
 class DataFile(msgspec.Struct, frozen=True):
     """One live Parquet file of a version: absolute place, rows, bytes."""
 
@@ -100,7 +103,14 @@ class Table:
         self._guard(rows.schema)
         if not rows.num_rows:
             return self.version
-        self._append(rows)
+        for left in reversed(range(TRIES)):
+            try:
+                self._append(rows)
+                break
+            except CommitFailedError:  # two made the table at once: the one that lost looks again
+                if not left:
+                    raise self.conflict("others committed without pause") from None
+                self._delta.update_incremental()
         return self.version
 
     def replace(self, rows: pa.Table, months: Sequence[date] | None = None) -> int:

@@ -48,7 +48,8 @@ def test_the_way_of_the_commands(shop: ThreadedShop, lake: Lake) -> None:
 def test_an_empty_lake_says_what_to_do(lake: Lake) -> None:
     """Every message tells the next step."""
     environ = environ_of(lake)
-    assert "just sync" in refused(environ, "lake", "sql", "select 1", code=1)
+    assert "just sync" in refused(environ, "lake", "sql", "select 1", "--release", "1", code=1)
+    assert succeed(environ, "lake", "sql", "select 1 as one", "--format", "csv") == "one\n1\n"
     assert "just ingest full" in refused(environ, "transform", code=4)
     assert "no release yet" in succeed(environ, "lake", "status")
     assert "nothing is published yet" in succeed(environ, "lake", "releases")
@@ -59,7 +60,8 @@ def test_an_empty_lake_says_what_to_do(lake: Lake) -> None:
     [
         (("lake", "nothing"), "No such command"),
         (("lake", "releases", "--limit", "0"), "--limit"),
-        (("lake", "sql"), "QUERY"),
+        (("lake", "sql", " ; "), "the query is empty"),
+        (("lake", "sql", "select 1", "--release", "1", "--as-of", "2026-01-01"), "give one of them"),
         (("lake", "sql", "select 1", "--format", "xml"), "--format"),
         (("ingest", "half"), "No such command"),
         (("ingest", "sandbox", "--clock", "noon"), "--clock"),
@@ -110,7 +112,7 @@ def test_bad_sql_is_one_line(shop: ThreadedShop, lake: Lake) -> None:
 
 def test_debug_shows_the_traceback(lake: Lake) -> None:
     """Only when asked for."""
-    done = run(environ_of(lake), "lake", "sql", "select 1", "--debug")
+    done = run(environ_of(lake), "lake", "sql", "select 1", "--release", "1", "--debug")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 

@@ -74,7 +74,11 @@ def test_the_way_through_the_recipes(shop: ThreadedShop, lake: Lake) -> None:
 def test_exit_codes_pass_through_with_one_line(shop: ThreadedShop, lake: Lake) -> None:
     """2 for a wrong word, 1 for nothing there, 4 for an ingest that is missing."""
     environ = environ_of(lake, shop.url)
-    for words, code in ((("sql", "select 1"), 1), (("status", "--nope"), 2), (("transform",), 4)):
+    for words, code in (
+        (("sql", "select 1", "--release", "7"), 1),
+        (("status", "--nope"), 2),
+        (("transform",), 4),
+    ):
         done = just(environ, *words)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), (words, done)
 

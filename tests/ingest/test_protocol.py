@@ -34,8 +34,8 @@ def test_a_list_is_asked_with_nothing_it_does_not_know() -> None:
     ("envelope", "pages"),
     [
         (b'{"data":[],"total":0,"current_page":1,"per_page":50,"last_page":1}', 1),
-        (b'{"data":[],"total":101,"current_page":1,"per_page":50}', 3),
-        (b'{"data":[],"total":100,"current_page":1,"per_page":15}', 7),
+        (b'{"data":[{}],"total":101,"current_page":1,"per_page":50}', 3),
+        (b'{"data":[{}],"total":100,"current_page":1,"per_page":15}', 7),
     ],
 )
 def test_pages_are_counted_with_or_without_last_page(envelope: bytes, pages: int) -> None:
