@@ -35,7 +35,7 @@ from tests.transform.test_crash import grow
 MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
 NOW = datetime(2026, 5, 5, tzinfo=UTC)
 PERSON = ("Оксана", "+380671112233", "oksana@example.com", "1990-01-02")
-KILLS = 12
+KILLS = 5
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(["lake.archive"])
 

@@ -27,7 +27,7 @@ from tests.transform.shop import FEW, Shop, opened
 from tests.transform.test_crash import grow
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
-KILLS = 12
+KILLS = 5
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(["lake.backup"])
 MONEY = {model.name: model.header.money for model in FEW if model.header.money}

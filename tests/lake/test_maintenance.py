@@ -41,7 +41,7 @@ from tests.lake.simulated import (
 from tests.transform.shop import FEW, opened
 from tests.transform.test_crash import grow
 
-KILLS = 15
+KILLS = 6
 KEEP_10 = LakeSettings(keep_days=10)
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(["lake.maintenance"])
