@@ -26,7 +26,7 @@ ANALYST = Path(__file__).with_name("analyst.py")
 # Twenty minutes of the shop pass in a second, so that every sync finds something.
 BUSY = Sandbox(port=0, days=60, orders_per_day=30.0, day_seconds=72.0, requests_per_minute=0)
 STEPS: tuple[tuple[str, ...], ...] = (("ingest", "incremental"), ("transform",))
-ROUNDS = 2
+ROUNDS = 5
 
 
 class Reader(msgspec.Struct, frozen=True):
