@@ -17,7 +17,7 @@ from lake.paths import open_store
 NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-class Mount(AbstractFileSystem):  # type: ignore[misc] # fsspec ships no types
+class Mount(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
     """The stores of one scheme, read-only, under the names that DuckDB's Python client calls."""
 
     cachable = False

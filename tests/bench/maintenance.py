@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
+import msgspec
 import structlog
 
 from ingest.budget import Budget
@@ -88,7 +89,7 @@ def sync(shop: ThreadedShop, lake: Lake, kind: str, budget: Path) -> None:
     source = SourceSettings(base_url=shop.url, requests_per_minute=100_000)
     asyncio.run(
         run_sync(
-            Wish(kind=kind),  # type: ignore[arg-type]  # one of the kinds
+            msgspec.convert({"kind": kind}, Wish),
             lake,
             client=Client(source, key=TEST_KEY, limiter=Limiter(Budget(budget, requests=100_000))),
             settings=IngestSettings(),

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ingest.budget import Budget
@@ -61,10 +62,10 @@ def ingest(lake: Lake, engine: LakeSettings, shop: ThreadedShop, tmp_path: Path)
         client = Client(source, key=key, limiter=Limiter(Budget(tmp_path / "budget", requests=100_000)))
         return asyncio.run(
             run_sync(
-                wish or Wish(kind=kind),  # type: ignore[arg-type]  # one of the kinds
+                wish or msgspec.convert({"kind": kind}, Wish),
                 lake,
                 client=client,
-                settings=IngestSettings(**options),  # type: ignore[arg-type]  # names checked by the Struct
+                settings=msgspec.convert(options, IngestSettings),
                 engine=engine,
                 watch=Watch(budget=100_000, bar=False),
             )

@@ -4,6 +4,8 @@ from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 
+import msgspec
+
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop
 from ingest.sandbox.faults import Fault
@@ -65,4 +67,4 @@ def live(shop: ThreadedShop, **span: float) -> None:
 
 def break_(shop: ThreadedShop, **fault: object) -> None:
     """Plan a fault."""
-    shop.call(lambda running: running.shop.plan.add(Fault(**fault)))  # type: ignore[arg-type]
+    shop.call(lambda running: running.shop.plan.add(msgspec.convert(fault, Fault)))

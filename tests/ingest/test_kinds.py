@@ -63,7 +63,8 @@ def test_a_vanished_order_becomes_a_tombstone_after_a_404_and_comes_back(
 ) -> None:
     """Seen by every kind that reads the window it was created in; asked for once, by its id."""
     now = shop.call(lambda running: running.world.now)
-    wish = Wish(kind=kind, since=now - timedelta(days=2), until=now + timedelta(days=1))  # type: ignore[arg-type]
+    span = {"since": now - timedelta(days=2), "until": now + timedelta(days=1)}
+    wish = msgspec.convert({"kind": kind, **span}, Wish)
     ingest("full")
     newest = max(true(shop))
     edit(shop, edits.DeleteOrder(newest))
