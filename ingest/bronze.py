@@ -21,9 +21,11 @@ from ingest.protocol import GARBAGE
 
 # 128 bits: no two states of one id will ever share a digest by chance.
 HASH_BYTES = 16
+AT_ONCE = 500
 # 646.5999999999999 is how floating point spells 646.60; 2.555 is really finer than a kopeck.
 NOISE = Decimal("0.000001")
 KOPECKS = 2
+DIGITS = 15
 # What stands for a hash where there is nothing to hash; no digest is this short.
 GONE = "gone"
 encoder = msgspec.json.Encoder(order="sorted")
@@ -33,13 +35,14 @@ exact_decoder = msgspec.json.Decoder(float_hook=Decimal)
 class Seen(msgspec.Struct, frozen=True):
     """One object as it arrived: its id (None where it has none), its content's hash, its bytes.
 
-    ``updated_at`` is what it says of itself, None where it says nothing that can be read.
+    The stamps are what it says of itself, None where it says nothing that can be read.
     """
 
     id: int | None
     hash: str
     payload: bytes
     fetched_at: datetime
+    created_at: datetime | None = None
     updated_at: datetime | None = None
 
 
@@ -60,8 +63,9 @@ def look(entity: Entity, payload: bytes, fetched_at: datetime) -> Seen:
     found = value.get("id") if isinstance(value, dict) else None
     digest = hashlib.blake2b(body, digest_size=HASH_BYTES).hexdigest()
     is_id = isinstance(found, int) and not isinstance(found, bool) and abs(found) < 2**63
-    updated_at = instant(value.get("updated_at")) if isinstance(value, dict) else None
-    return Seen(found if is_id else None, digest, payload, fetched_at, updated_at)
+    said = value if isinstance(value, dict) else {}
+    stamps = instant(said.get("created_at")), instant(said.get("updated_at"))
+    return Seen(found if is_id else None, digest, payload, fetched_at, *stamps)
 
 
 def id_alone(payload: bytes) -> dict[str, int] | None:
@@ -85,7 +89,9 @@ def content(entity: Entity, value: Any) -> Any:
     """Return what of an object is its own: included objects by id, self-moving keys left out."""
     if not isinstance(value, dict):
         return value
-    own = {key: item for key, item in value.items() if key not in entity.volatile}
+    own = value.copy()
+    for key in entity.volatile:
+        own.pop(key, None)
     for key in entity.identity:
         own[key] = identity(own.get(key))
     if entity is ORDERS and isinstance(lines := own.get("products"), list):
@@ -97,7 +103,11 @@ def line_content(line: Any) -> Any:
     """Return what of an order's line is its own."""
     if not isinstance(line, dict):
         return line
-    return {key: identity(item) if key in LINE_IDENTITY else item for key, item in line.items()}
+    own = line.copy()
+    for key in LINE_IDENTITY:
+        if key in own:
+            own[key] = identity(own[key])
+    return own
 
 
 def identity(value: Any) -> Any:
@@ -106,7 +116,25 @@ def identity(value: Any) -> Any:
 
 
 def type_rows(entity: Entity, rows: Sequence[Seen], *, run_id: str) -> Typed:
-    """Return the rows as Arrow tables of the bronze schemas."""
+    """Return the rows as Arrow tables of the bronze schemas.
+
+    A few at a time: as objects they take ten times the memory that they take as columns.
+    """
+    starts = range(0, max(len(rows), 1), AT_ONCE)
+    typed = [type_some(entity, rows[start : start + AT_ONCE], run_id) for start in starts]
+    return Typed(
+        {name: whole([some.tables[name] for some in typed]) for name in typed[0].tables},
+        whole([some.rejected for some in typed]),
+    )
+
+
+def whole(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return tables of one schema as one."""
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def type_some(entity: Entity, rows: Sequence[Seen], run_id: str) -> Typed:
+    """Return the rows as Arrow tables, all at once."""
     objects: list[tuple[Seen, Any]] = []
     refused: list[tuple[Seen, str]] = []
     for row in rows:
@@ -219,7 +247,8 @@ def to_places(value: Decimal | None, places: int, name: str) -> Decimal | None:
     """Return the amount to so many places; raises ValueError where it is none, or finer than its kopecks."""
     if value is None:
         return None
-    if not value.is_finite() or abs(value) >= Decimal(10) ** 15:
+    # By its exponent: to reckon with 1E+1000000 is already an error.
+    if not value.is_finite() or value.adjusted() >= DIGITS:
         raise ValueError(f"{name} is {value}, which is no amount")
     rounded = value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
     if places == KOPECKS and abs(rounded - value) > NOISE:

@@ -101,11 +101,10 @@ class Client:
         request = list_request(entity, window, number)
         return await self._send(request, lambda body: self._arrival(read_page(body, asked=number), number))
 
-    async def fetch_first(self, entity: Entity) -> Arrival:
-        """Fetch the row with the smallest id, as a page of one; its total counts them all."""
-        return await self._send(
-            first_request(entity), lambda body: self._arrival(read_page(body, asked=1), 1)
-        )
+    async def fetch_first(self, entity: Entity, *, newest: bool = False) -> Arrival:
+        """Fetch the row with the smallest id, or the greatest, as a page of one; its total counts all."""
+        request = first_request(entity, newest=newest)
+        return await self._send(request, lambda body: self._arrival(read_page(body, asked=1), 1))
 
     async def hear(self) -> None:
         """Ask for the smallest thing there is, so that the CRM's clock is known."""

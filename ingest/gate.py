@@ -5,11 +5,11 @@ has not seen, and an append is made on the version it answered for: two runs tha
 the same change at once write it once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import pyarrow as pa
 
-from ingest.bronze import Seen
+from ingest.bronze import GONE, Seen
 from lake.errors import CommitConflict
 from lake.paths import Lake
 from lake.quote import name as quoted
@@ -17,25 +17,38 @@ from lake.session import Connection, scan
 from lake.table import Table, open_table
 
 TRIES = 50
-UPSERT = """
-insert or replace into {gate}
-select id, arg_max(payload_hash, fetched_at), max(fetched_at)
-from {files} as f
-where not exists (from {gate} as g where g.id = f.id and g.fetched_at >= f.fetched_at)
-group by id
-"""
+# 24 bytes a look: a shop's million orders take as many megabytes, and no index of them.
+# Two states of one id with one 64-bit digest of their hashes would be a chance in 10^19.
+HELD = "create or replace table {gate} (id bigint, digest ubigint, fetched_at timestamptz)"
+ADD = "insert into {gate} select id, hash(payload_hash), fetched_at from {files}"
 NEWS = """
+with newest as (
+    select id, arg_max(digest, fetched_at) as digest, max(fetched_at) as fetched_at
+    from {gate} semi join seen using (id)
+    group by id
+)
+
 select s.place
-from seen as s left join {gate} as g on g.id = s.id
+from seen as s left join newest as n on n.id = s.id
 where
-    g.id is null
-    or (g.hash <> s.hash and g.fetched_at < s.fetched_at)
+    n.id is null
+    or (n.digest <> hash(s.hash) and n.fetched_at < s.fetched_at)
 order by s.place
+"""
+ALIVE = """
+select count(*)
+from (
+    select arg_max(digest, fetched_at) as digest
+    from {gate}
+    where id <= $1 or $1 is null
+    group by id
+)
+where digest <> hash($2)
 """
 
 
 class Gate:
-    """The newest (id, hash, fetched_at) of one bronze table, held in DuckDB for one run."""
+    """Every look that one bronze table holds: id, digest of its hash, fetched_at; in DuckDB for one run."""
 
     def __init__(self, lake: Lake, connection: Connection, table: str) -> None:
         self._lake = lake
@@ -44,9 +57,7 @@ class Gate:
         self._gate = quoted(f"gate of {table}")
         self._files: set[str] = set()
         self.table: Table = open_table(lake, table)
-        connection.execute(
-            f"create table {self._gate} (id bigint primary key, hash varchar, fetched_at timestamptz)"
-        )
+        connection.execute(HELD.format(gate=self._gate))
 
     def news(self, rows: Sequence[Seen]) -> list[Seen]:
         """Return the rows whose content is not what the lake holds as newest, nor older than that."""
@@ -61,12 +72,22 @@ class Gate:
         )
         return [rows[place] for place in self._places(seen)]
 
-    def has(self, found: int) -> bool:
-        """True where the table holds any observation of the id."""
+    def known(self, ids: Set[int]) -> set[int]:
+        """Return those of the ids that the table holds any observation of."""
         self._refresh()
-        query = f"select count(*) from {self._gate} where id = ?"
-        ((count,),) = self._duckdb.execute(query, [found]).fetchall()
-        return bool(count)
+        self._duckdb.register("asked", pa.table({"id": pa.array(ids, pa.int64())}))
+        found = self._duckdb.execute(
+            f"select distinct id from {self._gate} semi join asked using (id)"
+        ).fetchall()
+        self._duckdb.unregister("asked")
+        return {one for (one,) in found}
+
+    def alive(self, up_to: int | None = None) -> int:
+        """Return how many ids (``up_to`` one, if said) the table holds that are not known to be gone."""
+        self._refresh()
+        query = ALIVE.format(gate=self._gate)
+        ((count,),) = self._duckdb.execute(query, [up_to, GONE]).fetchall()
+        return int(count)
 
     def append(self, rows: pa.Table) -> int:
         """Append the rows that are news at the very moment of the commit; return how many they were.
@@ -95,9 +116,12 @@ class Gate:
         """Read what was appended since, by whomever."""
         self.table = open_table(self._lake, self._name)
         files = {file.uri for file in self.table.files()}
+        if self._files - files:  # a compaction wrote the same rows anew
+            self._duckdb.execute(HELD.format(gate=self._gate))
+            self._files.clear()
         if new := sorted(files - self._files):
             source = f"({scan(self._duckdb, self.table, new)})"
-            self._duckdb.execute(UPSERT.format(gate=self._gate, files=source))
+            self._duckdb.execute(ADD.format(gate=self._gate, files=source))
             self._files |= files
 
 

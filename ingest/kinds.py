@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import structlog
 
+from ingest.bronze import id_alone
 from ingest.entities import BUYERS, ENTITIES, OFFERS, ORDERS, PRODUCTS, Entity
 from ingest.history import History, read_history, write_done
 from ingest.protocol import GARBAGE
-from ingest.reading import Ask, First, Reading
+from ingest.reading import Ask, First, Last, Reading
 from ingest.settings import IngestSettings
 from ingest.windows import (
     BEGINNING,
@@ -26,6 +27,7 @@ from ingest.windows import (
     recent_window,
     without,
 )
+from lake.errors import SourceDown
 from lake.paths import Lake
 from lake.runs import list_runs
 
@@ -34,6 +36,8 @@ REFERENCES = tuple(entity for entity in ENTITIES if entity.is_reference)
 CATALOGUE = (PRODUCTS, OFFERS)
 # Longer than any load takes, shorter than anybody would call the same load.
 PATIENCE = timedelta(days=3)
+# A schedule's slots come a little early or late: what is due by the hour is not left for the slot after.
+PUNCTUAL = timedelta(minutes=1)
 
 
 async def incremental(
@@ -66,17 +70,35 @@ async def full(reading: Reading, settings: IngestSettings, lake: Lake, run_id: s
         if not history.has_list(entity.name):
             write_done(lake, history, run_id, await reading.windows([(entity, WHOLE)]))
     # Their list has no order of its own, so new cards would shift it: those of before now stand still.
-    for window in without([Window("created", BEGINNING, history.began_at)], history.windows(BUYERS.name)):
+    for window in without(windows_of(first, settings, until=history.began_at), history.windows(BUYERS.name)):
         write_done(lake, history, run_id, await reading.windows([(BUYERS, window)]))
     if first is not None:
         await orders_of_history(reading, settings, lake, run_id, history, first)
+    last = await last_order(reading)
     overlap = timedelta(minutes=settings.overlap_minutes)
     now = reading.client.now
     # By the CRM's clock then, or by what it is now less the time that passed: one of them may be wrong.
     since = min(history.began_at, now - (datetime.now(UTC) - history.started_at))
     meanwhile = changed_window(since, now=now, overlap=overlap)
     await reading.windows([(ORDERS, meanwhile), (BUYERS, meanwhile)])
+    if all(receipt.complete for receipt in reading.receipts):
+        # Written down in any case: it says which run the load was over with.
+        write_done(
+            lake, history, run_id, [await reading.all_counted(last, first_id=first.id if first else None)]
+        )
     return reading.reached(meanwhile)
+
+
+def windows_of(first: First | None, settings: IngestSettings, *, until: datetime) -> list[Window]:
+    """Return the windows of the buyers' cards made up to a moment; there is about one to two orders."""
+    if first is None:
+        return [Window("created", BEGINNING, until)]
+    orders = {"orders": first.total, "per_window": 2 * settings.orders_per_window}
+    return [
+        msgspec.structs.replace(window, until=min(window.until or until, until))
+        for window in history_windows(first.created_at, now=until, **orders)
+        if window.since and window.since <= until
+    ]
 
 
 async def orders_of_history(
@@ -87,20 +109,20 @@ async def orders_of_history(
     history: History,
     first: First,
 ) -> None:
-    """Read the windows of a full load that are left, one by one, and write down each that is complete."""
+    """Read the windows of a full load that are left, one by one, and write down each that is complete.
+
+    It is when the orders that it did not show are answered for, too.
+    """
     now = reading.client.now
     windows = history_windows(
         first.created_at, now=now, orders=first.total, per_window=settings.orders_per_window
     )
-    seen = sum(receipt.seen for receipt in history.done if receipt.by == "created")
     for window in without(windows, history.windows(ORDERS.name)):
         receipts = await reading.windows([(ORDERS, window)])
-        if all(receipt.complete for receipt in receipts):
-            await reading.absent(window)
-        # What reaches beyond now is not over: the next run would take it for read.
-        write_done(lake, history, run_id, [done for done in receipts if done.until and done.until <= now])
-        seen += sum(receipt.seen for receipt in receipts)
-    await reading.all_counted(first, seen=seen)
+        is_complete = all(receipt.complete for receipt in receipts)
+        if is_complete and all(receipt.complete for receipt in await reading.absent(window)):
+            # What reaches beyond now is not over: the next run would take it for read.
+            write_done(lake, history, run_id, [done for done in receipts if done.until and done.until <= now])
 
 
 async def sweep(reading: Reading, settings: IngestSettings, days: int | None) -> None:
@@ -126,15 +148,27 @@ async def sweep(reading: Reading, settings: IngestSettings, days: int | None) ->
 
 
 async def first_order(reading: Reading) -> First | None:
-    """Ask for the order with the smallest id, and how many there are; None for a shop without orders."""
+    """Ask for the order with the smallest id, and how many there are; None for a shop without orders.
+
+    Raises SourceDown where there are none any more: an answer without rows is no deletion of all.
+    """
     page = (await reading.client.fetch_first(ORDERS)).page
     if not page.data:
+        if held := reading.writer.alive(ORDERS):
+            raise SourceDown(f"the CRM shows no order at all, the lake holds {held}")
         return None
     try:
         order = msgspec.json.decode(page.data[0], type=Created)
     except GARBAGE:  # an order that can't be read must not stop the others
         return First(1, BEGINNING, page.total)
     return First(order.id, in_utc(order.created_at), page.total)
+
+
+async def last_order(reading: Reading) -> Last:
+    """Ask for the order with the greatest id, and how many there are."""
+    page = (await reading.client.fetch_first(ORDERS, newest=True)).page
+    found = id_alone(bytes(page.data[0])) if page.data else None
+    return Last(found["id"] if found else 0, page.total)
 
 
 async def window(reading: Reading, since: datetime, until: datetime) -> None:
@@ -157,13 +191,17 @@ def due(lake: Lake, entities: Sequence[Entity], settings: IngestSettings) -> lis
     longest = max(cadences.values())
     now = datetime.now(UTC)
     read_at = {
-        receipt.entity: run.finished_at
+        receipt.entity: run.started_at
         for run in reversed(list_runs(lake, since=now - longest) if longest else [])
         for receipt in run.windows
         if receipt.complete and receipt.by == "list"
     }
     never = datetime.min.replace(tzinfo=UTC)
-    return [entity for entity in entities if now - read_at.get(entity.name, never) >= cadences[entity.name]]
+    return [
+        entity
+        for entity in entities
+        if now - read_at.get(entity.name, never) >= cadences[entity.name] - PUNCTUAL
+    ]
 
 
 class Created(msgspec.Struct):

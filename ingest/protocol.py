@@ -10,8 +10,8 @@ from ingest.entities import Entity
 from ingest.windows import Window
 from lake.errors import KeyRefused, NotFound, RateLimited, RequestRefused, SourceDown, SourceError
 
-# msgspec says it of broken JSON, Python of broken UTF-8.
-GARBAGE = (msgspec.DecodeError, UnicodeDecodeError)
+# msgspec says it of broken JSON, Python of broken UTF-8 and of what is nested without end.
+GARBAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 LONGEST_PATIENCE = 300.0  # seconds; a server that asks for more is asked again
 PAGE_ROWS = 50  # the CRM cuts a larger limit to this, in silence
 
@@ -66,9 +66,10 @@ def list_request(entity: Entity, window: Window, page: int) -> Request:
     return Request(path=entity.path, query=tuple(query))
 
 
-def first_request(entity: Entity) -> Request:
-    """Return the request for the row with the smallest id."""
-    return Request(path=entity.path, query=(("limit", "1"), ("page", "1"), ("sort", "id")))
+def first_request(entity: Entity, *, newest: bool = False) -> Request:
+    """Return the request for the row with the smallest id, or with the greatest."""
+    sort = "-id" if newest else "id"
+    return Request(path=entity.path, query=(("limit", "1"), ("page", "1"), ("sort", sort)))
 
 
 def one_request(entity: Entity, found: int) -> Request:

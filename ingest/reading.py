@@ -6,6 +6,7 @@ what arrived is kept.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +23,9 @@ from lake.errors import KeyRefused, RequestRefused, SourceError
 from lake.runs import WindowReceipt
 
 ROWS_PER_COMMIT = 2500
+BYTES_PER_COMMIT = 32 * 1024 * 1024
+# One thread for all commits: every further one would keep a heap of its own for good.
+COMMITTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
 Ask = tuple[Entity, Window]
 
 
@@ -33,11 +37,17 @@ class First(msgspec.Struct, frozen=True):
     total: int
 
 
+class Last(msgspec.Struct, frozen=True):
+    """The greatest id of an order at a moment, and how many orders there were in all."""
+
+    id: int
+    total: int
+
+
 class Reading:
     """The client to ask with, the writer to keep with, and the receipts so far.
 
-    ``asked`` are the order ids asked for one by one, ``found`` how many of them there
-    were; ``by_id`` bounds them for one run.
+    ``asked`` are the order ids asked for one by one; ``by_id`` bounds them for one run.
     """
 
     def __init__(self, client: Client, writer: Writer, watch: Watch, *, by_id: int) -> None:
@@ -45,13 +55,10 @@ class Reading:
         self.writer = writer
         self.receipts: list[WindowReceipt] = []
         self.asked: set[int] = set()
-        self.found = 0
         self._by_id = by_id
         self._watch = watch
         self._walk = Walk(client, self._keep, watch)
         self._waiting: dict[str, list[Seen]] = {}
-        self._gone: list[Seen] = []
-        self._unanswered: dict[int, str] = {}
         self._commit = asyncio.Lock()
 
     async def windows(self, asks: Iterable[Ask]) -> list[WindowReceipt]:
@@ -84,94 +91,99 @@ class Reading:
     def reached(self, window: Window) -> datetime:
         """Return how far the CRM's changes are held, once the window of changes was read.
 
-        By what the orders themselves say, not by a clock: a clock that is wrong for one
-        answer would leave a gap for ever. Never beyond the window, so neither does one
-        order dated ahead.
+        By what the orders in it say, not by a clock: a clock that is wrong for one answer
+        would leave a gap for ever. Where none was changed, no further than where it begins;
+        never beyond the window, so neither does one order dated ahead.
         """
+        assert window.since, "changes have a beginning"
         assert window.until, "changes have an end"
-        return min(self._walk.latest or BEGINNING, window.until)
+        return min(self._walk.latest or window.since, window.until)
 
-    async def absent(self, window: Window) -> None:
+    async def absent(self, window: Window) -> list[WindowReceipt]:
         """Ask by id for the orders that the lake holds in a window just read and that the CRM did not show.
 
         Only a direct 404 makes a tombstone: a list that lost a row is no deletion.
         """
-        await self.orders(self.writer.not_shown(window, shown=self._walk.shown))
+        return await self.orders(self.writer.not_shown(window, shown=self._walk.shown))
 
-    async def holes(self, since: datetime, *, first_id: int | None) -> None:
+    async def holes(self, since: datetime, *, first_id: int | None) -> list[WindowReceipt]:
         """Ask by id for what no list ever showed; a 404 is remembered, so each is asked for once.
 
         ``first_id`` is the CRM's smallest, where all history is looked at.
         """
         ids, total = self.writer.holes(since, first_id=first_id, limit=self._by_id)
-        await self.orders(ids, unasked=total - len(ids), holes=True)
+        return await self.orders(ids, unasked=total - len(ids), holes=True)
 
-    async def all_counted(self, first: First, *, seen: int) -> None:
-        """Compare what the windows of all history showed with the number of orders there are.
+    async def all_counted(self, last: Last, *, first_id: int | None) -> WindowReceipt:
+        """Compare the orders that there were when ``last`` was the newest with those that are held of them.
 
         An order that no window of time can reach is asked for by its id.
         """
-        page = (await self.client.fetch_first(ORDERS)).page
-        expected = min(first.total, page.total)
-        if seen < expected:
-            await self.holes(BEGINNING, first_id=first.id)
-        found = seen + self.found
-        short = max(expected - found, 0)
-        self.receipts.append(
-            WindowReceipt(
-                entity=ORDERS.name,
-                by="count",
-                since=None,
-                until=None,
-                expected=expected,
-                seen=found,
-                pages_expected=1,
-                pages_fetched=1,
-                pages_failed=0,
-                complete=not short,
-                reason=f"{short} orders lie in no window of time, the next run goes on" if short else None,
-            )
+        found = self.writer.alive(ORDERS, up_to=last.id)
+        if found < last.total:
+            await self.holes(BEGINNING, first_id=first_id)
+            found = self.writer.alive(ORDERS, up_to=last.id)
+        short = max(last.total - found, 0)
+        counted = WindowReceipt(
+            entity=ORDERS.name,
+            by="count",
+            since=None,
+            until=None,
+            expected=last.total,
+            seen=found,
+            pages_expected=1,
+            pages_fetched=1,
+            pages_failed=0,
+            complete=not short,
+            reason=f"{short} orders lie in no window of time, the next run goes on" if short else None,
         )
+        self.receipts.append(counted)
+        return counted
 
-    async def orders(self, ids: Sequence[int], *, unasked: int = 0, holes: bool = False) -> None:
+    async def orders(
+        self, ids: Sequence[int], *, unasked: int = 0, holes: bool = False
+    ) -> list[WindowReceipt]:
         """Ask for orders by id, each once a run: what is there is kept, what is gone gets a tombstone.
 
         Only what the lake holds can be gone, and ``holes`` between its ids: a 404 for any
         other number says nothing. ``unasked`` are as many more that the next run asks for.
+        Return the receipt, if there was anything to ask.
         """
         new = [found for found in dict.fromkeys(ids) if found not in self.asked]
         if not new and not unasked:
-            return
+            return []
         asking = new[: max(self._by_id - len(self.asked), 0)]
         self.asked.update(asking)
         self._watch.expect(len(asking))
+        lost: list[Seen] = []
+        unanswered: list[str] = []
         try:
-            await together([self._order(found) for found in asking])
+            await together([self._order(found, lost, unanswered) for found in asking])
         finally:
-            if not holes:
-                self._gone = [row for row in self._gone if self.writer.holds(ORDERS, row)]
-            if self._gone:
-                await self.client.fetch_first(ORDERS)  # a server that has no list of orders has lost none
             await self._flush(ORDERS)
+        gone_now = lost if holes else self.writer.held(ORDERS, lost)
+        if gone_now:
+            await self.client.fetch_first(ORDERS)  # a server that has no list of orders has lost none
+            async with self._commit:
+                await to_its_end(self.writer.bury, ORDERS, gone_now)
         left = len(new) - len(asking) + unasked
-        unanswered, self._unanswered = self._unanswered, {}
-        self.receipts.append(
-            WindowReceipt(
-                entity=ORDERS.name,
-                by="id",
-                since=None,
-                until=None,
-                expected=len(asking) + left,
-                seen=len(asking) - len(unanswered),
-                pages_expected=len(asking) + left,
-                pages_fetched=len(asking) - len(unanswered),
-                pages_failed=len(unanswered),
-                complete=not left and not unanswered,
-                reason=next(iter(unanswered.values()), None) or left_over(left),
-            )
+        receipt = WindowReceipt(
+            entity=ORDERS.name,
+            by="id",
+            since=None,
+            until=None,
+            expected=len(asking) + left,
+            seen=len(asking) - len(unanswered),
+            pages_expected=len(asking) + left,
+            pages_fetched=len(asking) - len(unanswered),
+            pages_failed=len(unanswered),
+            complete=not left and not unanswered,
+            reason=next(iter(unanswered), None) or left_over(left),
         )
+        self.receipts.append(receipt)
+        return [receipt]
 
-    async def _order(self, found: int) -> None:
+    async def _order(self, found: int, lost: list[Seen], unanswered: list[str]) -> None:
         """Ask for one order; one that the CRM can't answer for is noted, and keeps nobody up."""
         async with self._walk.slots:
             try:
@@ -179,35 +191,26 @@ class Reading:
             except (KeyRefused, RequestRefused):
                 raise
             except SourceError as error:
-                self._unanswered[found] = str(error)
+                unanswered.append(str(error))
                 return
         self._watch.arrived(ORDERS.name, 1 if body else 0)
         if body is None:
-            self._gone.append(gone(found, at))
+            lost.append(gone(found, at))
         else:
-            self.found += 1
             await self._keep(ORDERS, [look(ORDERS, body, at)])
 
     async def _keep(self, entity: Entity, rows: list[Seen]) -> None:
         """Take rows; commit when enough are waiting."""
         waiting = self._waiting.setdefault(entity.name, [])
         waiting += rows
-        if len(waiting) >= ROWS_PER_COMMIT:
+        if len(waiting) >= ROWS_PER_COMMIT or sum(len(row.payload) for row in waiting) >= BYTES_PER_COMMIT:
             await self._flush(entity)
 
     async def _flush(self, entity: Entity) -> None:
         """Commit what waits: off the event loop, one commit at a time."""
         async with self._commit:
-            rows = self._waiting.pop(entity.name, [])
-            buried, self._gone = (self._gone, []) if entity is ORDERS else ([], self._gone)
-            if rows or buried:
-                await to_its_end(self._write, entity, rows, buried)
-
-    def _write(self, entity: Entity, rows: list[Seen], buried: list[Seen]) -> None:
-        if rows:
-            self.writer.write(entity, rows)
-        if buried:
-            self.writer.bury(entity, buried)
+            if rows := self._waiting.pop(entity.name, []):
+                await to_its_end(self.writer.write, entity, rows)
 
 
 def left_over(ids: int) -> str | None:
@@ -220,7 +223,7 @@ async def to_its_end(work: Callable[..., None], *arguments: Any) -> None:
 
     Two of them at once on one DuckDB connection would lose what one of them holds.
     """
-    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    running = asyncio.get_running_loop().run_in_executor(COMMITTER, work, *arguments)
     try:
         await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -2,7 +2,8 @@
 
 Lists drift while they are walked, so a window counts only when every page arrived
 and the distinct ids are as many as the CRM says there are, at the start and at the
-end. Else it is walked again, then in halves, then reported incomplete.
+end. Else it is walked again (a list without an order of its own shows on one walk what
+it hid on the other), then in halves, then reported incomplete.
 """
 
 import asyncio
@@ -26,10 +27,12 @@ HALVINGS = 3
 
 
 class Tally(msgspec.Struct):
-    """What one walk of a window has met so far."""
+    """What one walk of a window has met so far; ``earlier`` are the ids that a walk before it met."""
 
-    ids: set[int | str]
-    totals: list[int]
+    earlier: frozenset[int | str]
+    ids: set[int | str] = msgspec.field(default_factory=set)
+    totals: set[int] = msgspec.field(default_factory=set)
+    stamps: list[datetime] = msgspec.field(default_factory=list)
     pages: int = 0
     fetched: int = 0
     failed: int = 0
@@ -40,7 +43,7 @@ class Walk:
     """Reads windows with the client and hands every page's rows to ``keep`` as it arrives.
 
     ``shown`` are the order ids that windows showed, whoever compares them clears them;
-    ``latest`` is the greatest updated_at of any order.
+    ``latest`` is the greatest updated_at that a window of changed orders showed.
     """
 
     def __init__(self, client: Client, keep: Keep, watch: Watch) -> None:
@@ -56,20 +59,24 @@ class Walk:
         self, entity: Entity, window: Window, *, halvings: int = HALVINGS
     ) -> list[WindowReceipt]:
         """Read the window; return its receipt, or those of its parts where it had to be halved."""
+        met: frozenset[int | str] = frozenset()
         for _ in range(WALKS):
-            receipt = await self._once(entity, window)
+            tally = Tally(earlier=met)
+            await self._once(entity, window, tally)
+            receipt = receipt_of(entity, window, tally)
             if receipt.complete:
                 break
-        halves = split(window) if halvings and not receipt.complete and not receipt.pages_failed else None
+            met |= tally.ids
+        may_halve = halvings and not receipt.complete and not receipt.pages_failed
+        halves = split(window, tally.stamps) if may_halve else None
         if halves is None:
             self._watch.window_done(receipt)
             return [receipt]
         parts = [await self.window(entity, half, halvings=halvings - 1) for half in halves]
         return [receipt for part in parts for receipt in part]
 
-    async def _once(self, entity: Entity, window: Window) -> WindowReceipt:
+    async def _once(self, entity: Entity, window: Window, tally: Tally) -> None:
         """Walk the window once: page 1 says how many, the others come as the budget allows."""
-        tally = Tally(ids=set(), totals=[])
         first = await self._page(entity, window, 1, tally)
         if first:
             tally.pages = max(first.page.pages, 1)
@@ -83,7 +90,6 @@ class Walk:
                         return  # past the end, whatever the first page promised
 
             await together([work() for _ in range(self._client.settings.max_in_flight)])
-        return receipt_of(entity, window, tally)
 
     async def _page(self, entity: Entity, window: Window, number: int, tally: Tally) -> Arrival | None:
         """Fetch one page and hand its rows on; a page that can't be had is noted on the tally."""
@@ -98,12 +104,15 @@ class Walk:
                 return None
             rows = [look(entity, bytes(raw), arrival.fetched_at) for raw in arrival.page.data]
             tally.fetched += 1
-            tally.totals.append(arrival.page.total)
+            tally.totals.add(arrival.page.total)
             tally.ids.update(row.id if row.id is not None else row.hash for row in rows)
+            cut = [row.updated_at if window.by == "updated" else row.created_at for row in rows]
+            found = [stamp for stamp in cut if stamp is not None]
+            tally.stamps += found
             if entity is ORDERS:
                 self.shown.update(row.id for row in rows if row.id is not None)
-                stamps = [row.updated_at for row in rows if row.updated_at is not None]
-                self.latest = max([*stamps, *([self.latest] if self.latest else [])], default=None)
+            if entity is ORDERS and window.by == "updated":
+                self.latest = max([*found, *([self.latest] if self.latest else [])], default=None)
             self._watch.arrived(entity.name, len(rows))
             await self._keep(entity, rows)
         return arrival
@@ -111,18 +120,20 @@ class Walk:
 
 def receipt_of(entity: Entity, window: Window, tally: Tally) -> WindowReceipt:
     """Return what the walk amounts to. Pure."""
-    totals = set(tally.totals)
     reason = tally.reason
-    if not tally.failed and totals and totals != {len(tally.ids)}:
-        counted = ", then ".join(map(str, sorted(totals)))
-        reason = f"{len(tally.ids)} distinct ids arrived, the CRM counted {counted}"
+    seen = len(tally.ids)
+    if tally.totals == {len(tally.ids | tally.earlier)}:
+        seen = len(tally.ids | tally.earlier)
+    if not tally.failed and tally.totals and tally.totals != {seen}:
+        counted = ", then ".join(map(str, sorted(tally.totals)))
+        reason = f"{seen} distinct ids arrived, the CRM counted {counted}"
     return WindowReceipt(
         entity=entity.name,
         by=window.by,
         since=window.since,
         until=window.until,
-        expected=max(totals, default=None),
-        seen=len(tally.ids),
+        expected=max(tally.totals, default=None),
+        seen=seen,
         pages_expected=tally.pages or None,
         pages_fetched=tally.fetched,
         pages_failed=tally.failed,

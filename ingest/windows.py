@@ -6,7 +6,7 @@ late, so the next window reaches back by ``overlap``: an order read twice is
 harmless, an unchanged payload writes nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Literal
@@ -77,11 +77,18 @@ def cut(window: Window, over: Window) -> list[Window]:
     return [piece for piece in (before, after) if piece.since and piece.until and piece.since <= piece.until]
 
 
-def split(window: Window) -> tuple[Window, Window] | None:
-    """Return the two halves of a window; None where there is nothing left to halve."""
+def split(window: Window, stamps: Sequence[datetime] = ()) -> tuple[Window, Window] | None:
+    """Return the two halves of a window; None where there is nothing left to halve.
+
+    Where it is known when its rows are of, each half has as many of them: a window that
+    begins before any shop has them all at its end.
+    """
     if window.since is None or window.until is None or window.until <= window.since:
         return None
-    middle = floor(window.since + (window.until - window.since) / 2)
+    middle = window.since + (window.until - window.since) / 2
+    if stamps:
+        middle = sorted(stamps)[(len(stamps) - 1) // 2]
+    middle = floor(min(max(middle, window.since), window.until - SECOND))
     return Window(window.by, window.since, middle), Window(window.by, middle + SECOND, window.until)
 
 

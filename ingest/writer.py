@@ -27,21 +27,34 @@ REJECTED = "bronze.rejected"
 MILLISECOND = timedelta(milliseconds=1)
 # ``created_at`` of a tombstone is missing: what is gone already is not asked for again.
 HELD = """
-with newest as (
+with candidates as (
+    select distinct id
+    from ({held}) anti join shown using (id)
+    where created_at between $1 and $2
+),
+
+newest as (
     select id, arg_max(created_at, fetched_at) as created_at, arg_max(is_deleted, fetched_at) as is_deleted
-    from ({held})
+    from ({held}) semi join candidates using (id)
     group by id
 )
 
 select id
-from newest anti join shown using (id)
+from newest
 where not is_deleted and created_at between $1 and $2
 order by id
 """
 GAPS = """
 with known as (
     select id, lag(id) over (order by id) as before
-    from (select id from ({held}) union select $2::bigint - 1 where $2 is not null)
+    from (
+        select id from ({held})
+        union
+        select id from ({rejected}) where entity = 'orders'
+        union
+        select $2::bigint - 1 where $2 is not null
+    )
+    where id is not null
 )
 
 select before + 1, id - 1
@@ -58,7 +71,7 @@ order by id desc
 class Writer:
     """The bronze tables held open for one run, with the newest hash of every id looked at.
 
-    ``appended`` counts rows per table, ``rejected`` the objects refused in this run.
+    ``appended`` counts rows per table.
     """
 
     def __init__(self, lake: Lake, connection: Connection, *, run_id: str) -> None:
@@ -67,13 +80,18 @@ class Writer:
         self._run_id = run_id
         self._tables: dict[str, Table] = {}
         self._gates: dict[str, Gate] = {}
+        self._refused: set[str] = set()
         self.appended: Counter[str] = Counter()
-        self.rejected = 0
 
     def make_tables(self) -> None:
         """Make every bronze table that is not there yet, so that all of them can be read."""
         for name in SCHEMAS:
             self._table(name)
+
+    @property
+    def rejected(self) -> int:
+        """How many objects were refused in this run; one that came twice is one."""
+        return len(self._refused)
 
     @property
     def newest(self) -> datetime | None:
@@ -108,7 +126,9 @@ class Writer:
         said: ids are dense, so each has a reason.
         """
         held = scan(self._duckdb, open_table(self._lake, ORDERS.table))
-        gaps = self._duckdb.execute(GAPS.format(held=held), [since, first_id]).fetchall()
+        rejected = scan(self._duckdb, open_table(self._lake, REJECTED))
+        query = GAPS.format(held=held, rejected=rejected)
+        gaps = self._duckdb.execute(query, [since, first_id]).fetchall()
         ids = islice((found for first, last in gaps for found in range(last, first - 1, -1)), limit)
         return list(ids), sum(last - first + 1 for first, last in gaps)
 
@@ -117,9 +137,19 @@ class Writer:
         gate = self._gate(entity)
         self.appended[entity.table] += gate.append(tombstones(entity, gate.news(rows), run_id=self._run_id))
 
-    def holds(self, entity: Entity, row: Seen) -> bool:
-        """True where the lake has ever seen the id."""
-        return row.id is not None and self._gate(entity).has(row.id)
+    def held(self, entity: Entity, rows: Sequence[Seen]) -> list[Seen]:
+        """Return the rows whose ids the lake has ever seen."""
+        known = self._gate(entity).known({row.id for row in rows if row.id is not None})
+        return [row for row in rows if row.id in known]
+
+    def alive(self, entity: Entity, *, up_to: int | None = None) -> int:
+        """Return how many ids (``up_to`` one) the lake knows and has not found gone, refused ones too."""
+        where = pc.field("entity") == entity.name
+        if up_to is not None:
+            where &= pc.field("id") <= up_to
+        refused = set(self._table(REJECTED).read(["id"], where=where)["id"].to_pylist()) - {None}
+        gate = self._gate(entity)
+        return gate.alive(up_to) + len(refused - gate.known(refused))
 
     def _gate(self, entity: Entity) -> Gate:
         """Return the entity's gate, opened at its first use."""
@@ -129,7 +159,7 @@ class Writer:
 
     def _reject(self, rows: pa.Table) -> None:
         """Append refused payloads that were not refused before, word for word."""
-        self.rejected += rows.num_rows
+        self._refused.update(rows["payload_hash"].to_pylist())
         if not rows.num_rows:
             return
         known = self._table(REJECTED).read(

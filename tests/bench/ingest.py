@@ -11,6 +11,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ingest.client import Client
 from ingest.entities import ORDERS
 from ingest.limiter import Limiter
 from ingest.progress import Watch
+from ingest.reading import ROWS_PER_COMMIT
 from ingest.sandbox.command import TEST_KEY, serving
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
@@ -34,8 +36,6 @@ from lake.paths import Lake
 from lake.session import connect
 from lake.settings import LakeSettings
 from tests.running import environ_of, run
-
-PER_COMMIT = 2500
 
 
 def fetched(orders: int) -> list[bytes]:
@@ -63,13 +63,20 @@ class Rows(msgspec.Struct):
 
 
 def type_and_append(payloads: Sequence[bytes], lake: Lake) -> float:
-    """Return the seconds to hash, type and append the payloads as an ingest does."""
+    """Return the seconds to hash, type and append the payloads as an ingest does: commits beside looks."""
     writer = Writer(lake, connect(LakeSettings()), run_id="bench")
     writer.make_tables()
     began = time.perf_counter()
-    for first in range(0, len(payloads), PER_COMMIT):
-        rows = [look(ORDERS, body, datetime.now(UTC)) for body in payloads[first : first + PER_COMMIT]]
-        writer.write(ORDERS, rows)
+    commit: Future[None] | None = None
+    with ThreadPoolExecutor(max_workers=1) as committer:
+        for first in range(0, len(payloads), ROWS_PER_COMMIT):
+            some = payloads[first : first + ROWS_PER_COMMIT]
+            rows = [look(ORDERS, body, datetime.now(UTC)) for body in some]
+            if commit:
+                commit.result()
+            commit = committer.submit(writer.write, ORDERS, rows)
+        if commit:
+            commit.result()
     return time.perf_counter() - began
 
 
