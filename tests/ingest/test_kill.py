@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from ingest.sandbox import edits
 from ingest.sandbox.command import TEST_KEY, ThreadedShop
+from ingest.sync import Wish
 from lake.paths import Lake
-from lake.runs import Run
+from lake.runs import Run, watermark
 from lake.session import open_session
 from lake.settings import LakeSettings
 from tests.ingest.shop import edit, held, live, true
@@ -17,74 +19,103 @@ from tests.running import environ_of
 
 Ingest = Callable[..., Run]
 KILLS = 100
-KINDS = (
-    ("incremental",),
-    ("full",),
-    ("sweep", "--all"),
-    ("window", "--from", "2024-09-20", "--to", "2026-01-01"),
-    ("order", "3", "4", "5", "600"),
-)
-# An order's lines carry its own stamp: as many as its payload says, or the order is not whole.
+FIRST, LAST = datetime(2024, 8, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+NAMED = (3, 4, 5, 600)
+ALL_TIME = ("--from", "2024-08-01", "--to", "2027-01-01")
+# What is killed, and the most requests that it makes: the moment is drawn from all of its work.
+KINDS = {
+    "full": (("full",), 95),
+    "incremental": (("incremental",), 14),
+    "sweep": (("sweep", "--all"), 30),
+    "window": (("window", *ALL_TIME), 45),
+    "order": (("order", *map(str, NAMED)), 4),
+}
+# An order's lines and expenses carry its own stamp: as many as its payload says, or it is not whole.
 TORN = """
 select o.id
 from bronze.orders as o
-left join bronze.order_products as l on l.order_id = o.id and l.fetched_at = o.fetched_at
-where not o.is_deleted
-group by o.id, o.fetched_at, o.payload
-having count(l.position) <> json_array_length(o.payload, '$.products')
+left join (select order_id, fetched_at, count(*) as parts from bronze.order_products group by all) as l
+    on l.order_id = o.id and l.fetched_at = o.fetched_at
+left join (select order_id, fetched_at, count(*) as parts from bronze.expenses group by all) as e
+    on e.order_id = o.id and e.fetched_at = o.fetched_at
+where
+    not o.is_deleted
+    and (
+        coalesce(l.parts, 0) <> json_array_length(o.payload, '$.products')
+        or coalesce(e.parts, 0) <> json_array_length(o.payload, '$.expenses')
+    )
 """
 # Two looks one after the other that show the same are one too many.
 DOUBLED = """
 select id
 from (
     select id, payload_hash, lag(payload_hash) over (partition by id order by fetched_at) as before
-    from bronze.orders
+    from bronze.{table}
 )
 where payload_hash = before
 """
+HEADERS = ("orders", "buyers", "products", "offers", "categories", "managers", "statuses", "sources")
 
 
-def change(shop: ThreadedShop, dice: random.Random) -> None:
-    """Let a day pass, and somebody edit an old order in silence."""
-    live(shop, days=1)
-    edit(shop, edits.SetStatus(dice.choice(sorted(true(shop))), dice.choice((12, 19, 22)), bump=False))
-
-
-def kill_midway(command: tuple[str, ...], environ: dict[str, str], seconds: float) -> bool:
-    """Start a run and kill it after so many seconds; True where it was still running."""
+def kill_midway(
+    command: tuple[str, ...], environ: dict[str, str], shop: ThreadedShop, dice: random.Random
+) -> bool:
+    """Start a run and kill it after one of its requests, or a moment later; True where it was under way."""
+    after, moment = dice.randrange(1, KINDS[command[0]][1] + 1), dice.uniform(0.0, 0.06)
+    shop.call(lambda running: running.shop.tally.reset())
     child = subprocess.Popen(
         [sys.executable, "-m", "ingest", *command],
         env=environ,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    try:
-        child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        return True
+    while child.poll() is None:
+        asked = shop.call(lambda running: running.shop.tally.counts()).requests
+        try:
+            child.wait(moment if asked >= after else 0.003)
+        except subprocess.TimeoutExpired:
+            if asked >= after:
+                child.send_signal(signal.SIGKILL)
+                child.wait()
+                return True
     return False
+
+
+def whole(lake: Lake, engine: LakeSettings) -> None:
+    """Fail where an order is torn or anything is there twice."""
+    session = open_session(lake, engine, None)
+    assert session.execute(TORN).fetchall() == []
+    for table in HEADERS:
+        assert session.execute(DOUBLED.format(table=table)).fetchall() == [], table
 
 
 def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """At random moments, of every kind, on a shop that goes on living; also the very first load."""
+    """Of every kind, on a shop that goes on living; the same kind run to its end is all it takes."""
     dice = random.Random(20261123)
     environ = environ_of(lake, shop.url, KEYCRM_API_KEY=TEST_KEY, KEYLAKE_INGEST_ORDERS_PER_WINDOW="200")
-    killed = 0
+    killed = dict.fromkeys(KINDS, 0)
     for number in range(KILLS):
-        command = KINDS[number % len(KINDS)] if number > 5 else ("full",)
-        killed += kill_midway(command, environ, dice.uniform(0.3, 1.2))
-        if number % 4 == 3:
-            session = open_session(lake, engine, None)
-            assert session.execute(TORN).fetchall() == []
-            ingest("sweep" if number > 12 else "full")
-            assert held(lake, engine) == true(shop), f"after kill {number + 1}"
-        if number % 3 == 0:
-            change(shop, dice)
-    session = open_session(lake, engine, None)
-    assert session.execute(TORN).fetchall() == []
-    assert session.execute(DOUBLED).fetchall() == []
-    assert killed > KILLS / 3
+        kind = "full" if number < 6 else list(KINDS)[number // 2 % len(KINDS)]
+        if number % 3 == 0 and number:
+            live(shop, hours=8)
+        edit(shop, *(edits.SetStatus(found, dice.choice((12, 19, 22)), bump=True) for found in NAMED))
+        before = watermark(lake)
+        killed[kind] += kill_midway(KINDS[kind][0], environ, shop, dice)
+        if number < 6 or number % 2 == 0:
+            continue  # killed again and again, the first load goes on; the others twice
+        wish = Wish(kind="orders", ids=NAMED) if kind == "order" else None
+        if kind == "window":
+            wish = Wish(kind="window", since=FIRST, until=LAST)
+        run = ingest(kind, wish=wish)
+        assert run.verdict == "complete", (number, run.reason)
+        after = watermark(lake)
+        assert before is None or (after and after >= before)
+        ours, theirs = held(lake, engine), true(shop)
+        seen = NAMED if kind == "order" else theirs.keys()
+        assert {found: ours.get(found) for found in seen} == {found: theirs[found] for found in seen}, number
+        if kind in ("full", "sweep"):
+            assert ours == theirs, f"after kill {number + 1}"
+    whole(lake, engine)
+    assert all(found >= KILLS / 10 for found in killed.values()), killed
