@@ -43,7 +43,7 @@ def test_unreachable_orders_are_found_over_several_loads(
 ) -> None:
     """A few by id in each run; only the run that has all of them says so, the next has nothing to find."""
     with serving(OLD) as shop:
-        verdicts = []
+        verdicts: list[str] = []
         while "complete" not in verdicts[-1:]:
             verdicts.append(ingest("full", shop_url=shop.url, orders_by_id=5).verdict)
             live(shop, seconds=5)
@@ -183,7 +183,7 @@ def test_halving_counts_what_drifts(
 def test_what_arrived_is_kept_when_the_question_after_fails(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """Whether the CRM has a list of orders at all is asked before anything is buried; rows are kept before."""
+    """Whether the CRM has a list of orders at all is asked before a burial; rows are kept before that."""
     ingest("full")
     edit(shop, edits.DeleteOrder(4), edits.EditOrder(3, grand_total=Decimal("9.99"), bump=False))
     break_(shop, kind="status", path="/order", status=503, times=0)
