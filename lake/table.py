@@ -81,6 +81,15 @@ class Table:
             )
         ]
 
+    def uris(self) -> set[str]:
+        """Return the absolute places of the live files, as ``files`` does, without what else it says."""
+        written = self._delta.table_uri.removeprefix("file://").rstrip("/")
+        return {unquote(written) + uri.removeprefix(written) for uri in self._delta.file_uris()}
+
+    def refresh(self) -> None:
+        """Hold the newest version from now on."""
+        self._delta.update_incremental()
+
     def maximum(self, column: str) -> object:
         """Return the greatest value of a column by the files' own statistics; None without rows.
 
