@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ingest.budget import MARGIN, Budget, budget_file
 from ingest.limiter import Limiter
+from ingest.protocol import LONGEST_PATIENCE
 
 
 class Time:
@@ -141,8 +142,27 @@ def test_after_a_restart_of_the_machine_the_clock_begins_anew(tmp_path: Path) ->
     """Entries of the time before lie in the future, and block nobody."""
     before = At(tmp_path, requests=1)
     before.take(500_000)
+    assert before.take(500_001) > 0
     before.pause(500_000, 100_000)
-    assert At(tmp_path, requests=1).take(10) == 0
+    assert At(tmp_path, requests=1, rank=2).take(10) == 0
+
+
+@pytest.mark.parametrize("up_for", [10, 400_000, 499_000])
+def test_a_claim_of_before_the_restart_holds_nobody_up(tmp_path: Path, up_for: float) -> None:
+    """A claim further ahead than any place can be is nobody's, however long the machine is up again."""
+    before = At(tmp_path, requests=1)
+    before.take(500_000)
+    assert before.take(500_001) > 0
+    assert At(tmp_path, requests=1, rank=2).take(up_for) == 0
+
+
+def test_a_pause_is_never_longer_than_the_longest_patience(tmp_path: Path) -> None:
+    """Neither one that is asked for, nor one that a clock of before left behind."""
+    full = At(tmp_path, requests=60)
+    full.pause(1000, 86_400)
+    assert full.take(1000) == LONGEST_PATIENCE
+    full.pause(50_000, 200)
+    assert At(tmp_path, requests=60).take(1000 + LONGEST_PATIENCE) == 0
 
 
 def test_each_key_has_a_budget_of_its_own_and_is_not_in_its_name(tmp_path: Path) -> None:
@@ -151,6 +171,16 @@ def test_each_key_has_a_budget_of_its_own_and_is_not_in_its_name(tmp_path: Path)
     assert one == budget_file(str(tmp_path), base_url="https://crm/v1", key="secret")
     assert one != budget_file(str(tmp_path), base_url="https://crm/v1", key="other")
     assert "secret" not in str(one)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://CRM.example/v1", "https://crm.example/v1/", "HTTPS://crm.Example/v1//"]
+)
+def test_one_address_written_in_several_ways_is_one_budget(tmp_path: Path, url: str) -> None:
+    """The host's letters and a slash at the end make no other CRM; another path does."""
+    plain = budget_file(str(tmp_path), base_url="https://crm.example/v1", key="secret")
+    assert budget_file(str(tmp_path), base_url=url, key="secret") == plain
+    assert budget_file(str(tmp_path), base_url="https://crm.example/V1", key="secret") != plain
 
 
 TAKER = """
