@@ -36,6 +36,7 @@ create index if not exists sent_at on sent (at);
 create table if not exists waiting (id text primary key, rank integer not null, until real not null);
 create table if not exists pause (until real not null);
 """
+NEWEST = "select rowid from sent where at <= ? order by at desc limit 1"
 
 
 class Budget:
@@ -67,6 +68,14 @@ class Budget:
         The clock is read under the lock: what another process wrote is never in the future.
         """
         return self._file.run(self._take)
+
+    def hold(self, since: float, *, late: float) -> None:
+        """Hold the place taken at ``since`` for longer: the source may have counted it so many seconds late.
+
+        Nothing is written for what the margin covers.
+        """
+        if late > MARGIN:
+            self._file.run(lambda sqlite: move(sqlite, since, since + late - MARGIN))
 
     def pause(self, seconds: float) -> None:
         """Let nobody send for so long: the source asked for patience."""
@@ -113,6 +122,12 @@ def forget(sqlite: sqlite3.Connection, now: float, *, per: float) -> None:
     sqlite.execute("delete from sent where at <= ? or at > ?", (now - per, now))
     sqlite.execute("delete from pause where until <= ? or until > ?", (now, now + LONGEST_PATIENCE))
     sqlite.execute("delete from waiting where until < ? or until > ?", (now, now + per + PATIENCE))
+
+
+def move(sqlite: sqlite3.Connection, since: float, to: float) -> None:
+    """Count the request sent at ``since``, or the last one before, as sent at ``to``; it may be forgotten."""
+    sqlite.execute(f"delete from sent where rowid = ({NEWEST})", (since,))
+    sqlite.execute("insert into sent values (?)", (to,))
 
 
 def one(sqlite: sqlite3.Connection, query: str, *values: object) -> float | None:
