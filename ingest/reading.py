@@ -16,6 +16,7 @@ from ingest.bronze import Seen, gone, look
 from ingest.client import Client
 from ingest.entities import ORDERS, Entity
 from ingest.progress import Watch
+from ingest.protocol import PAGE_ROWS
 from ingest.walk import Walk, together
 from ingest.windows import BEGINNING, Window
 from ingest.writer import Writer
@@ -60,6 +61,10 @@ class Reading:
         self._walk = Walk(client, self._keep, watch)
         self._waiting: dict[str, list[Seen]] = {}
         self._commit = asyncio.Lock()
+
+    def plan(self, rows: int) -> None:
+        """So many rows are to come in all, as far as can be said: for whoever watches."""
+        self._watch.plan(-(-rows // PAGE_ROWS))
 
     async def windows(self, asks: Iterable[Ask]) -> list[WindowReceipt]:
         """Read windows side by side and commit all that came; return their receipts."""

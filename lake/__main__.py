@@ -43,7 +43,8 @@ def status(form: str) -> None:
                 "MB",
                 "last observation",
                 "watermark",
-                "complete",
+                "last complete run",
+                "age",
                 "rejected",
             ],
             [
@@ -56,7 +57,8 @@ def status(form: str) -> None:
                     round(table.bytes / 1e6, 2),
                     table.newest and f"{table.newest:%Y-%m-%d %H:%M:%S}",
                     table.watermark and f"{table.watermark:%Y-%m-%d %H:%M:%S}",
-                    table.complete_at and f"{ago(found.now - table.complete_at)} ago",
+                    table.complete_at and f"{table.complete_at:%Y-%m-%d %H:%M:%S}",
+                    table.complete_at and ago(found.now - table.complete_at),
                     table.rejected,
                 ]
                 for table in found.tables

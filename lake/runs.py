@@ -1,6 +1,6 @@
 """Run: one ingest and its receipt, a row of ``ops.runs``. Progress is derived from receipts alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -161,6 +161,34 @@ def newest_run(lake: Lake, matches: Callable[[Run], bool]) -> Run | None:
         if found := next(filter(matches, runs), None):
             return found
     return None
+
+
+def windows_from_the_end(lake: Lake) -> Iterator[pa.Table]:
+    """Yield the windows of all runs with their run's ``finished_at`` and ``watermark``, newest runs first.
+
+    Each portion is read when it is asked for; the last one is all that is older.
+    """
+    if not table_exists(lake, RUNS):
+        return
+    table = open_table(lake, RUNS)
+    newest = table.maximum("finished_at")
+    if not isinstance(newest, datetime):
+        return
+    before = newest + timedelta(days=1)
+    for back in SPANS:
+        where = (pc.field("finished_at") >= newest - back) & (pc.field("finished_at") < before)
+        yield windows_of(table.read(["finished_at", "watermark", "windows"], where))
+        before = newest - back
+
+
+def windows_of(runs: pa.Table) -> pa.Table:
+    """Return the runs' windows, a row each, with their run's ``finished_at`` and ``watermark``. Pure."""
+    nested = runs["windows"].combine_chunks()
+    flat = pa.Table.from_struct_array(pc.list_flatten(nested))
+    owners = runs.select(["finished_at", "watermark"]).take(pc.list_parent_indices(nested))
+    for name in owners.column_names:
+        flat = flat.append_column(name, owners[name])
+    return flat
 
 
 def complete_runs(lake: Lake, *, kind: str) -> set[str]:

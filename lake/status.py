@@ -1,15 +1,17 @@
 """What the lake holds at this moment: release, last runs, tables. Read from logs and statistics alone."""
 
-from collections import Counter
+from collections.abc import Set
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from lake.paths import LAYERS, Lake
 from lake.release import Release, current_release, hold
-from lake.runs import Run, last_runs, list_runs
-from lake.table import open_table, table_exists
+from lake.runs import Run, last_runs, windows_from_the_end
+from lake.table import Table, open_table, table_exists
 
 REJECTED = "bronze.rejected"
 
@@ -83,64 +85,74 @@ class Progress(msgspec.Struct, frozen=True):
 
     complete_at: dict[str, datetime]
     watermark: dict[str, datetime]
-    rejected: Counter[str]
+    rejected: dict[str, int]
 
 
-def read_progress(lake: Lake) -> Progress:
-    """Return how far each entity is, by the receipts of the runs and the rejects."""
+def read_progress(lake: Lake, entities: Set[str]) -> Progress:
+    """Return how far each entity is, by the receipts of the runs and the rejects.
+
+    The ledger is read from its end, further back only while an entity was not read completely.
+    """
     complete_at: dict[str, datetime] = {}
     reached: dict[str, datetime] = {}
-    for run in reversed(list_runs(lake)):
-        windows = [window for window in run.windows if window.by != "id"]
-        for entity in {window.entity for window in windows}:
-            if all(window.complete for window in windows if window.entity == entity):
-                complete_at[entity] = run.finished_at
-        for window in windows:
-            if run.watermark and window.by == "updated":
-                reached[window.entity] = run.watermark
-    rejected: Counter[str] = Counter()
-    if table_exists(lake, REJECTED):
-        rejected.update(open_table(lake, REJECTED).read(["entity"])["entity"].to_pylist())
+    for windows in windows_from_the_end(lake):
+        asked = windows.filter(pc.field("by") != "id")
+        whole = asked.group_by(["finished_at", "entity"]).aggregate([("complete", "all")])
+        complete_at = newest(whole.filter(pc.field("complete_all")), "finished_at") | complete_at
+        changes = asked.filter((pc.field("by") == "updated") & pc.field("watermark").is_valid())
+        reached = newest(changes, "watermark") | reached
+        if entities <= complete_at.keys() and reached:
+            break
+    rejected = open_table(lake, REJECTED).counts("entity") if table_exists(lake, REJECTED) else {}
     return Progress(complete_at, reached, rejected)
+
+
+def newest(windows: pa.Table, column: str) -> dict[str, datetime]:
+    """Return the greatest value of a column by entity. Pure."""
+    found = windows.group_by("entity").aggregate([(column, "max")]).to_pylist()
+    return {row["entity"]: row[f"{column}_max"] for row in found}
 
 
 def read_status(lake: Lake) -> LakeStatus:
     """Return what is there now. An empty place is a status too."""
     release = current_release(lake)
     last_run, last_complete = last_runs(lake)
-    progress = read_progress(lake)
+    tables = [open_table(lake, name) for layer in LAYERS for name in lake.tables(layer)]
+    entities = {entity for table in tables if (entity := entity_of(table))}
+    progress = read_progress(lake, entities)
     released = {**release.tables, **release.consumed} if release else {}
     return LakeStatus(
         release=release,
         last_run=last_run,
         last_complete=last_complete,
-        tables=tuple(
-            table_status(lake, name, released.get(name), progress)
-            for layer in LAYERS
-            for name in lake.tables(layer)
-        ),
+        tables=tuple(table_status(table, released.get(table.name), progress) for table in tables),
         now=datetime.now(UTC),
     )
 
 
-def table_status(lake: Lake, name: str, released: int | None, progress: Progress) -> TableStatus:
+def entity_of(table: Table) -> str | None:
+    """Return whose observations a table has; None for one that is no entity's, as an order's lines."""
+    layer, name = table.name.split(".")
+    is_entity = layer == "bronze" and table.name != REJECTED and "payload" in table.schema.names
+    return name if is_entity else None
+
+
+def table_status(table: Table, released: int | None, progress: Progress) -> TableStatus:
     """Return one table's status, without reading a row."""
-    table = open_table(lake, name)
     files = table.files()
-    newest = table.maximum("fetched_at") if "fetched_at" in table.schema.names else None
-    layer, entity = name.split(".")
-    is_entity = layer == "bronze" and entity in progress.complete_at
+    last = table.maximum("fetched_at") if "fetched_at" in table.schema.names else None
+    entity = entity_of(table)
     return TableStatus(
-        table=name,
+        table=table.name,
         rows=sum(file.rows for file in files),
         version=table.version,
         released=released,
         files=len(files),
         bytes=sum(file.size for file in files),
-        newest=newest if isinstance(newest, datetime) else None,
-        complete_at=progress.complete_at.get(entity) if is_entity else None,
-        watermark=progress.watermark.get(entity) if is_entity else None,
-        rejected=progress.rejected[entity] if is_entity else None,
+        newest=last if isinstance(last, datetime) else None,
+        complete_at=progress.complete_at.get(entity) if entity else None,
+        watermark=progress.watermark.get(entity) if entity else None,
+        rejected=progress.rejected.get(entity, 0) if entity else None,
     )
 
 

@@ -6,6 +6,7 @@ The schema is compared before every write: Delta would cast silently (1.5 into a
 BIGINT is 1).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date
@@ -98,6 +99,21 @@ class Table:
         actions = pa.table(self._delta.get_add_actions(flatten=True))
         name = f"max.{column}"
         return pc.max(actions[name]).as_py() if name in actions.column_names and len(actions) else None
+
+    def counts(self, column: str) -> dict[Any, int]:
+        """Return how many rows have each value of a column, by statistics where no file has two values."""
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        ends = [f"min.{column}", f"max.{column}"]
+        found: Counter[Any] = Counter()
+        if set(ends) <= set(actions.column_names):
+            files = actions.select([*ends, f"null_count.{column}", "num_records"]).to_pylist()
+            for least, greatest, nulls, rows in (file.values() for file in files):
+                if least is None or least != greatest or nulls:
+                    break
+                found[least] += rows
+            else:
+                return dict(found)
+        return dict(Counter(self.read([column])[column].to_pylist()))
 
     def read(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
         """Return rows; files whose statistics exclude ``where`` are not opened."""
