@@ -6,6 +6,7 @@ The schema is compared before every write: Delta would cast silently (1.5 into a
 BIGINT is 1).
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -37,6 +38,7 @@ PARQUET = WriterProperties(compression="ZSTD")
 
 
 TRIES = 5
+MONTH = re.compile(r"/month=(\d{4}-\d\d-\d\d)/")
 
 
 class DataFile(msgspec.Struct, frozen=True):
@@ -45,6 +47,12 @@ class DataFile(msgspec.Struct, frozen=True):
     uri: str
     rows: int
     size: int
+
+    @property
+    def month(self) -> date | None:
+        """The month whose rows are in it; None where the table is not partitioned by month."""
+        match = MONTH.search(self.uri)
+        return date.fromisoformat(match[1]) if match else None
 
 
 class Table:
@@ -90,6 +98,29 @@ class Table:
     def refresh(self) -> None:
         """Hold the newest version from now on."""
         self._delta.update_incremental()
+
+    def spans(self, column: str) -> dict[str, tuple[int, int]]:
+        """Return, by their places, the least and the greatest value of a column in each file that says so."""
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        low, high = f"min.{column}", f"max.{column}"
+        if low not in actions.column_names or high not in actions.column_names:
+            return {}
+        root = unquote(self._delta.table_uri).removeprefix("file://").rstrip("/")
+        rows = zip(
+            actions["path"].to_pylist(), actions[low].to_pylist(), actions[high].to_pylist(), strict=True
+        )
+        return {
+            f"{root}/{unquote(path)}": (least, most)
+            for path, least, most in rows
+            if least is not None and most is not None
+        }
+
+    def appended(self, column: str, *, after: int) -> set[int]:
+        """Return the ids in a column of all rows that were appended after a version, up to the one held."""
+        if self.version <= after:
+            return set()
+        feed = self._delta.load_cdf(starting_version=after + 1, ending_version=self.version, columns=[column])
+        return {found for batch in feed for found in pa.record_batch(batch).column(column).to_pylist()}
 
     def maximum(self, column: str) -> object:
         """Return the greatest value of a column by the files' own statistics; None without rows.
