@@ -46,6 +46,12 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     months: tuple[date, ...] | None = None
     moved: tuple[Move, ...] = ()
 
+    @property
+    def has_ids(self) -> bool:
+        """True where the first column of the key is a number, as ids are."""
+        key = self.contract.key
+        return bool(key) and pa.types.is_integer(self.contract.schema.field(key[0]).type)
+
 
 class Candidates:
     """The tables of the next release, by name, in the order they are built.
@@ -230,10 +236,10 @@ class Candidates:
         columns = {name: self.space.sources[name].columns for name in model.reads}
         columns[model.name] = tuple(self._released[model.name].schema.names)
         dated = [name for name in model.reads if wanted == "month" and self.space.sources[name].is_dated]
-        place = refers_by(model, dimension, columns, dated)
-        if parent is None or place is None or parent.header.key != ("id",):
+        place = refers_by(model, parent, columns, dated) if parent else None
+        if parent is None or place is None or not self.built[dimension].has_ids:
             return None
-        changed = self._changed(dimension, "id", model.columns_read(dimension))
+        changed = self._changed(dimension, parent.header.key[0], model.columns_read(dimension))
         if not changed:
             return set()
         table, column = place

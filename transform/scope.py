@@ -41,7 +41,7 @@ def foreign_key(table: str) -> str:
 
 
 def subject(model: Model) -> str:
-    """Return, as others write it, what a model built by key is about: ``order_id``."""
+    """Return, as others write it, what a model's first key is the id of: ``order_id``."""
     own = model.header.key[0]
     return foreign_key(model.name) if own == "id" else own
 
@@ -54,15 +54,15 @@ def key_in(table: str, columns: Collection[str], about: str) -> str | None:
 
 
 def refers_by(
-    model: Model, dimension: str, columns: Mapping[str, Collection[str]], dated: Collection[str]
+    model: Model, dimension: Model, columns: Mapping[str, Collection[str]], dated: Collection[str]
 ) -> tuple[str, str] | None:
     """Return in which table and column rows of a dimension are referred to, for a model that reads it.
 
     It is the model's own table, or a dated one that it reads. None where no name tells: then
     a change of the dimension may be anywhere.
     """
-    key = foreign_key(dimension)
-    if model.times_read(dimension) != 1:
+    key = subject(dimension)
+    if model.times_read(dimension.name) != 1:
         return None  # as itself and as its parent, say: a name tells of one of them
     for table in (model.name, *sorted(model.reads & set(dated))):
         if key in columns[table]:

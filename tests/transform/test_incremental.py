@@ -31,7 +31,10 @@ RULES = (
         )
     ),
 )
-ORDER = "id | ordered_at | source_id | manager_id | buyer_id | status_id | grand_total | payload | fetched_at | run_id"
+ORDER = (
+    "id | ordered_at | source_id | manager_id | buyer_id | status_id | grand_total | payload"
+    " | fetched_at | run_id"
+)
 LINES = "order_id | position | product_id | name | price | quantity | fetched_at | run_id"
 EXPENSES = "order_id | position | id | amount | expense_type_id | fetched_at | run_id"
 
@@ -44,7 +47,7 @@ class History(RuleBasedStateMachine):
         """Begin with some history and a release."""
         self.place = Path(tempfile.mkdtemp())
         self.shop: Shop = opened(self.place / "lake", HISTORY)
-        self.rules = RulesSettings()
+        self.in_force = RulesSettings()
         self.now = datetime(2026, 9, 1, tzinfo=UTC)
         self.runs: list[str] = []
         self.shop.published()
@@ -124,7 +127,8 @@ class History(RuleBasedStateMachine):
         name = f"n{len(self.runs)}"
         self.shop.see(
             f"bronze.{table}",
-            f"id | {column} | is_deleted | fetched_at | run_id\n{found} | {name} | {str(gone).lower()} | {self.look()}",
+            f"id | {column} | is_deleted | fetched_at | run_id\n"
+            f"{found} | {name} | {str(gone).lower()} | {self.look()}",
         )
 
     @rule(
@@ -154,7 +158,7 @@ class History(RuleBasedStateMachine):
     @rule(found=st.sampled_from(RULES))
     def a_rule_changes(self, found: RulesSettings) -> None:
         """From a date on, or for all time."""
-        self.rules = found
+        self.in_force = found
 
     @rule()
     def files_are_merged(self) -> None:
@@ -191,10 +195,10 @@ class History(RuleBasedStateMachine):
         """Every table of silver and gold, and what the release says of their rows and money."""
         if not hasattr(self, "shop"):
             return
-        self.shop.build(rules=self.rules)
+        self.shop.build(rules=self.in_force)
         release = current_release(self.shop.lake)
         assert release
-        full = Build(self.shop.lake, ENGINE, self.rules, self.shop.models, full=True).candidates()
+        full = Build(self.shop.lake, ENGINE, self.in_force, self.shop.models, full=True).candidates()
         shown = self.shop.read()
         for name in full.built:
             rows = full.space.arrow(f"from {name}").to_pylist()
