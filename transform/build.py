@@ -24,6 +24,7 @@ from lake.settings import LakeSettings
 from lake.table import Table, create_table, open_table, table_exists
 from transform.candidates import Candidate, Candidates
 from transform.checks import refuse
+from transform.dictionary import WORDS, dictionary
 from transform.models import Model, hash_of
 from transform.rules import rule_tables
 from transform.settings import RulesSettings
@@ -49,7 +50,7 @@ class Build:
     ) -> None:
         self._lake = lake
         self._engine = engine
-        self._rules = rule_tables(rules)
+        self._rules = [*rule_tables(rules), *dictionary(models)]
         self._models = models
         self._full = full
         self.parent = current_release(lake)
@@ -174,7 +175,7 @@ def kind_of(parent: Release | None, candidates: Candidates, *, full: bool) -> st
     """Return why a release came about."""
     if full or parent is None:
         return "full"
-    changed = [name for name, candidate in candidates.built.items() if candidate.differs]
+    changed = [name for name, found in candidates.built.items() if found.differs and name not in WORDS]
     return "rules" if any(name.startswith("rules.") for name in changed) else "sync"
 
 

@@ -144,11 +144,11 @@ class Candidates:
 
     def rows_to_write(self, candidate: Candidate) -> pa.Table:
         """Return the rows of a candidate, of the months that differ, in the order of its key."""
-        key = ", ".join(candidate.contract.key) or "all"
+        key = ", ".join(map(quoted, candidate.contract.key)) or "all"
         rows = f"from {FULL}.{candidate.name}"
         if candidate.months is not None:
             rows = self.space.of_months(candidate.name, candidate.months)
-        names = ", ".join(candidate.contract.schema.names)
+        names = ", ".join(map(quoted, candidate.contract.schema.names))
         return self.space.arrow(f"select {names} from ({rows}) order by {key}")
 
     def rows(self) -> dict[str, int]:

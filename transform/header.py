@@ -11,6 +11,8 @@ from lake.contract import Contract
 from lake.errors import ContractBroken, ModelError
 
 COMMENT = re.compile(r"\A\s*/\*(.*?)\*/\s*(.*)\Z", re.DOTALL)
+# What a column means stands behind it, as a remark to the reader of the file.
+NOTE = re.compile(r'^\s*(\w+)\s*=\s*"[^"]*"\s*#\s*(.+?)\s*$', re.MULTILINE)
 DATE = pa.date32()
 
 
@@ -18,7 +20,8 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a model's first comment says.
 
     ``month`` names the date by whose month the table is partitioned; ``money`` the
-    column whose sum is shown when a release moves; ``checks`` are true for every row.
+    column whose sum is shown when a release moves; ``checks`` are true for every row;
+    ``notes`` say what columns mean, and are read from the remarks behind them.
     """
 
     grain: str
@@ -28,6 +31,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     month: str | None = None
     money: str | None = None
     checks: dict[str, str] = {}
+    notes: dict[str, str] = {}
 
     @property
     def contract(self) -> Contract:
@@ -47,13 +51,19 @@ def read_header(text: str, name: str) -> tuple[Header, str]:
     """Return a model's header and its SQL. Raises ModelError."""
     comment, sql = apart(text, name)
     try:
-        header = msgspec.convert(tomllib.loads(comment), Header)
+        header = msgspec.convert({**tomllib.loads(comment), "notes": notes(comment)}, Header)
         found = fault(header)
     except (msgspec.ValidationError, ContractBroken, ValueError) as error:
         found = str(error)
     if found:
         raise ModelError(f"{name}: the header can't be used: {found}")
     return header, sql
+
+
+def notes(comment: str) -> dict[str, str]:
+    """Return what is remarked behind the columns."""
+    columns = comment.partition("[columns]")[2].partition("\n[")[0]
+    return dict(NOTE.findall(columns))
 
 
 def fault(header: Header) -> str | None:
