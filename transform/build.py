@@ -16,6 +16,7 @@ import structlog
 
 from lake.catalogue import publish, refresh_catalogue
 from lake.contract import differs
+from lake.findings import write_findings
 from lake.paths import Lake
 from lake.release import Release, current_release
 from lake.runs import newest_run
@@ -23,7 +24,7 @@ from lake.session import connect, heads
 from lake.settings import LakeSettings
 from lake.table import Table, create_table, open_table, table_exists
 from transform.candidates import Candidate, Candidates
-from transform.checks import refuse
+from transform.checks import findings_of, refuse
 from transform.dictionary import WORDS, dictionary
 from transform.models import Model, hash_of
 from transform.rules import rule_tables
@@ -147,6 +148,7 @@ def run_build(
         return None
     candidates = build.candidates()
     outcomes = candidates.check()
+    write_findings(lake, findings_of(outcomes, now=datetime.now(UTC)))
     refuse(outcomes)
     if not candidates.differ:
         return None

@@ -127,7 +127,7 @@ class Candidates:
             checks = checks_of(model)
             for where, some in group(checks, self._where):
                 if where.known is not None:
-                    found += [Outcome(check, where.known) for check in some]
+                    found += [Outcome(check, where.known, is_known=True) for check in some]
                     continue
                 if where.views:
                     outcomes = self._run_in(where.views, some)

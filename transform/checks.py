@@ -1,6 +1,8 @@
 """Contract and checks as queries whose rows are failures, run before anything is committed."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from itertools import groupby
 
 import duckdb
@@ -8,6 +10,7 @@ import msgspec
 import structlog
 
 from lake.errors import CheckFailed, ModelError
+from lake.findings import Finding
 from lake.session import Connection, fetch
 from transform.models import Check, Model
 
@@ -15,11 +18,16 @@ log = structlog.get_logger()
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a check found: how many rows broke the fact, and the first of them."""
+    """What a check found: how many rows broke the fact, their amount where it has one, the first of them.
+
+    ``is_known``: nothing that it looks at has changed since an earlier build found that.
+    """
 
     check: Check
     failures: int
     example: str = ""
+    amount: Decimal | None = None
+    is_known: bool = False
 
     @property
     def name(self) -> str:
@@ -53,7 +61,9 @@ def row_check(name: str, model: Model, fact: str, holds: str) -> Check:
     """Return the check that something holds for every row of a model."""
     key = ", ".join(model.header.key)
     failures = f"select {key} from {model.name} where ({holds}) is not true"
-    return Check(name, model.name, fact, "error", failures, reads=frozenset({model.name}), holds=holds)
+    money = model.header.money or ""
+    reads = frozenset({model.name})
+    return Check(name, model.name, fact, "error", failures, reads=reads, holds=holds, money=money)
 
 
 def check_types(connection: Connection, model: Model, place: str | None = None) -> None:
@@ -125,13 +135,46 @@ def run_check(connection: Connection, check: Check) -> Outcome:
     try:
         # By way of Arrow: DuckDB alone gives no instants without a library more.
         rows = fetch(connection, query).to_pylist()
+        amount = amount_of(connection, check, rows[0]) if rows else None
     except duckdb.Error as error:
         said = " ".join(str(error).split())
         raise ModelError(f"{check.model}.{check.name}: the check can't be run: {said}") from None
     if not rows:
         return Outcome(check, 0)
     *example, (_, failures) = rows[0].items()
-    return Outcome(check, failures, ", ".join(f"{name}={value}" for name, value in example))
+    return Outcome(check, failures, ", ".join(f"{name}={value}" for name, value in example), amount)
+
+
+def amount_of(connection: Connection, check: Check, row: Mapping[str, object]) -> Decimal | None:
+    """Return how much money is in question: of the rows, or between what was expected and what was found."""
+    if check.money:
+        query = f"select sum({check.money}) from {check.model} where ({check.holds}) is not true"
+    elif {"expected", "found"} <= row.keys():
+        apart = "abs(coalesce(expected, 0) - coalesce(found, 0))"
+        query = f"select sum({apart}) from (\n{check.sql}\n)"
+    else:
+        return None
+    ((amount,),) = connection.execute(f"select ({query})::decimal(38,2)").fetchall()
+    return None if amount is None else Decimal(amount)
+
+
+def findings_of(outcomes: Iterable[Outcome], *, now: datetime) -> list[Finding]:
+    """Return what the checks found, or found no more, as findings; what is known was said. Pure."""
+    return [
+        Finding(
+            fingerprint=outcome.name,
+            state="new",
+            severity=outcome.check.severity,
+            fact=outcome.check.fact,
+            rows=outcome.failures,
+            amount=outcome.amount,
+            example=outcome.example,
+            first_seen_at=now,
+            seen_at=now,
+        )
+        for outcome in outcomes
+        if not (outcome.is_known and outcome.failures)
+    ]
 
 
 def refuse(outcomes: Iterable[Outcome]) -> None:
@@ -144,8 +187,9 @@ def refuse(outcomes: Iterable[Outcome]) -> None:
             log.warning("transform.check", check=outcome.name, rows=outcome.failures, example=outcome.example)
     if failed:
         first = failed[0]
+        amount = f" of {first.amount:,.2f} ₴" if first.amount is not None else ""
         more = f" ({len(failed) - 1} more checks failed)" if len(failed) > 1 else ""
         raise CheckFailed(
-            f"{first.name}: {first.failures} rows break «{first.check.fact}»,"
+            f"{first.name}: {first.failures} rows{amount} break «{first.check.fact}»,"
             f" the first is {first.example}{more}; nothing was committed, the last release serves"
         )

@@ -17,7 +17,8 @@ BUILT = ("silver", "gold")
 class Check(msgspec.Struct, frozen=True):
     """A query whose rows are failures; ``severity`` error blocks the release, warn is reported.
 
-    ``reads`` are the tables it looks at; ``holds`` is the condition, where it is one on each row.
+    ``reads`` are the tables it looks at; ``holds`` is the condition, where it is one on each row,
+    and ``money`` the column whose sum over such rows is in question.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Check(msgspec.Struct, frozen=True):
     sql: str
     reads: frozenset[str] = frozenset()
     holds: str = ""
+    money: str = ""
 
 
 class Model(msgspec.Struct, frozen=True):

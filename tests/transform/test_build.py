@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from lake.errors import CheckFailed, ModelError
+from lake.findings import read_findings
 from lake.paths import Lake
 from lake.release import Move, current_release
 from tests.transform.shop import ENGINE, FEW, MODELS, Shop, look, opened
@@ -252,18 +253,23 @@ def test_a_failed_check_commits_nothing_and_the_last_release_serves(shop: Shop) 
         "gold.revenue_daily", "select * replace ((revenue + 1)::decimal(18, 2) as revenue) from ({sql})"
     )
     with pytest.raises(
-        CheckFailed, match=r"gold\.revenue_daily\.equals_orders: 4 rows break «revenue and"
+        CheckFailed, match=r"gold\.revenue_daily\.equals_orders: 4 rows of 4\.00 ₴ break «revenue and"
     ) as refused:
         shop.build(models=broken)
     assert refused.value.exit_code == 3
     assert "\n" not in str(refused.value)
+    found = read_findings(shop.lake)["gold.revenue_daily.equals_orders"]
+    assert (found.state, found.rows, found.amount) == ("new", 4, Decimal("4.00"))
+    bronze["ops.findings"] = shop.heads()["ops.findings"]
     assert shop.heads() == bronze
+    del bronze["ops.findings"]
     assert {name: at for name, at in bronze.items() if before[name] != at}.keys() == {
         "bronze.orders",
         "bronze.order_products",
     }
     assert shop.read() == shown
     assert shop.published().release == 2
+    assert read_findings(shop.lake)["gold.revenue_daily.equals_orders"].state == "healed"
 
 
 def test_a_first_build_that_fails_its_checks_publishes_nothing(tmp_path: Path) -> None:
@@ -275,7 +281,8 @@ def test_a_first_build_that_fails_its_checks_publishes_nothing(tmp_path: Path) -
     ):
         shop.build()
     assert current_release(shop.lake) is None
-    assert not [name for name in shop.heads() if name.startswith(("silver", "gold", "rules", "ops"))]
+    assert not [name for name in shop.heads() if name.startswith(("silver", "gold", "rules"))]
+    assert "ops.releases" not in shop.heads()
 
 
 def test_a_warning_is_recorded_and_blocks_nothing(shop: Shop) -> None:
