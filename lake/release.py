@@ -75,7 +75,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     of the bronze it was built from; ``rows`` and ``money`` are what each table held
     when published; ``moved`` is the difference to the parent; ``checks`` says how
     many rows each check refused or warned of; ``complete_through`` is the source's
-    time up to which everything the source knew is in it. ``excluded_runs`` are the
+    time up to which everything the source knew is in it; ``reconciled_through`` the source's
+    time when the last resync began that agreed with all history. ``excluded_runs`` are the
     runs that builds leave out. While the newest release ``is_held`` builds publish
     nothing; ``models_hash`` is empty where it is to be built again in any case.
     """

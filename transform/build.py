@@ -6,7 +6,7 @@ release are written. Where nothing differs there is no commit and no release, an
 neither while publishing is held. Observations of excluded runs are left out.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from importlib.metadata import version
@@ -50,6 +50,18 @@ class Change(msgspec.Struct, frozen=True):
 
     candidate: Candidate
     months: tuple[date, ...] | None
+    moved: tuple[Move, ...]
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """What a build is about to commit, none of it committed yet.
+
+    ``connection`` holds every candidate under its name, and bronze as it was consumed.
+    """
+
+    connection: Connection
+    parent: Release | None
+    excluded_runs: tuple[str, ...]
     moved: tuple[Move, ...]
 
 
@@ -105,6 +117,11 @@ class Build:
         """Return the candidates that differ from the last release, and where."""
         found = [self._change(candidate) for candidate in candidates]
         return [change for change in found if change is not None]
+
+    def proposal(self, changes: Sequence[Change]) -> Proposal:
+        """Return what the changes amount to, for somebody to look at before they are committed."""
+        moved = tuple(move for change in changes for move in change.moved)
+        return Proposal(self._duckdb, self.parent, self.excluded_runs, moved)
 
     def commit(self, changes: Sequence[Change]) -> dict[str, int]:
         """Write what differs, table by table; return the new versions."""
@@ -201,28 +218,41 @@ class Build:
 
 
 def run_build(
-    lake: Lake, *, engine: LakeSettings, rules: RulesSettings, models: Sequence[Model], full: bool = False
+    lake: Lake,
+    *,
+    engine: LakeSettings,
+    rules: RulesSettings,
+    models: Sequence[Model],
+    full: bool = False,
+    kind: str | None = None,
+    before_commit: Callable[[Proposal], None] | None = None,
+    reconciled_through: datetime | None = None,
+    dry_run: bool = False,
 ) -> Release | None:
     """Build, check, commit and publish; return the release, None where nothing differs or all is held.
 
-    Raises CheckFailed (nothing was committed), ModelError, CommitConflict.
+    ``before_commit`` sees what passed the checks, also where nothing differs, and may raise
+    to stop there; a ``dry_run`` stops there in any case, and looks on where all is held. Raises
+    CheckFailed (nothing was committed), ModelError, CommitConflict.
     """
     build = Build(lake, engine, rules, models)
-    if build.is_held or not build.consumed or (build.is_current and not full):
+    if (build.is_held and not dry_run) or not build.consumed or (build.is_current and not full):
         refresh_catalogue(lake)
         return None
     candidates = build.candidates()
     outcomes = build.check()
     refuse(outcomes)
     changes = build.changes(candidates)
-    if not changes:
+    if before_commit:
+        before_commit(build.proposal(changes))
+    if not changes or dry_run:
         return None
     rows, money = build.rows_and_money(candidates)
     versions = {**(build.parent.tables if build.parent else {}), **build.commit(changes)}
     release = Release(
         release=build.parent.release + 1 if build.parent else 1,
         published_at=datetime.now(UTC),
-        kind=kind_of(build.parent, changes, full=full),
+        kind=kind or kind_of(build.parent, changes, full=full),
         parent=build.parent.release if build.parent else None,
         tables={candidate.name: versions[candidate.name] for candidate in candidates},
         consumed=build.consumed,
@@ -234,6 +264,7 @@ def run_build(
         models_hash=build.models_hash,
         code_version=version("keylake"),
         complete_through=build.complete_through,
+        reconciled_through=reconciled_through or still_reconciled(build.parent),
     )
     publish(lake, release)
     return release
@@ -244,6 +275,11 @@ def kind_of(parent: Release | None, changes: Sequence[Change], *, full: bool) ->
     if full or parent is None:
         return "full"
     return "rules" if any(change.candidate.name.startswith("rules.") for change in changes) else "sync"
+
+
+def still_reconciled(parent: Release | None) -> datetime | None:
+    """Return through when the parent was reconciled; None once other runs are left out than were then."""
+    return parent.reconciled_through if parent and parent.models_hash else None
 
 
 def total(candidate: Candidate) -> str:
