@@ -76,7 +76,9 @@ def sweep(days: int | None, everything: bool) -> None:
 
 
 @ingest.command()
-@click.option("--days", type=click.IntRange(1, 36500), help="Orders created in so many days; all if not said.")
+@click.option(
+    "--days", type=click.IntRange(1, 36500), help="Orders created in so many days; all if not said."
+)
 @click.option("--run", "run_id", help="Its id in ops.runs; one is made if not said.")
 def resync(days: int | None, run_id: str | None) -> None:
     """Read again what the CRM has, and put down what it shows, for a build to be compared with.

@@ -197,3 +197,10 @@ def total(moves: Iterable[Move]) -> Decimal:
 def hold(release: Release) -> str:
     """Return, in one line, what keeps builds from publishing and what ends it."""
     return f"publishing is held since release {release.release} ({release.kind}); `just resume` lifts it"
+
+
+def refuse_hold(lake: Lake) -> None:
+    """Raise LakeError while publishing is held."""
+    serving = current_release(lake)
+    if serving and serving.is_held:
+        raise LakeError(hold(serving))

@@ -51,7 +51,7 @@ def has_witness(table: Table, run_id: str) -> bool:
 
 
 def forget_witnesses(lake: Lake, *, now: datetime) -> None:
-    """Drop the witnesses of runs that began longer than KEPT ago; another time where somebody is in the way."""
+    """Drop the witnesses of runs that began longer than KEPT ago; not now where somebody is in the way."""
     table = make_witnesses(lake)
     oldest = id_of_run(now - KEPT)
     if not any(folder < oldest for folder in table.partitions("run_id")):

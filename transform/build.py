@@ -225,15 +225,15 @@ def run_build(
     models: Sequence[Model],
     full: bool = False,
     kind: str | None = None,
-    before_commit: Callable[[Proposal], None] | None = None,
-    reconciled_through: datetime | None = None,
+    before_commit: Callable[[Proposal], datetime | None] | None = None,
     dry_run: bool = False,
 ) -> Release | None:
     """Build, check, commit and publish; return the release, None where nothing differs or all is held.
 
-    ``before_commit`` sees what passed the checks, also where nothing differs, and may raise
-    to stop there; a ``dry_run`` stops there in any case, and looks on where all is held. Raises
-    CheckFailed (nothing was committed), ModelError, CommitConflict.
+    ``before_commit`` sees what passed the checks, also where nothing differs; it may raise to
+    stop there, and says through when all was reconciled with the source. A ``dry_run`` stops
+    there in any case, also where all is held. Raises CheckFailed (nothing was committed),
+    ModelError, CommitConflict.
     """
     build = Build(lake, engine, rules, models)
     if (build.is_held and not dry_run) or not build.consumed or (build.is_current and not full):
@@ -243,8 +243,7 @@ def run_build(
     outcomes = build.check()
     refuse(outcomes)
     changes = build.changes(candidates)
-    if before_commit:
-        before_commit(build.proposal(changes))
+    reconciled = before_commit(build.proposal(changes)) if before_commit else None
     if not changes or dry_run:
         return None
     rows, money = build.rows_and_money(candidates)
@@ -264,7 +263,7 @@ def run_build(
         models_hash=build.models_hash,
         code_version=version("keylake"),
         complete_through=build.complete_through,
-        reconciled_through=reconciled_through or still_reconciled(build.parent),
+        reconciled_through=reconciled or still_reconciled(build.parent),
     )
     publish(lake, release)
     return release

@@ -15,24 +15,25 @@ import msgspec
 
 from lake.errors import CheckFailed, UsageError
 from lake.paths import Lake
-from lake.release import Release
 from lake.runs import Run, newest_run
-from lake.session import Connection, scan
+from lake.session import Connection, fetch, scan
 from lake.witness import has_witness, open_witnesses
 from transform.build import Proposal
 
 FIRST_IDS = 5
 # Of an id: the last look of the run at it, the newest that bronze has, and by which it counts.
 LOOKS = """
-create schema resync;
-
 create table resync.looks as
 with shown as (
     select
         id,
         max(fetched_at) as fetched_at,
         arg_max({{
-            'total': grand_total, 'at': ordered_at, 'source': source_id, 'status': status_id, 'hash': payload_hash
+            'total': grand_total,
+            'at': ordered_at,
+            'source': source_id,
+            'status': status_id,
+            'hash': payload_hash
         }}, fetched_at) as said
     from ({witnesses})
     where run_id = $run_id
@@ -44,27 +45,50 @@ held as (
         id,
         max(fetched_at) as fetched_at,
         arg_max({{
-            'total': grand_total, 'at': ordered_at, 'source': source_id, 'status': status_id, 'hash': payload_hash
+            'total': grand_total,
+            'at': ordered_at,
+            'source': source_id,
+            'status': status_id,
+            'hash': payload_hash
         }}, fetched_at) as said,
         arg_max(is_deleted, fetched_at) as is_deleted,
         arg_max(created_at, fetched_at) as created_at,
+        arg_max(run_id, fetched_at) as run_id,
     from bronze.orders
     group by id
+),
+
+refused as (
+    select distinct payload_hash as hash from bronze.rejected where entity = 'orders'
+),
+
+looks as (
+    select
+        id,
+        shown.said as shown,
+        held.said as held,
+        held.is_deleted,
+        case
+            when
+                held.fetched_at > shown.fetched_at
+                or (shown.id is null and held.fetched_at >= $began_at and held.run_id <> $run_id)
+                then 'newer'
+            when refused.hash is not null and refused.hash is distinct from held.said.hash then 'refused'
+            when shown.id is not null then 'shown'
+            -- A tombstone has no created_at.
+            when held.is_deleted or held.created_at between $since and $until then 'not shown'
+        end as counts_by,
+    from shown
+    full join held using (id)
+    left join refused on refused.hash = shown.said.hash
 )
 
 select
     id,
-    case
-        when held.fetched_at > shown.fetched_at or (shown.id is null and held.fetched_at >= $began_at)
-            then 'newer'
-        when said_hash in (select payload_hash from bronze.rejected where entity = 'orders') then 'refused'
-        when shown.id is not null then 'shown'
-        when held.created_at between $since and $until then 'not shown'
-    end as by,
-    case by when 'newer' then held.said when 'shown' then shown.said end as said,
-    by = 'shown' or (by = 'newer' and not held.is_deleted) as is_there,
-from (select *, said.hash as said_hash from shown) as shown
-full join held using (id);
+    counts_by,
+    case counts_by when 'newer' then held when 'shown' then shown end as said,
+    counts_by = 'shown' or (counts_by = 'newer' and not is_deleted) as is_there,
+from looks
 """
 SIDES = """
 create table resync.expected as
@@ -90,17 +114,17 @@ from silver.orders as o
 left join resync.looks as l on l.id = o.id
 left join bronze.orders as b on b.id = o.id and b.fetched_at = o.observed_at
 -- What nobody ever saw is none of the CRM's either.
-where l.id is null or l.by in ('newer', 'shown', 'not shown');
+where l.id is null or l.counts_by in ('newer', 'shown', 'not shown');
 """
 SUMS = """
 select
-    (select count(*) from resync.expected),
-    (select coalesce(sum(total), 0)::decimal(38, 2) from resync.expected),
-    (select count(distinct day) from resync.expected),
-    (select count(*) from resync.built),
-    (select coalesce(sum(total), 0)::decimal(38, 2) from resync.built),
-    (select count(*) from resync.looks where by = 'newer'),
-    (select count(*) from resync.looks where by = 'refused')
+    (select count(*) from resync.expected) as orders_shown,
+    (select coalesce(sum(total), 0)::decimal(38, 2) from resync.expected) as money_shown,
+    (select count(distinct day) from resync.expected) as days,
+    (select count(*) from resync.built) as orders_built,
+    (select coalesce(sum(total), 0)::decimal(38, 2) from resync.built) as money_built,
+    (select count(*) from resync.looks where counts_by = 'newer') as newer,
+    (select count(*) from resync.looks where counts_by = 'refused') as refused
 """
 DAYS = """
 with expected as (
@@ -134,8 +158,10 @@ select
     case
         when b.id is null then 'is not built'
         when e.id is null then 'is not in the CRM'
-        when e.total is distinct from b.total then 'is ' || coalesce(e.total::varchar, '?') || ' there, ' || b.total || ' built'
-        when e.day is distinct from b.day then 'is of ' || coalesce(e.day::varchar, '?') || ' there, of ' || b.day || ' built'
+        when e.total is distinct from b.total
+            then format('is {} there, {} built', coalesce(e.total::varchar, '?'), b.total::varchar)
+        when e.day is distinct from b.day
+            then format('is of {} there, of {} built', coalesce(e.day::varchar, '?'), b.day::varchar)
         else 'is built from another state'
     end as what,
     count(*) over () as orders
@@ -209,7 +235,8 @@ class Comparison(msgspec.Struct, frozen=True):
         ids = ", ".join(f"{found} {what}" for found, what in self.first_off)
         return (
             f"the CRM shows {self.orders_shown:,} orders, {self.money_shown:,.2f} ₴; built were"
-            f" {self.orders_built:,}, {self.money_built:,.2f} ₴{days}; orders that differ: {self.orders_off}: {ids}"
+            f" {self.orders_built:,}, {self.money_built:,.2f} ₴{days};"
+            f" orders that differ: {self.orders_off}, {ids}"
             + (", …" if self.orders_off > len(self.first_off) else "")
         )
 
@@ -222,15 +249,14 @@ def compare(connection: Connection, lake: Lake, run: Run) -> Comparison:
     if witnesses is None or not (is_empty or has_witness(witnesses, run.run_id)):
         raise UsageError(f"run {run.run_id}: what it saw is not kept any more; run `just resync`")
     facts = {"run_id": run.run_id, "began_at": run.started_at, "since": since, "until": until}
-    make, looks = LOOKS.format(witnesses=scan(connection, witnesses)).split(";\n", 1)
-    connection.execute(make)
-    connection.execute(looks, facts)
+    connection.execute("create schema resync")
+    connection.execute(LOOKS.format(witnesses=scan(connection, witnesses)), facts)
     connection.execute(SIDES)
-    sums: Any = connection.execute(SUMS).fetchone()
+    (sums,) = fetch(connection, SUMS).to_pylist()
     days = connection.execute(DAYS).fetchall()
     ids = connection.execute(IDS, {"first": FIRST_IDS}).fetchall()
     return Comparison(
-        *sums,
+        **sums,
         day_off=DayOff(*days[0]) if days else None,
         orders_off=ids[0][2] if ids else 0,
         first_off=tuple((found, what) for found, what, _ in ids),
@@ -243,9 +269,7 @@ def refuse_difference(comparison: Comparison, proposal: Proposal) -> None:
         return
     runs = ", ".join(proposal.excluded_runs)
     without = f"; runs left out: {runs} (`just resume --include-run`)" if runs else ""
-    raise CheckFailed(
-        f"{comparison.fault}{without}; nothing was committed, the last release serves"
-    )
+    raise CheckFailed(f"{comparison.fault}{without}; nothing was committed, the last release serves")
 
 
 def witness_run(lake: Lake, run_id: str) -> Run:
@@ -269,9 +293,9 @@ def span_of(run: Run) -> tuple[datetime, datetime]:
     return min(since for since, _ in spans), max(until for _, until in spans)
 
 
-def reconciled_through(run: Run) -> datetime | None:
-    """Return the source's time when the run began, None for one that read a part of history. Pure."""
-    if run.watermark is None or run.source_time is None:
+def reconciled_through(run: Run, comparison: Comparison) -> datetime | None:
+    """Return the source's time when the run began; None where it was of a part of history. Pure."""
+    if run.watermark is None or run.source_time is None or comparison.refused:
         return None
     return run.source_time - (run.finished_at - run.started_at)
 
@@ -290,8 +314,3 @@ def difference(proposal: Proposal) -> list[list[Any]]:
         ]
         for move in proposal.moved
     ]
-
-
-def headline(parent: Release | None, rows: int) -> str:
-    """Return what the difference is to. Pure."""
-    return f"differs from {f'release {parent.release}' if parent else 'nothing published'} in {rows} places"
