@@ -92,6 +92,12 @@ rollback *args:
 resume *args:
     @exec {{ python }} -m lake resume "$@"
 
+# Fetch again, build in full, compare with the CRM, show what moves, publish
+[group('operate')]
+[no-exit-message]
+resync *args:
+    @exec {{ python }} -m serve resync "$@"
+
 # Name a release, and keep it for good
 [group('operate')]
 [no-exit-message]

@@ -18,6 +18,7 @@ from ingest.entities import ORDERS, Entity
 from ingest.gate import Gate
 from ingest.layout import SCHEMAS
 from ingest.windows import Window
+from ingest.witness import Witness
 from lake.paths import Lake
 from lake.session import Connection
 from lake.table import Table, create_table, open_table
@@ -30,13 +31,16 @@ MILLISECOND = timedelta(milliseconds=1)
 class Writer:
     """The bronze tables held open for one run, with the newest hash of every id looked at.
 
-    ``appended`` counts rows per table.
+    ``appended`` counts rows per table. A ``witness`` gets every order that is looked at.
     """
 
-    def __init__(self, lake: Lake, connection: Connection, *, run_id: str) -> None:
+    def __init__(
+        self, lake: Lake, connection: Connection, *, run_id: str, witness: Witness | None = None
+    ) -> None:
         self._lake = lake
         self._duckdb = connection
         self._run_id = run_id
+        self._witness = witness
         self._tables: dict[str, Table] = {}
         self._gates: dict[str, Gate] = {}
         self._refused: set[str] = set()
@@ -61,6 +65,8 @@ class Writer:
 
     def write(self, entity: Entity, rows: Sequence[Seen]) -> None:
         """Append what is news among the rows; of several looks at one id the last one counts."""
+        if self._witness and entity is ORDERS:
+            self._witness.take(rows)
         ordered = sorted(rows, key=lambda row: row.fetched_at)
         latest = {row.id if row.id is not None else row.hash: row for row in ordered}
         typed = type_rows(entity, self._gate(entity).news(list(latest.values())), run_id=self._run_id)

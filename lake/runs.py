@@ -1,5 +1,6 @@
 """Run: one ingest and its receipt, a row of ``ops.runs``. Progress is derived from receipts alone."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -94,6 +95,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     retries: int
     waited_seconds: float
     reason: str | None = None
+
+
+def id_of_run(began_at: datetime) -> str:
+    """Return how the id of a run begins that begins then: ids are in the order of their runs. Pure."""
+    return f"{began_at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def new_run_id(now: datetime) -> str:
+    """Return the id of a run that begins now; another one each time."""
+    return f"{id_of_run(now)}-{uuid.uuid4().hex[:8]}"
 
 
 def write_run(lake: Lake, run: Run) -> None:

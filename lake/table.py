@@ -196,6 +196,17 @@ class Table:
             raise self.conflict("somebody else committed") from None
         return self.version
 
+    def partitions(self, column: str) -> set[str]:
+        """Return the values that a partition column has, as its folders spell them."""
+        return {str(partition[column]) for partition in self._delta.partitions()}
+
+    def delete(self, where: str) -> None:
+        """Delete the rows for which the SQL holds; raises CommitConflict where somebody is in the way."""
+        try:
+            self._delta.delete(where)
+        except CommitFailedError:
+            raise self.conflict("somebody else committed") from None
+
     def restore(self, version: int) -> int:
         """Commit the content of an older version as the newest; return the new version."""
         try:

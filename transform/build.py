@@ -7,10 +7,11 @@ differ from the last release are written. Where nothing differs there is no comm
 release, and neither while publishing is held. Observations of excluded runs are left out.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+import msgspec
 import pyarrow as pa
 import structlog
 
@@ -18,9 +19,9 @@ from lake.catalogue import publish, refresh_catalogue
 from lake.contract import differs
 from lake.findings import write_findings
 from lake.paths import Lake
-from lake.release import Release, current_release
+from lake.release import Move, Release, current_release
 from lake.runs import newest_run
-from lake.session import connect, heads
+from lake.session import Connection, connect, heads
 from lake.settings import LakeSettings
 from lake.table import Table, create_table, open_table, table_exists
 from transform.candidates import Candidate, Candidates
@@ -31,6 +32,18 @@ from transform.rules import rule_tables
 from transform.settings import RulesSettings
 
 log = structlog.get_logger()
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """What a build is about to commit, none of it committed yet.
+
+    ``connection`` holds every candidate under its name, and bronze as it was consumed.
+    """
+
+    connection: Connection
+    parent: Release | None
+    excluded_runs: tuple[str, ...]
+    moved: tuple[Move, ...]
 
 
 class Build:
@@ -99,6 +112,10 @@ class Build:
             candidates.add_model(model)
         return candidates
 
+    def proposal(self, candidates: Candidates) -> Proposal:
+        """Return what the candidates amount to, for somebody to look at before they are committed."""
+        return Proposal(candidates.space.duckdb, self.parent, self.excluded_runs, candidates.moved())
+
     def commit(self, candidates: Candidates) -> dict[str, int]:
         """Write what differs, table by table; return the new versions."""
         return {
@@ -137,26 +154,33 @@ def run_build(
     rules: RulesSettings,
     models: Sequence[Model],
     full: bool = False,
+    kind: str | None = None,
+    before_commit: Callable[[Proposal], datetime | None] | None = None,
+    dry_run: bool = False,
 ) -> Release | None:
     """Build, check, commit and publish; return the release, None where nothing differs or all is held.
 
-    Raises CheckFailed (nothing was committed), ModelError, CommitConflict.
+    ``before_commit`` sees what passed the checks, also where nothing differs; it may raise to
+    stop there, and says through when all was reconciled with the source. A ``dry_run`` stops
+    there in any case, also where all is held. Raises CheckFailed (nothing was committed),
+    ModelError, CommitConflict.
     """
     build = Build(lake, engine, rules, models, full=full)
-    if build.is_held or not build.consumed or (build.is_current and not full):
+    if (build.is_held and not dry_run) or not build.consumed or (build.is_current and not full):
         refresh_catalogue(lake)
         return None
     candidates = build.candidates()
     outcomes = candidates.check()
     write_findings(lake, findings_of(outcomes, now=datetime.now(UTC)))
     refuse(outcomes)
-    if not candidates.differ:
+    reconciled = before_commit(build.proposal(candidates)) if before_commit else None
+    if not candidates.differ or dry_run:
         return None
     versions = {**(build.parent.tables if build.parent else {}), **build.commit(candidates)}
     release = Release(
         release=build.parent.release + 1 if build.parent else 1,
         published_at=datetime.now(UTC),
-        kind=kind_of(build.parent, candidates, full=full),
+        kind=kind or kind_of(build.parent, candidates, full=full),
         parent=build.parent.release if build.parent else None,
         tables={name: versions[name] for name in candidates.built},
         consumed=build.consumed,
@@ -168,6 +192,7 @@ def run_build(
         models_hash=build.models_hash,
         code_version=version("keylake"),
         complete_through=build.complete_through,
+        reconciled_through=reconciled or still_reconciled(build.parent),
     )
     publish(lake, release)
     return release
@@ -179,6 +204,11 @@ def kind_of(parent: Release | None, candidates: Candidates, *, full: bool) -> st
         return "full"
     changed = [name for name, found in candidates.built.items() if found.differs and name not in WORDS]
     return "rules" if any(name.startswith("rules.") for name in changed) else "sync"
+
+
+def still_reconciled(parent: Release | None) -> datetime | None:
+    """Return through when the parent was reconciled; None once other runs are left out than were then."""
+    return parent.reconciled_through if parent and parent.models_hash else None
 
 
 def partition(candidate: Candidate) -> list[str]:
