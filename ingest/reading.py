@@ -21,6 +21,7 @@ from ingest.walk import Walk, together
 from ingest.windows import BEGINNING, Window
 from ingest.writer import Writer
 from lake.errors import KeyRefused, RequestRefused, SourceError
+from lake.memory import give_back
 from lake.runs import WindowReceipt
 
 ROWS_PER_COMMIT = 2500
@@ -215,7 +216,11 @@ class Reading:
         """Commit what waits: off the event loop, one commit at a time."""
         async with self._commit:
             if rows := self._waiting.pop(entity.name, []):
-                await to_its_end(self.writer.write, entity, rows)
+                await to_its_end(self._write, entity, rows)
+
+    def _write(self, entity: Entity, rows: list[Seen]) -> None:
+        self.writer.write(entity, rows)
+        give_back()
 
 
 def left_over(ids: int) -> str | None:
