@@ -1,4 +1,4 @@
-"""The transform's commands: ``python -m transform [--full]``, ``python -m transform resync``."""
+"""The transform's commands: ``python -m transform [--full]``, and ``resync``, ``models``, ``checks``."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from lake.render import show_table
 from lake.runs import Run, last_runs, watermark
 from lake.settings import LakeSettings
 from transform.build import Proposal, run_build
+from transform.commands import COMMANDS
 from transform.models import read_models
 from transform.resync import compare, difference, reconciled_through, refuse_difference, witness_run
 from transform.settings import RulesSettings
@@ -143,6 +144,9 @@ def summary(release: Release | None, *, is_new: bool) -> str:
         f" {release.rows.get('silver.orders', 0):,} orders, revenue {revenue:,.2f} ₴"
     )
 
+
+for command in COMMANDS:
+    transform.add_command(command)
 
 if __name__ == "__main__":
     main(transform, "python -m transform")
