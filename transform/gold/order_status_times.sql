@@ -1,0 +1,83 @@
+/*
+grain   = "one row per shop day and status that orders left on that day"
+key     = ["date", "status_id"]
+rebuild = "whole"
+
+# Of orders of the sources that count. A stay is from one change of status to the next: when the CRM says the change
+# was made, where that lies between the looks that saw one status and the other, else the look. A status that came and
+# went between two looks was not seen. A stay that goes on is in no row.
+[columns]
+date          = "DATE"                 # the shop's day, Europe/Kyiv
+status_id     = "BIGINT"
+status_name   = "VARCHAR?"
+stays_count   = "BIGINT"               # adds up over all
+hours         = "DECIMAL(18,4)"        # of all stays together; adds up over all
+avg_hours     = "DECIMAL(18,4)"        # does not add up: of a longer span it is hours / stays_count
+median_hours  = "DECIMAL(18,4)"        # the lower one of two; does not add up
+longest_hours = "DECIMAL(18,4)"        # of a longer span it is the greatest
+
+[checks]
+hours_are_not_negative = "hours >= 0 and median_hours >= 0"
+longest_is_longest     = "longest_hours >= median_hours and hours >= longest_hours"
+*/
+with spans as (
+    select
+        *,
+        lag(since) over by_order as since_before,
+        lag(until) over by_order as until_before,
+    from silver.order_status_history
+    window by_order as (partition by order_id order by since)
+),
+
+entries as (
+    select
+        *,
+        case
+            -- After a time without a status (the order was gone) it can't be entered before that.
+            when changed_at between
+                coalesce(if(until_before = since, since_before, until_before), changed_at) and since
+                then changed_at
+            else since
+        end as entered_at,
+    from spans
+),
+
+stays as (
+    select
+        *,
+        if(
+            lead(since) over by_order = until,
+            lead(entered_at) over by_order,
+            until
+        ) as left_at,
+    from entries
+    window by_order as (partition by order_id order by since)
+),
+
+days as (
+    select
+        (left_at at time zone 'Europe/Kyiv')::date as date,
+        status_id,
+        count(*) as stays_count,
+        sum(date_diff('second', entered_at, left_at))::hugeint as seconds,
+        quantile_disc(date_diff('second', entered_at, left_at), 0.5) as median_seconds,
+        max(date_diff('second', entered_at, left_at)) as longest_seconds,
+    from stays
+    where
+        left_at is not null
+        and order_id not in (select id from silver.excluded_orders)
+    group by all
+)
+
+-- An hour is 3600 seconds, a ten thousandth of it 0.36: whole numbers, half away from zero.
+select
+    d.date,
+    d.status_id,
+    s.name as status_name,
+    d.stays_count,
+    ((100 * d.seconds + 18) // 36 * 0.0001)::decimal(18, 4) as hours,
+    ((200 * d.seconds + 36 * d.stays_count) // (72 * d.stays_count) * 0.0001)::decimal(18, 4) as avg_hours,
+    ((100 * d.median_seconds + 18) // 36 * 0.0001)::decimal(18, 4) as median_hours,
+    ((100 * d.longest_seconds + 18) // 36 * 0.0001)::decimal(18, 4) as longest_hours,
+from days as d
+left join silver.statuses as s on s.id = d.status_id
