@@ -3,9 +3,10 @@ grain   = "one row per shop day and status that orders left on that day"
 key     = ["date", "status_id"]
 rebuild = "whole"
 
-# Of orders of the sources that count. A stay is from one change of status to the next: when the CRM says the change
-# was made, where that lies between the looks that saw one status and the other, else the look. A status that came and
-# went between two looks was not seen. A stay that goes on is in no row.
+# Of orders of the sources that count. A stay is from one change to the next as the CRM stamped them; where it gave no
+# new stamp for one of the two, or an older one, it is from the look that first saw the status to the one that saw
+# another: never from a stamp to a look, which are of two clocks. A status that came and went between two looks was
+# not seen, and a stay that goes on is in no row.
 [columns]
 date          = "DATE"                 # the shop's day, Europe/Kyiv
 status_id     = "BIGINT"
@@ -22,36 +23,36 @@ longest_is_longest     = "longest_hours >= median_hours and hours >= longest_hou
 */
 with spans as (
     select
-        *,
-        lag(since) over by_order as since_before,
-        lag(until) over by_order as until_before,
+        order_id,
+        status_id,
+        since,
+        until,
+        -- A change may leave the stamp of the change before it.
+        case
+            when lag(since) over by_order is null or changed_at > lag(changed_at) over by_order then changed_at
+        end as changed_at,
     from silver.order_status_history
     window by_order as (partition by order_id order by since)
 ),
 
-entries as (
+ended as (
     select
         *,
-        case
-            -- After a time without a status (the order was gone) it can't be entered before that.
-            when changed_at between
-                coalesce(if(until_before = since, since_before, until_before), changed_at) and since
-                then changed_at
-            else since
-        end as entered_at,
+        -- Null where the order was gone after it.
+        case when lead(since) over by_order = until then lead(changed_at) over by_order end as changed_after,
     from spans
+    window by_order as (partition by order_id order by since)
 ),
 
 stays as (
     select
-        *,
-        if(
-            lead(since) over by_order = until,
-            lead(entered_at) over by_order,
-            until
-        ) as left_at,
-    from entries
-    window by_order as (partition by order_id order by since)
+        status_id,
+        if(changed_after > changed_at, changed_at, since) as entered_at,
+        if(changed_after > changed_at, changed_after, until) as left_at,
+    from ended
+    where
+        until is not null
+        and order_id not in (select id from silver.excluded_orders)
 ),
 
 days as (
@@ -63,9 +64,6 @@ days as (
         quantile_disc(date_diff('second', entered_at, left_at), 0.5) as median_seconds,
         max(date_diff('second', entered_at, left_at)) as longest_seconds,
     from stays
-    where
-        left_at is not null
-        and order_id not in (select id from silver.excluded_orders)
     group by all
 )
 
