@@ -135,9 +135,9 @@ FAULTS = [
     ("gold.returns_daily.equals_orders", "update gold.returns_daily set return_rate = 0.5"),
     ("gold.returns_daily.equals_orders", "delete from gold.returns_daily where date = '2026-05-10'"),
     ("gold.returns_daily.equals_orders", "update gold.returns_daily set sales_type = 'other'"),
-    ("gold.revenue_daily.adds_up", "update gold.revenue_daily set revenue = revenue + 0.01"),
-    ("gold.revenue_daily.adds_up", "update gold.revenue_daily set orders_count = orders_count + 1"),
-    ("gold.revenue_daily.adds_up", "delete from gold.revenue_daily where sales_type = 'b2b'"),
+    ("gold.revenue_daily.types_add_up", "update gold.revenue_daily set revenue = revenue + 0.01"),
+    ("gold.revenue_daily.types_add_up", "update gold.revenue_daily set orders_count = orders_count + 1"),
+    ("gold.revenue_daily.types_add_up", "delete from gold.revenue_daily where sales_type = 'b2b'"),
     *[
         (f"gold.{table}.equals_orders", f"{fault} where date = '2026-06-10'")
         for table in ("manager_daily", "promocode_daily")

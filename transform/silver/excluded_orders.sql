@@ -8,7 +8,6 @@ month   = "order_date"
 [columns]
 id         = "BIGINT"
 source_id  = "BIGINT"
-status_id  = "BIGINT"
 buyer_id   = "BIGINT?"
 is_return  = "BOOLEAN"
 order_date = "DATE"                    # the shop's day, Europe/Kyiv
@@ -30,7 +29,6 @@ newest as (
 select
     id,
     source_id,
-    status_id,
     buyer_id,
     (
         status_id in (select status_id from rules.return_statuses)
