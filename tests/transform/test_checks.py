@@ -93,6 +93,15 @@ FAULTS = [
         "silver.customers.second_is_not_before_first",
         "update silver.customers set second_order_date = '2000-01-01'",
     ),
+    (
+        "silver.order_status_history.stay_goes_forward",
+        "update silver.order_status_history set left_at = '2000-01-01'",
+    ),
+    (
+        "silver.order_status_history.stay_ends_as_seen",
+        "update silver.order_status_history set left_at = null",
+    ),
+    ("silver.order_status_history.stay_ends_as_seen", "update silver.order_status_history set until = null"),
     ("silver.offer_days.end_with_offers", "update silver.offer_days set quantity = quantity + 0.001"),
     ("silver.offer_days.end_with_offers", "delete from silver.offer_days"),
     ("silver.offer_days.end_with_offers", "delete from silver.offers"),

@@ -2,7 +2,6 @@
 grain   = "one row per month of the first purchase and months since in which these buyers ordered; returns are left out"
 key     = ["first_month", "months_since"]
 rebuild = "whole"
-money   = "revenue"
 
 # The first purchase is over all channels, those that are left out too; orders and revenue are of those that count.
 # A month in which nobody of a cohort ordered is no row.

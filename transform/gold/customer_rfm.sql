@@ -2,7 +2,6 @@
 grain   = "one row per buyer who has an order that counts and did not come back, as of the newest day of the data"
 key     = ["buyer_id"]
 rebuild = "whole"
-money   = "monetary"
 
 # A score is the fifth of all buyers that one is in, 5 the best; equals have the score of the lowest of them.
 # The newest day is that of the newest order, one dated beyond its own last change (a preorder) aside.

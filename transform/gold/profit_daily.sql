@@ -3,7 +3,7 @@ grain   = "one row per day of the order and sales type that had orders, a day of
 key     = ["date", "sales_type"]
 rebuild = "by month"
 month   = "date"
-money   = "profit"
+money   = "revenue"
 
 # Cost is what the goods cost on the day they were sold: silver.order_lines.unit_cost. Where it is not known it is
 # not guessed: profit is then too high by it, and cost_coverage says how much of the revenue that concerns.

@@ -3,6 +3,7 @@ grain   = "one row per shop day and offer on which something new was seen of its
 key     = ["date", "offer_id"]
 rebuild = "by month"
 month   = "date"
+money   = "value"
 
 # Between two rows of an offer the earlier one holds. The stock at the end of any day is each offer's last row until then:
 #   select sum(value) from (from gold.stock_daily where date <= '2026-06-30'

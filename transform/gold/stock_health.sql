@@ -2,7 +2,6 @@
 grain   = "one row per product that is offered, or was sold in the last 90 days, as of the newest day of the data"
 key     = ["product_id"]
 rebuild = "whole"
-money   = "revenue"
 
 # The newest day is that of the newest order, one dated beyond its own last change (a preorder) aside; the 90 days end
 # with it. Sold is what did not come back. Stock is of the offers that are not archived, in their newest state.

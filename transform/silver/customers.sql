@@ -2,7 +2,6 @@
 grain   = "one row per buyer who bought and kept something, over all channels, those that are left out too"
 key     = ["buyer_id"]
 rebuild = "whole"
-money   = "revenue"
 
 # A purchase is an order that did not come back. Of the sources left out only the days are known here.
 [columns]
