@@ -94,8 +94,12 @@ def test_an_unchanged_lake_is_not_even_built(shop: Shop) -> None:
 def test_a_look_that_changes_no_number_is_no_release(shop: Shop) -> None:
     """An order of a source left out is seen again: bronze has a new version, gold has none."""
     before = shop.heads()
-    shop.see("bronze.orders", f"id | source_id | status_id | fetched_at\n 6 | 3 | 1 | {look(1)}")
-    shop.see("bronze.orders", f"id | source_id | status_id | fetched_at\n 6 | 3 | 12 | {look(2)}")
+    for minute, status in ((1, 1), (2, 12)):
+        shop.see(
+            "bronze.orders",
+            "id | ordered_at | source_id | buyer_id | status_id | fetched_at\n"
+            f" 6 | 2026-07-03 10:00 | 3 | 31 | {status} | {look(minute)}",
+        )
     release = shop.published()
     assert {move.table for move in release.moved} == {"silver.order_status_history"}
     moved = {name for name, at in shop.heads().items() if before[name] != at}
@@ -215,12 +219,9 @@ def test_a_rule_may_lose_its_last_row(few: Shop, tmp_path: Path) -> None:
 
 def test_a_changed_model_is_rebuilt_without_anything_new(shop: Shop) -> None:
     """Its text is an input like any other."""
-    models = changed(
-        "gold.returns_daily",
-        "select * replace ((returns_amount + 1)::decimal(18, 2) as returns_amount) from ({sql})",
-    )
+    models = changed("gold.customer_rfm", "select * replace (upper(segment) as segment) from ({sql})")
     release = shop.published(models=models)
-    assert {move.table for move in release.moved} == {"gold.returns_daily"}
+    assert {move.table for move in release.moved} == {"gold.customer_rfm"}
 
 
 def test_a_model_that_is_gone_is_in_no_later_release(few: Shop) -> None:
