@@ -101,7 +101,7 @@ class Candidates:
         candidate = Candidate(
             name=model.name,
             contract=header.contract,
-            month=header.month,
+            month=header.parted_by,
             money=header.money,
             scope=scope,
         )
@@ -219,7 +219,7 @@ class Candidates:
         months: set[date] = set()
         for name in reads:
             candidate = self.built.get(name)
-            if candidate and candidate.month:
+            if candidate and self.space.sources[name].is_dated:
                 if candidate.months is None:
                     return None
                 months |= set(candidate.months)
@@ -279,6 +279,7 @@ class Candidates:
                 f"select distinct {column} from ("
                 f"(select {listed} from {gone} except select {listed} from {come}) union all"
                 f" (select {listed} from {come} except select {listed} from {gone}))"
+                f" where {column} is not null"
             )
         )
 

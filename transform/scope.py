@@ -43,7 +43,7 @@ def foreign_key(table: str) -> str:
 def subject(model: Model) -> str:
     """Return, as others write it, what a model's first key is the id of: ``order_id``."""
     own = model.header.key[0]
-    return foreign_key(model.name) if own == "id" else own
+    return model.header.about or (foreign_key(model.name) if own == "id" else own)
 
 
 def key_in(table: str, columns: Collection[str], about: str) -> str | None:

@@ -164,7 +164,8 @@ def in_(schema: str, name: str) -> str:
 def build_model(connection: Connection, model: Model, target: str | None = None) -> None:
     """Run a model's SQL, over what is shown just now, into a table. Raises ModelError."""
     place = target or model.name
-    month = f", date_trunc('month', {model.header.month})::date as month" if model.header.month else ""
+    parted_by = model.header.parted_by
+    month = f", date_trunc('month', {parted_by})::date as month" if parted_by else ""
     try:
         connection.execute(f"create or replace table {place} as select *{month} from (\n{model.sql}\n)")
     except duckdb.Error as error:

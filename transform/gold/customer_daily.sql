@@ -1,7 +1,9 @@
 /*
 grain   = "one row per shop day, sales type and kind of buyer: new, returning, or unknown; returns are left out"
 key     = ["date", "sales_type", "buyer_type"]
-rebuild = "whole"
+rebuild = "by month"
+month   = "date"
+money   = "revenue"
 
 # New on the day of the first purchase over all channels, those that are left out too, and returning on every later
 # day; an order without a buyer's card is of unknown. A purchase is an order that did not come back.

@@ -1,17 +1,18 @@
 /*
-grain   = "one row per buyer who bought and kept something, over all channels, those that are left out too"
-key     = ["buyer_id"]
-rebuild = "whole"
+grain     = "one row per buyer who bought and kept something, over all channels, those that are left out too"
+key       = ["buyer_id"]
+rebuild   = "by key"
+partition = "first_order_date"
 
 # A purchase is an order that did not come back. Of the sources left out only the days are known here.
 [columns]
 buyer_id          = "BIGINT"
-purchases_count   = "BIGINT"           # over all channels
-orders_count      = "BIGINT"           # of the sources that count
-revenue           = "DECIMAL(18,2)"    # of the sources that count
-first_order_date  = "DATE"             # over all channels
-second_order_date = "DATE?"            # over all channels, the first day again where both were on it; null: none yet
-last_order_date   = "DATE?"            # of the sources that count; null: bought at the others only
+purchases_count   = "BIGINT"               # over all channels
+orders_count      = "BIGINT"               # of the sources that count
+revenue           = "DECIMAL(18,2)"        # of the sources that count
+first_order_date  = "DATE"                 # over all channels
+second_order_date = "DATE?"                # over all channels, the first day again where both were on it; null: none yet
+last_order_date   = "DATE?"                # of the sources that count; null: bought at the others only
 
 [checks]
 orders_are_purchases      = "orders_count between 0 and purchases_count"

@@ -1,7 +1,8 @@
 /*
 grain   = "one row per order of the sources that are left out, in the newest state KeyCRM has shown"
 key     = ["id"]
-rebuild = "by month"
+rebuild = "by key"
+about   = "order_id"
 month   = "order_date"
 
 # No revenue and no order that counts; who bought here first is no new buyer elsewhere.
@@ -10,7 +11,7 @@ id         = "BIGINT"
 source_id  = "BIGINT"
 buyer_id   = "BIGINT?"
 is_return  = "BOOLEAN"
-order_date = "DATE"                    # the shop's day, Europe/Kyiv
+order_date = "DATE"                 # the shop's day, Europe/Kyiv
 ordered_at = "TIMESTAMPTZ"
 */
 with ever as (

@@ -1,7 +1,7 @@
 /*
 grain   = "one row per offer and span of days in which it was seen to cost the same"
 key     = ["offer_id", "since_date"]
-rebuild = "whole"
+rebuild = "by key"
 
 # What was before the first look is not known, nor what is between a look that shows no price and one that does.
 [columns]

@@ -1,7 +1,7 @@
 /*
 grain   = "one row per offer and shop day on which something new was seen of it: its state at that day's end"
 key     = ["offer_id", "observed_date"]
-rebuild = "whole"
+rebuild = "by key"
 month   = "observed_date"
 
 # A day without a row is a day without news: the offer's last row before it still holds.
