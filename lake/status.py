@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import pyarrow.compute as pc
 
 from lake.paths import LAYERS, Lake
 from lake.release import Release, current_release, hold
 from lake.runs import Run, last_runs, list_runs
-from lake.table import open_table, table_exists
+from lake.table import Table, open_table, table_exists
 
 REJECTED = "bronze.rejected"
 
@@ -34,13 +35,14 @@ class TableStatus(msgspec.Struct, frozen=True):
 
 
 class LakeStatus(msgspec.Struct, frozen=True):
-    """The whole lake."""
+    """The whole lake; ``serving`` is the number of the release that serves, where it is another one."""
 
     release: Release | None
     last_run: Run | None
     last_complete: Run | None
     tables: tuple[TableStatus, ...]
     now: datetime
+    serving: int | None = None
 
     @property
     def headline(self) -> str:
@@ -54,6 +56,8 @@ class LakeStatus(msgspec.Struct, frozen=True):
             return "no release yet: `just sync` publishes the first"
         age = ago(self.now - self.release.published_at)
         line = f"release {self.release.release} ({self.release.kind}), published {age} ago"
+        if self.serving is not None:
+            return f"{line}; release {self.serving} serves now"
         return f"{line}; {hold(self.release)}" if self.release.is_held else line
 
     @property
@@ -86,11 +90,11 @@ class Progress(msgspec.Struct, frozen=True):
     rejected: Counter[str]
 
 
-def read_progress(lake: Lake) -> Progress:
-    """Return how far each entity is, by the receipts of the runs and the rejects."""
+def read_progress(lake: Lake, *, by: datetime) -> Progress:
+    """Return how far each entity was by then, by the receipts of the runs and the rejects."""
     complete_at: dict[str, datetime] = {}
     reached: dict[str, datetime] = {}
-    for run in reversed(list_runs(lake)):
+    for run in reversed([run for run in list_runs(lake) if run.finished_at <= by]):
         windows = [window for window in run.windows if window.by != "id"]
         for entity in {window.entity for window in windows}:
             if all(window.complete for window in windows if window.entity == entity):
@@ -100,38 +104,61 @@ def read_progress(lake: Lake) -> Progress:
                 reached[window.entity] = run.watermark
     rejected: Counter[str] = Counter()
     if table_exists(lake, REJECTED):
-        rejected.update(open_table(lake, REJECTED).read(["entity"])["entity"].to_pylist())
+        seen = open_table(lake, REJECTED).read(["entity"], pc.field("fetched_at") <= by)
+        rejected.update(seen["entity"].to_pylist())
     return Progress(complete_at, reached, rejected)
 
 
-def read_status(lake: Lake) -> LakeStatus:
-    """Return what is there now. An empty place is a status too."""
-    release = current_release(lake)
+def read_status(lake: Lake, release: Release | None = None) -> LakeStatus:
+    """Return what is there now; of an older release its tables, and what was known when it was published.
+
+    An empty place is a status too.
+    """
+    now, current = datetime.now(UTC), current_release(lake)
+    if release and current and release.release != current.release:
+        return read_past(lake, release, current, now)
     last_run, last_complete = last_runs(lake)
-    progress = read_progress(lake)
-    released = {**release.tables, **release.consumed} if release else {}
+    progress = read_progress(lake, by=now)
+    released = {**current.tables, **current.consumed} if current else {}
+    return LakeStatus(
+        release=current,
+        last_run=last_run,
+        last_complete=last_complete,
+        tables=tuple(
+            table_status(open_table(lake, name), released.get(name), progress)
+            for layer in LAYERS
+            for name in lake.tables(layer)
+        ),
+        now=now,
+    )
+
+
+def read_past(lake: Lake, release: Release, current: Release, now: datetime) -> LakeStatus:
+    """Return what was there when an older release was published: the ledgers have no versions of it."""
+    last_run, last_complete = last_runs(lake, by=release.published_at)
+    progress = read_progress(lake, by=release.published_at)
+    named = {**release.tables, **release.consumed}
+    names = sorted(named, key=lambda name: (LAYERS.index(name.split(".")[0]), name))
     return LakeStatus(
         release=release,
         last_run=last_run,
         last_complete=last_complete,
         tables=tuple(
-            table_status(lake, name, released.get(name), progress)
-            for layer in LAYERS
-            for name in lake.tables(layer)
+            table_status(open_table(lake, name, named[name]), named[name], progress) for name in names
         ),
-        now=datetime.now(UTC),
+        now=now,
+        serving=current.release,
     )
 
 
-def table_status(lake: Lake, name: str, released: int | None, progress: Progress) -> TableStatus:
-    """Return one table's status, without reading a row."""
-    table = open_table(lake, name)
+def table_status(table: Table, released: int | None, progress: Progress) -> TableStatus:
+    """Return one table's status at the version held, without reading a row."""
     files = table.files()
     newest = table.maximum("fetched_at") if "fetched_at" in table.schema.names else None
-    layer, entity = name.split(".")
+    layer, entity = table.name.split(".")
     is_entity = layer == "bronze" and entity in progress.complete_at
     return TableStatus(
-        table=name,
+        table=table.name,
         rows=sum(file.rows for file in files),
         version=table.version,
         released=released,
