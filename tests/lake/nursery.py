@@ -45,6 +45,7 @@ class Nursery:
         Raises AssertionError where it failed by itself.
         """
         assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(base64.b64encode(pickle.dumps((work, arguments))) + b"\n")
         child = int(self._hear("began"))
         began = time.perf_counter()

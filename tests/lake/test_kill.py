@@ -283,7 +283,6 @@ class Vacuum(Month):
         refresh_catalogue(self.lake)
         # Here a day is over in no time; nobody has really been reading for one.
         self.witness.turn()
-        self.count = len(files(self.lake))
         return self.command, (self.lake, self.month.now)
 
     @property
@@ -292,9 +291,9 @@ class Vacuum(Month):
         return vacuum_at
 
     def is_new(self) -> bool:
-        """Every kept release says what it said, the oldest too; True where something is gone."""
+        """The oldest release that is kept says what it said; True where nothing is left to delete."""
         self.witness.read(self.kept()[-1])
-        return len(files(self.lake)) < self.count
+        return vacuum(self.lake, KEEP, now=self.month.now) == []
 
     def follow(self) -> None:
         """Nothing is left to delete."""
