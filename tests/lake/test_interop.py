@@ -18,7 +18,7 @@ import pytest
 
 from ingest.sandbox.command import serving
 from ingest.sandbox.settings import Sandbox
-from lake.catalogue import refresh_catalogue
+from lake.catalogue import refresh_catalogue, write_catalogue
 from lake.maintenance import MANY, Compacted, Reclaimed, compact, maintain
 from lake.paths import Lake
 from lake.release import find_release, list_releases
@@ -76,7 +76,7 @@ def busy(lake: Lake) -> Iterator[tuple[Lake, dict[str, str]]]:
         succeed(environ, "transform")
         for number in range(MANY + 1):  # a ledger that is worth merging
             write_tag(lake, find_release(lake, 1), f"tag-{number}", now=datetime.now(UTC))
-        refresh_catalogue(lake)
+        write_catalogue(lake, find_release(lake, None))
         yield lake, environ
 
 
