@@ -27,10 +27,15 @@ def lake() -> None:
 
 @lake.command()
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-def status(form: str) -> None:
-    """Show the release that serves, the last sync, and every table's rows and version."""
+@at_release
+def status(form: str, release: int | None, as_of: str | None) -> None:
+    """Show the release that serves, the last sync, and every table's rows and version.
+
+    Of an older release: its tables, and how far the ingest was when it was published.
+    """
     _, place = open_lake()
-    found = read_status(place)
+    is_named = release is not None or as_of is not None
+    found = read_status(place, pick(place, release=release, as_of=as_of) if is_named else None)
     if form == "table":
         print(found.headline)
         show_table(
@@ -78,7 +83,8 @@ def sql(query: str | None, form: str, release: int | None, as_of: str | None) ->
     Without QUERY: a prompt on a terminal, or the statements that stdin brings.
     """
     config, place = open_lake()
-    wanted = pick(place, release=release, as_of=as_of) if release or as_of else current_release(place)
+    is_named = release is not None or as_of is not None
+    wanted = pick(place, release=release, as_of=as_of) if is_named else current_release(place)
     session = open_session(place, config.section(LakeSettings), wanted)
     if query is None:
         run_prompt(session, lambda rows: show(rows, form))

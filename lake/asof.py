@@ -76,11 +76,11 @@ def moment(text: str) -> datetime | None:
         if DAY.fullmatch(text):
             return end_of(date.fromisoformat(text))
         stamp = datetime.fromisoformat(text)
+        if stamp.tzinfo is not None:
+            return stamp.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    if stamp.tzinfo is None:
-        raise UsageError(f"{text}: a time needs its zone: {text}Z, or {text}+03:00")
-    return stamp
+    raise UsageError(f"{text}: a time needs its zone: {text}Z, or {text}+03:00")
 
 
 def end_of(day: date) -> datetime:

@@ -18,7 +18,7 @@ from lake.paths import Lake
 from lake.quote import literal, literals
 from lake.quote import name as quoted
 from lake.release import Release
-from lake.session import Connection, connect, fetch, scan
+from lake.session import Connection, connect, create_view, fetch
 from lake.settings import LakeSettings
 from lake.table import Table, open_table
 
@@ -198,7 +198,7 @@ def show_both(connection: Connection, lake: Lake, name: str, before: Release, af
         (like_new, new_files - old_files),
     )
     for side, (table, files) in zip(SIDES, sides, strict=True):
-        connection.execute(f"create view {side}.{quoted(name)} as {scan(connection, table, sorted(files))}")
+        create_view(connection, f"{side}.{quoted(name)}", table, sorted(files))
     return common(name, like_old, like_new)
 
 

@@ -149,14 +149,16 @@ def find_release(lake: Lake, number: int | None) -> Release:
     )
 
 
-def list_releases(lake: Lake, *, limit: int | None = None) -> list[Release]:
-    """Return the releases, newest first."""
+def list_releases(lake: Lake, *, limit: int | None = None, until: int | None = None) -> list[Release]:
+    """Return the releases, or so many of them, newest first; ``until``: none with a greater number."""
     table = releases_table(lake)
     newest = table and table.maximum("release")
     if not table or not isinstance(newest, int):
         return []
-    since = 1 if limit is None else newest - limit + 1
-    found = [as_release(row) for row in table.read(where=pc.field("release") >= since).to_pylist()]
+    last = newest if until is None else min(until, newest)
+    since = 1 if limit is None else last - limit + 1
+    where = (pc.field("release") >= since) & (pc.field("release") <= last)
+    found = [as_release(row) for row in table.read(where=where).to_pylist()]
     return sorted(found, key=lambda release: release.release, reverse=True)
 
 

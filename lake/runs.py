@@ -115,20 +115,23 @@ def write_run(lake: Lake, run: Run) -> None:
     create_table(lake, RUNS, SCHEMA).append(pa.Table.from_pylist([row], schema=SCHEMA))
 
 
-def last_runs(lake: Lake) -> tuple[Run | None, Run | None]:
-    """Return the newest run, and the newest complete one."""
+def last_runs(lake: Lake, *, by: datetime | None = None) -> tuple[Run | None, Run | None]:
+    """Return the newest run, and the newest complete one; ``by``: of those that had ended then."""
     if not table_exists(lake, RUNS):
         return None, None
     table = open_table(lake, RUNS)
     newest = table.maximum("finished_at")
     if not isinstance(newest, datetime):
         return None, None
+    # Statistics cut an instant to the millisecond: the newest run ends a little after that.
+    until = newest + timedelta(milliseconds=1) if by is None else by
     for back in SPANS:
-        runs = read_runs(table, pc.field("finished_at") >= newest - back)
+        ended = pc.field("finished_at")
+        runs = read_runs(table, (ended >= until - back) & (ended <= until))
         complete = next((run for run in runs if run.verdict == "complete"), None)
         if complete:
             break
-    return runs[0], complete
+    return next(iter(runs), None), complete
 
 
 def list_runs(lake: Lake, *, since: datetime | None = None) -> list[Run]:

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from lake import quote
+from lake.errors import TableMissing
 from lake.paths import Lake
 from lake.release import Release
 from lake.settings import LakeSettings
@@ -91,9 +92,19 @@ def head_versions(lake: Lake) -> dict[str, int]:
     return {name: open_table(lake, name).version for name in lake.tables("bronze")}
 
 
-def create_view(connection: Connection, view: str, table: Table) -> None:
-    """Make ``view`` show the rows of the version that ``table`` holds."""
-    connection.execute(f"create or replace view {view} as {scan(connection, table)}")
+def create_view(connection: Connection, view: str, table: Table, files: Sequence[str] | None = None) -> None:
+    """Make ``view`` show the rows of the version that ``table`` holds, or of some of its files.
+
+    Raises TableMissing where a file is gone: nothing keeps that version.
+    """
+    select = scan(connection, table, files)
+    try:
+        connection.execute(f"create or replace view {view} as {select}")
+    except (duckdb.IOException, FileNotFoundError):
+        raise TableMissing(
+            f"{table.name}: files of version {table.version} are gone; a vacuum deletes what is older than"
+            " [lake] keep_days and has no tag: see `just releases`"
+        ) from None
 
 
 def scan(connection: Connection, table: Table, files: Sequence[str] | None = None) -> str:

@@ -1,6 +1,7 @@
 """What the lake holds at this moment: release, last runs, tables. Read from logs and statistics alone."""
 
-from collections.abc import Set
+from collections import Counter
+from collections.abc import Iterable, Set
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,13 +37,14 @@ class TableStatus(msgspec.Struct, frozen=True):
 
 
 class LakeStatus(msgspec.Struct, frozen=True):
-    """The whole lake."""
+    """The whole lake; ``serving`` is the number of the release that serves, where it is another one."""
 
     release: Release | None
     last_run: Run | None
     last_complete: Run | None
     tables: tuple[TableStatus, ...]
     now: datetime
+    serving: int | None = None
 
     @property
     def headline(self) -> str:
@@ -56,6 +58,8 @@ class LakeStatus(msgspec.Struct, frozen=True):
             return "no release yet: `just sync` publishes the first"
         age = ago(self.now - self.release.published_at)
         line = f"release {self.release.release} ({self.release.kind}), published {age} ago"
+        if self.serving is not None:
+            return f"{line}; release {self.serving} serves now"
         return f"{line}; {hold(self.release)}" if self.release.is_held else line
 
     @property
@@ -88,8 +92,8 @@ class Progress(msgspec.Struct, frozen=True):
     rejected: dict[str, int]
 
 
-def read_progress(lake: Lake, entities: Set[str]) -> Progress:
-    """Return how far each entity is, by the receipts of the runs and the rejects.
+def read_progress(lake: Lake, entities: Set[str], *, by: datetime | None = None) -> Progress:
+    """Return how far each entity is, or was by then, by the receipts of the runs and the rejects.
 
     The ledger is read from its end, further back only while an entity was not read completely.
     """
@@ -97,14 +101,25 @@ def read_progress(lake: Lake, entities: Set[str]) -> Progress:
     reached: dict[str, datetime] = {}
     for windows in windows_from_the_end(lake):
         asked = windows.filter(pc.field("by") != "id")
+        if by is not None:
+            asked = asked.filter(pc.field("finished_at") <= by)
         whole = asked.group_by(["finished_at", "entity"]).aggregate([("complete", "all")])
         complete_at = newest(whole.filter(pc.field("complete_all")), "finished_at") | complete_at
         changes = asked.filter((pc.field("by") == "updated") & pc.field("watermark").is_valid())
         reached = newest(changes, "watermark") | reached
         if entities <= complete_at.keys() and reached:
             break
-    rejected = open_table(lake, REJECTED).counts("entity") if table_exists(lake, REJECTED) else {}
-    return Progress(complete_at, reached, rejected)
+    return Progress(complete_at, reached, read_rejected(lake, by))
+
+
+def read_rejected(lake: Lake, by: datetime | None) -> dict[str, int]:
+    """Return how many objects of each entity were refused, of all time or by then."""
+    if not table_exists(lake, REJECTED):
+        return {}
+    table = open_table(lake, REJECTED)
+    if by is None:
+        return table.counts("entity")
+    return Counter(table.read(["entity"], pc.field("fetched_at") <= by)["entity"].to_pylist())
 
 
 def newest(windows: pa.Table, column: str) -> dict[str, datetime]:
@@ -113,21 +128,47 @@ def newest(windows: pa.Table, column: str) -> dict[str, datetime]:
     return {row["entity"]: row[f"{column}_max"] for row in found}
 
 
-def read_status(lake: Lake) -> LakeStatus:
-    """Return what is there now. An empty place is a status too."""
-    release = current_release(lake)
+def read_status(lake: Lake, release: Release | None = None) -> LakeStatus:
+    """Return what is there now; of an older release its tables, and what was known when it was published.
+
+    An empty place is a status too.
+    """
+    now, current = datetime.now(UTC), current_release(lake)
+    if release and current and release.release != current.release:
+        return read_past(lake, release, current, now)
     last_run, last_complete = last_runs(lake)
     tables = [open_table(lake, name) for layer in LAYERS for name in lake.tables(layer)]
-    entities = {entity for table in tables if (entity := entity_of(table))}
-    progress = read_progress(lake, entities)
-    released = {**release.tables, **release.consumed} if release else {}
+    progress = read_progress(lake, entities_of(tables))
+    released = {**current.tables, **current.consumed} if current else {}
+    return LakeStatus(
+        release=current,
+        last_run=last_run,
+        last_complete=last_complete,
+        tables=tuple(table_status(table, released.get(table.name), progress) for table in tables),
+        now=now,
+    )
+
+
+def read_past(lake: Lake, release: Release, current: Release, now: datetime) -> LakeStatus:
+    """Return what was there when an older release was published: the ledgers have no versions of it."""
+    last_run, last_complete = last_runs(lake, by=release.published_at)
+    named = {**release.tables, **release.consumed}
+    names = sorted(named, key=lambda name: (LAYERS.index(name.split(".")[0]), name))
+    tables = [open_table(lake, name, named[name]) for name in names]
+    progress = read_progress(lake, entities_of(tables), by=release.published_at)
     return LakeStatus(
         release=release,
         last_run=last_run,
         last_complete=last_complete,
-        tables=tuple(table_status(table, released.get(table.name), progress) for table in tables),
-        now=datetime.now(UTC),
+        tables=tuple(table_status(table, named[table.name], progress) for table in tables),
+        now=now,
+        serving=current.release,
     )
+
+
+def entities_of(tables: Iterable[Table]) -> set[str]:
+    """Return whose observations the tables have. Pure."""
+    return {entity for table in tables if (entity := entity_of(table))}
 
 
 def entity_of(table: Table) -> str | None:
@@ -138,7 +179,7 @@ def entity_of(table: Table) -> str | None:
 
 
 def table_status(table: Table, released: int | None, progress: Progress) -> TableStatus:
-    """Return one table's status, without reading a row."""
+    """Return one table's status at the version held, without reading a row."""
     files = table.files()
     last = table.maximum("fetched_at") if "fetched_at" in table.schema.names else None
     entity = entity_of(table)

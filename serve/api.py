@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from litestar import Response, get
 
 from lake.release import Release, total
+from lake.runs import Run
 from serve import questions
 from serve.answers import Asked, json_answer, respond, tag
 from serve.desk import Desk
 from serve.figures import rounded
-from serve.openapi import ANSWERS, COLUMNS, NOT_READY, REFUSED, documented
-from serve.params import PERIOD, RELEASE, choice, read_pairs, read_params, whole, words
+from serve.openapi import ANSWERS, COLUMNS, documented
+from serve.params import PERIOD, WHICH, choice, read_pairs, read_params, whole, words
 from serve.reader import Reader
 from serve.schemas import (
     Health,
@@ -28,42 +29,49 @@ from serve.schemas import (
 from serve.tables import TABLE_PARAMS, table_rows, tables
 
 LIVE = {"Cache-Control": "no-store"}
-WITHOUT_PARAMS = {400: REFUSED, 503: NOT_READY}
+NEVER_KEPT = {status: answer for status, answer in ANSWERS.items() if status != 304}
 SALES_TYPES = words("sales_type", "Only these sales types; all if not said.")
 BY = choice("by", "What makes a product a top one.", of=("revenue", "quantity"), default="revenue")
 TOP = whole("limit", "How many products.", least=1, most=1000, default=10)
 RELEASES_LIMIT = whole("limit", "How many releases, newest first.", least=1, most=200, default=20)
 
 
-@get("/api/health", tags=["status"], responses=WITHOUT_PARAMS)
+@get("/api/health", tags=["status"], responses=NEVER_KEPT, operation_class=documented(WHICH))
 async def health(request: Asked, desk: Desk) -> Response[Health]:
-    """Say that a release is open; 503 until one is."""
-    read_params((), read_pairs(request.scope["query_string"]))
-    return Response(Health("ok", desk.reader.number()), headers=LIVE)
+    """Say that a release is open; 503 until one is, 404 for an older one that can't be opened any more."""
+    number = await desk.number(read_params(WHICH, read_pairs(request.scope["query_string"])))
+    return Response(await desk.look(number, lambda: health_of(desk.reader, number)), headers=LIVE)
 
 
-@get("/api/status", tags=["status"], responses=WITHOUT_PARAMS)
+@get("/api/status", tags=["status"], responses=NEVER_KEPT, operation_class=documented(WHICH))
 async def status(request: Asked, desk: Desk) -> Response[Status]:
-    """Say which release serves, how old it is, and how the last ingest went."""
-    read_params((), read_pairs(request.scope["query_string"]))
-    return Response(status_of(desk.reader, datetime.now(UTC)), headers=LIVE)
+    """Say which release serves, how old it is, and how the last ingest went; or those of an older release."""
+    number = await desk.number(read_params(WHICH, read_pairs(request.scope["query_string"])))
+    now = datetime.now(UTC)
+    return Response(await desk.look(number, lambda: status_of(desk.reader, now, number)), headers=LIVE)
 
 
-@get("/api/releases", tags=["status"], responses=ANSWERS, operation_class=documented((RELEASES_LIMIT,)))
+@get(
+    "/api/releases",
+    tags=["status"],
+    responses=ANSWERS,
+    operation_class=documented((RELEASES_LIMIT, *WHICH)),
+)
 async def releases(request: Asked, desk: Desk) -> Response[Releases]:
-    """List releases, newest first, and what each moved."""
-    limit = read_params((RELEASES_LIMIT,), read_pairs(request.scope["query_string"]))["limit"]
+    """List releases, newest first, and what each moved; as of an older one, those up to it."""
+    values = read_params((RELEASES_LIMIT, *WHICH), read_pairs(request.scope["query_string"]))
+    number, limit = await desk.number(values), values["limit"]
     with desk.reader.hold() as session:
-        etag = tag(session.key, "releases", str(limit))
+        etag = tag(session.key, "releases", str(number), str(limit))
         answer = desk.answers.get(etag)
         if answer is None:
-            lines = [line_of(release) for release in await desk.run(lambda: desk.reader.releases(limit))]
-            answer = json_answer(Releases(session.number, session.number, limit, lines), etag, session.number)
+            found = await desk.run(lambda: desk.reader.releases(number, limit))
+            answer = json_answer(Releases(number, number, limit, [*map(line_of, found)]), etag, number)
             desk.answers.put(answer)
     return respond(request, answer)
 
 
-@get("/api/tables", tags=["tables"], responses=ANSWERS, operation_class=documented((RELEASE,)))
+@get("/api/tables", tags=["tables"], responses=ANSWERS, operation_class=documented(WHICH))
 async def list_tables(request: Asked, desk: Desk) -> Response[Tables]:
     """List the gold tables with their columns, types and rows."""
     return await desk.ask(request, (), tables)
@@ -78,14 +86,13 @@ async def list_tables(request: Asked, desk: Desk) -> Response[Tables]:
 async def read_table(request: Asked, desk: Desk, table: str) -> Response[TableRows]:
     """Return rows of a gold table: by column values and dates, in any order, page by page."""
     pairs = read_pairs(request.scope["query_string"])
-    asked = read_params((RELEASE,), [pair for pair in pairs if pair[0] == RELEASE.name])
-    number = desk.reader.number(asked["release"])
-    return await desk.answer(
-        request, number, repr(sorted(pairs)), lambda held: table_rows(held, table, pairs)
-    )
+    which = [pair for pair in pairs if pair[0] in ("release", "as_of")]
+    number = await desk.number(read_params(WHICH, which))
+    rest = [pair for pair in pairs if pair not in which]
+    return await desk.answer(request, number, repr(sorted(rest)), lambda held: table_rows(held, table, rest))
 
 
-@get("/api/summary", tags=["shop"], responses=ANSWERS, operation_class=documented((*PERIOD, RELEASE)))
+@get("/api/summary", tags=["shop"], responses=ANSWERS, operation_class=documented((*PERIOD, *WHICH)))
 async def summary(request: Asked, desk: Desk) -> Response[Summary]:
     """Return revenue, orders, average check and returns, against the period of the same length before."""
     return await desk.ask(request, PERIOD, questions.summary)
@@ -95,7 +102,7 @@ async def summary(request: Asked, desk: Desk) -> Response[Summary]:
     "/api/revenue/daily",
     tags=["shop"],
     responses=ANSWERS,
-    operation_class=documented((*PERIOD, SALES_TYPES, RELEASE)),
+    operation_class=documented((*PERIOD, SALES_TYPES, *WHICH)),
 )
 async def revenue_daily(request: Asked, desk: Desk) -> Response[RevenueDaily]:
     """Return revenue by day and sales type, returns left out."""
@@ -106,14 +113,14 @@ async def revenue_daily(request: Asked, desk: Desk) -> Response[RevenueDaily]:
     "/api/products/top",
     tags=["shop"],
     responses=ANSWERS,
-    operation_class=documented((*PERIOD, BY, TOP, RELEASE)),
+    operation_class=documented((*PERIOD, BY, TOP, *WHICH)),
 )
 async def products_top(request: Asked, desk: Desk) -> Response[ProductsTop]:
     """Return the products that sold most, and the sum of all others."""
     return await desk.ask(request, (*PERIOD, BY, TOP), questions.products_top)
 
 
-@get("/api/sources", tags=["shop"], responses=ANSWERS, operation_class=documented((*PERIOD, RELEASE)))
+@get("/api/sources", tags=["shop"], responses=ANSWERS, operation_class=documented((*PERIOD, *WHICH)))
 async def sources(request: Asked, desk: Desk) -> Response[Sources]:
     """Return revenue by source, returns left out."""
     return await desk.ask(request, PERIOD, questions.sources)
@@ -122,9 +129,15 @@ async def sources(request: Asked, desk: Desk) -> Response[Sources]:
 ROUTES = [health, status, releases, list_tables, read_table, summary, revenue_daily, products_top, sources]
 
 
-def status_of(reader: Reader, now: datetime) -> Status:
-    """Return the state of what is served. Raises NotReady."""
-    with reader.hold() as session:
+def health_of(reader: Reader, number: int) -> Health:
+    """Return that the release is open. Raises NothingThere where it can't be opened any more."""
+    with reader.hold(number) as session:
+        return Health("ok", session.number)
+
+
+def status_of(reader: Reader, now: datetime, number: int | None = None) -> Status:
+    """Return the state of what is served, or of an older release. Raises NotReady, NothingThere."""
+    with reader.hold(number) as session:
         release = session.release
         return Status(
             release=release.release,
@@ -137,15 +150,14 @@ def status_of(reader: Reader, now: datetime) -> Status:
             today=session.today,
             first_order_date=session.first_date,
             last_order_date=session.last_date,
-            last_run=run_of(reader, now),
+            last_run=run_of(*reader.last_runs(release), now),
             rows={f"gold.{table.name}": table.rows for table in session.tables.values()},
             problem=reader.problem,
         )
 
 
-def run_of(reader: Reader, now: datetime) -> RunStatus | None:
-    """Return the last ingest; None before the first."""
-    run, whole_run = reader.last_run, reader.last_complete
+def run_of(run: Run | None, whole_run: Run | None, now: datetime) -> RunStatus | None:
+    """Return the last ingest, and when the last complete one ended; None before the first."""
     if run is None:
         return None
     return RunStatus(

@@ -19,13 +19,13 @@ from serve.desk import Desk
 from serve.errors import BadQuestion, NothingThere, NotReady
 from serve.figures import Period
 from serve.pages import render
-from serve.params import PERIOD, RELEASE, read_pairs, read_params, whole
+from serve.params import PERIOD, WHICH, read_pairs, read_params, whole
 from serve.session import Session
 
 DAYS = (7, 30, 90, 365)
 TOP = 10
 HTML = "text/html"
-PARAMS = (*PERIOD, whole("days", "So many days, up to today.", least=1, most=3660), RELEASE)
+PARAMS = (*PERIOD, whole("days", "So many days, up to today.", least=1, most=3660), *WHICH)
 LIVE = {"Cache-Control": "no-store"}
 
 
@@ -37,7 +37,8 @@ async def page(request: Asked, desk: Desk, assets: Assets) -> Response[Any]:
     except NotReady as error:
         return html("problem.html", 503, assets, title="No numbers yet", detail=str(error), waits=True)
     except (BadQuestion, NothingThere) as error:
-        return html("problem.html", 400, assets, title="This can't be shown", detail=str(error), waits=False)
+        code = 404 if isinstance(error, NothingThere) else 400
+        return html("problem.html", code, assets, title="This can't be shown", detail=str(error), waits=False)
     return packed(request, render("dashboard.html", urls=assets.urls, **facts), facts["release"])
 
 
@@ -73,11 +74,12 @@ def html(template: str, code: int, assets: Assets, /, **facts: Any) -> Response[
 def read_facts(desk: Desk, request: Asked) -> dict[str, Any]:
     """Return all that the templates need, from one release."""
     asked = read_params(PARAMS, read_pairs(request.scope["query_string"]))
-    with desk.reader.hold(asked["release"]) as session:
+    with desk.reader.hold(desk.reader.asked(asked)) as session:
         days, values = choose_period(session, asked)
         return {
             "release": session.number,
-            "is_pinned": asked["release"] is not None,
+            "is_pinned": asked["release"] is not None or asked["as_of"] is not None,
+            "published_at": session.release.published_at,
             "status": status_of(desk.reader, datetime.now(UTC)),
             "days": days,
             "choices": DAYS,

@@ -1,7 +1,7 @@
 """Desk: where questions are put. It reads the parameters, finds the release, answers off the event loop."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ from litestar import Response
 
 from serve.answers import Answer, Answers, Asked, is_held, json_answer, respond, tag
 from serve.metrics import Metrics
-from serve.params import RELEASE, Param, read_pairs, read_params
+from serve.params import WHICH, Param, read_pairs, read_params
 from serve.reader import Reader
 from serve.session import Session
 
@@ -35,11 +35,21 @@ class Desk:
         question: Question,
     ) -> Response[Any]:
         """Answer a question whose parameters are declared; raises BadQuestion, and what it raises."""
-        values = read_params((*params, RELEASE), read_pairs(request.scope["query_string"]))
-        number = self.reader.number(values.pop("release"))
+        values = read_params((*params, *WHICH), read_pairs(request.scope["query_string"]))
+        number = await self.number(values)
+        values = {name: value for name, value in values.items() if name not in ("release", "as_of")}
         return await self.answer(
             request, number, repr(sorted(values.items())), lambda held: question(held, values)
         )
+
+    async def number(self, values: Mapping[str, Any]) -> int:
+        """Return the number of the release that ``release`` or ``as_of`` means.
+
+        Raises NotReady, BadQuestion, NothingThere.
+        """
+        if values["as_of"] is None:
+            return self.reader.number(values["release"])
+        return await self.run(lambda: self.reader.asked(values))
 
     async def answer(
         self, request: Asked, number: int, question: str, work: Callable[[Session], msgspec.Struct]
@@ -61,6 +71,10 @@ class Desk:
             return answer
 
         return respond(request, await self.run(lambda: self._with_session(number, found)))
+
+    async def look(self, number: int, work: Callable[[], Found]) -> Found:
+        """Do what takes no time on a release that is open; it waits for no query. Others are opened first."""
+        return work() if number == self.reader.number() else await self.run(work)
 
     async def run(self, work: Callable[[], Found]) -> Found:
         """Run blocking work in a thread. A caller that goes away does not stop it half-way."""

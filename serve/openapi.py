@@ -114,8 +114,8 @@ def describe(urls: dict[str, str]) -> OpenAPIConfig:
         title="keylake",
         version="1",
         description="The shop's numbers. Every answer names the release it was made from; `release=N` reads "
-        "an older one. Money is in hryvnias, exact to the kopeck; dates are the shop's days in Kyiv, "
-        "instants are UTC.",
+        "an older one, and `as_of` what was said then. Money is in hryvnias, exact to the kopeck; dates are "
+        "the shop's days in Kyiv, instants are UTC.",
         path="/schema",
         render_plugins=[
             Page(urls),

@@ -79,6 +79,12 @@ def word(name: str, about: str) -> Param:
 
 
 RELEASE = whole("release", "Read an older release; the current one if not said.", least=1, most=MAX_INTEGER)
+AS_OF = word(
+    "as_of",
+    "Read what was said then: a release's number, a tag, a time with its zone (`2026-03-31T18:00Z`), or a "
+    "day (`2026-03-31`), which means the end of that day of the shop.",
+)
+WHICH = (RELEASE, AS_OF)
 PERIOD = (
     day("from", "First shop day; with `to` left out, up to today."),
     day(
@@ -119,6 +125,8 @@ def read_params(params: Iterable[Param], pairs: Iterable[tuple[str, str]]) -> di
         value = read_value(param, text)
         values[name] = (*values.get(name, ()), value) if param.many else value
     found = {name: values.get(name, param.default) for name, param in known.items()}
+    if found.get("release") is not None and found.get("as_of") is not None:
+        raise BadQuestion("release and as_of both name a release; give one of them")
     first, last = found.get("from"), found.get("to")
     if first and last and first > last:
         raise BadQuestion(f"from {first} is after to {last}; put the earlier day first")

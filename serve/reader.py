@@ -7,28 +7,34 @@ serving, is logged once, and is tried again now and then.
 
 import asyncio
 import contextlib
+import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import Any
 
+import duckdb
 import structlog
 
-from lake.errors import LakeError
+from lake.asof import resolve
+from lake.errors import LakeError, NoRelease, UsageError
 from lake.paths import Lake
 from lake.release import Release, find_release, list_releases, releases_table
 from lake.runs import RUNS, Run, last_runs, list_runs
 from lake.settings import LakeSettings
 from lake.table import open_table, table_exists
-from serve.errors import NothingThere, NotReady
+from serve.errors import BadQuestion, NothingThere, NotReady
 from serve.session import Session, open_session
 from serve.settings import ServeSettings
 
 log = structlog.get_logger()
 LOOK_EVERY = 0.4
 RETRY_AFTER = 5.0
+# A plus that was not percent-encoded arrives as a space, and only a time's zone has one.
+PLUS = re.compile(r"(T[\d:.]+) (\d\d:?\d\d)$")
 NOTHING_YET = "nothing is published yet; run `just sync`, it publishes the first release"
 
 
@@ -89,15 +95,36 @@ class Reader:
         current = self.current
         if current is None:
             raise NotReady(self.problem or NOTHING_YET)
-        if number is not None and number > current.number:
+        if number is not None and not 1 <= number <= current.number:
             raise NothingThere(f"release {number} was never published; the newest is {current.number}")
         return current.number if number is None else number
 
-    def releases(self, limit: int) -> list[Release]:
-        """Return the newest releases up to the one that serves, newest first."""
-        newest = self.number()
-        found = list_releases(self._lake, limit=limit + 1)
-        return [release for release in found if release.release <= newest][:limit]
+    def asked(self, values: Mapping[str, Any]) -> int:
+        """Return the number of the release that ``release`` or ``as_of`` means, none newer than what serves.
+
+        Raises NotReady; BadQuestion for what names no release, NothingThere where there was none.
+        """
+        text, current = values["as_of"], self.number()
+        if text is None:
+            return self.number(values["release"])
+        if text.strip().isascii() and text.strip().isdigit():
+            return self.number(int(text))
+        try:
+            return min(resolve(self._lake, PLUS.sub(r"\1+\2", text)).release, current)
+        except UsageError as error:
+            raise BadQuestion(f"as_of: {error}") from None
+        except NoRelease as error:
+            raise NothingThere(f"as_of: {error}") from None
+
+    def releases(self, number: int, limit: int) -> list[Release]:
+        """Return so many releases up to that of a number, newest first."""
+        return list_releases(self._lake, limit=limit, until=number)
+
+    def last_runs(self, release: Release) -> tuple[Run | None, Run | None]:
+        """Return the last ingest and the last complete one; of an older release, those before it."""
+        if self.current is None or release.release == self.current.number:
+            return self.last_run, self.last_complete
+        return last_runs(self._lake, by=release.published_at)
 
     async def watch(self) -> None:
         """Look again and again until cancelled, in a thread of its own."""
@@ -162,7 +189,7 @@ class Reader:
         try:
             release = find_release(self._lake, number)
             session = open_session(self._lake, self._limits, self._settings, release)
-        except LakeError as error:
+        except (LakeError, OSError, duckdb.IOException) as error:
             log.warning("serve.release_not_opened", release=number, reason=str(error))
             raise NothingThere(f"release {number} can't be opened any more; see /api/releases") from None
         session.hold()

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from lake.quote import name as quoted
 from serve.errors import BadQuestion, NothingThere
-from serve.params import RELEASE, Param, day, read_params, whole, word
+from serve.params import WHICH, Param, day, read_params, whole, word
 from serve.schemas import ColumnInfo, TableInfo, TableRows, Tables
 from serve.session import GoldTable, Session
 from serve.texts import as_boolean, as_date, as_decimal, as_integer, shown
@@ -19,7 +19,7 @@ ORDER = word("order", "Columns, comma-separated, `-` for descending: `-revenue,d
 LIMIT = whole("limit", "How many rows at most.", least=1, most=10_000, default=100)
 OFFSET = whole("offset", "How many rows to pass over.", least=0, most=10**9, default=0)
 DAYS = (day("from", "First shop day."), day("to", "Last shop day, included."))
-TABLE_PARAMS = (*DAYS, ORDER, LIMIT, OFFSET, RELEASE)
+TABLE_PARAMS = (*DAYS, ORDER, LIMIT, OFFSET, *WHICH)
 READERS = {
     "BIGINT": as_integer,
     "INTEGER": as_integer,
@@ -125,6 +125,6 @@ def next_page(
     offset = values["offset"] + values["limit"]
     if offset >= total:
         return None
-    kept = [(name, text) for name, text in pairs if name not in ("offset", "release")]
+    kept = [(name, text) for name, text in pairs if name not in ("offset", "release", "as_of")]
     query = urlencode([*kept, ("offset", str(offset)), ("release", str(session.number))])
     return f"/api/tables/{quote(table.name)}?{query}"

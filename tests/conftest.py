@@ -1,6 +1,12 @@
 """What all tests share: an empty lake, and settings that can't reach a real one."""
 
 import os
+import re
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +15,7 @@ from hypothesis import settings
 from lake.paths import Lake
 from lake.settings import LakeSettings
 
+BUCKET = "keylake"
 # No test measures time, and this machine may be busy.
 settings.register_profile("keylake", deadline=None, max_examples=60)
 settings.load_profile("keylake")
@@ -33,3 +40,34 @@ def lake(tmp_path: Path) -> Lake:
 def engine(tmp_path: Path) -> LakeSettings:
     """DuckDB's limits for a test."""
     return LakeSettings(memory_limit="1GB", threads=2, spill=str(tmp_path / "spill"))
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of an S3 endpoint with one empty bucket, in a process of its own."""
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as child:
+        try:
+            assert child.stderr
+            found = (re.search(r"Running on (http://\S+)", line) for line in child.stderr)
+            url = next((match[1] for match in found if match), None)
+            assert url, "moto's server did not start"
+            # Its log is read on, or it would stop when the pipe is full.
+            threading.Thread(target=child.stderr.read, daemon=True).start()
+            urllib.request.urlopen(urllib.request.Request(f"{url}/{BUCKET}", method="PUT")).close()
+            yield url
+        finally:
+            child.terminate()
+
+
+@pytest.fixture
+def s3_lake(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """An empty lake in the bucket; what reaches it comes from the environment."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    return Lake(root=f"s3://{BUCKET}/{tmp_path.name}")

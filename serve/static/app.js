@@ -77,7 +77,7 @@ async function poll() {
       const response = await fetch("/api/status", { cache: "no-store" });
       const status = await response.json();
       if (!response.ok) throw new Error(status.detail);
-      const pinned = new URLSearchParams(location.search).has("release");
+      const pinned = ["release", "as_of"].some((name) => new URLSearchParams(location.search).has(name));
       if (!pinned && status.release !== shown) {
         await load();
         const place = byId("release").closest("li");

@@ -34,6 +34,8 @@ def catalogue(lake: str) -> Callable[[], Look]:
             # Slow enough that a publish falls between what is asked first and last.
             connection.execute("select count(*), sum(grand_total) from silver.orders").fetchall()
             connection.execute("select count(*), sum(hash(payload)) from bronze.orders").fetchall()
+            # Of the ledgers the files that were merged are deleted, and the catalogue is written anew.
+            connection.execute("select count(*), max(name) from ops.tags").fetchall()
             found, count = connection.execute(
                 "select sum(revenue), count(*) from gold.revenue_daily"
             ).fetchall()[0]

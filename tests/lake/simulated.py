@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import shutil
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -33,6 +34,13 @@ class Simulated:
         self.now = now
         self._dice = random.Random(seed)
         self._aged: set[str] = set()
+
+    def copy(self, place: str) -> "Simulated":
+        """Return the same lake at another place, its files as old as here."""
+        shutil.copytree(self.lake.root, place)
+        other = Simulated(Lake(root=place), now=self.now)
+        other._aged = set(map(str, files(other.lake)))
+        return other
 
     def start(self, *, orders: int = 150) -> None:
         """Bring a year of history, as a first full load does."""

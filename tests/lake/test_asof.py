@@ -58,6 +58,7 @@ def test_a_number_or_a_time_names_a_release(dated: Lake, text: str, number: int)
         ("0", NoRelease, "release 0 was never published"),
         ("march", UsageError, "'march' names no release: .* no release is tagged"),
         ("2026-02-30", UsageError, "names no release"),
+        ("0001-01-01T00:00+14:00", UsageError, "names no release"),
         ("", UsageError, "names no release"),
         ("²", UsageError, "names no release"),
     ],

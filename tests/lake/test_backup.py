@@ -1,10 +1,7 @@
-"""Backup: a copy that is a lake, carries only what is new, and is whole whenever it is killed."""
+"""Backup: a copy that is a lake, carries only what is new, and is whole at any moment."""
 
 import json
-import multiprocessing
-import random
 import shutil
-import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -27,9 +24,6 @@ from tests.transform.shop import FEW, Shop, opened
 from tests.transform.test_crash import grow
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
-KILLS = 5
-CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["lake.backup"])
 MONEY = {model.name: model.header.money for model in FEW if model.header.money}
 # What somebody does who has the files, deltalake and duckdb, and has never heard of this project.
 DRILL = """
@@ -273,42 +267,6 @@ def test_a_backup_that_ends_after_any_of_its_files_is_the_last_or_the_new_one(
         if number % 4 == 0 or len(written) - number < 4:
             assert restored(half, tmp_path / f"restored{number}").read() == known[held]
     assert seen == {(1, 1), (2, 1), (2, 2)}
-
-
-def test_a_backup_killed_midway_is_the_last_or_the_new_one(few: Shop, tmp_path: Path) -> None:
-    """Once some file has come; for who opens the place and who restores it. The next one finishes."""
-    chance = random.Random(11)
-    last = tmp_path / "last"
-    backed_up(few, last)
-    known = {1: few.read()}
-    grow(few, 1)
-    few.published()
-    known[2] = few.read()
-    shutil.copytree(last, tmp_path / "whole")
-    backed_up(few, tmp_path / "whole")
-    new = sorted(bytes_in(tmp_path / "whole").keys() - bytes_in(last).keys())
-    killed = 0
-    for number in range(KILLS):
-        place = tmp_path / f"backup{number}"
-        shutil.copytree(last, place)
-        awaited = place / chance.choice(new)
-        child = CHILDREN.Process(target=back_up, args=(few.lake, str(place)), kwargs={"now": NOW})
-        child.start()
-        while not awaited.exists() and child.is_alive():
-            pass
-        child.kill()
-        child.join()
-        killed += child.exitcode == -signal.SIGKILL
-        there = Shop(Lake(root=str(place)), FEW)
-        newest, held = there.releases()[0], read_manifest(str(place)).release
-        assert held <= newest
-        assert there.read() == known[newest]
-        assert restored(place, tmp_path / f"restored{number}").read() == known[held]
-        if number % 3 == 0:
-            backed_up(few, place)
-            assert there.read() == known[2]
-            assert not (place / ASIDE).exists()
-    assert killed > KILLS / 3
 
 
 def test_the_commands_say_what_they_did(few: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

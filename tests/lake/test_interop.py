@@ -4,11 +4,13 @@ Nothing of this project is installed there. Two stock DuckDBs open ``lake.duckdb
 extension and polars read the tables; every figure read must be one release's.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -16,9 +18,12 @@ import pytest
 
 from ingest.sandbox.command import serving
 from ingest.sandbox.settings import Sandbox
-from lake.catalogue import refresh_catalogue
+from lake.catalogue import refresh_catalogue, write_catalogue
+from lake.maintenance import MANY, Compacted, Reclaimed, compact, maintain
 from lake.paths import Lake
-from lake.release import list_releases
+from lake.release import find_release, list_releases
+from lake.settings import LakeSettings
+from lake.tags import write_tag
 from tests.running import environ_of, succeed
 
 STOCK = ("duckdb==1.5.5", "duckdb-extension-delta==1.5.5", "polars==2.1.0", "deltalake==1.6.6")
@@ -26,7 +31,9 @@ ANALYST = Path(__file__).with_name("analyst.py")
 # Twenty minutes of the shop pass in a second, so that every sync finds something.
 BUSY = Sandbox(port=0, days=60, orders_per_day=30.0, day_seconds=72.0, requests_per_minute=0)
 STEPS: tuple[tuple[str, ...], ...] = (("ingest", "incremental"), ("transform",))
-ROUNDS = 5
+ROUNDS = 6
+AGE = timedelta(days=10)
+KEEP = LakeSettings(memory_limit="512MB", threads=1)
 
 
 class Reader(msgspec.Struct, frozen=True):
@@ -67,16 +74,35 @@ def busy(lake: Lake) -> Iterator[tuple[Lake, dict[str, str]]]:
         environ = environ_of(lake, shop.url)
         succeed(environ, "ingest", "full")
         succeed(environ, "transform")
-        refresh_catalogue(lake)
+        for number in range(MANY + 1):  # a ledger that is worth merging
+            write_tag(lake, find_release(lake, 1), f"tag-{number}", now=datetime.now(UTC))
+        write_catalogue(lake, find_release(lake, None))
         yield lake, environ
 
 
-def rounds(lake: Lake, environ: dict[str, str], steps: Sequence[Sequence[str]], *, count: int) -> None:
-    """Run the commands one after another, all of them so many times, each as a process of its own."""
+def rounds(
+    lake: Lake, environ: dict[str, str], steps: Sequence[Sequence[str]], *, count: int
+) -> tuple[list[Compacted], list[Reclaimed]]:
+    """Run the commands, each as a process of its own, then maintenance; all of it so many times.
+
+    Return what was merged and what was deleted. What was there a round ago is days old by
+    then, and of the day before: nobody has been reading for so long.
+    """
+    merged: list[Compacted] = []
+    deleted: list[Reclaimed] = []
+    there: set[Path] = set()
     for _ in range(count):
+        old, there = there, {file for file in Path(lake.place).rglob("*") if file.is_file()}
         for step in steps:
             succeed(environ, *step)
         refresh_catalogue(lake)
+        now = datetime.now(UTC)
+        for file in old & there:
+            if file.exists():
+                os.utime(file, ((now - AGE).timestamp(),) * 2)
+        merged += compact(lake, now=now + timedelta(days=1))
+        deleted += maintain(lake, KEEP, now=now)
+    return merged, deleted
 
 
 def read_while(action: Callable[[], None], lake: Lake, readers: Sequence[Reader]) -> list[list[Reading]]:
@@ -108,7 +134,7 @@ def started(reader: Reader, lake: Lake) -> "subprocess.Popen[str]":
 
 
 def test_every_reader_sees_one_release_at_a_time(busy: tuple[Lake, dict[str, str]], stock: str) -> None:
-    """While syncs run in other processes: no error, and no figure that no release has."""
+    """While syncs, compaction, clean-up and vacuum run: no error, and no figure that no release has."""
     lake, environ = busy
     readers = [
         Reader("duckdb-1.5.5", "catalogue", stock),
@@ -116,7 +142,11 @@ def test_every_reader_sees_one_release_at_a_time(busy: tuple[Lake, dict[str, str
         Reader("delta-scan", "delta_scan", stock),
         Reader("polars", "polars", stock),
     ]
-    found = read_while(lambda: rounds(lake, environ, STEPS, count=ROUNDS), lake, readers)
+    work: list[tuple[list[Compacted], list[Reclaimed]]] = []
+    found = read_while(lambda: work.append(rounds(lake, environ, STEPS, count=ROUNDS)), lake, readers)
+    [(merged, deleted)] = work
+    assert {one.table.split(".")[0] for one in merged} == {"bronze", "ops"}
+    assert "ops.tags" in {one.table for one in deleted}
     money = {release.release: release.money["gold.revenue_daily"] for release in list_releases(lake)}
     known = {f"{amount:.2f}" for amount in money.values()}
     assert len(known) >= ROUNDS // 2, "the shop did not change"

@@ -1,6 +1,5 @@
 """Maintenance: the lake stays small, nobody is stopped, and every kept release reads as when published."""
 
-import multiprocessing
 import random
 import threading
 from collections import Counter
@@ -41,10 +40,7 @@ from tests.lake.simulated import (
 from tests.transform.shop import FEW, opened
 from tests.transform.test_crash import grow
 
-KILLS = 6
 KEEP_10 = LakeSettings(keep_days=10)
-CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["lake.maintenance"])
 
 
 @pytest.fixture
@@ -307,31 +303,6 @@ def test_builds_go_on_beside_it(tmp_path: Path) -> None:
     assert wrong == []
     assert shop.releases() == [6, 5, 4, 3, 2, 1]
     assert shop.read() == shop.built_anew(tmp_path / "anew").read()
-
-
-def test_killed_at_random_moments_it_leaves_every_kept_release_as_it_was(month: Simulated) -> None:
-    """In the middle of merging, cleaning and deleting; the next one goes on."""
-    lake, dice = month.lake, random.Random(11)
-    said = live_days(month, 2, syncs=3, settings=LakeSettings())
-    killed = 0
-    for _ in range(KILLS):
-        month.sync()
-        said[newest(lake).release] = say(lake, newest(lake))
-        month.passes(timedelta(days=2))
-        rows = read(lake, BRONZE, open_table(lake, BRONZE).version)
-        child = CHILDREN.Process(target=maintain, args=(lake, KEEP_10), kwargs={"now": month.now})
-        child.start()
-        child.join(dice.uniform(0.01, 0.3))
-        killed += child.is_alive()
-        child.kill()
-        child.join()
-        kept = kept_since(lake, month.now - timedelta(days=10), said)
-        for release in (kept[0], kept[-1]):
-            assert say(lake, release) == said[release.release]
-        assert read(lake, BRONZE, open_table(lake, BRONZE).version) == rows
-    maintain(lake, KEEP_10, now=month.now)
-    assert killed > KILLS / 3
-    assert vacuum(lake, KEEP_10, now=month.now) == []
 
 
 def test_the_commands_say_what_they_did(month: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,68 +1,48 @@
 """Stores: the same lake on this disk and in an object store, read and written by the same code."""
 
-import os
-import re
-import subprocess
-import sys
 import threading
-import urllib.request
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from ingest.layout import SCHEMAS
+from lake.asof import resolve
 from lake.catalogue import refresh_catalogue, write_catalogue
 from lake.contract import Contract
+from lake.diff import day_moves
 from lake.errors import CommitConflict, LakeError, TableMissing
+from lake.maintenance import compact, maintain, sizes, vacuum
 from lake.mount import Mount, RangeReader
 from lake.paths import Lake
 from lake.release import Release, current_release, find_release, list_releases, publish
+from lake.rollback import run_resume, run_rollback
 from lake.session import connect, create_view, fetch, open_session, scan
 from lake.settings import LakeSettings
 from lake.table import create_table, open_table, table_exists
+from lake.tags import write_tag
 from tests.transform.shop import FEW, HISTORY, Shop, look
 
 SCHEMA = Contract.of({"id": "BIGINT", "amount": "DECIMAL(18,2)?", "month": "DATE"}).schema
+LOOK = Contract.of({"id": "BIGINT", "observed_on": "DATE"}).schema
+# Everything written by a test is old by then.
+NOW = datetime.now(UTC)
+LATER = NOW + timedelta(days=200)
 JUNE, JULY = date(2026, 6, 1), date(2026, 7, 1)
-BUCKET = "keylake"
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """The address of an S3 endpoint with one empty bucket, in a process of its own."""
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as child:
-        try:
-            assert child.stderr
-            found = (re.search(r"Running on (http://\S+)", line) for line in child.stderr)
-            url = next((match[1] for match in found if match), None)
-            assert url, "moto's server did not start"
-            # Its log is read on, or it would stop when the pipe is full.
-            threading.Thread(target=child.stderr.read, daemon=True).start()
-            urllib.request.urlopen(urllib.request.Request(f"{url}/{BUCKET}", method="PUT")).close()
-            yield url
-        finally:
-            child.terminate()
 
 
 @pytest.fixture(params=["disk", "s3"])
-def lake(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """An empty lake: a folder, or a prefix of the bucket; what reaches it comes from the environment."""
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
+    """An empty lake: a folder, or a prefix of a bucket."""
     if request.param == "disk":
         return Lake(root=str(tmp_path / "lake"))
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3"))
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    return Lake(root=f"s3://{BUCKET}/{tmp_path.name}")
+    found: Lake = request.getfixturevalue("s3_lake")
+    return found
 
 
 def rows(*found: tuple[int, str, date]) -> pa.Table:
@@ -163,6 +143,51 @@ def test_releases_are_published_and_read_as_of(lake: Lake, engine: LakeSettings)
         assert session.execute("select id from silver.things").fetchall() == [(seen,)]
         assert session.execute("select release from ops.current_release").fetchall() == [(seen,)]
         session.close()
+
+
+def test_a_release_is_found_as_of_a_time_and_rolled_back_to(lake: Lake, engine: LakeSettings) -> None:
+    """By day, tag and number; the days that moved are told, and the hold is lifted again."""
+    table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    for number, amount in ((1, "1"), (2, "2.50")):
+        publish(lake, release_of(number, things=table.replace(rows((7, amount, JUNE)))))
+    first = resolve(lake, "2026-06-01")
+    assert (first.release, resolve(lake, "2026-06-02T12:00Z").release) == (1, 2)
+    write_tag(lake, first, "audit", now=NOW)
+    assert resolve(lake, "audit") == resolve(lake, "1") == first
+    [move] = day_moves(lake, engine, first, find_release(lake, 2))
+    assert (move.rows_gone, move.rows_new) == (1, 1)
+    current = find_release(lake, None)
+    made = run_rollback(lake, first, current=current, now=NOW, settings=LakeSettings(keep_days=999))
+    with open_session(lake, engine, made) as session:
+        assert session.execute("select amount from silver.things").fetchall() == [(Decimal("1.00"),)]
+    assert run_resume(lake, now=NOW)
+    assert [one.kind for one in list_releases(lake)] == ["resume", "rollback", "sync", "sync"]
+
+
+def test_compaction_and_vacuum_keep_what_a_release_needs(lake: Lake, engine: LakeSettings) -> None:
+    """Small files become one, what nobody needs goes, and a kept release reads the same to a held session."""
+    looks = create_table(lake, "bronze.looks", LOOK, partition_by=["observed_on"])
+    for number in range(6):
+        looks.append(pa.Table.from_pylist([{"id": number, "observed_on": JUNE}], schema=LOOK))
+    table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    for number in (1, 2):
+        at = table.replace(rows((number, "1", JUNE)))
+        release = release_of(number, things=at)
+        publish(lake, msgspec.structs.replace(release, consumed={"bronze.looks": looks.version}))
+    held = open_session(lake, engine, find_release(lake, None))
+    old = [file.uri for file in open_table(lake, "silver.things", 1).files()]
+    assert [(one.table, one.files_before, one.files_after) for one in compact(lake, now=NOW)] == [
+        ("bronze.looks", 6, 1)
+    ]
+    [done] = vacuum(lake, LakeSettings(), now=LATER, dry_run=False)
+    assert (done.table, done.files) == ("silver.things", len(old))
+    assert maintain(lake, LakeSettings(), now=LATER) == []
+    for session in (held, open_session(lake, engine, find_release(lake, None))):
+        assert session.execute("select id from silver.things").fetchall() == [(2,)]
+        assert session.execute("select count(*) from bronze.looks").fetchall() == [(6,)]
+        session.close()
+    assert open_table(lake, "bronze.looks").read().num_rows == 6
+    assert [one.reclaimable for one in sizes(lake, LakeSettings(), now=LATER)] == [0, 0, 0]
 
 
 def test_of_two_writers_at_once_one_is_refused(lake: Lake) -> None:

@@ -118,11 +118,11 @@ def make_tables(seed: int = 1, *, days: int = DAYS) -> Tables:
     return tables
 
 
-def publish_gold(lake: Lake, tables: Tables) -> Release:
+def publish_gold(lake: Lake, tables: Tables, *, at: datetime | None = None) -> Release:
     """Write the tables and publish a release of them, as a transform would."""
     versions = {f"gold.{name}": write(lake, name, rows) for name, rows in tables.items()}
     revenue = sum((row["revenue"] for row in tables.get("revenue_daily", [])), Decimal())
-    return publish_versions(lake, versions, revenue)
+    return publish_versions(lake, versions, revenue, at=at)
 
 
 def write(lake: Lake, name: str, rows: list[Row]) -> int:
@@ -133,12 +133,14 @@ def write(lake: Lake, name: str, rows: list[Row]) -> int:
     return table.replace(pa.Table.from_pylist(monthly, schema=schema))
 
 
-def publish_versions(lake: Lake, versions: dict[str, int], revenue: Decimal = Decimal()) -> Release:
+def publish_versions(
+    lake: Lake, versions: dict[str, int], revenue: Decimal = Decimal(), *, at: datetime | None = None
+) -> Release:
     """Publish a release that names these versions."""
     parent = current_release(lake)
     release = Release(
         release=parent.release + 1 if parent else 1,
-        published_at=datetime.now(UTC),
+        published_at=at or datetime.now(UTC),
         kind="sync",
         parent=parent.release if parent else None,
         tables=versions,
@@ -150,9 +152,11 @@ def publish_versions(lake: Lake, versions: dict[str, int], revenue: Decimal = De
     return release
 
 
-def record_run(lake: Lake, *, verdict: str = "complete", reason: str | None = None) -> None:
-    """Write the receipt of an ingest that ended just now."""
-    now = datetime.now(UTC)
+def record_run(
+    lake: Lake, *, verdict: str = "complete", reason: str | None = None, at: datetime | None = None
+) -> None:
+    """Write the receipt of an ingest that ended just now, or then."""
+    now = at or datetime.now(UTC)
     write_run(
         lake,
         Run(

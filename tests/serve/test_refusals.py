@@ -6,7 +6,7 @@ from tests.serve.client import ask
 from tests.serve.conftest import Served
 
 BAD = [
-    ("/api/summary?form=2026-01-01", "unknown parameter 'form'; known are from, to, release"),
+    ("/api/summary?form=2026-01-01", "unknown parameter 'form'; known are from, to, release, as_of"),
     ("/api/summary?from=2026-02-30", "a date like"),
     ("/api/summary?from=20260101", "a date like"),
     ("/api/summary?from=", "a date like"),
@@ -30,7 +30,7 @@ BAD = [
     ("/api/sources?limit=1", "unknown parameter"),
     ("/api/releases?limit=201", "from 1 to 200"),
     ("/api/health?deep=1", "unknown parameter"),
-    ("/api/status?release=1", "unknown parameter"),
+    ("/api/status?limit=1", "unknown parameter"),
     ("/api/tables?limit=1", "unknown parameter"),
     ("/api/tables/revenue_daily?limit=10001", "from 1 to 10000"),
     ("/api/tables/revenue_daily?offset=-1", "from 0"),

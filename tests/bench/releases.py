@@ -1,0 +1,217 @@
+"""What a release costs by the size of the shop: ``python -m tests.bench.releases [--orders N]…``.
+
+Prints, for a shop of each size, rollback, opening, publishing and ``diff``; the ratio of
+the largest to the smallest, and of ``diff`` to a plain DuckDB that compares the same two
+versions row by row. The lakes are made by DuckDB, the orders of three years, edited once.
+"""
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+import click
+import duckdb
+import msgspec
+import structlog
+from deltalake import write_deltalake
+
+from lake.asof import resolve
+from lake.catalogue import publish
+from lake.diff import day_moves
+from lake.order_diff import order_moves
+from lake.paths import Lake
+from lake.release import Release, current_release, find_release
+from lake.release import publish as publish_alone
+from lake.rollback import parent_of, run_resume, run_rollback
+from lake.session import connect, fetch, open_session, scan
+from lake.settings import LakeSettings
+from lake.table import PARQUET, create_table, open_table
+from tests.bench.maintenance import seconds
+from transform.models import read_models
+
+ENGINE = LakeSettings()
+START, MONTHS = date(2023, 11, 1), 36
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+ORDERS, DAILY, LOOKS = "silver.orders", "gold.revenue_daily", "bronze.orders"
+EDITED = 300
+# Every column that the model has, from the order's number alone.
+ROWS = f"""
+select
+    i as id,
+    1 + i % 5 as source_id,
+    12 + i % 8 as status_id,
+    i % 4 as status_group_id,
+    i % 16000 as buyer_id,
+    case i % 3 when 0 then 22 when 1 then 15 end as manager_id,
+    'Source ' || i % 5 as source_name,
+    'Status ' || i % 8 as status_name,
+    'Manager ' || i % 3 as manager_name,
+    'Buyer ' || i % 16000 as buyer_name,
+    ['retail', 'b2b', 'other'][1 + i % 3] as sales_type,
+    i % 8 = 7 as is_return,
+    day as order_date,
+    (hash(i) % 500000 / 100)::decimal(18, 2) as grand_total,
+    day::timestamptz + interval 10 hour as ordered_at,
+    date_trunc('month', day)::date as month,
+from (select i, date '{START}' + (i * {MONTHS * 30} // $orders)::integer as day from range($orders) as r(i))
+"""
+PLAIN = """
+select coalesce(b.order_date, a.order_date) as day, count(*), sum(a.grand_total), sum(b.grand_total)
+from before as b
+full outer join after as a on a.id = b.id
+where a is distinct from b
+group by all
+"""
+
+
+def shop(folder: str, orders: int) -> Lake:
+    """Return a lake with two releases: so many orders, and a day on, some of them edited."""
+    lake = Lake(root=f"{folder}/{orders}")
+    with connect(ENGINE) as connection:
+        rows = f"select {columns()} from ({ROWS.replace('$orders', str(orders))})"
+        write(connection, lake, ORDERS, rows)
+        write(connection, lake, LOOKS, "select id, ordered_at as fetched_at, month from made", by=[])
+        daily(connection, lake)
+        publish(lake, release_of(lake))
+        edit(connection, lake, orders)
+        daily(connection, lake)
+        publish(lake, release_of(lake))
+    return lake
+
+
+def columns() -> str:
+    """Return the columns of the model, those that are not made here empty."""
+    [model] = [model for model in read_models() if model.name == ORDERS]
+    made = {name for name in schema_of(model.header.columns) if f"as {name}," in ROWS}
+    return ", ".join(
+        f"{name}::{kind} as {name}" if name in made else f"{filler(kind)} as {name}"
+        for name, kind in schema_of(model.header.columns).items()
+    )
+
+
+def schema_of(declared: dict[str, str]) -> dict[str, str]:
+    """Return the columns with their types in DuckDB's words, the partition's too."""
+    return {**{name: kind.rstrip("?") for name, kind in declared.items()}, "month": "DATE"}
+
+
+def filler(kind: str) -> str:
+    """Return a value of a type where none matters."""
+    return f"null::{kind}" if kind != "TIMESTAMPTZ" else "timestamptz '2026-01-01 00:00:00+00'"
+
+
+def write(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, query: str, *, by: list[str] | None = None
+) -> None:
+    """Make a table of the query's rows; ``made`` is the table of orders from then on."""
+    if name == ORDERS:
+        connection.execute(f"create or replace table made as {query}")
+        query = "from made"
+    reader = connection.sql(query).to_arrow_reader(100_000)
+    create_table(lake, name, reader.schema, partition_by=["month"] if by is None else by)
+    write_deltalake(lake.uri(name), reader, mode="append", writer_properties=PARQUET)
+
+
+def daily(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """Make gold of the orders there are."""
+    rows = fetch(
+        connection,
+        "select order_date as date, sales_type, sum(grand_total)::decimal(18,2) as revenue,"
+        " count(*)::bigint as orders_count, month from made where not is_return group by all",
+    )
+    create_table(lake, DAILY, rows.schema, partition_by=["month"]).replace(rows)
+
+
+def edit(connection: duckdb.DuckDBPyConnection, lake: Lake, orders: int) -> None:
+    """Give some orders of the last month another total, and write that month anew."""
+    connection.execute(f"update made set grand_total = grand_total + 1 where id >= {orders - EDITED}")
+    [months] = connection.execute(
+        "select list(distinct month) from made where id >= $1", [orders - EDITED]
+    ).fetchall()
+    rows = connection.sql("from made where month in $1", params=[months[0]]).to_arrow_table()
+    table = open_table(lake, ORDERS)
+    table.replace(rows.cast(table.schema), months[0])
+
+
+def release_of(lake: Lake) -> Release:
+    """Return the release that follows, of what is there."""
+    parent = current_release(lake)
+    return Release(
+        release=parent.release + 1 if parent else 1,
+        published_at=NOW + timedelta(hours=parent.release if parent else 0),
+        kind="sync",
+        parent=parent.release if parent else None,
+        tables={name: open_table(lake, name).version for name in (ORDERS, DAILY)},
+        consumed={LOOKS: open_table(lake, LOOKS).version},
+    )
+
+
+def roll_back(lake: Lake) -> None:
+    """Go back to the parent, as the command does, the catalogue included."""
+    current = find_release(lake, None)
+    run_rollback(lake, parent_of(lake, current), current=current, now=NOW, settings=ENGINE)
+
+
+def publish_next(lake: Lake, how: Callable[[Lake, Release], None]) -> None:
+    """Publish what the current release shows once more."""
+    current = find_release(lake, None)
+    how(lake, msgspec.structs.replace(current, release=current.release + 1, parent=current.release))
+
+
+def compare_plainly(lake: Lake, before: Release, after: Release) -> int:
+    """Return on how many days orders differ, by reading both versions whole."""
+    with connect(ENGINE) as connection:
+        for side, release in (("before", before), ("after", after)):
+            found = scan(connection, open_table(lake, ORDERS, release.tables[ORDERS]))
+            connection.execute(f"create view {side} as {found}")
+        return len(connection.execute(PLAIN).fetchall())
+
+
+def figures(lake: Lake) -> dict[str, float]:
+    """Return what each thing takes, in seconds, the shortest of a few goes."""
+    first, second = find_release(lake, 1), find_release(lake, 2)
+    days = day_moves(lake, ENGINE, first, second, table=ORDERS)
+    assert len(days) == compare_plainly(lake, first, second), "the two comparisons differ"
+    assert order_moves(lake, ENGINE, first, second).rows.num_rows == EDITED
+    found = {
+        "open a release (just sql)": seconds(lambda: open_session(lake, ENGINE, second).close()),
+        "find it by time (as of)": seconds(lambda: resolve(lake, "2026-11-01T12:30Z")),
+        "diff of orders": seconds(lambda: day_moves(lake, ENGINE, first, second, table=ORDERS), 5),
+        "diff --orders": seconds(lambda: order_moves(lake, ENGINE, first, second), 5),
+        "plain full outer join": seconds(lambda: compare_plainly(lake, first, second), 3),
+        "publish": seconds(lambda: publish_next(lake, publish_alone)),
+        "publish with catalogue": seconds(lambda: publish_next(lake, publish)),
+    }
+    gone: list[float] = []
+    for _ in range(7):
+        began = time.perf_counter()
+        roll_back(lake)
+        gone.append(time.perf_counter() - began)
+        run_resume(lake, now=NOW)
+    return {"rollback with catalogue": min(gone), **found}
+
+
+@click.command()
+@click.option("--orders", type=int, multiple=True, default=(50_000, 1_000_000), show_default=True)
+def main(orders: tuple[int, ...]) -> None:
+    """Make a lake of each size and print what a release costs in it."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    with tempfile.TemporaryDirectory() as folder:
+        found = {}
+        for count in sorted(orders):
+            began = time.perf_counter()
+            lake = shop(folder, count)
+            print(f"{count:,} orders made in {time.perf_counter() - began:.1f} s", flush=True)
+            found[count] = figures(lake)
+    small, large = found[min(found)], found[max(found)]
+    for name in small:
+        each = "  ".join(f"{figure[name] * 1e3:9.1f} ms" for figure in found.values())
+        print(f"{name:28}{each}   ratio {large[name] / small[name]:.2f}")
+    for count, figure in found.items():
+        times = figure["plain full outer join"] / figure["diff of orders"]
+        print(f"diff of orders at {count:,}: {times:.1f} x as fast as a plain full outer join")
+
+
+if __name__ == "__main__":
+    main()

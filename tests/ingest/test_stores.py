@@ -1,0 +1,92 @@
+"""An ingest into an object store: what it holds there is what the shop has, and DuckDB reads it there."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from ingest.sandbox import edits
+from ingest.sandbox.command import ThreadedShop
+from lake.maintenance import compact
+from lake.paths import Lake
+from lake.release import find_release
+from lake.runs import Run, last_runs
+from lake.session import fetch, open_session
+from lake.settings import LakeSettings
+from lake.status import read_status
+from tests.ingest.shop import edit, held, live, true, versions
+from tests.lake.simulated import at
+from tests.running import environ_of, succeed
+
+Ingest = Callable[..., Run]
+DOUBLED = "select id, payload_hash, fetched_at from bronze.orders group by all having count(*) > 1"
+
+
+@pytest.fixture
+def lake(s3_lake: Lake) -> Lake:
+    """The lake of these tests is in the store."""
+    return s3_lake
+
+
+def test_what_is_in_the_store_is_what_the_shop_has(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """After a full load and after a day; a second look writes nothing; merged files read the same."""
+    assert lake.catalogue is None
+    assert ingest("full").verdict == "complete"
+    ours = held(lake, engine)
+    assert ours == true(shop)
+    assert len(ours) > 500
+    before = versions(lake)
+    assert ingest("incremental").appended == {}
+    assert versions(lake) == before
+    live(shop, days=1)
+    edit(shop, edits.SetStatus(7, 19, bump=True))
+    assert ingest("incremental").appended["bronze.orders"] > 1
+    assert held(lake, engine) == true(shop)
+    last, complete = last_runs(lake)
+    assert last == complete
+    # Every day is over by then.
+    assert {done.table for done in compact(lake, now=at(3650))} >= {"bronze.orders", "bronze.order_products"}
+    assert held(lake, engine) == true(shop)
+    rows = {table.table: table.rows for table in read_status(lake).tables}
+    assert rows["bronze.orders"] >= len(ours)
+
+
+def test_two_ingests_at_once_lose_and_double_nothing(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """A store has no locks: of two commits to one version one is made again."""
+    ingest("full")
+    live(shop, days=2)
+    with ThreadPoolExecutor(2) as threads:
+        runs = list(threads.map(ingest, ("incremental", "sweep")))
+    assert [run.verdict for run in runs] == ["complete", "complete"]
+    assert held(lake, engine) == true(shop)
+    with open_session(lake, engine, None) as session:
+        assert fetch(session, DOUBLED).num_rows == 0
+        assert session.execute("select count(*) from ops.runs").fetchall() == [(3,)]
+
+
+def test_the_commands_work_on_a_store(shop: ThreadedShop, lake: Lake, engine: LakeSettings) -> None:
+    """From the first load to a question, each as a process with credentials from the environment alone."""
+    environ = environ_of(lake, shop.url)
+    succeed(environ, "ingest", "full")
+    succeed(environ, "transform")
+    release = find_release(lake, None)
+    said = succeed(
+        environ, "lake", "sql", "select sum(revenue) as r from gold.revenue_daily", "--format", "csv"
+    )
+    assert said.split() == ["r", str(release.money["gold.revenue_daily"])]
+    assert said == succeed(
+        environ,
+        "lake",
+        "sql",
+        "select sum(grand_total) as r from silver.orders where not is_return",
+        "--as-of",
+        "1",
+        "--format",
+        "csv",
+    )
+    assert "release 1 (" in succeed(environ, "lake", "status")
+    assert "nothing to delete" in succeed(environ, "lake", "maintain")
