@@ -38,6 +38,7 @@ PARQUET = WriterProperties(compression="ZSTD")
 
 
 TRIES = 5
+PAYLOAD = "payload"
 MONTH = re.compile(r"/month=(\d{4}-\d\d-\d\d)/")
 
 
@@ -270,11 +271,23 @@ def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequ
             schema,
             mode="ignore",
             partition_by=list(partition_by),
-            configuration=PROPERTIES,
+            configuration=PROPERTIES | statistics(schema, partition_by),
         )
     except DeltaError:
         return open_table(lake, name)  # somebody else was first
     return Table(name, delta)
+
+
+def statistics(schema: pa.Schema, partition_by: Sequence[str]) -> dict[str, str]:
+    """Return the property that keeps payloads out of the log, where two a file would be most of it. Pure."""
+    if PAYLOAD not in schema.names:
+        return {}
+    told = [field.name for field in schema if not pa.types.is_nested(field.type)]
+    return {
+        "delta.dataSkippingStatsColumns": ",".join(
+            name for name in told if name not in (PAYLOAD, *partition_by)
+        )
+    }
 
 
 def table_exists(lake: Lake, name: str) -> bool:

@@ -14,6 +14,7 @@ from serve.openapi import ANSWERS, COLUMNS, documented
 from serve.params import PERIOD, WHICH, choice, read_pairs, read_params, whole, words
 from serve.reader import Reader
 from serve.schemas import (
+    Dictionary,
     Health,
     ProductsTop,
     ReleaseLine,
@@ -77,6 +78,12 @@ async def list_tables(request: Asked, desk: Desk) -> Response[Tables]:
     return await desk.ask(request, (), tables)
 
 
+@get("/api/dictionary", tags=["tables"], responses=ANSWERS, operation_class=documented(WHICH))
+async def read_dictionary(request: Asked, desk: Desk) -> Response[Dictionary]:
+    """Say what every table and column means, in the words of the file that built it."""
+    return await desk.ask(request, (), lambda held, _: Dictionary(held.number, list(held.words)))
+
+
 @get(
     "/api/tables/{table:str}",
     tags=["tables"],
@@ -126,7 +133,18 @@ async def sources(request: Asked, desk: Desk) -> Response[Sources]:
     return await desk.ask(request, PERIOD, questions.sources)
 
 
-ROUTES = [health, status, releases, list_tables, read_table, summary, revenue_daily, products_top, sources]
+ROUTES = [
+    health,
+    status,
+    releases,
+    list_tables,
+    read_dictionary,
+    read_table,
+    summary,
+    revenue_daily,
+    products_top,
+    sources,
+]
 
 
 def health_of(reader: Reader, number: int) -> Health:

@@ -20,6 +20,7 @@ from serve.errors import BadQuestion, NothingThere, NotReady
 from serve.figures import Period
 from serve.pages import render
 from serve.params import PERIOD, WHICH, read_pairs, read_params, whole
+from serve.schemas import TableWords
 from serve.session import Session
 
 DAYS = (7, 30, 90, 365)
@@ -49,13 +50,34 @@ async def figures(request: Asked, desk: Desk) -> Response[Any]:
     return packed(request, render("following.html", **facts), facts["release"])
 
 
+@get("/dictionary", include_in_schema=False)
+async def dictionary(request: Asked, desk: Desk, assets: Assets) -> Response[Any]:
+    """Return the page that says what every table and column means."""
+    try:
+        values = read_params(WHICH, read_pairs(request.scope["query_string"]))
+        number = await desk.number(values)
+        words = await desk.run(lambda: read_words(desk, number))
+    except NotReady as error:
+        return html("problem.html", 503, assets, title="No numbers yet", detail=str(error), waits=True)
+    except (BadQuestion, NothingThere) as error:
+        code = 404 if isinstance(error, NothingThere) else 400
+        return html("problem.html", code, assets, title="This can't be shown", detail=str(error), waits=False)
+    return packed(request, render("dictionary.html", urls=assets.urls, release=number, tables=words), number)
+
+
 @get("/static/{name:str}", include_in_schema=False)
 async def static(request: Asked, desk: Desk, assets: Assets, name: str) -> Response[Any]:
     """Return an asset; its address changes with its content, so it is kept for ever."""
     return respond(request, await desk.run(lambda: assets.read(name)), caching=FOREVER)
 
 
-ROUTES = [page, figures, static]
+ROUTES = [page, figures, dictionary, static]
+
+
+def read_words(desk: Desk, number: int) -> tuple[TableWords, ...]:
+    """Return what a release says of its tables."""
+    with desk.reader.hold(number) as session:
+        return session.words
 
 
 def packed(request: Asked, text: str, release: int) -> Response[Any]:

@@ -222,3 +222,31 @@ class Sources(Struct, frozen=True):
     period: Period
     totals: Totals
     rows: list[SourceLine]
+
+
+class ColumnWords(Struct, frozen=True):
+    """What one column means; ``type`` is DuckDB's."""
+
+    name: str
+    type: str
+    is_key: bool
+    may_be_null: bool
+    note: str
+
+
+class TableWords(Struct, frozen=True):
+    """What one row of a table is, what names it, how it is rebuilt, what it is made of."""
+
+    name: str
+    grain: str
+    key: list[str]
+    rebuild: str
+    reads: list[str]
+    columns: list[ColumnWords]
+
+
+class Dictionary(Struct, frozen=True):
+    """Every table of silver and gold that the release shows, in the words of the file that built it."""
+
+    release: int
+    tables: list[TableWords]

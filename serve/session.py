@@ -23,8 +23,10 @@ from lake.release import Release
 from lake.session import connect, create_view
 from lake.settings import LakeSettings
 from lake.table import open_table
+from serve.dictionary import read_words
 from serve.errors import TooSlow
 from serve.figures import SHOP
+from serve.schemas import TableWords
 from serve.settings import ServeSettings
 
 LOCKED: dict[str, str | bool | int | float | list[str]] = {
@@ -50,8 +52,16 @@ class GoldTable(msgspec.Struct, frozen=True):
 class Session:
     """An open release. It is held while a query runs and closes when retired and held by nobody."""
 
-    def __init__(self, release: Release, database: duckdb.DuckDBPyConnection, *, seconds: float) -> None:
+    def __init__(
+        self,
+        release: Release,
+        database: duckdb.DuckDBPyConnection,
+        *,
+        seconds: float,
+        words: tuple[TableWords, ...] = (),
+    ) -> None:
         self.release = release
+        self.words = words
         self.number = release.release
         self.key = f"{release.release}-{int(release.published_at.timestamp() * 1000):x}"
         self._database = database
@@ -146,7 +156,8 @@ def open_session(lake: Lake, limits: LakeSettings, settings: ServeSettings, rele
         database.execute(f"set global memory_limit = {literal(settings.memory_limit)}")
         database.execute("set global timezone = 'UTC'")
         database.execute("set global lock_configuration = true")
-    return Session(release, database, seconds=settings.query_seconds)
+    words = read_words(lake, release)
+    return Session(release, database, seconds=settings.query_seconds, words=words)
 
 
 def copy_gold(lake: Lake, limits: LakeSettings, release: Release, file: str) -> None:

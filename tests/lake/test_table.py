@@ -155,3 +155,13 @@ def test_the_places_of_files_are_spelled_as_the_files_are(tmp_path: Path) -> Non
     table.append(pa.table({"id": [1, 2], "kind": ["x y", "%"]}, schema=schema))
     assert table.uris() == {file.uri for file in table.files()}
     assert all(Path(uri).exists() for uri in table.uris())
+
+
+def test_payloads_are_not_in_the_log(lake: Lake) -> None:
+    """The least and the greatest text of each file would be most of what Delta has to read."""
+    schema = pa.schema([pa.field("id", pa.int64()), pa.field("payload", pa.string())])
+    table = create_table(lake, "bronze.t", schema)
+    table.append(pa.table({"id": [1, 2], "payload": ["a" * 9000, "b" * 9000]}, schema=schema))
+    logs = sorted(Path(lake.place, "bronze/t/_delta_log").glob("*.json"))
+    assert all(b"aaaa" not in log.read_bytes() for log in logs)
+    assert table.spans("id") == {uri: (1, 2) for uri in table.uris()}
