@@ -74,6 +74,18 @@ explain *args:
 diff *args:
     @exec {{ python }} -m lake diff "$@"
 
+# The models: what a row is, rows, lineage (--graph FILE.svg: a drawing)
+[group('look')]
+[no-exit-message]
+models *args:
+    @exec {{ python }} -m transform models "$@"
+
+# What the checks found that is not healed yet (--all: every check)
+[group('look')]
+[no-exit-message]
+checks *args:
+    @exec {{ python }} -m transform checks "$@"
+
 # SQL over a release: just sql "select …"
 [group('look')]
 [no-exit-message]
@@ -91,6 +103,12 @@ rollback *args:
 [no-exit-message]
 resume *args:
     @exec {{ python }} -m lake resume "$@"
+
+# Fetch again, build in full, compare with the CRM, show what moves, publish
+[group('operate')]
+[no-exit-message]
+resync *args:
+    @exec {{ python }} -m serve resync "$@"
 
 # Name a release, and keep it for good
 [group('operate')]

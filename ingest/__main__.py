@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Coroutine
@@ -30,6 +31,8 @@ from lake.runs import Run
 from lake.settings import LakeSettings
 
 KYIV = ZoneInfo("Europe/Kyiv")
+# It names a folder.
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
 @group("Copy KeyCRM into bronze: every state it shows, nothing twice.")
@@ -70,6 +73,21 @@ def sweep(days: int | None, everything: bool) -> None:
     if days and everything:
         raise UsageError("--days and --all: choose one")
     run_wish(Wish(kind="sweep", days=None if everything else days or 30))
+
+
+@ingest.command()
+@click.option(
+    "--days", type=click.IntRange(1, 36500), help="Orders created in so many days; all if not said."
+)
+@click.option("--run", "run_id", help="Its id in ops.runs; one is made if not said.")
+def resync(days: int | None, run_id: str | None) -> None:
+    """Read again what the CRM has, and put down what it shows, for a build to be compared with.
+
+    The first half of `just resync`, which builds, compares and publishes.
+    """
+    if run_id is not None and not RUN_ID.fullmatch(run_id):
+        raise UsageError(f"{run_id!r} is no id of a run; write 20260901T100000Z-0a1b2c3d")
+    run_wish(Wish(kind="resync", days=days, run_id=run_id))
 
 
 @ingest.command()

@@ -3,7 +3,7 @@
 SQLite holds when requests were sent and who is waiting: it locks across processes
 and survives any of them being killed. Times are the machine's monotonic clock, which
 all its processes share; after a restart of the machine older entries lie in the
-future and are dropped.
+future, further than anybody could have meant, and are dropped.
 
 A place in the budget goes to the shorter job first: a five-minute sync overtakes a
 full load that runs for hours.
@@ -14,8 +14,13 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from ingest.protocol import LONGEST_PATIENCE
+from ingest.shared_file import SharedFile
+from lake.errors import LakeError
 from lake.places import private_folder
 
 # Requests do not travel equally fast: the span is held a little longer than the source's.
@@ -23,18 +28,22 @@ MARGIN = 0.5
 # How long a job's claim to go first outlives the moment it meant to send at.
 PATIENCE = 1.0
 YIELD = 0.1
+# What /tmp has: everybody writes there, nobody removes what is another's.
+FOR_ALL = 0o1777
 SCHEMA = """
 create table if not exists sent (at real not null);
 create index if not exists sent_at on sent (at);
 create table if not exists waiting (id text primary key, rank integer not null, until real not null);
 create table if not exists pause (until real not null);
 """
+NEWEST = "select rowid from sent where at <= ? order by at desc limit 1"
 
 
 class Budget:
     """The shared budget, held open by one run: ``requests`` in any ``per`` seconds.
 
-    ``rank`` orders those who wait: smaller goes first.
+    ``rank`` orders those who wait: smaller goes first. Whoever finds the file broken
+    begins it anew, and all wait for ``per``: what was sent before is not known.
     """
 
     def __init__(
@@ -51,64 +60,107 @@ class Budget:
         self._rank = rank
         self._per = per + MARGIN
         self._id = uuid.uuid4().hex
-        self._sqlite = sqlite3.connect(file, isolation_level=None, timeout=30)
-        self._sqlite.execute("pragma synchronous = off")  # a power cut loses a minute that is over by then
-        self._sqlite.executescript(SCHEMA)
+        self._file = SharedFile(file, schema=SCHEMA, anew=lambda sqlite: self._pause(sqlite, self._per))
 
     def take(self) -> float:
         """Take a place and return 0, or return in how many seconds to ask again.
 
         The clock is read under the lock: what another process wrote is never in the future.
         """
-        self._sqlite.execute("begin immediate")
-        try:
-            now = self._clock()
-            wait = self._wait(now)
-            if wait <= 0:
-                self._sqlite.execute("insert into sent values (?)", (now,))
-                self._sqlite.execute("delete from waiting where id = ?", (self._id,))
-            else:
-                claim = (self._id, self._rank, now + wait + PATIENCE)
-                self._sqlite.execute("insert or replace into waiting values (?, ?, ?)", claim)
-        finally:
-            self._sqlite.execute("commit")
-        return wait
+        return self._file.run(self._take)
+
+    def hold(self, since: float, *, late: float) -> None:
+        """Hold the place taken at ``since`` for longer: the source may have counted it so many seconds late.
+
+        Nothing is written for what the margin covers.
+        """
+        if late > MARGIN:
+            self._file.run(lambda sqlite: move(sqlite, since, since + late - MARGIN))
 
     def pause(self, seconds: float) -> None:
         """Let nobody send for so long: the source asked for patience."""
-        self._sqlite.execute("insert into pause values (?)", (self._clock() + seconds,))
+        self._file.run(lambda sqlite: self._pause(sqlite, min(seconds, LONGEST_PATIENCE)))
 
     def close(self) -> None:
         """Give up the claim to a place."""
-        self._sqlite.execute("delete from waiting where id = ?", (self._id,))
-        self._sqlite.close()
+        with suppress(LakeError):  # a claim that can't be taken back ends by itself
+            self._file.run(self._leave)
 
-    def _wait(self, now: float) -> float:
-        """Return the seconds until a place is free for this rank; forget what is over."""
-        self._sqlite.execute("delete from sent where at <= ? or at > ?", (now - self._per, now))
-        self._sqlite.execute("delete from pause where until <= ? or until > ?", (now, now + 86400))
-        self._sqlite.execute("delete from waiting where until < ?", (now,))
-        paused = self._one("select max(until) from pause")
-        if paused:
+    def _take(self, sqlite: sqlite3.Connection) -> float:
+        now = self._clock()
+        forget(sqlite, now, per=self._per)
+        wait = self._wait(sqlite, now)
+        if wait <= 0:
+            sqlite.execute("insert into sent values (?)", (now,))
+            self._leave(sqlite)
+        else:
+            claim = (self._id, self._rank, now + min(wait, self._per) + PATIENCE)
+            sqlite.execute("insert or replace into waiting values (?, ?, ?)", claim)
+        return wait
+
+    def _wait(self, sqlite: sqlite3.Connection, now: float) -> float:
+        """Return the seconds until a place is free for this rank."""
+        paused = one(sqlite, "select max(until) from pause")
+        if paused is not None:
             return paused - now
         # The place is free when the request that is N sends ago has left the span.
-        blocking = self._one("select at from sent order by at desc limit 1 offset ?", self._requests - 1)
+        blocking = one(sqlite, "select at from sent order by at desc limit 1 offset ?", self._requests - 1)
         if blocking is not None:
             return blocking + self._per - now
-        ahead = self._one("select count(*) from waiting where rank < ?", self._rank)
+        ahead = one(sqlite, "select count(*) from waiting where rank < ?", self._rank)
         return YIELD if ahead else 0.0
 
-    def _one(self, query: str, *values: object) -> float | None:
-        row = self._sqlite.execute(query, values).fetchone()
-        return None if row is None or row[0] is None else float(row[0])
+    def _pause(self, sqlite: sqlite3.Connection, seconds: float) -> None:
+        sqlite.execute("insert into pause values (?)", (self._clock() + seconds,))
+
+    def _leave(self, sqlite: sqlite3.Connection) -> None:
+        sqlite.execute("delete from waiting where id = ?", (self._id,))
+
+
+def forget(sqlite: sqlite3.Connection, now: float, *, per: float) -> None:
+    """Delete what is over, and what lies further ahead than anybody could have meant."""
+    sqlite.execute("delete from sent where at <= ? or at > ?", (now - per, now))
+    sqlite.execute("delete from pause where until <= ? or until > ?", (now, now + LONGEST_PATIENCE))
+    sqlite.execute("delete from waiting where until < ? or until > ?", (now, now + per + PATIENCE))
+
+
+def move(sqlite: sqlite3.Connection, since: float, to: float) -> None:
+    """Count the request sent at ``since``, or the last one before, as sent at ``to``; it may be forgotten."""
+    sqlite.execute(f"delete from sent where rowid = ({NEWEST})", (since,))
+    sqlite.execute("insert into sent values (?)", (to,))
+
+
+def one(sqlite: sqlite3.Connection, query: str, *values: object) -> float | None:
+    """Return the one value a query finds."""
+    row = sqlite.execute(query, values).fetchone()
+    return None if row is None or row[0] is None else float(row[0])
 
 
 def budget_file(folder: str, *, base_url: str, key: str) -> Path:
     """Return the file that all processes with this key share; the key can't be read from it.
 
-    Without a folder it is one that belongs to this user alone.
+    Without a folder it is one that belongs to this user alone. A folder that is said is
+    there to be shared: one made here is open to all users.
     """
     place = Path(folder) if folder else private_folder("budget")
-    place.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.blake2b(f"{base_url}\n{key}".encode(), digest_size=12, key=b"keylake budget").hexdigest()
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.mkdir()
+        place.chmod(FOR_ALL)
+    except FileExistsError:
+        pass  # as it is: its owner has said who may write there
+    except OSError as error:
+        raise LakeError(
+            f"{place}: no folder can be made there ({error.strerror}); set source.budget_folder to another"
+        ) from None
+    if not place.is_dir():
+        raise LakeError(f"{place} is no folder; set source.budget_folder to one")
+    said = f"{same_url(base_url)}\n{key}"
+    digest = hashlib.blake2b(said.encode(), digest_size=12, key=b"keylake budget").hexdigest()
     return place / f"budget-{digest}.sqlite"
+
+
+def same_url(url: str) -> str:
+    """Return the URL as everybody would write it: the host in lower case, no slash at the end. Pure."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"

@@ -152,12 +152,12 @@ class Client:
 
     async def _try(self, request: Request) -> bytes:
         assert self._session, "the client is used inside `async with`"
-        url = URL(self.settings.base_url + request.path).with_query(list(request.query))
-        await self.limiter.acquire()
-        self.requests += 1
+        url = URL(self.settings.base_url.rstrip("/") + request.path).with_query(list(request.query))
         try:
-            async with self._session.get(url, allow_redirects=False, middlewares=(once(),)) as response:
-                body = await response.read()
+            async with self.limiter.place():
+                self.requests += 1
+                async with self._session.get(url, allow_redirects=False, middlewares=(once(),)) as response:
+                    body = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise SourceDown(f"{self.settings.base_url}: {type(error).__name__} {error}".strip()) from None
         if refusal := error_of(response.status, response.headers, body):

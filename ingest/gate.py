@@ -1,4 +1,4 @@
-"""Gate: which looks are news. What one bronze table holds as newest of every id, kept at its head.
+"""Gate: which looks are news. Every look that one bronze table holds, kept at its head.
 
 Other runs append to the same table, so before each answer the gate reads the files it
 has not seen, and an append is made on the version it answered for: two runs that see
@@ -6,6 +6,8 @@ the same change at once write it once.
 """
 
 from collections.abc import Sequence, Set
+from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,10 +19,12 @@ from lake.session import Connection, scan
 from lake.table import Table, open_table
 
 TRIES = 50
-# 24 bytes a look: a shop's million orders take as many megabytes, and no index of them.
+# 32 bytes a look: a shop's million orders take as many megabytes, and no index of them.
 # Two states of one id with one 64-bit digest of their hashes would be a chance in 10^19.
-HELD = "create or replace table {gate} (id bigint, digest ubigint, fetched_at timestamptz)"
-ADD = "insert into {gate} select id, hash(payload_hash), fetched_at from {files}"
+HELD = """
+create or replace table {gate} (id bigint, digest ubigint, fetched_at timestamptz, created_at timestamptz)
+"""
+ADD = "insert into {gate} select id, hash(payload_hash), fetched_at, {created_at} from {files}"
 NEWS = """
 with newest as (
     select id, arg_max(digest, fetched_at) as digest, max(fetched_at) as fetched_at
@@ -45,10 +49,50 @@ from (
 )
 where digest <> hash($2)
 """
+# ``created_at`` of a tombstone is missing: what is gone already is not asked for again.
+ABSENT = """
+with candidates as (
+    select distinct id
+    from {gate} anti join shown using (id)
+    where created_at between $1 and $2
+),
+
+newest as (
+    select id, arg_max(digest, fetched_at) as digest, arg_max(created_at, fetched_at) as created_at
+    from {gate} semi join candidates using (id)
+    group by id
+)
+
+select id
+from newest
+where digest <> hash($3) and created_at between $1 and $2
+order by id
+"""
+GAPS = """
+with known as (
+    select id, lag(id) over (order by id) as before
+    from (
+        select id from {gate}
+        union
+        select id from asked
+        union
+        select $2::bigint - 1 where $2 is not null
+    )
+)
+
+select before + 1, id - 1
+from known
+where
+    id > before + 1
+    -- Above the newest order there is are ids that somebody once mistyped.
+    and id <= (select max(id) from {gate} where digest <> hash($3))
+    and (id > (select min(id) from {gate} where created_at >= $1) or $2 is not null)
+order by id desc
+"""
 
 
 class Gate:
-    """Every look that one bronze table holds: id, digest of its hash, fetched_at; in DuckDB for one run."""
+    """Id, digest of the hash, ``fetched_at`` and ``created_at`` of every look, in DuckDB for one run."""
 
     def __init__(self, lake: Lake, connection: Connection, table: str) -> None:
         self._lake = lake
@@ -75,19 +119,28 @@ class Gate:
     def known(self, ids: Set[int]) -> set[int]:
         """Return those of the ids that the table holds any observation of."""
         self._refresh()
-        self._duckdb.register("asked", pa.table({"id": pa.array(ids, pa.int64())}))
-        found = self._duckdb.execute(
-            f"select distinct id from {self._gate} semi join asked using (id)"
-        ).fetchall()
-        self._duckdb.unregister("asked")
-        return {one for (one,) in found}
+        query = "select distinct id from {gate} semi join asked using (id)"
+        return {found for (found,) in self._with("asked", ids_table(ids), query)}
 
     def alive(self, up_to: int | None = None) -> int:
         """Return how many ids (``up_to`` one, if said) the table holds that are not known to be gone."""
         self._refresh()
-        query = ALIVE.format(gate=self._gate)
-        ((count,),) = self._duckdb.execute(query, [up_to, GONE]).fetchall()
+        ((count,),) = self._duckdb.execute(ALIVE.format(gate=self._gate), [up_to, GONE]).fetchall()
         return int(count)
+
+    def absent(self, since: datetime | None, until: datetime | None, *, shown: Set[int]) -> list[int]:
+        """Return the ids held as created in the span, not gone, that are not in ``shown``."""
+        self._refresh()
+        return [found for (found,) in self._with("shown", ids_table(shown), ABSENT, since, until, GONE)]
+
+    def gaps(self, since: datetime, *, first_id: int | None, explained: Set[int]) -> list[tuple[int, int]]:
+        """Return the spans of ids, both ends included, that are neither held nor ``explained``; newest first.
+
+        They lie between ids created from ``since`` on, or from ``first_id`` on where that is said.
+        """
+        self._refresh()
+        gaps = self._with("asked", ids_table(explained), GAPS, since, first_id, GONE)
+        return [(first, last) for first, last in gaps]
 
     def append(self, rows: pa.Table) -> int:
         """Append the rows that are news at the very moment of the commit; return how many they were.
@@ -107,22 +160,33 @@ class Gate:
 
     def _places(self, seen: pa.Table) -> list[int]:
         """Return the places of the looks that are news."""
-        self._duckdb.register("seen", seen)
-        places = self._duckdb.execute(NEWS.format(gate=self._gate)).fetchall()
-        self._duckdb.unregister("seen")
-        return [place for (place,) in places]
+        return [place for (place,) in self._with("seen", seen, NEWS)]
+
+    def _with(self, name: str, rows: pa.Table, query: str, *values: object) -> list[Any]:
+        """Return what a query finds that reads the gate and some rows by a name."""
+        self._duckdb.register(name, rows)
+        try:
+            return self._duckdb.execute(query.format(gate=self._gate), list(values)).fetchall()
+        finally:
+            self._duckdb.unregister(name)
 
     def _refresh(self) -> None:
         """Read what was appended since, by whomever."""
-        self.table = open_table(self._lake, self._name)
-        files = {file.uri for file in self.table.files()}
+        self.table.refresh()
+        files = self.table.uris()
         if self._files - files:  # a compaction wrote the same rows anew
             self._duckdb.execute(HELD.format(gate=self._gate))
             self._files.clear()
         if new := sorted(files - self._files):
             source = f"({scan(self._duckdb, self.table, new)})"
-            self._duckdb.execute(ADD.format(gate=self._gate, files=source))
+            created_at = "created_at" if "created_at" in self.table.schema.names else "null"
+            self._duckdb.execute(ADD.format(gate=self._gate, files=source, created_at=created_at))
             self._files |= files
+
+
+def ids_table(ids: Set[int]) -> pa.Table:
+    """Return ids as a relation. Pure."""
+    return pa.table({"id": pa.array(ids, pa.int64())})
 
 
 def looks(rows: pa.Table) -> pa.Table:

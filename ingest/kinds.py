@@ -63,6 +63,7 @@ async def full(reading: Reading, settings: IngestSettings, lake: Lake, run_id: s
     A load that was killed is continued: a window that was complete is not asked again.
     """
     first = await first_order(reading)
+    reading.plan(first.total if first else 0)
     history = read_history(lake, now=reading.client.now, patience=PATIENCE)
     if history.done:
         log.info("ingest.continues", began_at=history.began_at.isoformat(), windows=len(history.done))
@@ -138,7 +139,9 @@ async def sweep(reading: Reading, settings: IngestSettings, days: int | None) ->
     windows = history_windows(
         first.created_at, now=now, orders=first.total, per_window=settings.orders_per_window
     )
-    if days is not None:
+    if days is None:
+        reading.plan(first.total)
+    else:
         windows = [Window("created", floor(now - timedelta(days=days)), floor(now))]
     for window in windows:
         receipts = await reading.windows([(ORDERS, window)])

@@ -20,7 +20,7 @@ class Watch:
     def __init__(self, *, budget: int, bar: bool | None = None) -> None:
         self._budget = budget
         self._started = time.monotonic()
-        self._pages = self._rows = self._expected = 0
+        self._pages = self._rows = self._expected = self._planned = 0
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         if sys.stderr.isatty() if bar is None else bar:
@@ -50,6 +50,16 @@ class Watch:
         self._expected += pages
         self._show()
 
+    def plan(self, pages: int) -> None:
+        """So many more pages are to come in all, in windows that will say so again when they begin."""
+        self._planned += pages
+        self._show()
+
+    @property
+    def total(self) -> int:
+        """How many pages there are, as far as is known: those planned, or more where windows say more."""
+        return max(self._planned, self._expected, self._pages)
+
     def arrived(self, entity: str, rows: int) -> None:
         """One page of so many rows is there."""
         self._pages += 1
@@ -74,13 +84,30 @@ class Watch:
     def _show(self, entity: str | None = None) -> None:
         if self._bar is None or self._task is None:
             return
-        minutes = max(time.monotonic() - self._started, 0.1) / 60
-        left = max(self._expected - self._pages, 0) / max(self._pages / minutes, 0.1)
-        speed = self._pages / minutes
-        used = f" · {speed / self._budget:.0%} of the budget" if self._budget < FREE else ""
-        detail = f"{self._rows:,} rows · {speed:,.0f} requests/min{used} · {span(left * 60)} left"
-        total = max(self._expected, self._pages)
-        self._bar.update(self._task, description=entity, completed=self._pages, total=total, detail=detail)
+        seconds = time.monotonic() - self._started
+        detail = detail_of(self._pages, self._rows, total=self.total, seconds=seconds, budget=self._budget)
+        self._bar.update(
+            self._task, description=entity, completed=self._pages, total=self.total, detail=detail
+        )
+
+
+def detail_of(pages: int, rows: int, *, total: int, seconds: float, budget: int) -> str:
+    """Return rows, speed, what is used of the budget and the time left, in words. Pure."""
+    minutes = max(seconds, 0.1) / 60
+    # A minute's budget may be spent at once, so its use is looked at over a minute at least.
+    use = f" · {pages / max(minutes, 1) / budget:.0%} of the budget" if budget < FREE else ""
+    left = span(seconds_left(pages, total=total, seconds=seconds, budget=budget))
+    return f"{rows:,} rows · {pages / minutes:,.0f} requests/min{use} · {left} left"
+
+
+def seconds_left(pages: int, *, total: int, seconds: float, budget: int) -> float:
+    """Return how long the pages that are left take: at the speed so far, but within the budget. Pure.
+
+    What fits into one minute's budget may come at once, whatever is left of more may not.
+    """
+    left = max(total - pages, 0)
+    at_this_speed = left * max(seconds, 0.1) / max(pages, 1)
+    return max(at_this_speed, left / budget * 60 if total > budget else 0.0)
 
 
 def span(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import msgspec
 
@@ -106,10 +107,13 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceErro
     """Return what an HTTP answer means when it is not 200, None when it is."""
     if status == 200:
         return None
-    said = message_of(body)
-    if status in (401, 403):
+    own = object_of(body)
+    said = message_of(own)
+    if status == 401:
         return KeyRefused(f"the CRM refused the API key ({status} {said}); check KEYCRM_API_KEY")
-    if status == 404 and said:
+    if status == 403 and own is None:  # a firewall's page: the CRM has not seen the request
+        return SourceDown("403 came, and not from the CRM's API: a firewall or a proxy is in the way")
+    if status == 404 and own is not None and "message" in own:
         return NotFound(f"the CRM has no such thing (404 {said})")
     if status == 404:  # a proxy's page, or a base URL without /v1: nobody has looked for the thing
         return SourceDown("404 came, and not from the CRM's API; is source.base_url right, /v1 included?")
@@ -122,13 +126,18 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceErro
     return RequestRefused(f"the CRM refuses the request ({status} {said})")
 
 
-def message_of(body: bytes) -> str:
-    """Return the CRM's own words, shortened; empty where the body is not its JSON."""
+def object_of(body: bytes) -> dict[str, Any] | None:
+    """Return the body's JSON object; None where it is none, as a web page."""
     try:
         value = msgspec.json.decode(body)
     except GARBAGE:
-        return ""
-    return str(value.get("message", ""))[:200] if isinstance(value, dict) else ""
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def message_of(own: dict[str, Any] | None) -> str:
+    """Return the CRM's own words, shortened; empty where it says none."""
+    return str((own or {}).get("message") or "")[:200]
 
 
 def seconds_of(text: str | None) -> float | None:

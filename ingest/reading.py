@@ -16,10 +16,12 @@ from ingest.bronze import Seen, gone, look
 from ingest.client import Client
 from ingest.entities import ORDERS, Entity
 from ingest.progress import Watch
+from ingest.protocol import PAGE_ROWS
 from ingest.walk import Walk, together
 from ingest.windows import BEGINNING, Window
 from ingest.writer import Writer
 from lake.errors import KeyRefused, RequestRefused, SourceError
+from lake.memory import give_back
 from lake.runs import WindowReceipt
 
 ROWS_PER_COMMIT = 2500
@@ -60,6 +62,10 @@ class Reading:
         self._walk = Walk(client, self._keep, watch)
         self._waiting: dict[str, list[Seen]] = {}
         self._commit = asyncio.Lock()
+
+    def plan(self, rows: int) -> None:
+        """So many rows are to come in all, as far as can be said: for whoever watches."""
+        self._watch.plan(-(-rows // PAGE_ROWS))
 
     async def windows(self, asks: Iterable[Ask]) -> list[WindowReceipt]:
         """Read windows side by side and commit all that came; return their receipts."""
@@ -210,7 +216,11 @@ class Reading:
         """Commit what waits: off the event loop, one commit at a time."""
         async with self._commit:
             if rows := self._waiting.pop(entity.name, []):
-                await to_its_end(self.writer.write, entity, rows)
+                await to_its_end(self._write, entity, rows)
+
+    def _write(self, entity: Entity, rows: list[Seen]) -> None:
+        self.writer.write(entity, rows)
+        give_back()
 
 
 def left_over(ids: int) -> str | None:

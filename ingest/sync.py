@@ -5,7 +5,6 @@ receipts of complete runs.
 """
 
 import contextlib
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
@@ -16,12 +15,14 @@ from ingest import kinds
 from ingest.client import Client
 from ingest.progress import Watch
 from ingest.reading import Reading
+from ingest.resync import resync
 from ingest.settings import IngestSettings
+from ingest.witness import Witness
 from ingest.writer import Writer
-from lake.errors import KeyRefused, LakeError, SourceError
+from lake.errors import IngestIncomplete, KeyRefused, LakeError, SourceError
 from lake.origin import claim_origin
 from lake.paths import Lake
-from lake.runs import Run, WindowReceipt, watermark, write_run
+from lake.runs import Run, WindowReceipt, new_run_id, watermark, write_run
 from lake.session import connect
 from lake.settings import LakeSettings
 
@@ -29,19 +30,20 @@ from lake.settings import LakeSettings
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wants of a run: its kind, and what that kind needs to know.
 
-    ``days`` None sweeps all history.
+    ``days`` None sweeps, or reads again, all history. ``run_id`` None: the run gets one.
     """
 
-    kind: Literal["incremental", "full", "window", "sweep", "orders"]
+    kind: Literal["incremental", "full", "window", "sweep", "orders", "resync"]
     since: datetime | None = None
     until: datetime | None = None
     days: int | None = None
     ids: tuple[int, ...] = ()
+    run_id: str | None = None
 
     @property
     def rank(self) -> int:
         """Who goes first where the budget is short: the shorter job."""
-        return {"incremental": 0, "orders": 0, "window": 1, "sweep": 1, "full": 2}[self.kind]
+        return {"incremental": 0, "orders": 0, "window": 1, "sweep": 1, "full": 2, "resync": 2}[self.kind]
 
 
 async def run_sync(
@@ -59,10 +61,11 @@ async def run_sync(
     disk, Ctrl-C) after the receipt was written.
     """
     started_at = datetime.now(UTC)
-    run_id = f"{started_at:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+    run_id = wish.run_id or new_run_id(started_at)
     held = watermark(lake)
     wish = effective(wish, lake)
-    writer = Writer(lake, connect(engine), run_id=run_id)
+    witness = Witness(lake, run_id=run_id) if wish.kind == "resync" else None
+    writer = Writer(lake, connect(engine), run_id=run_id, witness=witness)
     claim_origin(lake, client.settings.base_url)
     writer.make_tables()
     client.stamp_after(writer.newest)
@@ -73,6 +76,8 @@ async def run_sync(
         try:
             with watch:
                 reached = await ask(wish, reading, settings, lake, run_id, held)
+            if witness:
+                witness.close()
         except BaseException as error:
             failure = error
     is_complete = failure is None and all(receipt.complete for receipt in reading.receipts)
@@ -104,7 +109,12 @@ async def run_sync(
 
 
 def effective(wish: Wish, lake: Lake) -> Wish:
-    """Return what is done for a wish: an incremental run with nothing to go on from reads everything."""
+    """Return what is done for a wish: an incremental run with nothing to go on from reads everything.
+
+    Raises IngestIncomplete where there is nothing yet to read again.
+    """
+    if wish.kind == "resync" and watermark(lake) is None:
+        raise IngestIncomplete(f"{lake.place}: there is no history yet to read again; run `just ingest full`")
     return Wish(kind="full") if wish.kind == "incremental" and watermark(lake) is None else wish
 
 
@@ -121,6 +131,8 @@ async def ask(
         return await kinds.incremental(reading, settings, lake, held)
     if wish.kind == "full":
         return await kinds.full(reading, settings, lake, run_id)
+    if wish.kind == "resync":
+        return await resync(reading, settings, wish.days)
     if wish.kind == "window" and wish.since and wish.until:
         await kinds.window(reading, wish.since, wish.until)
     elif wish.kind == "sweep":

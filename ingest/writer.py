@@ -18,66 +18,29 @@ from ingest.entities import ORDERS, Entity
 from ingest.gate import Gate
 from ingest.layout import SCHEMAS
 from ingest.windows import Window
+from ingest.witness import Witness
 from lake.paths import Lake
-from lake.session import Connection, scan
+from lake.session import Connection
 from lake.table import Table, create_table, open_table
 
 REJECTED = "bronze.rejected"
 # Delta's statistics cut instants to the millisecond.
 MILLISECOND = timedelta(milliseconds=1)
-# ``created_at`` of a tombstone is missing: what is gone already is not asked for again.
-HELD = """
-with candidates as (
-    select distinct id
-    from ({held}) anti join shown using (id)
-    where created_at between $1 and $2
-),
-
-newest as (
-    select id, arg_max(created_at, fetched_at) as created_at, arg_max(is_deleted, fetched_at) as is_deleted
-    from ({held}) semi join candidates using (id)
-    group by id
-)
-
-select id
-from newest
-where not is_deleted and created_at between $1 and $2
-order by id
-"""
-GAPS = """
-with known as (
-    select id, lag(id) over (order by id) as before
-    from (
-        select id from ({held})
-        union
-        select id from ({rejected}) where entity = 'orders'
-        union
-        select $2::bigint - 1 where $2 is not null
-    )
-    where id is not null
-)
-
-select before + 1, id - 1
-from known
-where
-    id > before + 1
-    -- Above the newest order there is are ids that somebody once mistyped.
-    and id <= (select max(id) from ({held}) where not is_deleted)
-    and (id > (select min(id) from ({held}) where created_at >= $1) or $2 is not null)
-order by id desc
-"""
 
 
 class Writer:
     """The bronze tables held open for one run, with the newest hash of every id looked at.
 
-    ``appended`` counts rows per table.
+    ``appended`` counts rows per table. A ``witness`` gets every order that is looked at.
     """
 
-    def __init__(self, lake: Lake, connection: Connection, *, run_id: str) -> None:
+    def __init__(
+        self, lake: Lake, connection: Connection, *, run_id: str, witness: Witness | None = None
+    ) -> None:
         self._lake = lake
         self._duckdb = connection
         self._run_id = run_id
+        self._witness = witness
         self._tables: dict[str, Table] = {}
         self._gates: dict[str, Gate] = {}
         self._refused: set[str] = set()
@@ -102,6 +65,8 @@ class Writer:
 
     def write(self, entity: Entity, rows: Sequence[Seen]) -> None:
         """Append what is news among the rows; of several looks at one id the last one counts."""
+        if self._witness and entity is ORDERS:
+            self._witness.take(rows)
         ordered = sorted(rows, key=lambda row: row.fetched_at)
         latest = {row.id if row.id is not None else row.hash: row for row in ordered}
         typed = type_rows(entity, self._gate(entity).news(list(latest.values())), run_id=self._run_id)
@@ -113,22 +78,15 @@ class Writer:
 
     def not_shown(self, window: Window, *, shown: Set[int]) -> list[int]:
         """Return the orders held as created in the window, not gone, that are not in ``shown``."""
-        held = scan(self._duckdb, open_table(self._lake, ORDERS.table))
-        self._duckdb.register("shown", pa.table({"id": pa.array(shown, pa.int64())}))
-        rows = self._duckdb.execute(HELD.format(held=held), [window.since, window.until]).fetchall()
-        self._duckdb.unregister("shown")
-        return [found for (found,) in rows]
+        return self._gate(ORDERS).absent(window.since, window.until, shown=shown)
 
     def holes(self, since: datetime, *, first_id: int | None, limit: int) -> tuple[list[int], int]:
         """Return ids that nobody ever saw nor asked for, newest first, and how many there are in all.
 
         They lie between orders created from ``since`` on, or from ``first_id`` on where that is
-        said: ids are dense, so each has a reason.
+        said: ids are dense, so each has a reason. An order that was refused is none.
         """
-        held = scan(self._duckdb, open_table(self._lake, ORDERS.table))
-        rejected = scan(self._duckdb, open_table(self._lake, REJECTED))
-        query = GAPS.format(held=held, rejected=rejected)
-        gaps = self._duckdb.execute(query, [since, first_id]).fetchall()
+        gaps = self._gate(ORDERS).gaps(since, first_id=first_id, explained=self._refused_ids(ORDERS))
         ids = islice((found for first, last in gaps for found in range(last, first - 1, -1)), limit)
         return list(ids), sum(last - first + 1 for first, last in gaps)
 
@@ -144,12 +102,16 @@ class Writer:
 
     def alive(self, entity: Entity, *, up_to: int | None = None) -> int:
         """Return how many ids (``up_to`` one) the lake knows and has not found gone, refused ones too."""
-        where = pc.field("entity") == entity.name
+        refused = self._refused_ids(entity)
         if up_to is not None:
-            where &= pc.field("id") <= up_to
-        refused = set(self._table(REJECTED).read(["id"], where=where)["id"].to_pylist()) - {None}
+            refused = {found for found in refused if found <= up_to}
         gate = self._gate(entity)
         return gate.alive(up_to) + len(refused - gate.known(refused))
+
+    def _refused_ids(self, entity: Entity) -> set[int]:
+        """Return the ids of the objects that were ever refused."""
+        rows = open_table(self._lake, REJECTED).read(["id"], where=pc.field("entity") == entity.name)
+        return set(rows["id"].drop_null().to_pylist())
 
     def _gate(self, entity: Entity) -> Gate:
         """Return the entity's gate, opened at its first use."""

@@ -48,7 +48,8 @@ def status(form: str, release: int | None, as_of: str | None) -> None:
                 "MB",
                 "last observation",
                 "watermark",
-                "complete",
+                "last complete run",
+                "age",
                 "rejected",
             ],
             [
@@ -61,7 +62,8 @@ def status(form: str, release: int | None, as_of: str | None) -> None:
                     round(table.bytes / 1e6, 2),
                     table.newest and f"{table.newest:%Y-%m-%d %H:%M:%S}",
                     table.watermark and f"{table.watermark:%Y-%m-%d %H:%M:%S}",
-                    table.complete_at and f"{ago(found.now - table.complete_at)} ago",
+                    table.complete_at and f"{table.complete_at:%Y-%m-%d %H:%M:%S}",
+                    table.complete_at and ago(found.now - table.complete_at),
                     table.rejected,
                 ]
                 for table in found.tables

@@ -62,6 +62,11 @@ class Contract(msgspec.Struct, frozen=True):
         return pa.schema([column.arrow for column in self.columns])
 
 
+def differs(held: pa.Schema, promised: pa.Schema) -> bool:
+    """True where a contract changed: in names, types, or what may be missing; order is nothing to Delta."""
+    return {field.name: field for field in held} != {field.name: field for field in promised}
+
+
 def arrow_type(text: str) -> pa.DataType:
     """Return the Arrow type of a type in DuckDB's words."""
     if text in SCALARS:

@@ -75,7 +75,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     of the bronze it was built from; ``rows`` and ``money`` are what each table held
     when published; ``moved`` is the difference to the parent; ``checks`` says how
     many rows each check refused or warned of; ``complete_through`` is the source's
-    time up to which everything the source knew is in it. ``excluded_runs`` are the
+    time up to which everything the source knew is in it; ``reconciled_through`` the source's
+    time when the last resync began that agreed with all history. ``excluded_runs`` are the
     runs that builds leave out. While the newest release ``is_held`` builds publish
     nothing; ``models_hash`` is empty where it is to be built again in any case.
     """
@@ -198,3 +199,10 @@ def total(moves: Iterable[Move]) -> Decimal:
 def hold(release: Release) -> str:
     """Return, in one line, what keeps builds from publishing and what ends it."""
     return f"publishing is held since release {release.release} ({release.kind}); `just resume` lifts it"
+
+
+def refuse_hold(lake: Lake) -> None:
+    """Raise LakeError while publishing is held."""
+    serving = current_release(lake)
+    if serving and serving.is_held:
+        raise LakeError(hold(serving))

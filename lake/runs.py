@@ -1,6 +1,7 @@
 """Run: one ingest and its receipt, a row of ``ops.runs``. Progress is derived from receipts alone."""
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -96,6 +97,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+def id_of_run(began_at: datetime) -> str:
+    """Return how the id of a run begins that begins then: ids are in the order of their runs. Pure."""
+    return f"{began_at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def new_run_id(now: datetime) -> str:
+    """Return the id of a run that begins now; another one each time."""
+    return f"{id_of_run(now)}-{uuid.uuid4().hex[:8]}"
+
+
 def write_run(lake: Lake, run: Run) -> None:
     """Append the receipt."""
     row = msgspec.structs.asdict(run)
@@ -164,6 +175,34 @@ def newest_run(lake: Lake, matches: Callable[[Run], bool]) -> Run | None:
         if found := next(filter(matches, runs), None):
             return found
     return None
+
+
+def windows_from_the_end(lake: Lake) -> Iterator[pa.Table]:
+    """Yield the windows of all runs with their run's ``finished_at`` and ``watermark``, newest runs first.
+
+    Each portion is read when it is asked for; the last one is all that is older.
+    """
+    if not table_exists(lake, RUNS):
+        return
+    table = open_table(lake, RUNS)
+    newest = table.maximum("finished_at")
+    if not isinstance(newest, datetime):
+        return
+    before = newest + timedelta(days=1)
+    for back in SPANS:
+        where = (pc.field("finished_at") >= newest - back) & (pc.field("finished_at") < before)
+        yield windows_of(table.read(["finished_at", "watermark", "windows"], where))
+        before = newest - back
+
+
+def windows_of(runs: pa.Table) -> pa.Table:
+    """Return the runs' windows, a row each, with their run's ``finished_at`` and ``watermark``. Pure."""
+    nested = runs["windows"].combine_chunks()
+    flat = pa.Table.from_struct_array(pc.list_flatten(nested))
+    owners = runs.select(["finished_at", "watermark"]).take(pc.list_parent_indices(nested))
+    for name in owners.column_names:
+        flat = flat.append_column(name, owners[name])
+    return flat
 
 
 def complete_runs(lake: Lake, *, kind: str) -> set[str]:

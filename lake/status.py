@@ -1,15 +1,17 @@
 """What the lake holds at this moment: release, last runs, tables. Read from logs and statistics alone."""
 
 from collections import Counter
+from collections.abc import Set
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.paths import LAYERS, Lake
 from lake.release import Release, current_release, hold
-from lake.runs import Run, last_runs, list_runs
+from lake.runs import Run, last_runs, windows_from_the_end
 from lake.table import Table, open_table, table_exists
 
 REJECTED = "bronze.rejected"
@@ -87,26 +89,43 @@ class Progress(msgspec.Struct, frozen=True):
 
     complete_at: dict[str, datetime]
     watermark: dict[str, datetime]
-    rejected: Counter[str]
+    rejected: dict[str, int]
 
 
-def read_progress(lake: Lake, *, by: datetime) -> Progress:
-    """Return how far each entity was by then, by the receipts of the runs and the rejects."""
+def read_progress(lake: Lake, entities: Set[str], *, by: datetime | None = None) -> Progress:
+    """Return how far each entity is, or was by then, by the receipts of the runs and the rejects.
+
+    The ledger is read from its end, further back only while an entity was not read completely.
+    """
     complete_at: dict[str, datetime] = {}
     reached: dict[str, datetime] = {}
-    for run in reversed([run for run in list_runs(lake) if run.finished_at <= by]):
-        windows = [window for window in run.windows if window.by != "id"]
-        for entity in {window.entity for window in windows}:
-            if all(window.complete for window in windows if window.entity == entity):
-                complete_at[entity] = run.finished_at
-        for window in windows:
-            if run.watermark and window.by == "updated":
-                reached[window.entity] = run.watermark
-    rejected: Counter[str] = Counter()
-    if table_exists(lake, REJECTED):
-        seen = open_table(lake, REJECTED).read(["entity"], pc.field("fetched_at") <= by)
-        rejected.update(seen["entity"].to_pylist())
-    return Progress(complete_at, reached, rejected)
+    for windows in windows_from_the_end(lake):
+        if by is not None:
+            windows = windows.filter(pc.field("finished_at") <= by)
+        asked = windows.filter(pc.field("by") != "id")
+        whole = asked.group_by(["finished_at", "entity"]).aggregate([("complete", "all")])
+        complete_at = newest(whole.filter(pc.field("complete_all")), "finished_at") | complete_at
+        changes = asked.filter((pc.field("by") == "updated") & pc.field("watermark").is_valid())
+        reached = newest(changes, "watermark") | reached
+        if entities <= complete_at.keys() and reached:
+            break
+    return Progress(complete_at, reached, read_rejected(lake, by))
+
+
+def read_rejected(lake: Lake, by: datetime | None) -> dict[str, int]:
+    """Return how many rejects of each entity there are, or were by then."""
+    if not table_exists(lake, REJECTED):
+        return {}
+    table = open_table(lake, REJECTED)
+    if by is None:
+        return table.counts("entity")
+    return dict(Counter(table.read(["entity"], pc.field("fetched_at") <= by)["entity"].to_pylist()))
+
+
+def newest(windows: pa.Table, column: str) -> dict[str, datetime]:
+    """Return the greatest value of a column by entity. Pure."""
+    found = windows.group_by("entity").aggregate([(column, "max")]).to_pylist()
+    return {row["entity"]: row[f"{column}_max"] for row in found}
 
 
 def read_status(lake: Lake, release: Release | None = None) -> LakeStatus:
@@ -114,49 +133,41 @@ def read_status(lake: Lake, release: Release | None = None) -> LakeStatus:
 
     An empty place is a status too.
     """
-    now, current = datetime.now(UTC), current_release(lake)
-    if release and current and release.release != current.release:
-        return read_past(lake, release, current, now)
-    last_run, last_complete = last_runs(lake)
-    progress = read_progress(lake, by=now)
-    released = {**current.tables, **current.consumed} if current else {}
+    current = current_release(lake)
+    is_past = release is not None and current is not None and release.release != current.release
+    shown = release if is_past else current
+    by = shown.published_at if shown and is_past else None
+    released = {**shown.tables, **shown.consumed} if shown else {}
+    if is_past:  # the ledgers have no versions of it
+        names = sorted(released, key=lambda name: (LAYERS.index(name.split(".")[0]), name))
+        tables = [open_table(lake, name, released[name]) for name in names]
+    else:
+        tables = [open_table(lake, name) for layer in LAYERS for name in lake.tables(layer)]
+    entities = {entity for table in tables if (entity := entity_of(table))}
+    progress = read_progress(lake, entities, by=by)
+    last_run, last_complete = last_runs(lake, by=by)
     return LakeStatus(
-        release=current,
+        release=shown,
         last_run=last_run,
         last_complete=last_complete,
-        tables=tuple(
-            table_status(open_table(lake, name), released.get(name), progress)
-            for layer in LAYERS
-            for name in lake.tables(layer)
-        ),
-        now=now,
+        tables=tuple(table_status(table, released.get(table.name), progress) for table in tables),
+        now=datetime.now(UTC),
+        serving=current.release if current and is_past else None,
     )
 
 
-def read_past(lake: Lake, release: Release, current: Release, now: datetime) -> LakeStatus:
-    """Return what was there when an older release was published: the ledgers have no versions of it."""
-    last_run, last_complete = last_runs(lake, by=release.published_at)
-    progress = read_progress(lake, by=release.published_at)
-    named = {**release.tables, **release.consumed}
-    names = sorted(named, key=lambda name: (LAYERS.index(name.split(".")[0]), name))
-    return LakeStatus(
-        release=release,
-        last_run=last_run,
-        last_complete=last_complete,
-        tables=tuple(
-            table_status(open_table(lake, name, named[name]), named[name], progress) for name in names
-        ),
-        now=now,
-        serving=current.release,
-    )
+def entity_of(table: Table) -> str | None:
+    """Return whose observations a table has; None for one that is no entity's, as an order's lines."""
+    layer, name = table.name.split(".")
+    is_entity = layer == "bronze" and table.name != REJECTED and "payload" in table.schema.names
+    return name if is_entity else None
 
 
 def table_status(table: Table, released: int | None, progress: Progress) -> TableStatus:
-    """Return one table's status at the version held, without reading a row."""
+    """Return one table's status, without reading a row."""
     files = table.files()
-    newest = table.maximum("fetched_at") if "fetched_at" in table.schema.names else None
-    layer, entity = table.name.split(".")
-    is_entity = layer == "bronze" and entity in progress.complete_at
+    last = table.maximum("fetched_at") if "fetched_at" in table.schema.names else None
+    entity = entity_of(table)
     return TableStatus(
         table=table.name,
         rows=sum(file.rows for file in files),
@@ -164,10 +175,10 @@ def table_status(table: Table, released: int | None, progress: Progress) -> Tabl
         released=released,
         files=len(files),
         bytes=sum(file.size for file in files),
-        newest=newest if isinstance(newest, datetime) else None,
-        complete_at=progress.complete_at.get(entity) if is_entity else None,
-        watermark=progress.watermark.get(entity) if is_entity else None,
-        rejected=progress.rejected[entity] if is_entity else None,
+        newest=last if isinstance(last, datetime) else None,
+        complete_at=progress.complete_at.get(entity) if entity else None,
+        watermark=progress.watermark.get(entity) if entity else None,
+        rejected=progress.rejected.get(entity, 0) if entity else None,
     )
 
 

@@ -6,6 +6,8 @@ The schema is compared before every write: Delta would cast silently (1.5 into a
 BIGINT is 1).
 """
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date
@@ -36,6 +38,7 @@ PARQUET = WriterProperties(compression="ZSTD")
 
 
 TRIES = 5
+MONTH = re.compile(r"/month=(\d{4}-\d\d-\d\d)/")
 
 
 class DataFile(msgspec.Struct, frozen=True):
@@ -44,6 +47,12 @@ class DataFile(msgspec.Struct, frozen=True):
     uri: str
     rows: int
     size: int
+
+    @property
+    def month(self) -> date | None:
+        """The month whose rows are in it; None where the table is not partitioned by month."""
+        match = MONTH.search(self.uri)
+        return date.fromisoformat(match[1]) if match else None
 
 
 class Table:
@@ -81,6 +90,38 @@ class Table:
             )
         ]
 
+    def uris(self) -> set[str]:
+        """Return the absolute places of the live files, as ``files`` does, without what else it says."""
+        written = self._delta.table_uri.removeprefix("file://").rstrip("/")
+        return {unquote(written) + uri.removeprefix(written) for uri in self._delta.file_uris()}
+
+    def refresh(self) -> None:
+        """Hold the newest version from now on."""
+        self._delta.update_incremental()
+
+    def spans(self, column: str) -> dict[str, tuple[int, int]]:
+        """Return, by their places, the least and the greatest value of a column in each file that says so."""
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        low, high = f"min.{column}", f"max.{column}"
+        if low not in actions.column_names or high not in actions.column_names:
+            return {}
+        root = unquote(self._delta.table_uri).removeprefix("file://").rstrip("/")
+        rows = zip(
+            actions["path"].to_pylist(), actions[low].to_pylist(), actions[high].to_pylist(), strict=True
+        )
+        return {
+            f"{root}/{unquote(path)}": (least, most)
+            for path, least, most in rows
+            if least is not None and most is not None
+        }
+
+    def appended(self, column: str, *, after: int) -> set[int]:
+        """Return the ids in a column of all rows that were appended after a version, up to the one held."""
+        if self.version <= after:
+            return set()
+        feed = self._delta.load_cdf(starting_version=after + 1, ending_version=self.version, columns=[column])
+        return {found for batch in feed for found in pa.record_batch(batch).column(column).to_pylist()}
+
     def maximum(self, column: str) -> object:
         """Return the greatest value of a column by the files' own statistics; None without rows.
 
@@ -89,6 +130,21 @@ class Table:
         actions = pa.table(self._delta.get_add_actions(flatten=True))
         name = f"max.{column}"
         return pc.max(actions[name]).as_py() if name in actions.column_names and len(actions) else None
+
+    def counts(self, column: str) -> dict[Any, int]:
+        """Return how many rows have each value of a column, by statistics where no file has two values."""
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        ends = [f"min.{column}", f"max.{column}"]
+        found: Counter[Any] = Counter()
+        if set(ends) <= set(actions.column_names):
+            files = actions.select([*ends, f"null_count.{column}", "num_records"]).to_pylist()
+            for least, greatest, nulls, rows in (file.values() for file in files):
+                if least is None or least != greatest or nulls:
+                    break
+                found[least] += rows
+            else:
+                return dict(found)
+        return dict(Counter(self.read([column])[column].to_pylist()))
 
     def read(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
         """Return rows; files whose statistics exclude ``where`` are not opened."""
@@ -139,6 +195,17 @@ class Table:
         except CommitFailedError:
             raise self.conflict("somebody else committed") from None
         return self.version
+
+    def partitions(self, column: str) -> set[str]:
+        """Return the values that a partition column has, as its folders spell them."""
+        return {str(partition[column]) for partition in self._delta.partitions()}
+
+    def delete(self, where: str) -> None:
+        """Delete the rows for which the SQL holds; raises CommitConflict where somebody is in the way."""
+        try:
+            self._delta.delete(where)
+        except CommitFailedError:
+            raise self.conflict("somebody else committed") from None
 
     def restore(self, version: int) -> int:
         """Commit the content of an older version as the newest; return the new version."""

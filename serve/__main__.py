@@ -1,10 +1,12 @@
-"""The server's and the schedule's commands: ``python -m serve api | schedule | sync | demo``."""
+"""The server's and the schedule's commands: ``python -m serve api | schedule | sync | resync | demo``."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import click
 
 from lake.cli import group, main, open_lake
+from lake.errors import UsageError
 from lake.settings import LakeSettings
 from serve.settings import ScheduleSettings, ServeSettings
 
@@ -38,6 +40,26 @@ def sync() -> int:
 
     config, _ = open_lake()
     return run_once(sync_job(config.section(ScheduleSettings).sync_every_seconds))
+
+
+@serve.command()
+@click.option(
+    "--days", type=click.IntRange(1, 36500), help="Orders created in so many days; all if not said."
+)
+@click.option("--from-bronze", is_flag=True, help="Ask the CRM nothing: build again from what was ingested.")
+@click.option("--dry-run", is_flag=True, help="Show what would move, and publish nothing.")
+def resync(days: int | None, from_bronze: bool, dry_run: bool) -> int:
+    """Fetch again, build in full, compare with the CRM, show what moves; publish only if it is valid.
+
+    The last release serves meanwhile. Exit code 3: what was built is not what the CRM shows;
+    4: the CRM did not show all of it. Interrupted, it is simply run again.
+    """
+    from serve.resync import run_resync
+
+    if days and from_bronze:
+        raise UsageError("--days and --from-bronze: choose one; bronze is built from as a whole")
+    _, lake = open_lake()
+    return run_resync(lake, days=days, from_bronze=from_bronze, dry_run=dry_run, now=datetime.now(UTC))
 
 
 @serve.command()

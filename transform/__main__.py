@@ -1,6 +1,7 @@
-"""The transform's command: ``python -m transform [--full]``."""
+"""The transform's commands: ``python -m transform [--full]``, and ``resync``, ``models``, ``checks``."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 import structlog
@@ -8,23 +9,31 @@ import structlog
 from lake.archive import archive_due
 from lake.cli import main, open_lake
 from lake.config import Config
-from lake.errors import CommitConflict, IngestIncomplete
+from lake.errors import CommitConflict, IngestIncomplete, UsageError
 from lake.paths import Lake
-from lake.release import Release, current_release, hold
-from lake.runs import last_runs, watermark
+from lake.release import Release, current_release, hold, refuse_hold
+from lake.render import show_table
+from lake.runs import Run, last_runs, watermark
 from lake.settings import LakeSettings
-from transform.build import run_build
+from transform.build import Proposal, run_build
+from transform.commands import COMMANDS
 from transform.models import read_models
+from transform.resync import compare, difference, reconciled_through, refuse_difference, witness_run
 from transform.settings import RulesSettings
 
 log = structlog.get_logger()
 TRIES = 4
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--full", is_flag=True, help="Build everything, also where nothing new was ingested.")
-def transform(full: bool) -> None:
+@click.pass_context
+def transform(context: click.Context, full: bool) -> None:
     """Build silver and gold from bronze, check them, and publish what changed as one release."""
+    if context.invoked_subcommand:
+        if full:
+            raise UsageError(f"--full and {context.invoked_subcommand}: choose one")
+        return
     config, lake = open_lake()
     refuse_part_of_history(lake)
     release = build_alone(config, lake, full=full)
@@ -33,7 +42,71 @@ def transform(full: bool) -> None:
     print(summary(release or current_release(lake), is_new=release is not None))
 
 
-def build_alone(config: Config, lake: Lake, *, full: bool) -> Release | None:
+@transform.command()
+@click.option(
+    "--run", "run_id", help="Compare with what this resync of the ingest saw; with nothing if not said."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would move, and publish nothing.")
+def resync(run_id: str | None, dry_run: bool) -> None:
+    """Build everything from bronze, compare it with the CRM, show what moves, and publish.
+
+    The second half of `just resync`.
+    """
+    config, lake = open_lake()
+    refuse_part_of_history(lake)
+    run = witness_run(lake, run_id) if run_id else None
+    if not dry_run:
+        refuse_hold(lake)
+    review = Review(lake, run)
+    release = build_alone(
+        config,
+        lake,
+        full=True,
+        kind="resync",
+        before_commit=review,
+        dry_run=dry_run,
+    )
+    if release:
+        archive_due(lake, datetime.now(UTC))
+        print(summary(release, is_new=True))
+        return
+    if not dry_run:
+        refuse_hold(lake)
+    serving = current_release(lake)
+    held = f"; {hold(serving)}" if serving and serving.is_held else ""
+    print(f"{review.outcome}{held}")
+
+
+class Review:
+    """What is looked at before a resync is published: whether it is valid, and what it would move."""
+
+    def __init__(self, lake: Lake, run: Run | None) -> None:
+        self._lake = lake
+        self._run = run
+        self.outcome = ""
+
+    def __call__(self, proposal: Proposal) -> datetime | None:
+        """Print what was compared and what differs; return through when all is reconciled."""
+        reconciled = None
+        if self._run:
+            comparison = compare(proposal.connection, self._lake, self._run)
+            refuse_difference(comparison, proposal)
+            print(comparison.line)
+            reconciled = reconciled_through(self._run, comparison)
+        serving = f"release {proposal.parent.release}" if proposal.parent else "an empty lake"
+        rows = difference(proposal)
+        if not rows:
+            self.outcome = f"resync: nothing differs from {serving}, nothing is published"
+            return reconciled
+        self.outcome = (
+            f"dry run: tables and months that differ from {serving}: {len(rows)}; nothing is published"
+        )
+        names = ["table", "month", "rows before", "after", "money before", "after", "moved"]
+        show_table(names, rows, title=f"what moves from {serving}")
+        return reconciled
+
+
+def build_alone(config: Config, lake: Lake, *, full: bool, **more: Any) -> Release | None:
     """Build and publish; where another build was first, build again on what it published."""
     for _ in range(TRIES):
         try:
@@ -43,6 +116,7 @@ def build_alone(config: Config, lake: Lake, *, full: bool) -> Release | None:
                 rules=config.section(RulesSettings),
                 models=read_models(),
                 full=full,
+                **more,
             )
         except CommitConflict as conflict:
             log.info("transform.met_another", reason=str(conflict))
@@ -70,6 +144,9 @@ def summary(release: Release | None, *, is_new: bool) -> str:
         f" {release.rows.get('silver.orders', 0):,} orders, revenue {revenue:,.2f} ₴"
     )
 
+
+for command in COMMANDS:
+    transform.add_command(command)
 
 if __name__ == "__main__":
     main(transform, "python -m transform")

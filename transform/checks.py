@@ -1,12 +1,16 @@
 """Contract and checks as queries whose rows are failures, run before anything is committed."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from itertools import groupby
 
 import duckdb
 import msgspec
 import structlog
 
 from lake.errors import CheckFailed, ModelError
+from lake.findings import Finding
 from lake.session import Connection, fetch
 from transform.models import Check, Model
 
@@ -14,11 +18,16 @@ log = structlog.get_logger()
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a check found: how many rows broke the fact, and the first of them."""
+    """What a check found: how many rows broke the fact, their amount where it has one, the first of them.
+
+    ``is_known``: nothing that it looks at has changed since an earlier build found that.
+    """
 
     check: Check
     failures: int
     example: str = ""
+    amount: Decimal | None = None
+    is_known: bool = False
 
     @property
     def name(self) -> str:
@@ -35,40 +44,44 @@ def checks_of(model: Model) -> list[Check]:
         f"({key}) names one row",
         "error",
         f"select {key}, count(*) as rows from {model.name} group by all having count(*) > 1",
+        reads=frozenset({model.name}),
     )
     required = [
-        Check(
-            f"{column.name}_is_there",
-            model.name,
-            f"{column.name} is never missing",
-            "error",
-            f"select {key} from {model.name} where {column.name} is null",
+        row_check(
+            f"{column.name}_is_there", model, f"{column.name} is never missing", f"{column.name} is not null"
         )
         for column in model.header.contract.columns
         if not column.nullable
     ]
-    stated = [
-        Check(name, model.name, fact, "error", f"select {key} from {model.name} where ({fact}) is not true")
-        for name, fact in model.header.checks.items()
-    ]
+    stated = [row_check(name, model, fact, fact) for name, fact in model.header.checks.items()]
     return [unique, *required, *stated, *model.checks]
 
 
-def check_types(connection: Connection, model: Model) -> None:
-    """Compare what the SQL gives with what the header promises. Raises ModelError."""
-    found = {row[0]: row[1] for row in connection.execute(f"describe {model.name}").fetchall()}
+def row_check(name: str, model: Model, fact: str, holds: str) -> Check:
+    """Return the check that something holds for every row of a model."""
+    key = ", ".join(model.header.key)
+    failures = f"select {key} from {model.name} where ({holds}) is not true"
+    money = model.header.money or ""
+    reads = frozenset({model.name})
+    return Check(name, model.name, fact, "error", failures, reads=reads, holds=holds, money=money)
+
+
+def check_types(connection: Connection, model: Model, place: str | None = None) -> None:
+    """Compare what the SQL gives, in a table at a place, with what the header promises. Raises ModelError."""
+    described = connection.execute(f"describe {place or model.name}").fetchall()
+    found = {row[0]: row[1] for row in described}
     promised = {column.name: column.type for column in model.header.contract.columns}
-    place = f"mend {model.name.replace('.', '/')}.sql"
+    mend = f"mend {model.name.replace('.', '/')}.sql"
     for name in [*promised, *found]:
         if alike(found.get(name)) != alike(promised.get(name)):
             raise ModelError(
                 f"{model.name}: {name} is {found.get(name, 'missing')}, the contract says"
-                f" {promised.get(name, 'no such column')}; {place}"
+                f" {promised.get(name, 'no such column')}; {mend}"
             )
     if list(found) != list(promised):
         raise ModelError(
             f"{model.name}: the columns come as {', '.join(found)}, the contract says"
-            f" {', '.join(promised)}; {place}"
+            f" {', '.join(promised)}; {mend}"
         )
 
 
@@ -77,9 +90,43 @@ def alike(kind: str | None) -> str | None:
     return kind and kind.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ").replace(", ", ",")
 
 
-def run_checks(connection: Connection, models: Iterable[Model]) -> list[Outcome]:
-    """Run every check of the models on the candidates and return what each found."""
-    return [run_check(connection, check) for model in models for check in checks_of(model)]
+def run_checks(connection: Connection, checks: Sequence[Check]) -> list[Outcome]:
+    """Run checks on what the connection shows and return what each found, in their order.
+
+    What has to hold for every row of a table is looked at in one pass over it.
+    """
+    held: set[tuple[str, str]] = set()
+    for model, some in groupby((check for check in checks if check.holds), key=lambda check: check.model):
+        held |= {(model, name) for name in holding(connection, model, list(some))}
+    return [
+        Outcome(check, 0) if (check.model, check.name) in held else run_check(connection, check)
+        for check in checks
+    ]
+
+
+def holding(connection: Connection, model: str, checks: Sequence[Check]) -> set[str]:
+    """Return which of the row checks of one model hold; one whose SQL can't be run is left to itself."""
+    counts = ", ".join(f"count(*) filter (({check.holds}) is not true)" for check in checks)
+    try:
+        (failures,) = connection.execute(f"select {counts} from {model}").fetchall()
+    except duckdb.Error:
+        return set()
+    return {check.name for check, count in zip(checks, failures, strict=True) if count == 0}
+
+
+class Where(msgspec.Struct, frozen=True):
+    """Where a check looks: at what ``views`` show, or everywhere; ``known`` is what it found before."""
+
+    views: tuple[tuple[str, str], ...] = ()
+    known: int | None = None
+
+
+def group(checks: Iterable[Check], where: Callable[[Check], Where]) -> list[tuple[Where, list[Check]]]:
+    """Return checks together that look at the same. Pure."""
+    found: dict[Where, list[Check]] = {}
+    for check in checks:
+        found.setdefault(where(check), []).append(check)
+    return list(found.items())
 
 
 def run_check(connection: Connection, check: Check) -> Outcome:
@@ -88,13 +135,46 @@ def run_check(connection: Connection, check: Check) -> Outcome:
     try:
         # By way of Arrow: DuckDB alone gives no instants without a library more.
         rows = fetch(connection, query).to_pylist()
+        amount = amount_of(connection, check, rows[0]) if rows else None
     except duckdb.Error as error:
         said = " ".join(str(error).split())
         raise ModelError(f"{check.model}.{check.name}: the check can't be run: {said}") from None
     if not rows:
         return Outcome(check, 0)
     *example, (_, failures) = rows[0].items()
-    return Outcome(check, failures, ", ".join(f"{name}={value}" for name, value in example))
+    return Outcome(check, failures, ", ".join(f"{name}={value}" for name, value in example), amount)
+
+
+def amount_of(connection: Connection, check: Check, row: Mapping[str, object]) -> Decimal | None:
+    """Return how much money is in question: of the rows, or between what was expected and what was found."""
+    if check.money:
+        query = f"select sum({check.money}) from {check.model} where ({check.holds}) is not true"
+    elif {"expected", "found"} <= row.keys():
+        apart = "abs(coalesce(expected, 0) - coalesce(found, 0))"
+        query = f"select sum({apart}) from (\n{check.sql}\n)"
+    else:
+        return None
+    ((amount,),) = connection.execute(f"select ({query})::decimal(38,2)").fetchall()
+    return None if amount is None else Decimal(amount)
+
+
+def findings_of(outcomes: Iterable[Outcome], *, now: datetime) -> list[Finding]:
+    """Return what the checks found, or found no more, as findings; what is known was said. Pure."""
+    return [
+        Finding(
+            fingerprint=outcome.name,
+            state="new",
+            severity=outcome.check.severity,
+            fact=outcome.check.fact,
+            rows=outcome.failures,
+            amount=outcome.amount,
+            example=outcome.example,
+            first_seen_at=now,
+            seen_at=now,
+        )
+        for outcome in outcomes
+        if not (outcome.is_known and outcome.failures)
+    ]
 
 
 def refuse(outcomes: Iterable[Outcome]) -> None:
@@ -107,8 +187,9 @@ def refuse(outcomes: Iterable[Outcome]) -> None:
             log.warning("transform.check", check=outcome.name, rows=outcome.failures, example=outcome.example)
     if failed:
         first = failed[0]
+        amount = f" of {first.amount:,.2f} ₴" if first.amount is not None else ""
         more = f" ({len(failed) - 1} more checks failed)" if len(failed) > 1 else ""
         raise CheckFailed(
-            f"{first.name}: {first.failures} rows break «{first.check.fact}»,"
+            f"{first.name}: {first.failures} rows{amount} break «{first.check.fact}»,"
             f" the first is {first.example}{more}; nothing was committed, the last release serves"
         )

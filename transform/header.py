@@ -11,14 +11,19 @@ from lake.contract import Contract
 from lake.errors import ContractBroken, ModelError
 
 COMMENT = re.compile(r"\A\s*/\*(.*?)\*/\s*(.*)\Z", re.DOTALL)
+# What a column means stands behind it, as a remark to the reader of the file.
+NOTE = re.compile(r'^\s*(\w+)\s*=\s*"[^"]*"\s*#\s*(.+?)\s*$', re.MULTILINE)
 DATE = pa.date32()
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a model's first comment says.
 
-    ``month`` names the date by whose month the table is partitioned; ``money`` the
-    column whose sum is shown when a release moves; ``checks`` are true for every row.
+    ``month`` names the date that a row is of, by whose month the table is partitioned;
+    ``partition`` does so for a table whose rows are of no day, to keep what is written
+    small. ``about`` is what the first key column is the id of, where the table's name does
+    not say it. ``money`` names the column whose sum is shown when a release moves. ``checks``
+    are true for every row; ``notes`` say what columns mean, from the remarks behind them.
     """
 
     grain: str
@@ -26,14 +31,22 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rebuild: Literal["by key", "by month", "whole"]
     key: tuple[str, ...]
     month: str | None = None
+    partition: str | None = None
+    about: str | None = None
     money: str | None = None
     checks: dict[str, str] = {}
+    notes: dict[str, str] = {}
 
     @property
     def contract(self) -> Contract:
         """The columns as the stored table has them: ``month``, where it is partitioned, at the end."""
-        partition = {"month": "DATE"} if self.month else {}
+        partition = {"month": "DATE"} if self.parted_by else {}
         return Contract.of({**self.columns, **partition}, self.key)
+
+    @property
+    def parted_by(self) -> str | None:
+        """The date by whose month the table is partitioned."""
+        return self.month or self.partition
 
 
 class CheckHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,7 +60,7 @@ def read_header(text: str, name: str) -> tuple[Header, str]:
     """Return a model's header and its SQL. Raises ModelError."""
     comment, sql = apart(text, name)
     try:
-        header = msgspec.convert(tomllib.loads(comment), Header)
+        header = msgspec.convert({**tomllib.loads(comment), "notes": notes(comment)}, Header)
         found = fault(header)
     except (msgspec.ValidationError, ContractBroken, ValueError) as error:
         found = str(error)
@@ -56,16 +69,24 @@ def read_header(text: str, name: str) -> tuple[Header, str]:
     return header, sql
 
 
+def notes(comment: str) -> dict[str, str]:
+    """Return what is remarked behind the columns."""
+    columns = comment.partition("[columns]")[2].partition("\n[")[0]
+    return dict(NOTE.findall(columns))
+
+
 def fault(header: Header) -> str | None:
     """Return what in a header does not fit together; None for nothing. Raises ContractBroken."""
     types = {field.name: field.type for field in header.contract.schema}
-    named = [*header.key, *filter(None, (header.month, header.money))]
+    named = [*header.key, *filter(None, (header.month, header.partition, header.money))]
     if unknown := [column for column in named if column not in header.columns]:
         return f"it names {unknown[0]}, which is none of its columns"
     if not header.key:
         return "key is empty: which columns name a row?"
-    if header.month and (types[header.month] != DATE or "month" in header.columns):
-        return f"month is {header.month}: name a DATE, and no column of your own month"
+    if header.month and header.partition:
+        return "month and partition: one of them says by which date the table is parted"
+    if header.parted_by and (types[header.parted_by] != DATE or "month" in header.columns):
+        return f"month is {header.parted_by}: name a DATE, and no column of your own month"
     if header.money and not pa.types.is_decimal(types[header.money]):
         return f"money is {header.money}, which is no DECIMAL"
     if header.rebuild == "by month" and not header.month:

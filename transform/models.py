@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from lake.errors import ModelError
-from transform.graph import in_order, tables_read
+from transform.graph import columns_read, in_order, tables_read, times_read
 from transform.header import Header, read_check_header, read_header
 
 HERE = Path(__file__).parent
@@ -15,13 +15,20 @@ BUILT = ("silver", "gold")
 
 
 class Check(msgspec.Struct, frozen=True):
-    """A query whose rows are failures; ``severity`` error blocks the release, warn is reported."""
+    """A query whose rows are failures; ``severity`` error blocks the release, warn is reported.
+
+    ``reads`` are the tables it looks at; ``holds`` is the condition, where it is one on each row,
+    and ``money`` the column whose sum over such rows is in question.
+    """
 
     name: str
     model: str
     fact: str
     severity: str
     sql: str
+    reads: frozenset[str] = frozenset()
+    holds: str = ""
+    money: str = ""
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -32,6 +39,14 @@ class Model(msgspec.Struct, frozen=True):
     sql: str
     reads: frozenset[str]
     checks: tuple[Check, ...] = ()
+
+    def times_read(self, table: str) -> int:
+        """Return how often the SQL names a table."""
+        return times_read(self.sql, table)
+
+    def columns_read(self, table: str) -> frozenset[str] | None:
+        """Return the columns of a table that the SQL uses; None where that can't be told, so all."""
+        return columns_read(self.sql, table)
 
 
 def read_models(folder: Path = HERE) -> list[Model]:
@@ -72,7 +87,8 @@ def read_check(file: Path, model: str) -> Check:
     """Return the check that a file ``<model>.<name>.check.sql`` holds."""
     name = file.name.split(".")[1]
     header, sql = read_check_header(file.read_text("utf-8"), f"{model}.{name}")
-    return Check(name, model, header.fact, header.severity, sql)
+    reads = tables_read(sql, f"{model}.{name}")
+    return Check(name, model, header.fact, header.severity, sql, reads)
 
 
 def hash_of(models: Iterable[Model]) -> str:

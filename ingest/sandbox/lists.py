@@ -21,6 +21,7 @@ class Lists:
         self.store = store
         self._forms = Forms(store.settings)
         self._orders = selection.Orders(store)
+        self._cards: tuple[object, list[Buyer]] = (None, [])
 
     def orders(self, asked: Query) -> tuple[list[Json], int]:
         """Return a page of orders and the number of all."""
@@ -36,8 +37,14 @@ class Lists:
 
     def buyers(self, asked: Query) -> tuple[list[Json], int]:
         """Return a page of buyers' cards and the number of all."""
-        found = list(self._buyers(asked)) if asked.filters or asked.spans else self.store.live_buyers
-        page, total = _cut(asked, found)
+        wanted = (
+            self.store.revision,
+            tuple(sorted(asked.filters.items())),
+            tuple(sorted(asked.spans.items())),
+        )
+        if self._cards[0] != wanted:  # the pages of one list are asked for one after another
+            self._cards = wanted, list(self._buyers(asked))
+        page, total = _cut(asked, self._cards[1])
         return [people.buyer(self._forms, self.store, buyer, asked.include) for buyer in page], total
 
     def buyer(self, id: int, include: Sequence[str]) -> Json:

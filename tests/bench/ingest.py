@@ -5,8 +5,10 @@ bytes, the request budget, the fewest requests that hold every row.
 """
 
 import asyncio
+import contextlib
 import logging
-import resource
+import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -35,7 +37,7 @@ from ingest.writer import Writer
 from lake.paths import Lake
 from lake.session import connect
 from lake.settings import LakeSettings
-from tests.running import environ_of, run
+from tests.running import environ_of
 
 
 def fetched(orders: int) -> list[bytes]:
@@ -157,10 +159,28 @@ def million(orders: int) -> None:
     shop = Sandbox(port=0, start=date(1971, 1, 1), days=orders // 50, day_seconds=0, requests_per_minute=0)
     with serving(shop) as running, tempfile.TemporaryDirectory() as folder:
         environ = environ_of(Lake(root=folder + "/lake"), running.url)
-        done = run(environ, "ingest", "full", seconds=3600)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(done.stdout.strip() or done.stderr.strip().splitlines()[-1])
-    print(f"  peak memory of the ingest {peak:,.0f} MB")
+        child = subprocess.Popen(
+            [sys.executable, "-m", "ingest", "full"],
+            env=environ,
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        peak = 0
+        while child.poll() is None:
+            peak = max(peak, peak_of(child.pid))
+            time.sleep(0.2)
+        said = child.stdout.read().decode() if child.stdout else ""
+    print(said.strip() or f"exit {child.returncode}")
+    print(f"  peak memory of the ingest {peak / 1024:,.0f} MB")
+
+
+def peak_of(process: int) -> int:
+    """Return the most memory that a process ever held, in kB, since its program began."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return 0
 
 
 @click.command()

@@ -73,7 +73,7 @@ def test_what_is_no_page_is_an_outage(body: bytes) -> None:
     ("status", "kind"),
     [
         (401, KeyRefused),
-        (403, KeyRefused),
+        (403, RequestRefused),
         (404, NotFound),
         (400, RequestRefused),
         (422, RequestRefused),
@@ -95,6 +95,24 @@ def test_a_404_that_is_not_the_crms_own_is_an_outage() -> None:
     """A proxy's page deletes no order; nor does a base URL without /v1."""
     for body in (b"<html>404</html>", b"", b"[]", b"{}"):
         assert type(error_of(404, {}, body)) is SourceDown
+
+
+@pytest.mark.parametrize("message", [b'""', b"null", b'"No query results"', b"[]"])
+def test_a_404_of_the_crms_own_counts_whatever_it_says(message: bytes) -> None:
+    """Its answers have the key; the words may be missing."""
+    assert type(error_of(404, {}, b'{"message":' + message + b"}")) is NotFound
+
+
+@pytest.mark.parametrize("body", [b"<html>403 Forbidden</html>", b"", b"[]", b"\xff"])
+def test_a_403_that_is_not_the_crms_own_is_an_outage(body: bytes) -> None:
+    """A firewall's page: the key is as good as before, and the request may pass the next time."""
+    assert type(error_of(403, {}, body)) is SourceDown
+
+
+def test_401_is_the_key_whoever_says_it() -> None:
+    """It stops everything at once."""
+    for body in (b'{"message":"Unauthenticated."}', b"<html>401</html>", b""):
+        assert type(error_of(401, {}, body)) is KeyRefused
 
 
 def test_200_is_no_error() -> None:

@@ -121,7 +121,9 @@ def test_a_table_without_days_is_told_of_as_a_whole(edited: Shop) -> None:
 
 def test_a_table_that_neither_shows_is_refused(edited: Shop) -> None:
     """With those that there are."""
-    with pytest.raises(UsageError, match=r"gold\.nothing: neither release shows it; they show gold\.product"):
+    with pytest.raises(
+        UsageError, match=r"gold\.nothing: neither release shows it; they show gold\.basket_pairs, "
+    ):
         moves(edited, 1, 2, "gold.nothing")
 
 

@@ -146,3 +146,12 @@ def test_create_is_safe_twice_and_missing_tables_say_so(lake: Lake) -> None:
     assert create_table(lake, "silver.things", SCHEMA).version == 1
     with pytest.raises(TableMissing, match="version 99"):
         open_table(lake, "silver.things", 99)
+
+
+def test_the_places_of_files_are_spelled_as_the_files_are(tmp_path: Path) -> None:
+    """Whatever the lake's folder and a partition are called."""
+    schema = pa.schema([pa.field("id", pa.int64()), pa.field("kind", pa.string())])
+    table = create_table(Lake(root=str(tmp_path / "ä b")), "bronze.t", schema, partition_by=["kind"])
+    table.append(pa.table({"id": [1, 2], "kind": ["x y", "%"]}, schema=schema))
+    assert table.uris() == {file.uri for file in table.files()}
+    assert all(Path(uri).exists() for uri in table.uris())

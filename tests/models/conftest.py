@@ -17,9 +17,9 @@ import pytest
 from lake.session import connect, fetch
 from lake.settings import LakeSettings
 from tests.models.tables import make_given, parse, plain, value_of
-from transform.build import build_model
 from transform.models import Model, read_models
 from transform.settings import RulesSettings
+from transform.workspace import build_model
 
 MODELS = read_models()
 ENGINE = LakeSettings(memory_limit="256MB", threads=2)

@@ -92,6 +92,7 @@ class Shop(msgspec.Struct, frozen=True):
         full: bool = False,
         rules: RulesSettings | None = None,
         models: Sequence[Model] = (),
+        **more: Any,
     ) -> Release | None:
         """Run a build."""
         return run_build(
@@ -100,6 +101,7 @@ class Shop(msgspec.Struct, frozen=True):
             rules=rules or RulesSettings(),
             models=models or self.models,
             full=full,
+            **more,
         )
 
     def published(self, **options: Any) -> Release:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from lake.errors import CheckFailed, ModelError
+from lake.findings import read_findings
 from lake.paths import Lake
 from lake.release import Move, current_release
 from tests.transform.shop import ENGINE, FEW, MODELS, Shop, look, opened
@@ -93,8 +94,12 @@ def test_an_unchanged_lake_is_not_even_built(shop: Shop) -> None:
 def test_a_look_that_changes_no_number_is_no_release(shop: Shop) -> None:
     """An order of a source left out is seen again: bronze has a new version, gold has none."""
     before = shop.heads()
-    shop.see("bronze.orders", f"id | source_id | status_id | fetched_at\n 6 | 3 | 1 | {look(1)}")
-    shop.see("bronze.orders", f"id | source_id | status_id | fetched_at\n 6 | 3 | 12 | {look(2)}")
+    for minute, status in ((1, 1), (2, 12)):
+        shop.see(
+            "bronze.orders",
+            "id | ordered_at | source_id | buyer_id | status_id | fetched_at\n"
+            f" 6 | 2026-07-03 10:00 | 3 | 31 | {status} | {look(minute)}",
+        )
     release = shop.published()
     assert {move.table for move in release.moved} == {"silver.order_status_history"}
     moved = {name for name, at in shop.heads().items() if before[name] != at}
@@ -214,12 +219,9 @@ def test_a_rule_may_lose_its_last_row(few: Shop, tmp_path: Path) -> None:
 
 def test_a_changed_model_is_rebuilt_without_anything_new(shop: Shop) -> None:
     """Its text is an input like any other."""
-    models = changed(
-        "gold.returns_daily",
-        "select * replace ((returns_amount + 1)::decimal(18, 2) as returns_amount) from ({sql})",
-    )
+    models = changed("gold.customer_rfm", "select * replace (upper(segment) as segment) from ({sql})")
     release = shop.published(models=models)
-    assert {move.table for move in release.moved} == {"gold.returns_daily"}
+    assert {move.table for move in release.moved} == {"gold.customer_rfm"}
 
 
 def test_a_model_that_is_gone_is_in_no_later_release(few: Shop) -> None:
@@ -252,18 +254,23 @@ def test_a_failed_check_commits_nothing_and_the_last_release_serves(shop: Shop) 
         "gold.revenue_daily", "select * replace ((revenue + 1)::decimal(18, 2) as revenue) from ({sql})"
     )
     with pytest.raises(
-        CheckFailed, match=r"gold\.revenue_daily\.equals_orders: 4 rows break «revenue and"
+        CheckFailed, match=r"gold\.revenue_daily\.equals_orders: 4 rows of 4\.00 ₴ break «revenue and"
     ) as refused:
         shop.build(models=broken)
     assert refused.value.exit_code == 3
     assert "\n" not in str(refused.value)
+    found = read_findings(shop.lake)["gold.revenue_daily.equals_orders"]
+    assert (found.state, found.rows, found.amount) == ("new", 4, Decimal("4.00"))
+    bronze["ops.findings"] = shop.heads()["ops.findings"]
     assert shop.heads() == bronze
+    del bronze["ops.findings"]
     assert {name: at for name, at in bronze.items() if before[name] != at}.keys() == {
         "bronze.orders",
         "bronze.order_products",
     }
     assert shop.read() == shown
     assert shop.published().release == 2
+    assert read_findings(shop.lake)["gold.revenue_daily.equals_orders"].state == "healed"
 
 
 def test_a_first_build_that_fails_its_checks_publishes_nothing(tmp_path: Path) -> None:
@@ -275,7 +282,8 @@ def test_a_first_build_that_fails_its_checks_publishes_nothing(tmp_path: Path) -
     ):
         shop.build()
     assert current_release(shop.lake) is None
-    assert not [name for name in shop.heads() if name.startswith(("silver", "gold", "rules", "ops"))]
+    assert not [name for name in shop.heads() if name.startswith(("silver", "gold", "rules"))]
+    assert "ops.releases" not in shop.heads()
 
 
 def test_a_warning_is_recorded_and_blocks_nothing(shop: Shop) -> None:

@@ -158,7 +158,7 @@ def test_builds_killed_at_random_moments_converge(few: Shop, tmp_path: Path) -> 
 def prepared(shop: Shop) -> tuple[Build, Any]:
     """Return a build that is ready to commit, and what it would."""
     build = Build(shop.lake, ENGINE, RulesSettings(), shop.models)
-    return build, build.changes(build.candidates())
+    return build, build.candidates()
 
 
 def test_a_rival_that_committed_first_is_a_conflict(few: Shop, tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_a_build_that_began_before_the_rollback_publishes_nothing(few: Shop, tmp
     few.published()
     see(few, "good", 2, "260.00")
     slow = Build(few.lake, ENGINE, RulesSettings(), few.models)
-    changes = slow.changes(slow.candidates())
+    changes = slow.candidates()
     held = back(few)
     shown = few.read()
     slow.commit(changes)

@@ -1,16 +1,18 @@
 /*
-grain   = "one row per buyer's card, in the newest state KeyCRM has shown"
-key     = ["id"]
-rebuild = "by key"
+grain     = "one row per buyer's card, in the newest state KeyCRM has shown"
+key       = ["id"]
+rebuild   = "by key"
+partition = "created_date"
 
 [columns]
-id         = "BIGINT"
-name       = "VARCHAR?"
-birthday   = "VARCHAR?"
-phones     = "VARCHAR[]"
-emails     = "VARCHAR[]"
-created_at = "TIMESTAMPTZ?"
-updated_at = "TIMESTAMPTZ?"
+id           = "BIGINT"
+name         = "VARCHAR?"
+birthday     = "VARCHAR?"
+phones       = "VARCHAR[]"
+emails       = "VARCHAR[]"
+created_date = "DATE"                 # the shop's day on which the card was made; 1970-01-01 where the CRM does not say
+created_at   = "TIMESTAMPTZ?"
+updated_at   = "TIMESTAMPTZ?"
 */
 with newest as (
     select *
@@ -24,6 +26,7 @@ select
     birthday,
     phone as phones,
     email as emails,
+    coalesce((created_at at time zone 'Europe/Kyiv')::date, date '1970-01-01') as created_date,
     created_at,
     updated_at,
 from newest

@@ -1,7 +1,7 @@
 /*
 grain   = "one row per expense booked on an order that counts, as the order's newest state has it"
 key     = ["order_id", "position"]
-rebuild = "by month"
+rebuild = "by key"
 month   = "order_date"
 money   = "amount"
 

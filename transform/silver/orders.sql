@@ -1,7 +1,7 @@
 /*
 grain   = "one row per order of the sources that count, in the newest state KeyCRM has shown"
 key     = ["id"]
-rebuild = "by month"
+rebuild = "by key"
 month   = "order_date"
 money   = "grand_total"
 

@@ -1,0 +1,84 @@
+"""Finding: what a check found, until it is healed: a row of ``ops.findings`` for each change of it.
+
+One condition is one finding, told by its fingerprint: it speaks when it is new, when it
+changed and when it is healed, and is silent between. Which findings are open is derived
+from the ledger alone.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+import pyarrow as pa
+
+from lake.paths import Lake
+from lake.release import MONEY
+from lake.runs import INSTANT
+from lake.table import create_table, open_table, table_exists
+
+FINDINGS = "ops.findings"
+NEW, OPEN, HEALED = "new", "open", "healed"
+SCHEMA = pa.schema(
+    [
+        pa.field("fingerprint", pa.string(), False),
+        pa.field("state", pa.string(), False),
+        pa.field("severity", pa.string(), False),
+        pa.field("fact", pa.string(), False),
+        pa.field("rows", pa.int64(), False),
+        pa.field("amount", MONEY),
+        pa.field("example", pa.string(), False),
+        pa.field("first_seen_at", INSTANT, False),
+        pa.field("seen_at", INSTANT, False),
+    ]
+)
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One condition at one moment: how many rows break the fact, and their amount in ₴ where it has one.
+
+    ``first_seen_at`` is when it was last new; ``seen_at`` is when this was found.
+    """
+
+    fingerprint: str
+    state: Literal["new", "open", "healed"]
+    severity: str
+    fact: str
+    rows: int
+    amount: Decimal | None
+    example: str
+    first_seen_at: datetime
+    seen_at: datetime
+
+
+def read_findings(lake: Lake) -> dict[str, Finding]:
+    """Return the newest word on every condition that was ever found, by its fingerprint."""
+    if not table_exists(lake, FINDINGS):
+        return {}
+    rows = open_table(lake, FINDINGS).read().to_pylist()
+    return {row["fingerprint"]: Finding(**row) for row in sorted(rows, key=lambda row: row["seen_at"])}
+
+
+def write_findings(lake: Lake, found: Iterable[Finding]) -> list[Finding]:
+    """Append what is news among the conditions looked at, and return it; ``rows`` 0 says that one is gone."""
+    known = read_findings(lake)
+    said = [news for one in found if (news := heard(one, known.get(one.fingerprint)))]
+    if said:
+        rows = [msgspec.structs.asdict(one) for one in said]
+        create_table(lake, FINDINGS, SCHEMA).append(pa.Table.from_pylist(rows, schema=SCHEMA))
+    return said
+
+
+def heard(found: Finding, known: Finding | None) -> Finding | None:
+    """Return what there is to say of a condition, by what was said last; None where nothing changed. Pure."""
+    was_open = known is not None and known.state != HEALED
+    if not found.rows:
+        if not was_open or known is None:
+            return None
+        return msgspec.structs.replace(known, state=HEALED, rows=0, amount=None, seen_at=found.seen_at)
+    if known is None or not was_open:
+        return msgspec.structs.replace(found, state=NEW, first_seen_at=found.seen_at)
+    if (known.rows, known.amount) == (found.rows, found.amount):
+        return None
+    return msgspec.structs.replace(found, state=OPEN, first_seen_at=known.first_seen_at)

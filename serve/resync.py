@@ -1,0 +1,41 @@
+"""Resync, as an operator runs it: what is fetched again, then what is built of it, each a process of its own.
+
+The first step that does not succeed is the last: of a part nothing is compared, nor published.
+"""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+
+from lake.paths import Lake
+from lake.release import refuse_hold
+from lake.runs import new_run_id
+from serve.schedule import run_step
+
+Step = tuple[str, ...]
+
+
+def run_resync(lake: Lake, *, days: int | None, from_bronze: bool, dry_run: bool, now: datetime) -> int:
+    """Run the steps; return the exit code of the first that failed, 0 if none did.
+
+    Raises LakeError while publishing is held: the CRM is not asked for what can't be published.
+    """
+    if not dry_run:
+        refuse_hold(lake)
+    for step in steps(None if from_bronze else new_run_id(now), days=days, dry_run=dry_run):
+        if code := run_step(step):
+            return code if code > 0 else 128 - code
+    return 0
+
+
+def steps(run_id: str | None, *, days: int | None, dry_run: bool) -> Sequence[Step]:
+    """Return the commands; without a run nothing is asked of the CRM. Pure."""
+    python = (sys.executable, "-m")
+    how = ("--dry-run",) if dry_run else ()
+    if run_id is None:
+        return [(*python, "transform", "resync", *how)]
+    span = ("--days", str(days)) if days else ()
+    return [
+        (*python, "ingest", "resync", "--run", run_id, *span),
+        (*python, "transform", "resync", "--run", run_id, *how),
+    ]

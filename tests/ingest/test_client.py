@@ -1,0 +1,37 @@
+"""The client against a shop: what it sends, and when."""
+
+import time
+from pathlib import Path
+
+from ingest.budget import Budget
+from ingest.client import Client
+from ingest.entities import ORDERS
+from ingest.limiter import Limiter
+from ingest.sandbox.command import TEST_KEY, ThreadedShop
+from ingest.settings import SourceSettings
+from tests.ingest.shop import break_
+
+
+def client(shop: ThreadedShop, folder: Path, *, url: str = "", per: float = 60.0) -> Client:
+    """Return a client that may send one request in so many seconds."""
+    settings = SourceSettings(base_url=url or shop.url, attempts=1)
+    return Client(settings, key=TEST_KEY, limiter=Limiter(Budget(folder / "budget", requests=1, per=per)))
+
+
+async def test_the_budget_counts_from_the_answer_where_it_took_long(
+    shop: ThreadedShop, tmp_path: Path
+) -> None:
+    """The shop may have counted the first request just before it answered: the next one waits from there."""
+    break_(shop, kind="delay", seconds=1.6)
+    async with client(shop, tmp_path, per=1.0) as asking:
+        await asking.fetch_first(ORDERS)
+        answered = time.monotonic()
+        await asking.fetch_first(ORDERS)
+        assert time.monotonic() - answered >= 1.0
+
+
+async def test_a_slash_at_the_end_of_the_address_changes_nothing(shop: ThreadedShop, tmp_path: Path) -> None:
+    """People write it."""
+    async with client(shop, tmp_path, url=shop.url + "/") as asking:
+        assert (await asking.fetch_first(ORDERS)).page.total > 0
+    assert shop.call(lambda running: running.shop.tally.counts()).by_path == {"/order": 1}

@@ -1,0 +1,131 @@
+"""Real processes and one budget, by the count of the shop that is asked.
+
+A minute is long for a test, so it begins when most of one is over: requests that somebody
+sent before are in the budget's file and in the shop's count, and leave both one by one.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import pytest
+
+from ingest.budget import MARGIN, Budget, budget_file
+from ingest.sandbox.budget import Budget as ShopBudget
+from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
+from ingest.sandbox.running import RunningShop
+from ingest.sandbox.settings import Sandbox
+from ingest.sandbox.tally import Counts
+from lake.paths import Lake
+from lake.runs import Run, list_runs
+from tests.ingest.shop import live
+from tests.running import environ_of, run, succeed
+
+PER_MINUTE = 300
+TINY = Sandbox(port=0, days=12, orders_per_day=20, day_seconds=0, requests_per_minute=0)
+
+
+@pytest.fixture
+def tiny() -> Iterator[ThreadedShop]:
+    """A shop of which a full load is some sixty requests."""
+    with serving(TINY) as running:
+        yield running
+
+
+def even(first: float, last: float, count: int) -> list[float]:
+    """Return so many numbers from the first to the last."""
+    return [first + (last - first) * place / (count - 1) for place in range(count)]
+
+
+def now_counts(
+    shop: ThreadedShop,
+    stamps: Sequence[float],
+    *,
+    per_minute: int = PER_MINUTE,
+    window: Literal["sliding", "fixed"] = "sliding",
+) -> None:
+    """Let the shop allow so many requests a minute from now on, of which these were spent."""
+
+    def count(running: RunningShop) -> None:
+        running.shop._budget = ShopBudget(per_minute, window=window)
+        running.shop.tally.reset()
+        for stamp in stamps:
+            running.shop.tally.arrived("/before", stamp)
+            assert running.shop._budget.spend(f"Bearer {TEST_KEY}", stamp).allowed
+
+    shop.call(count)
+
+
+def spend(file: Path, stamps: Sequence[float]) -> None:
+    """Take places in the budget at these times."""
+    clock = iter(stamps)
+    budget = Budget(file, requests=PER_MINUTE, clock=lambda: next(clock))
+    assert [budget.take() for _ in stamps] == [0.0] * len(stamps)
+
+
+def counts_of(shop: ThreadedShop) -> Counts:
+    """Return what the shop counted."""
+    return shop.call(lambda running: running.shop.tally.counts())
+
+
+def newest(lake: Lake, kind: str) -> Run:
+    """Return the receipt of the last run of a kind."""
+    return next(run for run in list_runs(lake) if run.kind == kind)
+
+
+def test_a_full_load_and_a_sync_keep_to_one_budget_and_the_sync_goes_first(
+    tiny: ThreadedShop, lake: Lake, tmp_path: Path
+) -> None:
+    """Both wait for places that come free one by one; the shop never counts more than it allows."""
+    succeed(environ_of(lake, tiny.url, KEYLAKE_SOURCE_BUDGET_FOLDER=str(tmp_path / "own")), "ingest", "full")
+    live(tiny, days=1)
+    folder = str(tmp_path / "shared")
+    environ = environ_of(
+        lake,
+        tiny.url,
+        KEYLAKE_SOURCE_BUDGET_FOLDER=folder,
+        KEYLAKE_SOURCE_REQUESTS_PER_MINUTE=str(PER_MINUTE),
+    )
+    began = time.monotonic()
+    coming_free = even(began + 2.5, began + 8.5, 80)
+    stamps = [at - 60 - MARGIN for at in coming_free] + [began - 30] * (PER_MINUTE - 80)
+    now_counts(tiny, stamps)
+    spend(budget_file(folder, base_url=tiny.url, key=TEST_KEY), stamps)
+    command = [sys.executable, "-m", "ingest"]
+    children = [
+        subprocess.Popen([*command, kind], env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        for kind in ("full", "incremental")
+    ]
+    assert [(child.communicate(timeout=60), child.returncode)[1] for child in children] == [0, 0]
+    full, sync = newest(lake, "full"), newest(lake, "incremental")
+    counts = counts_of(tiny)
+    assert (counts.refused, full.retries, sync.retries) == (0, 0, 0)
+    assert counts.requests == PER_MINUTE + full.requests + sync.requests
+    assert counts.most_in_a_minute <= PER_MINUTE
+    assert sync.finished_at < full.finished_at
+    # There was nothing to send before the first place was free, and then one after another.
+    for done in (full, sync):
+        assert 0 < done.waited_seconds <= (done.finished_at - done.started_at).total_seconds()
+    assert full.waited_seconds > full.requests * 6 / 80 / 2
+
+
+@pytest.mark.parametrize("said", ["missing", "zero"])
+def test_a_shop_that_refuses_and_does_not_say_for_how_long_is_waited_for(
+    said: Literal["missing", "zero"], lake: Lake, tmp_path: Path
+) -> None:
+    """It allows less than the budget has, and counts from its first request on: all comes, a little later."""
+    with serving(msgspec.structs.replace(TINY, retry_after=said)) as shop:
+        environ = environ_of(lake, shop.url, KEYLAKE_SOURCE_BACKOFF_SECONDS="0.1")
+        now_counts(shop, even(time.monotonic() - 55, time.monotonic(), 100), per_minute=100, window="fixed")
+        done = run(environ, "ingest", "full")
+        counts = counts_of(shop)
+    assert done.returncode == 0, done.stderr
+    assert "reason=" in done.stderr
+    assert 1 <= counts.refused < 12
+    receipt = newest(lake, "full")
+    assert (receipt.verdict, receipt.retries) == ("complete", counts.refused)
+    assert receipt.waited_seconds < 10

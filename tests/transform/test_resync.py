@@ -1,0 +1,189 @@
+"""What a build is compared with: each way in which it may differ from what the CRM showed."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+
+from lake.errors import CheckFailed, UsageError
+from lake.release import Release
+from lake.runs import Run, WindowReceipt, write_run
+from lake.table import open_table
+from lake.witness import SCHEMA, make_witnesses
+from tests.transform.shop import Shop, look
+from transform.build import Proposal
+from transform.resync import Comparison, compare, reconciled_through, refuse_difference, witness_run
+
+BEGAN = datetime(2026, 8, 1, 1, tzinfo=UTC)
+RUN = Run(
+    run_id="20260801T010000Z-0a1b2c3d",
+    kind="resync",
+    verdict="complete",
+    started_at=BEGAN,
+    finished_at=BEGAN + timedelta(minutes=20),
+    source="http://crm",
+    watermark=BEGAN,
+    source_time=BEGAN + timedelta(minutes=21),
+    windows=(
+        WindowReceipt(
+            entity="orders",
+            by="created",
+            since=datetime(1970, 1, 1, tzinfo=UTC),
+            until=datetime(2100, 1, 1, tzinfo=UTC),
+            expected=6,
+            seen=6,
+            pages_expected=1,
+            pages_fetched=1,
+            pages_failed=0,
+            complete=True,
+        ),
+    ),
+    appended={},
+    rejected=0,
+    requests=1,
+    retries=0,
+    waited_seconds=0,
+)
+Rows = dict[int, dict[str, Any]]
+
+
+def shown(shop: Shop) -> Rows:
+    """Return a witness that saw every order as bronze holds it, ten minutes after the run began."""
+    columns = ["id", "grand_total", "ordered_at", "source_id", "status_id", "payload_hash"]
+    rows = open_table(shop.lake, "bronze.orders").read(columns).to_pylist()
+    common = {"run_id": RUN.run_id, "fetched_at": BEGAN + timedelta(minutes=10)}
+    return {row["id"]: {**row, **common} for row in rows}
+
+
+def compared(shop: Shop, witness: Rows, run: Run = RUN) -> tuple[Comparison, Proposal]:
+    """Build in full and compare with the witness."""
+    make_witnesses(shop.lake).append(pa.Table.from_pylist(list(witness.values()), schema=SCHEMA))
+    found: list[tuple[Comparison, Proposal]] = []
+
+    def before_commit(proposal: Proposal) -> None:
+        found.append((compare(proposal.connection, shop.lake, run), proposal))
+
+    assert shop.build(full=True, dry_run=True, before_commit=before_commit) is None
+    return found[0]
+
+
+def test_the_same_on_both_sides_agrees(few: Shop) -> None:
+    """Orders of excluded sources are on neither; the run is reconciled from when it began."""
+    comparison, _ = compared(few, shown(few))
+    assert comparison.agrees
+    assert (comparison.orders_shown, comparison.days) == (5, 5)
+    assert comparison.money_shown == comparison.money_built == Decimal(1500)
+    assert reconciled_through(RUN, comparison) == BEGAN + timedelta(minutes=1)
+    assert reconciled_through(msgspec.structs.replace(RUN, watermark=None), comparison) is None
+
+
+@pytest.mark.parametrize(
+    ("order", "change", "what"),
+    [
+        (2, {"grand_total": Decimal("200.01")}, "is 200.01 there, 200.00 built"),
+        (2, {"grand_total": None}, "is ? there, 200.00 built"),
+        (2, {"ordered_at": datetime(2026, 6, 10, 21, tzinfo=UTC)}, "is of 2026-06-11 there, of 2026-06-10"),
+        (2, {"status_id": 19}, "is built from another state"),
+        (2, {"payload_hash": "other"}, "is built from another state"),
+        (6, {"source_id": 1}, "is not built"),
+        (5, None, "is not in the CRM"),
+    ],
+)
+def test_whatever_differs_is_found_by_its_id(
+    few: Shop, order: int, change: Mapping[str, Any] | None, what: str
+) -> None:
+    """A kopeck, a day, a status, a line; an order too many or too few. Nothing of it is committed."""
+    witness = shown(few)
+    changed = {} if change is None else {order: {**witness[order], **change}}
+    comparison, proposal = compared(few, {**{id: witness[id] for id in witness if id != order}, **changed})
+    assert comparison.orders_off == 1
+    assert f"orders that differ: 1, {order} {what}" in comparison.fault
+    with pytest.raises(CheckFailed, match="the last release serves"):
+        refuse_difference(comparison, proposal)
+
+
+def test_two_that_moved_in_opposite_ways_are_two(few: Shop) -> None:
+    """Sums in all agree; days and ids do not."""
+    witness = shown(few)
+    for order, total in ((2, "300.00"), (3, "200.00")):
+        witness[order]["grand_total"] = Decimal(total)
+    comparison, _ = compared(few, witness)
+    assert comparison.money_shown == comparison.money_built
+    assert comparison.orders_off == 2
+    assert comparison.day_off
+    assert (comparison.day_off.days, comparison.day_off.money_shown) == (2, Decimal(300))
+
+
+def test_a_look_that_is_newer_than_the_witness_counts(few: Shop) -> None:
+    """Of a sync meanwhile: an edit, an order that is new, one that is gone."""
+    witness = shown(few)
+    few.see(
+        "bronze.orders",
+        "id | ordered_at | source_id | status_id | grand_total | is_deleted | run_id | fetched_at\n"
+        f"2 | 2026-06-12 10:00 | 1 | 12 | 2.00 | false | sync | {look(75)}\n"
+        f"9 | 2026-07-09 10:00 | 1 | 12 | 9.00 | false | sync | {look(65)}\n"
+        f"5 | null | null | null | null | true | sync | {look(76)}",
+    )
+    comparison, _ = compared(few, witness)
+    assert comparison.agrees, comparison.fault
+    assert (comparison.newer, comparison.orders_shown) == (3, 5)
+    assert comparison.money_shown == Decimal("811.00")
+
+
+def test_a_look_of_the_run_itself_that_no_window_explains_is_no_excuse(few: Shop) -> None:
+    """What only the lake has is not in the CRM, whoever wrote it."""
+    few.see(
+        "bronze.orders",
+        "id | ordered_at | source_id | status_id | grand_total | run_id | fetched_at\n"
+        f"9 | 2026-07-09 10:00 | 1 | 12 | 9.00 | {RUN.run_id} | {look(65)}",
+    )
+    witness = {found: row for found, row in shown(few).items() if found != 9}
+    comparison, _ = compared(few, witness)
+    assert comparison.first_off == ((9, "is not in the CRM"),)
+
+
+def test_of_a_part_of_history_the_rest_is_not_compared(few: Shop) -> None:
+    """Orders created before the window may be shown or not."""
+    created = {
+        row["id"]: row["created_at"] for row in open_table(few.lake, "bronze.orders").read().to_pylist()
+    }
+    (window,) = RUN.windows
+    late = msgspec.structs.replace(window, since=max(created.values()) + timedelta(seconds=1))
+    part = msgspec.structs.replace(RUN, windows=(late,), watermark=None)
+    comparison, _ = compared(few, {4: shown(few)[4]}, part)
+    assert comparison.agrees, comparison.fault
+    assert comparison.orders_shown == 1
+
+
+def test_a_run_whose_witness_is_gone_is_not_compared_with(few: Shop) -> None:
+    """It would be a comparison with nothing."""
+    with pytest.raises(UsageError, match="not kept any more"):
+        compared(few, {1: {**shown(few)[1], "run_id": "20260701T010000Z-0a1b2c3d"}})
+
+
+def test_a_run_that_is_not_whole_is_not_compared_with(few: Shop) -> None:
+    """Its receipt says so."""
+    write_run(few.lake, msgspec.structs.replace(RUN, verdict="incomplete"))
+    with pytest.raises(UsageError, match="resync, incomplete"):
+        witness_run(few.lake, RUN.run_id)
+
+
+def test_a_hook_that_refuses_leaves_everything_as_it_was(few: Shop) -> None:
+    """Candidates were built, nothing else."""
+    few.see("bronze.buyers", f"id | full_name | fetched_at\n 31 | Нове | {look(1)}")
+    before = few.heads()
+
+    def refuse(proposal: Proposal) -> None:
+        assert {move.table for move in proposal.moved} >= {"silver.buyers", "silver.orders"}
+        raise CheckFailed("no")
+
+    with pytest.raises(CheckFailed):
+        few.build(full=True, before_commit=refuse)
+    assert few.heads() == before
+    release: Release | None = few.build(full=True, kind="resync", before_commit=lambda _: BEGAN)
+    assert release
+    assert (release.kind, release.reconciled_through) == ("resync", BEGAN)

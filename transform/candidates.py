@@ -1,0 +1,413 @@
+"""Candidates: every table as it would be in the next release, built no further than what changed reaches.
+
+A model that is rebuilt by key is run over the rows of the keys that changed, one by month
+over the months that did, and the others whole where an input changed; the rest of each
+table is the release's. That this equals a full build is the one law here.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from lake.contract import Contract, differs
+from lake.errors import ModelError
+from lake.quote import literals
+from lake.quote import name as quoted
+from lake.release import Move, Release
+from lake.session import Connection, scan
+from lake.table import Table
+from transform.checks import Outcome, Where, checks_of, group, run_checks
+from transform.models import Check, Model
+from transform.rules import Rule
+from transform.scope import Keys, Months, Scope, Whole, key_in, refers_by, subject
+from transform.workspace import BUILT, COME, FULL, GONE, KEYS, Workspace, build_model, in_
+
+NO_MONEY = "null::decimal(38,2)"
+EVERYTHING = Whole()
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A table as it would be, and how it differs from the release's.
+
+    ``months`` are those that differ; None where the table is written whole. ``scope`` is
+    what was built anew of it, None for nothing.
+    """
+
+    name: str
+    contract: Contract
+    month: str | None = None
+    money: str | None = None
+    scope: Scope | None = EVERYTHING
+    differs: bool = False
+    months: tuple[date, ...] | None = None
+    moved: tuple[Move, ...] = ()
+
+    @property
+    def has_ids(self) -> bool:
+        """True where the first column of the key is a number, as ids are."""
+        key = self.contract.key
+        return bool(key) and pa.types.is_integer(self.contract.schema.field(key[0]).type)
+
+
+class Candidates:
+    """The tables of the next release, by name, in the order they are built.
+
+    ``parent`` is the release of which parts are taken; None builds everything.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        bronze: Mapping[str, Table],
+        released: Mapping[str, Table],
+        parent: Release | None,
+        excluded_runs: Collection[str],
+    ) -> None:
+        self.space = Workspace(connection)
+        self.built: dict[str, Candidate] = {}
+        self._bronze = bronze
+        self._released = released
+        self._parent = parent
+        self._models: dict[str, Model] = {}
+        self._news: dict[tuple[str, str], set[int]] = {}
+        left_out = f"run_id not in ({literals(excluded_runs)})" if excluded_runs else "true"
+        for name, table in bronze.items():
+            where = left_out if "run_id" in table.schema.names else "true"
+            self.space.show(name, table, where=where)
+
+    @property
+    def differ(self) -> bool:
+        """True where anything does."""
+        return any(candidate.differs for candidate in self.built.values())
+
+    def add_rule(self, rule: Rule) -> None:
+        """Put in a rule's rows as a table."""
+        self.space.duckdb.register("rule", rule.table)
+        self.space.duckdb.execute(f"create table {FULL}.{rule.name} as select * from rule")
+        self.space.duckdb.unregister("rule")
+        self.space.put(rule.name, rule.table.schema.names)
+        self.built[rule.name] = self._whole(Candidate(name=rule.name, contract=rule.contract))
+
+    def add_model(self, model: Model) -> None:
+        """Build a model after those it reads. Raises ModelError."""
+        self._models[model.name] = model
+        header = model.header
+        scope, keys, months = self._scope(model)
+        candidate = Candidate(
+            name=model.name,
+            contract=header.contract,
+            month=header.parted_by,
+            money=header.money,
+            scope=scope,
+        )
+        if isinstance(scope, Whole):
+            build_model(self.space.duckdb, model, f"{FULL}.{model.name}")
+            self.space.put(model.name, header.contract.schema.names, is_dated=bool(header.month))
+            self.built[model.name] = self._whole(candidate)
+            return
+        self.space.show(model.name, self._released[model.name], is_dated=bool(header.month))
+        if isinstance(scope, Keys):
+            self._build_keys(model, scope, keys)
+        elif isinstance(scope, Months):
+            self._build_months(model, months)
+        self.built[model.name] = self._in_part(candidate) if scope else candidate
+
+    def check(self) -> list[Outcome]:
+        """Run every check on what was built anew, and on everything where that finds something.
+
+        What touches none of a check's tables leaves it as the release found it.
+        """
+        found: list[Outcome] = []
+        for model in self._models.values():
+            checks = checks_of(model)
+            for where, some in group(checks, self._where):
+                if where.known is not None:
+                    found += [Outcome(check, where.known, is_known=True) for check in some]
+                    continue
+                if where.views:
+                    outcomes = self._run_in(where.views, some)
+                    found += [outcome for outcome in outcomes if not outcome.failures]
+                    some = [outcome.check for outcome in outcomes if outcome.failures]
+                found += run_checks(self.space.duckdb, some)
+        return found
+
+    def _run_in(self, views: Sequence[tuple[str, str]], checks: Sequence[Check]) -> list[Outcome]:
+        """Run checks where tables show what these SELECTs yield."""
+        outcomes: list[Outcome] = []
+        self.space.in_part(views, lambda: outcomes.extend(run_checks(self.space.duckdb, checks)))
+        return outcomes
+
+    def rows_to_write(self, candidate: Candidate) -> pa.Table:
+        """Return the rows of a candidate, of the months that differ, in the order of its key."""
+        key = ", ".join(map(quoted, candidate.contract.key)) or "all"
+        rows = f"from {FULL}.{candidate.name}"
+        if candidate.months is not None:
+            rows = self.space.of_months(candidate.name, candidate.months)
+        names = ", ".join(map(quoted, candidate.contract.schema.names))
+        return self.space.arrow(f"select {names} from ({rows}) order by {key}")
+
+    def rows(self) -> dict[str, int]:
+        """Return how many rows each table has."""
+        return {name: self._total(candidate)[0] for name, candidate in self.built.items()}
+
+    def money(self) -> dict[str, Decimal]:
+        """Return the sum of each table's money column."""
+        sums = {name: self._total(candidate)[1] for name, candidate in self.built.items()}
+        return {name: amount for name, amount in sums.items() if amount is not None}
+
+    def moved(self) -> tuple[Move, ...]:
+        """Return what moved, table by table."""
+        return tuple(move for candidate in self.built.values() for move in candidate.moved)
+
+    def _total(self, candidate: Candidate) -> tuple[int, Decimal | None]:
+        """Return rows and money of a table: the release's, and what moved since."""
+        if candidate.scope == EVERYTHING or self._parent is None:
+            return self._sums(f"from {FULL}.{candidate.name}", candidate.money)
+        rows = self._parent.rows[candidate.name]
+        money = self._parent.money.get(candidate.name)
+        for move in candidate.moved:
+            rows += move.rows_after - move.rows_before
+            if money is not None and move.money_after is not None and move.money_before is not None:
+                money += move.money_after - move.money_before
+        return rows, money
+
+    def _scope(self, model: Model) -> tuple[Scope | None, set[int], set[date]]:
+        """Return what has to be built anew of a model, and the keys or months of it."""
+        reads = sorted(name for name in model.reads if self._is_news(name))
+        if self._parent is None or model.name not in self._released:
+            return EVERYTHING, set(), set()
+        if not reads:
+            return None, set(), set()
+        if model.header.rebuild == "whole":
+            return EVERYTHING, set(), set()
+        if model.header.rebuild == "by key":
+            keys = self._keys(model, reads)
+            if keys is None:
+                return EVERYTHING, set(), set()
+            return (Keys(model.header.key[0]) if keys else None), keys, set()
+        months = self._months(model, reads)
+        if months is None:
+            return EVERYTHING, set(), set()
+        return (Months() if months else None), set(), months
+
+    def _keys(self, model: Model, reads: list[str]) -> set[int] | None:
+        """Return the keys of a model that what changed in its inputs touches; None: it can't be told."""
+        about, own = subject(model), model.header.key[0]
+        keys: set[int] = set()
+        for name in reads:
+            column = key_in(name, self.space.sources[name].columns, about)
+            if column and name in self._bronze:
+                keys |= self._observed(name, column)
+            elif column:
+                keys |= self._changed(name, column, None)
+            elif name in self._bronze or name.startswith("rules."):
+                return None
+            else:
+                found = self._referring(model, name, own)
+                if found is None:
+                    return None
+                keys |= found
+        return keys
+
+    def _months(self, model: Model, reads: list[str]) -> set[date] | None:
+        """Return the months of a model that what changed in its inputs touches; None: it can't be told."""
+        months: set[date] = set()
+        for name in reads:
+            candidate = self.built.get(name)
+            if candidate and self.space.sources[name].is_dated:
+                if candidate.months is None:
+                    return None
+                months |= set(candidate.months)
+                continue
+            found = None if candidate is None else self._referring(model, name, "month")
+            if found is None or name.startswith("rules."):
+                return None
+            months |= found
+        return months
+
+    def _referring(self, model: Model, dimension: str, wanted: str) -> set[Any] | None:
+        """Return the keys, or the months, of the rows that refer to changed rows of a dimension."""
+        parent = self._models.get(dimension)
+        columns = {name: self.space.sources[name].columns for name in model.reads}
+        columns[model.name] = tuple(self._released[model.name].schema.names)
+        dated = [name for name in model.reads if wanted == "month" and self.space.sources[name].is_dated]
+        place = refers_by(model, parent, columns, dated) if parent else None
+        if parent is None or place is None or not self.built[dimension].has_ids:
+            return None
+        changed = self._changed(dimension, parent.header.key[0], model.columns_read(dimension))
+        if not changed:
+            return set()
+        table, column = place
+        rows = f"from {FULL}.{table}"
+        if table == model.name:
+            held = self._released[model.name]
+            rows = f"from ({scan(self.space.duckdb, held)})"
+        self._put_keys("referred", changed)
+        among = f"{column} in (select key from {in_(KEYS, 'referred')})"
+        return set(self.space.column(f"select distinct {wanted} {rows} where {among}"))
+
+    def _is_news(self, name: str) -> bool:
+        """True where a table that a model reads is not what the release was built from."""
+        if name not in self._bronze:
+            return self.built[name].differs
+        if self._parent is None or name not in self._parent.consumed:
+            return True
+        return self._bronze[name].version != self._parent.consumed[name]
+
+    def _observed(self, name: str, column: str) -> set[int]:
+        """Return the ids of what bronze has got since the release; compaction brings none."""
+        if (name, column) not in self._news:
+            assert self._parent, "news are news since a release"
+            found = self._bronze[name].appended(column, after=self._parent.consumed[name])
+            self._news[name, column] = found
+        return self._news[name, column]
+
+    def _changed(self, name: str, column: str, columns: Collection[str] | None) -> set[int]:
+        """Return the ids in the rows of a table that differ from the release's, in some columns or in any."""
+        candidate = self.built[name]
+        wanted = candidate.contract.schema.names if columns is None else sorted({column, *columns})
+        wanted = [one for one in wanted if one in candidate.contract.schema.names]
+        listed = ", ".join(map(quoted, wanted))
+        gone, come = in_(GONE, name), in_(COME, name)
+        return set(
+            self.space.column(
+                f"select distinct {column} from ("
+                f"(select {listed} from {gone} except select {listed} from {come}) union all"
+                f" (select {listed} from {come} except select {listed} from {gone}))"
+                f" where {column} is not null"
+            )
+        )
+
+    def _build_keys(self, model: Model, scope: Keys, keys: set[int]) -> None:
+        space, name = self.space, model.name
+        about, relation = subject(model), in_(KEYS, name)
+        self._put_keys(name, keys)
+        views = [
+            (one, space.of_keys(one, key_in(one, space.sources[one].columns, about), relation))
+            for one in sorted(model.reads)
+        ]
+        target = self._build_part(model, views)
+        stray = f"from {target} where {scope.column} not in (select key from {relation})"
+        self._refuse_stray(model, stray, "the keys it was asked for")
+        source = space.sources[name]
+        files = space.holding(source, scope.column, sorted(keys))
+        among = f"{scope.column} in (select key from {relation})"
+        self._compare(
+            name, model.header.contract, built=f"from {target}", held=space.held(name, files, among)
+        )
+        source.key = scope.column
+        space.reshow(name)
+
+    def _build_months(self, model: Model, months: set[date]) -> None:
+        space, name = self.space, model.name
+        views = [(one, space.of_months(one, months)) for one in sorted(model.reads)]
+        target = self._build_part(model, views)
+        listed = literals(sorted(months))
+        self._refuse_stray(
+            model, f"from {target} where month not in ({listed})", "the months it was asked for"
+        )
+        source = space.sources[name]
+        files = [file for file in source.files if file.month in months]
+        self._compare(
+            name, model.header.contract, built=f"from {target}", held=space.held(name, files, "true")
+        )
+        source.months = frozenset(months)
+        space.reshow(name)
+
+    def _build_part(self, model: Model, views: list[tuple[str, str]]) -> str:
+        target = in_(BUILT, model.name)
+        self.space.in_part(views, lambda: build_model(self.space.duckdb, model, target))
+        return target
+
+    def _refuse_stray(self, model: Model, rows: str, asked: str) -> None:
+        """Raise ModelError where a model yields rows that its way of rebuilding does not allow."""
+        if stray := self.space.one(f"select count(*) {rows}")[0]:
+            raise ModelError(
+                f"{model.name}: {stray} rows are outside {asked}: it is not to be rebuilt"
+                f" {model.header.rebuild}; say whole in its header"
+            )
+
+    def _compare(self, name: str, contract: Contract, *, built: str, held: str) -> None:
+        """Keep the rows that only the release has, and those that only the candidate has."""
+        names = ", ".join(map(quoted, contract.schema.names))
+        ours, theirs = f"select {names} from ({built})", f"select {names} from ({held})"
+        for place, some, others in ((in_(GONE, name), theirs, ours), (in_(COME, name), ours, theirs)):
+            self.space.duckdb.execute(f"create or replace table {place} as ({some} except all {others})")
+
+    def _in_part(self, candidate: Candidate) -> Candidate:
+        """Return the candidate with what differs, where a part of it was built anew."""
+        either = f"from {in_(GONE, candidate.name)} union all from {in_(COME, candidate.name)}"
+        if not candidate.month:
+            if not self.space.one(f"select exists({either})")[0]:
+                return candidate
+            return msgspec.structs.replace(candidate, differs=True, moved=(self._move(candidate, None),))
+        months = tuple(self.space.column(f"select distinct month from ({either}) order by month"))
+        moved = tuple(self._move(candidate, month) for month in months)
+        return msgspec.structs.replace(candidate, differs=bool(months), months=months, moved=moved)
+
+    def _whole(self, candidate: Candidate) -> Candidate:
+        """Return the candidate with what differs, where all of it was built anew."""
+        held = self._released.get(candidate.name)
+        if held is None or differs(held.schema, candidate.contract.schema):
+            return msgspec.structs.replace(candidate, differs=True, moved=(self._move(candidate, None),))
+        self._compare(
+            candidate.name,
+            candidate.contract,
+            built=f"from {FULL}.{candidate.name}",
+            held=scan(self.space.duckdb, held),
+        )
+        return self._in_part(candidate)
+
+    def _move(self, candidate: Candidate, month: date | None) -> Move:
+        """Return how a month of a table, or the table, moved."""
+        held = self._released.get(candidate.name)
+        before: tuple[int, Decimal | None] = (0, None)
+        if held:
+            money = candidate.money if candidate.money in held.schema.names else None
+            files = [file.uri for file in held.files() if month is None or file.month == month]
+            before = self._sums(f"from ({scan(self.space.duckdb, held, files)})", money)
+        rows = f"from {FULL}.{candidate.name}"
+        if month is not None:
+            rows = self.space.of_months(candidate.name, {month})
+        after = self._sums(rows, candidate.money)
+        return Move(candidate.name, month, before[0], after[0], before[1], after[1])
+
+    def _sums(self, rows: str, money: str | None) -> tuple[int, Decimal | None]:
+        amount = f"coalesce(sum({money}), 0)::decimal(38,2)" if money else NO_MONEY
+        count, total = self.space.one(f"select count(*), {amount} from ({rows})")
+        return count, total
+
+    def _put_keys(self, name: str, keys: set[int]) -> None:
+        """Make the relation of some keys."""
+        self.space.duckdb.register("wanted", pa.table({"key": pa.array(sorted(keys), pa.int64())}))
+        self.space.duckdb.execute(f"create or replace table {in_(KEYS, name)} as select key from wanted")
+        self.space.duckdb.unregister("wanted")
+
+    def _where(self, check: Check) -> Where:
+        """Return where a check has to look: nowhere, at what was built anew, or everywhere."""
+        parent = self._parent
+        name = f"{check.model}.{check.name}"
+        if parent is None:
+            return Where()
+        if not any(self._is_news(table) for table in check.reads if table in self.space.sources):
+            return Where(known=parent.checks.get(name, 0))
+        scope = self.built[check.model].scope
+        if parent.checks.get(name, 0) or scope is None or isinstance(scope, Whole):
+            return Where()
+        model = self._models[check.model]
+        tables = sorted(check.reads & self.space.sources.keys())
+        if isinstance(scope, Keys):
+            about, relation = subject(model), in_(KEYS, model.name)
+            views = [
+                (one, self.space.of_keys(one, key_in(one, self.space.sources[one].columns, about), relation))
+                for one in tables
+            ]
+        else:
+            months = self.space.sources[check.model].months or frozenset()
+            views = [(one, self.space.of_months(one, months)) for one in tables]
+        return Where(views=tuple(views))

@@ -1,0 +1,99 @@
+"""Commands that look: ``python -m transform models | checks``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from lake.cli import open_lake
+from lake.errors import LakeError
+from lake.findings import HEALED, read_findings
+from lake.release import Release, list_releases
+from lake.render import show_table
+from transform.checks import checks_of
+from transform.drawing import svg
+from transform.models import read_models
+
+
+@click.command()
+@click.option("--graph", type=click.Path(dir_okay=False), help="Draw who reads whom into this SVG file.")
+def models(graph: str | None) -> None:
+    """List the models: what a row is, how each is rebuilt, its rows, the release that moved it last."""
+    found = read_models()
+    if graph:
+        try:
+            Path(graph).write_text(svg({model.name: model.reads for model in found}), "utf-8")
+        except OSError as error:
+            raise LakeError(f"{graph}: the drawing can't be written: {error.strerror}") from None
+        print(f"{graph}: {len(found)} models and what they read; open it in a browser")
+        return
+    _, lake = open_lake()
+    releases = list_releases(lake)
+    rows = releases[0].rows if releases else {}
+    show_table(
+        ("table", "one row per", "rebuilt", "rows", "moved in", "reads"),
+        [
+            (
+                model.name,
+                model.header.grain.removeprefix("one row per "),
+                model.header.rebuild,
+                rows.get(model.name),
+                moved_in(model.name, releases),
+                ", ".join(sorted(model.reads)),
+            )
+            for model in found
+        ],
+    )
+
+
+def moved_in(table: str, releases: Sequence[Release]) -> int | None:
+    """Return the release from which on the table is as it is now; None where none shows it. Pure."""
+    found = None
+    for release in releases:
+        if release.tables.get(table) != releases[0].tables.get(table):
+            break
+        found = release.release if table in release.tables else None
+    return found
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Every check there is, also those that hold.")
+def checks(everything: bool) -> None:
+    """Show what the checks found and what is not healed yet; each condition once, with its amount in ₴."""
+    _, lake = open_lake()
+    found = read_findings(lake)
+    every = [check for model in read_models() for check in checks_of(model)]
+    names = [f"{check.model}.{check.name}" for check in every]
+    gone = [name for name, finding in found.items() if name not in names and finding.state != HEALED]
+    if everything:
+        show_table(
+            ("check", "severity", "what holds", "state"),
+            [
+                (name, check.severity, check.fact, found[name].state if name in found else "holds")
+                for name, check in zip(names, every, strict=True)
+            ],
+        )
+    shown = [finding for finding in found.values() if finding.state != HEALED]
+    if shown:
+        show_table(
+            ("check", "severity", "rows", "amount ₴", "since", "last change", "the first row"),
+            [
+                (
+                    finding.fingerprint,
+                    finding.severity,
+                    finding.rows,
+                    finding.amount,
+                    f"{finding.first_seen_at:%Y-%m-%d %H:%M}",
+                    f"{finding.seen_at:%Y-%m-%d %H:%M}",
+                    finding.example,
+                )
+                for finding in shown
+            ],
+        )
+    print(
+        f"{len(every)} checks, {len(shown)} findings open"
+        + (f", {len(gone)} of checks that are gone" if gone else "")
+    )
+
+
+COMMANDS = (models, checks)

@@ -1,0 +1,28 @@
+/*
+fact = "quantity and revenue per day and category equal those of the lines sold, both ways"
+*/
+with expected as (
+    select
+        l.order_date as date,
+        p.category_id,
+        sum(l.quantity) as quantity,
+        sum(l.total) as revenue,
+        count(*) as lines,
+    from silver.order_lines as l
+    join silver.orders as o on o.id = l.order_id
+    left join silver.products as p on p.id = l.product_id
+    where not o.is_return
+    group by l.order_date, p.category_id
+)
+
+select
+    coalesce(e.date, g.date) as date,
+    coalesce(e.category_id, g.category_id) as category_id,
+    e.revenue as expected,
+    g.revenue as found,
+from expected as e
+full join gold.category_daily as g on g.date = e.date and g.category_id is not distinct from e.category_id
+where
+    e.quantity is distinct from g.quantity
+    -- Lines are rounded once each, and products once a day.
+    or (abs(e.revenue - g.revenue) <= 0.01 * e.lines) is not true

@@ -1,0 +1,56 @@
+/*
+grain   = "one row per month of the first purchase and months since in which these buyers ordered; returns are left out"
+key     = ["first_month", "months_since"]
+rebuild = "whole"
+
+# The first purchase is over all channels, those that are left out too; orders and revenue are of those that count.
+# A month in which nobody of a cohort ordered is no row.
+[columns]
+first_month   = "DATE"                 # first of the month
+months_since  = "BIGINT"               # 0 is the month of the first purchase
+cohort_buyers = "BIGINT"               # all who bought first in first_month: the same in each of its rows
+buyers_count  = "BIGINT"               # of these, who ordered in this month; adds up over cohorts, not over months
+orders_count  = "BIGINT"               # adds up over all
+revenue       = "DECIMAL(18,2)"        # adds up over all
+
+[checks]
+months_go_forward    = "months_since >= 0"
+buyers_are_of_cohort = "buyers_count between 1 and least(cohort_buyers, orders_count)"
+*/
+with buyers as (
+    select
+        buyer_id,
+        date_trunc('month', first_order_date)::date as first_month,
+    from silver.customers
+),
+
+cohorts as (
+    select
+        first_month,
+        count(*) as cohort_buyers,
+    from buyers
+    group by first_month
+),
+
+months as (
+    select
+        b.first_month,
+        date_diff('month', b.first_month, o.order_date) as months_since,
+        count(distinct o.buyer_id) as buyers_count,
+        count(*) as orders_count,
+        sum(o.grand_total)::decimal(18, 2) as revenue,
+    from silver.orders as o
+    join buyers as b on b.buyer_id = o.buyer_id
+    where not o.is_return
+    group by all
+)
+
+select
+    m.first_month,
+    m.months_since,
+    c.cohort_buyers,
+    m.buyers_count,
+    m.orders_count,
+    m.revenue,
+from months as m
+join cohorts as c on c.first_month = m.first_month

@@ -1,0 +1,22 @@
+/*
+fact = "every order that is not gone is in silver.orders or in silver.excluded_orders, and in one of them only"
+*/
+with alive as (
+    select id
+    from bronze.orders
+    group by id
+    having not arg_max(is_deleted, fetched_at)
+),
+
+found as (
+    select id from silver.orders
+    union all
+    select id from silver.excluded_orders
+)
+
+select
+    id,
+    count(*) filter (is_held) as times,
+from (select id, true as is_held from found union all select id, false from alive)
+group by id
+having count(*) filter (is_held) <> 1 or count(*) filter (not is_held) <> 1

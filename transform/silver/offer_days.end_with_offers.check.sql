@@ -1,0 +1,28 @@
+/*
+fact = "the last day of every offer shows it as silver.offers does, and one that is gone is in no other state there"
+*/
+with last_days as (
+    select
+        offer_id,
+        max(observed_date) as observed_date,
+    from silver.offer_days
+    group by offer_id
+),
+
+found as (
+    select d.offer_id as id, d.quantity, d.reserve, d.observed_at
+    from silver.offer_days as d
+    semi join last_days as l on l.offer_id = d.offer_id and l.observed_date = d.observed_date
+    where not d.is_gone
+),
+
+expected as (
+    select id, quantity, reserve, observed_at
+    from silver.offers
+)
+
+select id, 'not in silver.offers' as reason
+from (from found except all from expected)
+union all
+select id, 'not in silver.offer_days'
+from (from expected except all from found)

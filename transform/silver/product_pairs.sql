@@ -1,0 +1,32 @@
+/*
+grain   = "one row per month and two products of one order; a product beside itself counts the orders it is in"
+key     = ["order_month", "product_id", "other_product_id"]
+rebuild = "by month"
+month   = "order_month"
+
+[columns]
+order_month      = "DATE"              # first of the month of the orders' days
+product_id       = "BIGINT"
+other_product_id = "BIGINT"            # the greater id of the two, or the same
+orders_count     = "BIGINT"            # adds up over months; returns are left out
+
+[checks]
+greater_id_is_other = "other_product_id >= product_id"
+*/
+with products as (
+    select distinct
+        order_id,
+        date_trunc('month', order_date)::date as order_month,
+        product_id,
+    from silver.order_lines
+    where not is_return and product_id is not null
+)
+
+select
+    a.order_month,
+    a.product_id,
+    b.product_id as other_product_id,
+    count(*) as orders_count,
+from products as a
+join products as b on b.order_id = a.order_id and b.product_id >= a.product_id
+group by a.order_month, a.product_id, b.product_id

@@ -1,0 +1,173 @@
+"""Workspace: the DuckDB of one build, with every table as it would be after it.
+
+A table of the last release that nothing touched is a view of its files. Of one that is
+built in part, the view shows the release's rows without those built anew, and these. So
+a model's SQL, and a check's, runs as it stands: over all of its inputs, or in the
+database ``part`` over those rows of them that matter.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import date
+from typing import Any
+
+import duckdb
+import msgspec
+import pyarrow as pa
+
+from lake.errors import ModelError
+from lake.paths import LAYERS
+from lake.quote import literals
+from lake.quote import name as quoted
+from lake.session import Connection, fetch, scan
+from lake.table import DataFile, Table
+from transform.checks import check_types
+from transform.models import Model
+
+FULL = "memory"
+PART = "part"
+# Rows of the release that were built anew, and what came in their place.
+KEYS, BUILT, GONE, COME = "keys", "built", "gone", "come"
+
+
+class Source(msgspec.Struct):
+    """A table of the lake in the workspace.
+
+    ``table`` is the version it stands on, None for one that is built whole; of a version
+    built in part, rows whose ``key`` is in ``keys``, or whose month is in ``months``, are
+    replaced by ``built``. ``where`` leaves out what excluded runs have brought.
+    """
+
+    columns: tuple[str, ...]
+    table: Table | None = None
+    where: str = "true"
+    key: str | None = None
+    months: frozenset[date] | None = None
+    is_dated: bool = False
+    files: tuple[DataFile, ...] = ()
+
+
+class Workspace:
+    """DuckDB with the schemas of the lake, in full and in part, while one build lasts."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.duckdb = connection
+        self.sources: dict[str, Source] = {}
+        connection.execute(f"attach ':memory:' as {PART}")
+        for layer in LAYERS:
+            connection.execute(f"create schema {FULL}.{layer}; create schema {PART}.{layer}")
+        for schema in (KEYS, BUILT, GONE, COME):
+            connection.execute(f"create schema {FULL}.{schema}")
+
+    def show(self, name: str, table: Table, *, is_dated: bool = False, where: str = "true") -> None:
+        """Show a table as a version of it has it."""
+        source = Source(
+            tuple(table.schema.names), table, where, is_dated=is_dated, files=tuple(table.files())
+        )
+        self.sources[name] = source
+        self.reshow(name)
+
+    def reshow(self, name: str) -> None:
+        """Show a table again, after it became known what of it was built anew."""
+        self.duckdb.execute(f"create or replace view {FULL}.{name} as {self.rows(name)}")
+
+    def put(self, name: str, columns: Iterable[str], *, is_dated: bool = False) -> None:
+        """Know of a table that was made in the workspace, whole."""
+        self.sources[name] = Source(tuple(columns), is_dated=is_dated)
+
+    def rows(self, name: str, files: Sequence[DataFile] | None = None) -> str:
+        """Return the SELECT of a table's rows, or of those in some of its files and all built anew."""
+        source = self.sources[name]
+        if source.table is None:
+            return f"select * from {FULL}.{name}"
+        kept = source.files if files is None else files
+        if source.months is not None:
+            kept = [file for file in kept if file.month not in source.months]
+        held = scan(self.duckdb, source.table, [file.uri for file in kept])
+        where = [source.where]
+        if source.key:
+            where.append(f"{source.key} not in (select key from {in_(KEYS, name)})")
+        held = f"select * from ({held}) where {' and '.join(where)}"
+        if source.key is None and source.months is None:
+            return held
+        return f"{held} union all by name select * from {in_(BUILT, name)}"
+
+    def of_months(self, name: str, months: Collection[date]) -> str:
+        """Return the SELECT of a dated table's rows of some months; of an undated one all rows."""
+        source = self.sources[name]
+        if not source.is_dated:
+            return f"from {FULL}.{name}"
+        files = [file for file in source.files if file.month in months]
+        among = f"month in ({literals(sorted(months))})" if months else "false"
+        return f"select * from ({self.rows(name, files)}) where {among}"
+
+    def of_keys(self, name: str, column: str | None, keys: str) -> str:
+        """Return the SELECT of the rows whose ``column`` is in the relation ``keys``; without one, of all."""
+        source = self.sources[name]
+        if column is None:
+            return f"from {FULL}.{name}"
+        files = self.holding(source, column, self._ids(keys)) if source.table else ()
+        return f"select * from ({self.rows(name, files)}) where {column} in (select key from {keys})"
+
+    def held(self, name: str, files: Sequence[DataFile], where: str) -> str:
+        """Return the SELECT of the release's own rows, in some of its files."""
+        source = self.sources[name]
+        assert source.table, "only what stands on a version has rows of its own"
+        return f"select * from ({scan(self.duckdb, source.table, [f.uri for f in files])}) where {where}"
+
+    def holding(self, source: Source, column: str, ids: Sequence[int]) -> list[DataFile]:
+        """Return the files that may hold one of the ids, by their own statistics."""
+        assert source.table
+        spans = source.table.spans(column)
+        return [file for file in source.files if is_in(ids, spans.get(file.uri))]
+
+    def in_part(self, views: Iterable[tuple[str, str]], work: Callable[[], None]) -> None:
+        """Do some work where tables show only the rows that these SELECTs yield."""
+        for name, rows in views:
+            self.duckdb.execute(f"create or replace view {PART}.{name} as {rows}")
+        self.duckdb.execute(f"use {PART}")
+        try:
+            work()
+        finally:
+            self.duckdb.execute(f"use {FULL}")
+
+    def one(self, query: str) -> Any:
+        """Return the first row of a query."""
+        (row,) = self.duckdb.execute(query).fetchall()
+        return row
+
+    def column(self, query: str) -> list[Any]:
+        """Return the first column of a query."""
+        return [value for (value, *_) in self.duckdb.execute(query).fetchall()]
+
+    def arrow(self, query: str) -> pa.Table:
+        """Return a query's rows."""
+        return fetch(self.duckdb, query)
+
+    def _ids(self, keys: str) -> list[int]:
+        return self.column(f"select distinct key from {keys} order by key")
+
+
+def is_in(ids: Sequence[int], span: tuple[int, int] | None) -> bool:
+    """True where one of the sorted ids lies in the span; also where no span is known. Pure."""
+    if span is None:
+        return True
+    at = bisect_left(ids, span[0])
+    return at < len(ids) and ids[at] <= span[1]
+
+
+def in_(schema: str, name: str) -> str:
+    """Return the place of what the workspace keeps of a table. Pure."""
+    return f"{FULL}.{schema}.{quoted(name)}"
+
+
+def build_model(connection: Connection, model: Model, target: str | None = None) -> None:
+    """Run a model's SQL, over what is shown just now, into a table. Raises ModelError."""
+    place = target or model.name
+    parted_by = model.header.parted_by
+    month = f", date_trunc('month', {parted_by})::date as month" if parted_by else ""
+    try:
+        connection.execute(f"create or replace table {place} as select *{month} from (\n{model.sql}\n)")
+    except duckdb.Error as error:
+        raise ModelError(f"{model.name}: it can't be built: {' '.join(str(error).split())}") from None
+    check_types(connection, model, place)
