@@ -126,8 +126,9 @@ class Table:
                 starting_version=after + 1, ending_version=self.version, columns=[column]
             )
             return {found for batch in feed for found in pa.record_batch(batch).column(column).to_pylist()}
-        except (DeltaError, OSError):
-            # Maintenance keeps the feed from the release that serves. After a rollback that is an older one.
+        except Exception:
+            # Maintenance keeps the feed from the release that serves; after a rollback that is an older
+            # one. A commit that is gone is a DeltaError, a file that is gone a plain Exception.
             return self._appended_by_rows(column, DeltaTable(self._delta.table_uri, version=after))
 
     def _appended_by_rows(self, column: str, before: DeltaTable) -> set[int]:
