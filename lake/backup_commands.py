@@ -7,6 +7,7 @@ import click
 from lake import archive as archives
 from lake.backup import back_up
 from lake.backup import restore as restore_backup
+from lake.catalogue import refresh_catalogue
 from lake.cli import open_lake
 from lake.copying import Copied
 from lake.paths import Lake
@@ -33,6 +34,7 @@ def restore(source: str, dest: str) -> None:
     """Copy the backup in SOURCE to DEST, an empty place; then set [lake] root to it."""
     place = Lake(root=dest)
     copied = restore_backup(source, place)
+    refresh_catalogue(place)
     print(f"release {copied.release} is restored in {place.place}: {carried(copied)}")
 
 

@@ -26,6 +26,8 @@ from lake.table import Table, open_table
 SIDES = ("before", "after", "only_before", "only_after")
 DAY = pa.date32()
 HRYVNIAS = pa.decimal128(18, 2)
+# What a row's day is called; by any other date a table is only parted, to keep what is written small.
+DAYS_OF_ROWS = ("date", "order_date", "observed_date", "order_month")
 # A table's money is its first column of hryvnias; of a line's prices none is, but the total.
 MONEY = {"silver.order_lines": "total"}
 SCHEMA = Contract.of(
@@ -207,12 +209,12 @@ def common(name: str, old: Table, new: Table) -> Shown:
     fields = [field for field in new.schema if field.name in old.schema.names]
     fields = [field for field in fields if field.type.equals(old.schema.field(field.name).type)]
     kinds = {field.name: field.type for field in fields}
-    is_dated = "month" in new.partition_by and "month" in old.partition_by
-    days = [column for column, kind in kinds.items() if kind.equals(DAY) and column != "month"]
+    days = [column for column, kind in kinds.items() if kind.equals(DAY) and column in DAYS_OF_ROWS]
+    is_dated = bool(days) and "month" in new.partition_by and "month" in old.partition_by
     hryvnias = [column for column, kind in kinds.items() if kind.equals(HRYVNIAS)]
     money = [column for column in (MONEY.get(name), *hryvnias) if column in hryvnias]
     return Shown(
         columns=tuple(kinds),
-        day=days[0] if is_dated and days else None,
+        day=days[0] if is_dated else None,
         money=money[0] if is_dated and money else None,
     )

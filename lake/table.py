@@ -39,6 +39,8 @@ PARQUET = WriterProperties(compression="ZSTD")
 
 TRIES = 5
 PAYLOAD = "payload"
+# An observation of an id is told from all others by when it was made, and by which run.
+LOOK = ("fetched_at", "run_id")
 MONTH = re.compile(r"/month=(\d{4}-\d\d-\d\d)/")
 
 
@@ -120,8 +122,25 @@ class Table:
         """Return the ids in a column of all rows that were appended after a version, up to the one held."""
         if self.version <= after:
             return set()
-        feed = self._delta.load_cdf(starting_version=after + 1, ending_version=self.version, columns=[column])
-        return {found for batch in feed for found in pa.record_batch(batch).column(column).to_pylist()}
+        try:
+            feed = self._delta.load_cdf(
+                starting_version=after + 1, ending_version=self.version, columns=[column]
+            )
+            return {found for batch in feed for found in pa.record_batch(batch).column(column).to_pylist()}
+        except Exception:
+            # Maintenance keeps the feed from the release that serves; after a rollback that is an older
+            # one. A commit that is gone is a DeltaError, a file that is gone a plain Exception.
+            return self._appended_by_rows(column, DeltaTable(self._delta.table_uri, version=after))
+
+    def _appended_by_rows(self, column: str, before: DeltaTable) -> set[int]:
+        """Return the ids in the rows that an older version has not; nothing is ever taken from the table.
+
+        All of both is read, but only what tells one row from another.
+        """
+        told = [column, *(name for name in LOOK if name in self.schema.names and name != column)]
+        held = before.to_pyarrow_dataset().to_table(columns=told, use_threads=False)
+        rows = self.read(told).join(held, told, join_type="left anti", use_threads=False)
+        return set(rows[column].to_pylist())
 
     def maximum(self, column: str) -> object:
         """Return the greatest value of a column by the files' own statistics; None without rows.

@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 
 from lake.backup import MANIFEST, back_up, read_manifest, restore
 from lake.backup_commands import COMMANDS
+from lake.catalogue import shown_release
 from lake.errors import LakeError, NoRelease, UsageError
 from lake.files import ASIDE
 from lake.paths import Lake
@@ -284,3 +285,4 @@ def test_the_commands_say_what_they_did(few: Shop, tmp_path: Path, monkeypatch: 
     assert said("backup", str(place), "--prune").endswith("were there, 0 removed\n")
     assert f"release 1 is restored in {target}: " in said("restore", str(place), str(target))
     assert Shop(Lake(root=str(target)), FEW).read() == few.read()
+    assert shown_release(Lake(root=str(target))) == 1

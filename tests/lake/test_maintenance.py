@@ -20,6 +20,7 @@ from lake.maintenance_commands import COMMANDS
 from lake.paths import LAYERS, Lake
 from lake.release import Release, find_release, list_releases, publish
 from lake.retention import NEAR
+from lake.rollback import run_resume, run_rollback
 from lake.runs import last_runs, list_runs, watermark
 from lake.settings import LakeSettings
 from lake.table import DataFile, open_table
@@ -303,6 +304,24 @@ def test_builds_go_on_beside_it(tmp_path: Path) -> None:
     assert wrong == []
     assert shop.releases() == [6, 5, 4, 3, 2, 1]
     assert shop.read() == shop.built_anew(tmp_path / "anew").read()
+
+
+def test_a_build_after_a_rollback_finds_what_came_since_though_the_log_was_cleaned(tmp_path: Path) -> None:
+    """What is told is by rows then: the commits and the small files since that release are gone."""
+    shop = opened(tmp_path / "shop", models=FEW)
+    write_tag(shop.lake, first := shop.published(), "first", now=datetime.now(UTC))
+    for minute in range(1, 26):
+        grow(shop, minute)
+    shop.published()
+    later = datetime.now(UTC) + timedelta(days=40)
+    for _ in range(2):
+        maintain(shop.lake, KEEP_10, now=later)
+        later += timedelta(days=1)
+    assert f"{first.consumed['bronze.orders'] + 1:020}.json" not in log_of(shop.lake, "bronze.orders")
+    run_rollback(shop.lake, first, current=newest(shop.lake), now=later, settings=KEEP_10)
+    run_resume(shop.lake, now=later)
+    shop.published()
+    assert shop.read() == shop.read(2) == shop.built_anew(tmp_path / "anew").read()
 
 
 def test_the_commands_say_what_they_did(month: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:

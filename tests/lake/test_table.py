@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from deltalake import DeltaTable
 
 from lake.contract import Contract
 from lake.errors import CommitConflict, ContractBroken, TableMissing
@@ -135,6 +136,26 @@ def test_files_are_found_below_any_folder(tmp_path: Path, folder: str) -> None:
     table.append(rows((1, "1", JUNE)))
     assert all(Path(file.uri).stat().st_size == file.size for file in table.files())
     assert len(table.files()) == 1
+
+
+@pytest.mark.parametrize("is_merged", [False, True])
+def test_ids_are_told_by_rows_where_the_feed_is_gone(lake: Lake, is_merged: bool) -> None:
+    """Whether the commits between are gone, or the small files they added, once these were merged."""
+    table = create_table(lake, "silver.things", SCHEMA)
+    before = table.append(rows((1, "1", JUNE), (2, "2", JUNE)))
+    table.append(rows((3, "3", JUNE)))
+    there = {file.uri for file in open_table(lake, "silver.things", before).files()}
+    delta = DeltaTable(lake.uri("silver.things"))
+    if is_merged:
+        delta.optimize.compact()
+        there |= {file.uri for file in open_table(lake, "silver.things").files()}
+        for file in Path(lake.uri("silver.things")).glob("*.parquet"):
+            if str(file) not in there:
+                file.unlink()
+    else:
+        delta.create_checkpoint()
+        Path(lake.uri("silver.things"), "_delta_log", f"{before + 1:020}.json").unlink()
+    assert open_table(lake, "silver.things").appended("id", after=before) == {3}
 
 
 def test_create_is_safe_twice_and_missing_tables_say_so(lake: Lake) -> None:
