@@ -147,7 +147,7 @@ class Candidates:
         key = ", ".join(map(quoted, candidate.contract.key)) or "all"
         rows = f"from {FULL}.{candidate.name}"
         if candidate.months is not None:
-            rows = self.space.of_months(candidate.name, candidate.months)
+            rows = self.space.in_months(candidate.name, candidate.months)
         names = ", ".join(map(quoted, candidate.contract.schema.names))
         return self.space.arrow(f"select {names} from ({rows}) order by {key}")
 
@@ -373,7 +373,7 @@ class Candidates:
             before = self._sums(f"from ({scan(self.space.duckdb, held, files)})", money)
         rows = f"from {FULL}.{candidate.name}"
         if month is not None:
-            rows = self.space.of_months(candidate.name, {month})
+            rows = self.space.in_months(candidate.name, {month})
         after = self._sums(rows, candidate.money)
         return Move(candidate.name, month, before[0], after[0], before[1], after[1])
 

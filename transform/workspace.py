@@ -94,10 +94,11 @@ class Workspace:
 
     def of_months(self, name: str, months: Collection[date]) -> str:
         """Return the SELECT of a dated table's rows of some months; of an undated one all rows."""
-        source = self.sources[name]
-        if not source.is_dated:
-            return f"from {FULL}.{name}"
-        files = [file for file in source.files if file.month in months]
+        return self.in_months(name, months) if self.sources[name].is_dated else f"from {FULL}.{name}"
+
+    def in_months(self, name: str, months: Collection[date]) -> str:
+        """Return the SELECT of what a table has in some of its partitions."""
+        files = [file for file in self.sources[name].files if file.month in months]
         among = f"month in ({literals(sorted(months))})" if months else "false"
         return f"select * from ({self.rows(name, files)}) where {among}"
 
