@@ -7,8 +7,9 @@ Each file is replaced at once; killed midway, the same call again finishes. It i
 breach of the rule that a data file never changes, and the reason why a backup, which
 tells files by name and size, has to be erased as the lake is.
 
-A reader on a disk keeps the file it has open. In an object store a query that reads a
-file at that very moment can fail, and succeeds when it is put again.
+A query that reads a file at that very moment can fail, as an engine opens it once for its
+footer and once for its rows; it never answers with half of each, and put again it succeeds.
+What has been copied out of the lake before, as a server does with gold, is undisturbed.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """What the lake holds at this moment: release, last runs, tables. Read from logs and statistics alone."""
 
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -100,9 +100,9 @@ def read_progress(lake: Lake, entities: Set[str], *, by: datetime | None = None)
     complete_at: dict[str, datetime] = {}
     reached: dict[str, datetime] = {}
     for windows in windows_from_the_end(lake):
-        if by is not None:
-            windows = windows.filter(pc.field("finished_at") <= by)
         asked = windows.filter(pc.field("by") != "id")
+        if by is not None:
+            asked = asked.filter(pc.field("finished_at") <= by)
         whole = asked.group_by(["finished_at", "entity"]).aggregate([("complete", "all")])
         complete_at = newest(whole.filter(pc.field("complete_all")), "finished_at") | complete_at
         changes = asked.filter((pc.field("by") == "updated") & pc.field("watermark").is_valid())
@@ -113,13 +113,13 @@ def read_progress(lake: Lake, entities: Set[str], *, by: datetime | None = None)
 
 
 def read_rejected(lake: Lake, by: datetime | None) -> dict[str, int]:
-    """Return how many rejects of each entity there are, or were by then."""
+    """Return how many objects of each entity were refused, of all time or by then."""
     if not table_exists(lake, REJECTED):
         return {}
     table = open_table(lake, REJECTED)
     if by is None:
         return table.counts("entity")
-    return dict(Counter(table.read(["entity"], pc.field("fetched_at") <= by)["entity"].to_pylist()))
+    return Counter(table.read(["entity"], pc.field("fetched_at") <= by)["entity"].to_pylist())
 
 
 def newest(windows: pa.Table, column: str) -> dict[str, datetime]:
@@ -133,27 +133,42 @@ def read_status(lake: Lake, release: Release | None = None) -> LakeStatus:
 
     An empty place is a status too.
     """
-    current = current_release(lake)
-    is_past = release is not None and current is not None and release.release != current.release
-    shown = release if is_past else current
-    by = shown.published_at if shown and is_past else None
-    released = {**shown.tables, **shown.consumed} if shown else {}
-    if is_past:  # the ledgers have no versions of it
-        names = sorted(released, key=lambda name: (LAYERS.index(name.split(".")[0]), name))
-        tables = [open_table(lake, name, released[name]) for name in names]
-    else:
-        tables = [open_table(lake, name) for layer in LAYERS for name in lake.tables(layer)]
-    entities = {entity for table in tables if (entity := entity_of(table))}
-    progress = read_progress(lake, entities, by=by)
-    last_run, last_complete = last_runs(lake, by=by)
+    now, current = datetime.now(UTC), current_release(lake)
+    if release and current and release.release != current.release:
+        return read_past(lake, release, current, now)
+    last_run, last_complete = last_runs(lake)
+    tables = [open_table(lake, name) for layer in LAYERS for name in lake.tables(layer)]
+    progress = read_progress(lake, entities_of(tables))
+    released = {**current.tables, **current.consumed} if current else {}
     return LakeStatus(
-        release=shown,
+        release=current,
         last_run=last_run,
         last_complete=last_complete,
         tables=tuple(table_status(table, released.get(table.name), progress) for table in tables),
-        now=datetime.now(UTC),
-        serving=current.release if current and is_past else None,
+        now=now,
     )
+
+
+def read_past(lake: Lake, release: Release, current: Release, now: datetime) -> LakeStatus:
+    """Return what was there when an older release was published: the ledgers have no versions of it."""
+    last_run, last_complete = last_runs(lake, by=release.published_at)
+    named = {**release.tables, **release.consumed}
+    names = sorted(named, key=lambda name: (LAYERS.index(name.split(".")[0]), name))
+    tables = [open_table(lake, name, named[name]) for name in names]
+    progress = read_progress(lake, entities_of(tables), by=release.published_at)
+    return LakeStatus(
+        release=release,
+        last_run=last_run,
+        last_complete=last_complete,
+        tables=tuple(table_status(table, named[table.name], progress) for table in tables),
+        now=now,
+        serving=current.release,
+    )
+
+
+def entities_of(tables: Iterable[Table]) -> set[str]:
+    """Return whose observations the tables have. Pure."""
+    return {entity for table in tables if (entity := entity_of(table))}
 
 
 def entity_of(table: Table) -> str | None:
@@ -164,7 +179,7 @@ def entity_of(table: Table) -> str | None:
 
 
 def table_status(table: Table, released: int | None, progress: Progress) -> TableStatus:
-    """Return one table's status, without reading a row."""
+    """Return one table's status at the version held, without reading a row."""
     files = table.files()
     last = table.maximum("fetched_at") if "fetched_at" in table.schema.names else None
     entity = entity_of(table)

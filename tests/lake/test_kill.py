@@ -73,6 +73,8 @@ class Witness:
 
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
+        # An erasure replaces files: DuckDB, which opens one twice, can meet another one then and says so.
+        self.asks_again = False
         self.problems: list[Exception] = []
         self.looks = 0
         self._said: dict[int, Content] = {}
@@ -126,6 +128,10 @@ class Witness:
         while not self._over.is_set():
             try:
                 self.look()
+            except duckdb.Error as error:
+                if not self.asks_again:
+                    self.problems.append(error)
+                    self._over.set()
             except Exception as error:
                 self.problems.append(error)
                 self._over.set()
@@ -379,6 +385,7 @@ class Erase(Month):
 
     def __init__(self, month: Simulated) -> None:
         super().__init__(month)
+        self.witness.asks_again = True
         self.ids: list[int] = []
         self.count = 0
 
