@@ -25,7 +25,7 @@ from tests.lake.history import read_bytes
 from tests.recompute import counted, revenue_daily
 from tests.running import environ_of, run, succeed
 
-KILLS = 16
+KILLS = 8
 SMALL = Sandbox(port=0, days=40, orders_per_day=15, day_seconds=0, requests_per_minute=0)
 SILENT = (
     edits.SetStatus(3, 22, bump=False),

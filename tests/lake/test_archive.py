@@ -104,7 +104,7 @@ def test_no_contact_is_in_an_archive(few: Shop) -> None:
     record = archive(few.lake, APRIL, now=NOW)
     place = archive_lake(few.lake, APRIL)
     columns = {name: set(open_table(place, name).schema.names) for name in record.tables}
-    assert columns["silver.buyers"] == {"id", "created_at", "updated_at"}
+    assert columns["silver.buyers"] == {"id", "created_date", "created_at", "updated_at", "month"}
     assert "buyer_name" not in columns["silver.orders"]
     assert "buyer_id" in columns["silver.orders"]
     assert "manager_name" in columns["silver.orders"]
