@@ -21,7 +21,7 @@ from ingest.protocol import GARBAGE
 
 # 128 bits: no two states of one id will ever share a digest by chance.
 HASH_BYTES = 16
-AT_ONCE = 500
+AT_ONCE = 250
 # 646.5999999999999 is how floating point spells 646.60; 2.555 is really finer than a kopeck.
 NOISE = Decimal("0.000001")
 KOPECKS = 2

@@ -24,7 +24,7 @@ from lake.errors import KeyRefused, RequestRefused, SourceError
 from lake.memory import give_back
 from lake.runs import WindowReceipt
 
-ROWS_PER_COMMIT = 2500
+ROWS_PER_COMMIT = 2000
 BYTES_PER_COMMIT = 32 * 1024 * 1024
 # One thread for all commits: every further one would keep a heap of its own for good.
 COMMITTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")

@@ -1,0 +1,215 @@
+"""What a build costs: ``python -m tests.bench.transform [--small N] [--large N]``.
+
+Prints, for the mission's tables and for all of them: a full build beside the same SQL as
+plain ``create table as`` in a DuckDB file of its own; and a build for 20 changed orders in
+a small and in a large shop, by time, CPU and memory, and by the bytes written beside those
+of the partitions touched. Both shops sell 1,500 orders a month; one is ten times as old.
+"""
+
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import duckdb
+import structlog
+
+from ingest.layout import SCHEMAS
+from lake.paths import Lake
+from lake.release import current_release
+from lake.session import connect, create_view, fetch
+from lake.settings import LakeSettings
+from lake.table import create_table, open_table
+from tests.bench.ingest import peak_of
+from transform.build import run_build
+from transform.models import Model, read_models
+from transform.rules import rule_tables
+from transform.settings import RulesSettings
+
+ENGINE = LakeSettings()
+MISSION = (
+    "silver.orders",
+    "silver.order_lines",
+    "silver.products",
+    "gold.revenue_daily",
+    "gold.product_daily",
+)
+PER_MONTH = 1500
+CHANGED = 20
+STAMP = "(timestamptz '2025-12-28 09:00:00+00' - to_seconds(({orders} - i) * 1750))"
+ORDERS = """
+select
+    i as id, 1 + i % 5 as source_id, 12 as status_id, 5 as status_group_id, 1 + i % 400000 as buyer_id,
+    case when i % 3 = 0 then 22 when i % 7 = 0 then 15 end as manager_id,
+    (1000 + i % 90000)::decimal(18, 2) as grand_total,
+    {stamp} as ordered_at, {stamp} as created_at, {stamp} as updated_at, {stamp} as status_changed_at,
+    '{{"products":[1,2,3]}}' as payload, md5(i::varchar) as payload_hash, false as is_deleted,
+    {stamp} + interval 1 minute as fetched_at, '{run}' as run_id,
+    date_trunc('month', {stamp})::date as observed_on
+from range({first}, {last}) as t(i)
+where {which}
+"""
+LINES = """
+select
+    i as order_id, p as position, i * 3 + p as id, 1 + (i + p) % 1000 as offer_id,
+    1 + (i * p) % 1000 as product_id, 'x' as name,
+    (100 + i % 900)::decimal(18, 4) as price, (90 + i % 900)::decimal(18, 4) as price_sold,
+    (50 + i % 400)::decimal(18, 4) as purchased_price, 1::decimal(18, 3) as quantity,
+    md5(i::varchar) as payload_hash, false as is_deleted,
+    {stamp} + interval 1 minute as fetched_at, '{run}' as run_id,
+    date_trunc('month', {stamp})::date as observed_on
+from range({first}, {last}) as t(i), range(1, 4) as l(p)
+where {which}
+"""
+PRODUCTS = """
+select i as id, 'p' || i as name, '[]' as custom_fields, md5(i::varchar) as payload_hash, false as is_deleted,
+    timestamptz '2020-01-01' as fetched_at, 'first' as run_id, date '2020-01-01' as observed_on
+from range(1, 1001) as t(i)
+"""
+
+
+def append(lake: Lake, table: str, query: str) -> None:
+    """Append what a query yields to a bronze table; columns it leaves out are null."""
+    session = duckdb.connect()
+    session.execute("set timezone = 'UTC'")
+    schema = SCHEMAS[table]
+    session.register("like_it", schema.empty_table())
+    rows = fetch(session, f"select * from like_it union all by name ({query})")
+    create_table(lake, table, schema, partition_by=["observed_on"]).append(rows.cast(schema))
+
+
+def make(lake: Lake, orders: int) -> None:
+    """Make the bronze of a shop of so many orders, three lines each."""
+    for table in SCHEMAS:
+        create_table(lake, table, SCHEMAS[table], partition_by=["observed_on"])
+    stamp = STAMP.format(orders=orders)
+    said = {"stamp": stamp, "first": 1, "last": orders + 1, "run": "first", "which": "true"}
+    append(lake, "bronze.products", PRODUCTS)
+    append(lake, "bronze.order_products", LINES.format(**said))
+    append(lake, "bronze.orders", ORDERS.format(**said))
+
+
+def change(lake: Lake, orders: int, minute: int) -> None:
+    """Show 20 orders once more, a week's newest and a few old ones, with another total."""
+    which = f"i > {orders} - 15 or i in ({', '.join(str(orders - 1000 * place) for place in range(1, 6))})"
+    stamp = f"({STAMP.format(orders=orders)} + interval {minute} minute)"
+    said = {"stamp": stamp, "first": 1, "last": orders + 1, "run": "second", "which": which}
+    append(lake, "bronze.order_products", LINES.format(**said))
+    append(lake, "bronze.orders", ORDERS.format(**said).replace("1000 + i", f"{2000 + minute} + i"))
+
+
+def wanted(names: Sequence[str]) -> list[Model]:
+    """Return the models of these tables and of what they read; all for none."""
+    models = read_models()
+    needed = set(names or [model.name for model in models])
+    while needed != (more := needed.union(*(reads(model) for model in models if model.name in needed))):
+        needed = more
+    return [model for model in models if model.name in needed]
+
+
+def reads(model: Model) -> frozenset[str]:
+    """Return the tables that a model and its checks read."""
+    return model.reads.union(*(check.reads for check in model.checks))
+
+
+def native(lake: Lake, models: Sequence[Model], file: Path) -> float:
+    """Return the seconds that the same SQL takes as tables of a DuckDB file."""
+    session = connect(ENGINE)
+    session.execute(f"attach '{file}' as own; use own")
+    for schema in ("bronze", "rules", "silver", "gold"):
+        session.execute(f"create schema own.{schema}")
+    for name in lake.tables("bronze"):
+        create_view(session, f"own.{name}", open_table(lake, name))
+    for rule in rule_tables(RulesSettings()):
+        session.register("rule", rule.table)
+        session.execute(f"create table own.{rule.name} as from rule")
+        session.unregister("rule")
+    began = time.perf_counter()
+    for model in models:
+        session.execute(f"create table own.{model.name} as (\n{model.sql}\n)")
+    return time.perf_counter() - began
+
+
+def build(lake: Lake, names: Sequence[str], *, full: bool = False) -> str:
+    """Build in a process of its own; return what it says of itself: seconds, CPU seconds, peak MB."""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.bench.transform",
+        "--one",
+        lake.root,
+        *(["--full"] if full else []),
+    ]
+    done = subprocess.run([*command, *names], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def one(root: str, names: Sequence[str], *, full: bool) -> None:
+    """Build once and print seconds, CPU seconds and peak memory."""
+    models, lake = wanted(names), Lake(root=root)
+    began, used = time.perf_counter(), time.process_time()
+    run_build(lake, engine=ENGINE, rules=RulesSettings(), models=models, full=full)
+    took, cpu = time.perf_counter() - began, time.process_time() - used
+    print(f"{took:.3f} {cpu:.3f} {peak_of(int(Path('/proc/self').resolve().name)) / 1024:.0f}")
+
+
+def written(lake: Lake) -> float:
+    """Return the bytes that the newest release added, beside those of the partitions it touched."""
+    release = current_release(lake)
+    assert release
+    fresh = touched = 0
+    for name in {move.table for move in release.moved}:
+        months = {move.month for move in release.moved if move.table == name}
+        files = open_table(lake, name, release.tables[name]).files()
+        touched += sum(file.size for file in files if file.month in months or None in months)
+        before = {file.uri for file in open_table(lake, name, release.tables[name] - 1).files()}
+        fresh += sum(file.size for file in files if file.uri not in before)
+    return fresh / max(touched, 1)
+
+
+def compare(small: int, large: int) -> None:
+    """Print the figures of the mission's tables, then of all."""
+    for title, names in (("the mission's tables", MISSION), ("all tables", ())):
+        print(title)
+        found: dict[int, list[float]] = {}
+        for orders in (small, large):
+            with tempfile.TemporaryDirectory() as folder:
+                lake = Lake(root=folder + "/lake")
+                make(lake, orders)
+                plain = native(lake, wanted(names), Path(folder) / "own.duckdb")
+                full = float(build(lake, names).split()[0])
+                beside = f"plain DuckDB {plain:6.2f} s = {full / plain:.2f} x"
+                print(f"  {orders:9,} orders: full build {full:6.2f} s, {beside}")
+                for minute in (1, 2, 3):
+                    change(lake, orders, minute)
+                    said = [float(word) for word in build(lake, names).split()]
+                    found[orders] = min(found.get(orders, said), said)
+                seconds, cpu, peak = found[orders]
+                print(
+                    f"            {CHANGED} changed: {seconds:.2f} s, {cpu:.2f} s of CPU, {peak:.0f} MB;"
+                    f" bytes written / of partitions touched {written(lake):.2f}"
+                )
+        print(f"  large / small: {found[large][0] / found[small][0]:.2f} x the time")
+
+
+@click.command()
+@click.option("--small", default=100_000, show_default=True, help="Orders of the small shop.")
+@click.option("--large", default=1_000_000, show_default=True, help="Orders of the large shop.")
+@click.option("--one", "root", help="Only build this lake, and say what it took.")
+@click.option("--full", is_flag=True)
+@click.argument("names", nargs=-1)
+def main(small: int, large: int, root: str | None, full: bool, names: tuple[str, ...]) -> None:
+    """Print the figures."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    if root:
+        one(root, names, full=full)
+    else:
+        compare(small, large)
+
+
+if __name__ == "__main__":
+    main()
