@@ -229,7 +229,7 @@ def receipt(run_id: str) -> Run:
 
 TestHistory = History.TestCase
 TestHistory.settings = settings(
-    max_examples=8,
+    max_examples=5,
     stateful_step_count=10,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
