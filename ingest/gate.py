@@ -5,7 +5,7 @@ has not seen, and an append is made on the version it answered for: two runs tha
 the same change at once write it once.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 from ingest.bronze import GONE, Seen
 from lake.errors import CommitConflict
 from lake.paths import Lake
+from lake.quote import literals
 from lake.quote import name as quoted
 from lake.session import Connection, scan
 from lake.table import Table, open_table
@@ -24,7 +25,7 @@ TRIES = 50
 HELD = """
 create or replace table {gate} (id bigint, digest ubigint, fetched_at timestamptz, created_at timestamptz)
 """
-ADD = "insert into {gate} select id, hash(payload_hash), fetched_at, {created_at} from {files}"
+ADD = "insert into {gate} select id, hash(payload_hash), fetched_at, {created_at} from {files} where {counts}"
 NEWS = """
 with newest as (
     select id, arg_max(digest, fetched_at) as digest, max(fetched_at) as fetched_at
@@ -94,11 +95,15 @@ order by id desc
 class Gate:
     """Id, digest of the hash, ``fetched_at`` and ``created_at`` of every look, in DuckDB for one run."""
 
-    def __init__(self, lake: Lake, connection: Connection, table: str) -> None:
+    def __init__(
+        self, lake: Lake, connection: Connection, table: str, *, left_out: Collection[str] = ()
+    ) -> None:
         self._lake = lake
         self._duckdb = connection
         self._name = table
         self._gate = quoted(f"gate of {table}")
+        # What builds leave out is not held: what the CRM still says has to be seen again.
+        self._counts = f"run_id not in ({literals(left_out)})" if left_out else "true"
         self._files: set[str] = set()
         self.table: Table = open_table(lake, table)
         connection.execute(HELD.format(gate=self._gate))
@@ -180,7 +185,9 @@ class Gate:
         if new := sorted(files - self._files):
             source = f"({scan(self._duckdb, self.table, new)})"
             created_at = "created_at" if "created_at" in self.table.schema.names else "null"
-            self._duckdb.execute(ADD.format(gate=self._gate, files=source, created_at=created_at))
+            self._duckdb.execute(
+                ADD.format(gate=self._gate, files=source, created_at=created_at, counts=self._counts)
+            )
             self._files |= files
 
 

@@ -171,7 +171,7 @@ async def last_order(reading: Reading) -> Last:
     """Ask for the order with the greatest id, and how many there are."""
     page = (await reading.client.fetch_first(ORDERS, newest=True)).page
     found = id_alone(bytes(page.data[0])) if page.data else None
-    return Last(found["id"] if found else 0, page.total)
+    return Last(found["id"] if found else None, page.total)
 
 
 async def window(reading: Reading, since: datetime, until: datetime) -> None:

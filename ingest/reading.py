@@ -40,9 +40,9 @@ class First(msgspec.Struct, frozen=True):
 
 
 class Last(msgspec.Struct, frozen=True):
-    """The greatest id of an order at a moment, and how many orders there were in all."""
+    """The greatest id of an order at a moment (None: unreadable), and how many orders there were in all."""
 
-    id: int
+    id: int | None
     total: int
 
 
@@ -127,6 +127,7 @@ class Reading:
         """
         found = self.writer.alive(ORDERS, up_to=last.id)
         if found < last.total:
+            await self.orders([last.id] if last.id else [])
             await self.holes(BEGINNING, first_id=first_id)
             found = self.writer.alive(ORDERS, up_to=last.id)
         short = max(last.total - found, 0)

@@ -22,6 +22,7 @@ from ingest.writer import Writer
 from lake.errors import IngestIncomplete, KeyRefused, LakeError, SourceError
 from lake.origin import claim_origin
 from lake.paths import Lake
+from lake.release import current_release
 from lake.runs import Run, WindowReceipt, new_run_id, watermark, write_run
 from lake.session import connect
 from lake.settings import LakeSettings
@@ -62,10 +63,11 @@ async def run_sync(
     """
     started_at = datetime.now(UTC)
     run_id = wish.run_id or new_run_id(started_at)
-    held = watermark(lake)
+    left_out = excluded_runs(lake)
+    held = watermark(lake, left_out=left_out)
     wish = effective(wish, lake)
     witness = Witness(lake, run_id=run_id) if wish.kind == "resync" else None
-    writer = Writer(lake, connect(engine), run_id=run_id, witness=witness)
+    writer = Writer(lake, connect(engine), run_id=run_id, witness=witness, left_out=left_out)
     claim_origin(lake, client.settings.base_url)
     writer.make_tables()
     client.stamp_after(writer.newest)
@@ -113,9 +115,16 @@ def effective(wish: Wish, lake: Lake) -> Wish:
 
     Raises IngestIncomplete where there is nothing yet to read again.
     """
-    if wish.kind == "resync" and watermark(lake) is None:
+    held = watermark(lake, left_out=excluded_runs(lake))
+    if wish.kind == "resync" and held is None:
         raise IngestIncomplete(f"{lake.place}: there is no history yet to read again; run `just ingest full`")
-    return Wish(kind="full") if wish.kind == "incremental" and watermark(lake) is None else wish
+    return Wish(kind="full") if wish.kind == "incremental" and held is None else wish
+
+
+def excluded_runs(lake: Lake) -> tuple[str, ...]:
+    """Return the runs that builds leave out: what they brought is not held, and is asked for again."""
+    newest = current_release(lake)
+    return newest.excluded_runs if newest else ()
 
 
 async def ask(

@@ -6,7 +6,7 @@ appends all of them again.
 """
 
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -35,8 +35,15 @@ class Writer:
     """
 
     def __init__(
-        self, lake: Lake, connection: Connection, *, run_id: str, witness: Witness | None = None
+        self,
+        lake: Lake,
+        connection: Connection,
+        *,
+        run_id: str,
+        witness: Witness | None = None,
+        left_out: Collection[str] = (),
     ) -> None:
+        self._left_out = left_out
         self._lake = lake
         self._duckdb = connection
         self._run_id = run_id
@@ -116,7 +123,7 @@ class Writer:
     def _gate(self, entity: Entity) -> Gate:
         """Return the entity's gate, opened at its first use."""
         if entity.table not in self._gates:
-            self._gates[entity.table] = Gate(self._lake, self._duckdb, entity.table)
+            self._gates[entity.table] = Gate(self._lake, self._duckdb, entity.table, left_out=self._left_out)
         return self._gates[entity.table]
 
     def _reject(self, rows: pa.Table) -> None:

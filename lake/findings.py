@@ -61,9 +61,19 @@ def read_findings(lake: Lake) -> dict[str, Finding]:
 
 
 def write_findings(lake: Lake, found: Iterable[Finding]) -> list[Finding]:
-    """Append what is news among the conditions looked at, and return it; ``rows`` 0 says that one is gone."""
-    known = read_findings(lake)
-    said = [news for one in found if (news := heard(one, known.get(one.fingerprint)))]
+    """Append what is news among all conditions there are, and return it; ``rows`` 0 says that one is gone.
+
+    One that is not among them any more is healed: nobody looks for it.
+    """
+    known, looked = read_findings(lake), list(found)
+    names = {one.fingerprint for one in looked}
+    now = max((one.seen_at for one in looked), default=None)
+    looked += [
+        msgspec.structs.replace(one, rows=0, seen_at=now)
+        for one in known.values()
+        if one.fingerprint not in names and now
+    ]
+    said = [news for one in looked if (news := heard(one, known.get(one.fingerprint)))]
     if said:
         rows = [msgspec.structs.asdict(one) for one in said]
         create_table(lake, FINDINGS, SCHEMA).append(pa.Table.from_pylist(rows, schema=SCHEMA))

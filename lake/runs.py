@@ -1,7 +1,7 @@
 """Run: one ingest and its receipt, a row of ``ops.runs``. Progress is derived from receipts alone."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -142,8 +142,8 @@ def list_runs(lake: Lake, *, since: datetime | None = None) -> list[Run]:
     return read_runs(open_table(lake, RUNS), where)
 
 
-def watermark(lake: Lake) -> datetime | None:
-    """Return the source's time through which complete runs together hold every change.
+def watermark(lake: Lake, *, left_out: Collection[str] = ()) -> datetime | None:
+    """Return the source's time through which complete runs, but those ``left_out``, hold every change.
 
     Each complete run knows it, so the newest of them is looked for, near first.
     """
@@ -155,6 +155,7 @@ def watermark(lake: Lake) -> datetime | None:
         return None
     for back in SPANS:
         where = (pc.field("verdict") == "complete") & pc.field("watermark").is_valid()
+        where &= ~pc.field("run_id").isin(pa.array(left_out, pa.string()))
         rows = table.read(["watermark"], where & (pc.field("finished_at") >= newest - back))
         found: datetime | None = pc.max(rows["watermark"]).as_py()
         if found:

@@ -127,7 +127,7 @@ class Candidates:
             checks = checks_of(model)
             for where, some in group(checks, self._where):
                 if where.known is not None:
-                    found += [Outcome(check, where.known, is_known=True) for check in some]
+                    found += [Outcome(check, where.known) for check in some]
                     continue
                 if where.views:
                     outcomes = self._run_in(where.views, some)
@@ -277,8 +277,8 @@ class Candidates:
         return set(
             self.space.column(
                 f"select distinct {column} from ("
-                f"(select {listed} from {gone} except select {listed} from {come}) union all"
-                f" (select {listed} from {come} except select {listed} from {gone}))"
+                f"(select {listed} from {gone} except all select {listed} from {come}) union all"
+                f" (select {listed} from {come} except all select {listed} from {gone}))"
                 f" where {column} is not null"
             )
         )
@@ -395,9 +395,10 @@ class Candidates:
         if parent is None:
             return Where()
         if not any(self._is_news(table) for table in check.reads if table in self.space.sources):
-            return Where(known=parent.checks.get(name, 0))
+            # What was found is looked for again: a build that was refused may have said otherwise meanwhile.
+            return Where() if parent.checks.get(name, 0) else Where(known=0)
         scope = self.built[check.model].scope
-        if parent.checks.get(name, 0) or scope is None or isinstance(scope, Whole):
+        if check.everywhere or parent.checks.get(name, 0) or scope is None or isinstance(scope, Whole):
             return Where()
         model = self._models[check.model]
         tables = sorted(check.reads & self.space.sources.keys())

@@ -18,16 +18,12 @@ log = structlog.get_logger()
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a check found: how many rows broke the fact, their amount where it has one, the first of them.
-
-    ``is_known``: nothing that it looks at has changed since an earlier build found that.
-    """
+    """What a check found: how many rows broke the fact, their amount where it has one, the first of them."""
 
     check: Check
     failures: int
     example: str = ""
     amount: Decimal | None = None
-    is_known: bool = False
 
     @property
     def name(self) -> str:
@@ -159,7 +155,7 @@ def amount_of(connection: Connection, check: Check, row: Mapping[str, object]) -
 
 
 def findings_of(outcomes: Iterable[Outcome], *, now: datetime) -> list[Finding]:
-    """Return what the checks found, or found no more, as findings; what is known was said. Pure."""
+    """Return what the checks found, or found no more, as findings. Pure."""
     return [
         Finding(
             fingerprint=outcome.name,
@@ -173,7 +169,6 @@ def findings_of(outcomes: Iterable[Outcome], *, now: datetime) -> list[Finding]:
             seen_at=now,
         )
         for outcome in outcomes
-        if not (outcome.is_known and outcome.failures)
     ]
 
 

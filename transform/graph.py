@@ -46,7 +46,8 @@ def columns_read(sql: str, table: str) -> frozenset[str] | None:
         if not aliases:
             continue
         loose = [column for column in scope.columns if not column.table]
-        if scope.expression.find(exp.Star, exp.Pivot) or (loose and len(scope.selected_sources) > 1):
+        stars = [star for star in scope.find_all(exp.Star) if not isinstance(star.parent, exp.Count)]
+        if stars or scope.expression.find(exp.Pivot) or (loose and len(scope.selected_sources) > 1):
             return None
         used |= {column.name for column in scope.columns if column.table in aliases or not column.table}
     return frozenset(used) or None

@@ -50,10 +50,15 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CheckHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a check's first comment says: the fact that holds, and what happens when it doesn't."""
+    """What a check's first comment says: the fact that holds, and what happens when it doesn't.
+
+    It ``looks`` at what was built anew, or ``everywhere`` where a fact of all history could not
+    be told from a part: a buyer's first purchase, say.
+    """
 
     fact: str
     severity: Literal["error", "warn"] = "error"
+    looks: Literal["at the new", "everywhere"] = "at the new"
 
 
 def read_header(text: str, name: str) -> tuple[Header, str]:

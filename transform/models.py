@@ -18,7 +18,8 @@ class Check(msgspec.Struct, frozen=True):
     """A query whose rows are failures; ``severity`` error blocks the release, warn is reported.
 
     ``reads`` are the tables it looks at; ``holds`` is the condition, where it is one on each row,
-    and ``money`` the column whose sum over such rows is in question.
+    and ``money`` the column whose sum over such rows is in question. ``everywhere``: it holds of
+    all history or not at all, and part of it tells nothing.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Check(msgspec.Struct, frozen=True):
     reads: frozenset[str] = frozenset()
     holds: str = ""
     money: str = ""
+    everywhere: bool = False
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -88,12 +90,17 @@ def read_check(file: Path, model: str) -> Check:
     name = file.name.split(".")[1]
     header, sql = read_check_header(file.read_text("utf-8"), f"{model}.{name}")
     reads = tables_read(sql, f"{model}.{name}")
-    return Check(name, model, header.fact, header.severity, sql, reads)
+    return Check(
+        name, model, header.fact, header.severity, sql, reads, everywhere=header.looks == "everywhere"
+    )
 
 
 def hash_of(models: Iterable[Model]) -> str:
-    """Return one name for all the models' text: another text, another hash."""
+    """Return one name for all the models' text, their checks' too: another text, another hash."""
     digest = hashlib.blake2b(digest_size=8)
     for model in models:
         digest.update(msgspec.json.encode([model.name, model.sql, model.header]))
+        digest.update(
+            msgspec.json.encode([[check.name, check.severity, check.sql] for check in model.checks])
+        )
     return digest.hexdigest()

@@ -13,6 +13,7 @@ from ingest.sync import Wish
 from ingest.windows import Window, split
 from lake.maintenance import compact
 from lake.paths import Lake
+from lake.release import Release, publish
 from lake.runs import Run
 from lake.session import open_session
 from lake.settings import LakeSettings
@@ -276,3 +277,31 @@ def test_every_list_is_as_the_shop_has_it(
         if not order.is_deleted
         for expense in order.expenses
     }
+
+
+def test_what_an_excluded_run_brought_is_seen_again(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """Builds leave it out, so it is not held: the next sync asks for its span again, and appends it."""
+    ingest("full")
+    live(shop, seconds=5)
+    edit(shop, edits.EditOrder(3, grand_total=Decimal("7.77")))
+    bad = ingest("incremental")
+    assert bad.appended["bronze.orders"] > 0
+    assert ingest("incremental").appended.get("bronze.orders", 0) == 0
+    first = Release(
+        release=1,
+        published_at=datetime.now(UTC),
+        kind="full",
+        parent=None,
+        tables={},
+        consumed={},
+        excluded_runs=(bad.run_id,),
+    )
+    publish(lake, first)
+    assert ingest("incremental").appended["bronze.orders"] == bad.appended["bronze.orders"]
+    rows = open_session(lake, engine, None).execute(
+        "select arg_max(grand_total, fetched_at) from bronze.orders"
+        f" where id = 3 and run_id <> '{bad.run_id}'"
+    )
+    assert rows.fetchall() == [(Decimal("7.77"),)]

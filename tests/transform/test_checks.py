@@ -2,18 +2,23 @@
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from lake.errors import CheckFailed, ModelError
 from lake.session import Connection, connect
 from tests.models.tables import make_given
-from tests.transform.shop import ENGINE, HISTORY, MODELS
+from tests.transform.shop import ENGINE, HISTORY, MODELS, Shop, look
 from transform.checks import Outcome, checks_of, refuse, run_check, run_checks
 from transform.models import Check
 from transform.settings import RulesSettings
 from transform.workspace import build_model
 
+AGAIN = (
+    "id | ordered_at | source_id | manager_id | buyer_id | status_id | grand_total | fetched_at\n"
+    f" 9 | 2026-08-10 10:00 | 1 | 22 | 31 | 12 | 90.00 | {look(1)}"
+)
 CHECKS = {f"{check.model}.{check.name}": check for model in MODELS for check in checks_of(model)}
 OF_KEYS = [name for name in CHECKS if name.endswith(".key_is_unique")]
 OF_NULLS = [
@@ -381,3 +386,34 @@ def test_a_check_that_cannot_be_run_is_no_check_passed(built: Connection, sql: s
     with pytest.raises(ModelError, match=r"^gold\.x\.is_fine: the check can't be run: ") as refused:
         run_check(built, Check("is_fine", "gold.x", "all is fine", "warn", sql))
     assert "\n" not in str(refused.value)
+
+
+def test_a_new_check_looks_at_everything(few: Shop) -> None:
+    """Also where nothing else has changed: a check is part of what a release was built with."""
+    never = Check(
+        "is_never", "silver.orders", "no order is", "error", "select id from silver.orders", frozenset()
+    )
+    models = [
+        msgspec.structs.replace(model, checks=(*model.checks, never))
+        if model.name == "silver.orders"
+        else model
+        for model in few.models
+    ]
+    with pytest.raises(CheckFailed, match="is_never: 5 rows"):
+        few.build(models=models)
+    assert few.build() is None
+
+
+def test_a_fact_of_all_history_is_not_told_from_a_part(shop: Shop) -> None:
+    """A first purchase lies before the months that are built anew."""
+    (check,) = [check for check in CHECKS.values() if check.name == "new_are_first"]
+    assert check.everywhere
+    shop.see("bronze.orders", AGAIN)
+    broken = [
+        msgspec.structs.replace(model, sql=model.sql.replace("'returning'", "'new'"))
+        if model.name == "gold.customer_daily"
+        else model
+        for model in shop.models
+    ]
+    with pytest.raises(CheckFailed, match="new_are_first"):
+        shop.build(models=broken)

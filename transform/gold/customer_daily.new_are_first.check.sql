@@ -1,5 +1,6 @@
 /*
 fact = "the buyers who are new on a day are those who bought nothing before it, in any channel, both ways"
+looks = "everywhere"
 */
 with purchases as (
     select buyer_id, order_date as date, true as is_counted
