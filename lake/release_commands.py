@@ -17,7 +17,7 @@ from lake.explain import explain
 from lake.order_diff import OrderMoves, order_moves
 from lake.release import Release, find_release, list_releases, total
 from lake.render import FORMATS, as_text, show, show_table
-from lake.rollback import parent_of, run_resume, run_rollback
+from lake.rollback import parent_of, refuse_absent, run_resume, run_rollback
 from lake.settings import LakeSettings
 from lake.tags import remove_tag, tags_of, write_tag
 
@@ -71,6 +71,7 @@ def rollback(release: str | None) -> None:
     current = find_release(lake, None)
     target = resolve(lake, release) if release else parent_of(lake, current)
     settings = config.section(LakeSettings)
+    refuse_absent(lake, target, current)
     made = run_rollback(lake, target, current=current, now=datetime.now(UTC), settings=settings)
     print(
         f"release {made.release} (rollback) shows what release {target.release} showed"

@@ -7,13 +7,14 @@ holds publishing, or the next build would bring back what was rolled back.
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 import pyarrow.compute as pc
 
 from lake.asof import refuse_gone
 from lake.catalogue import publish
-from lake.errors import NoRelease, UsageError
+from lake.errors import NoRelease, TableMissing, UsageError
 from lake.paths import Lake
 from lake.release import RESUME, ROLLBACK, Move, Release, find_release
 from lake.runs import RUNS
@@ -54,6 +55,26 @@ def run_rollback(
     )
     publish(lake, release)
     return release
+
+
+def refuse_absent(lake: Lake, target: Release, current: Release) -> None:
+    """Raise NoRelease where the release's files are not here.
+
+    A restored lake knows of more releases than it has. ``run_rollback`` opens no table; whoever
+    is asked by a person looks first.
+    """
+    for name, at in target.tables.items():
+        if current.tables.get(name) == at:
+            continue
+        try:
+            files = open_table(lake, name, at).files()
+        except TableMissing as error:
+            raise NoRelease(f"release {target.release} is not in this lake: {error}") from None
+        if lake.is_local and not all(Path(file.uri).exists() for file in files):
+            raise NoRelease(
+                f"release {target.release} is not in this lake: files of {name}, version {at}, are missing;"
+                " a restored lake has the releases that were backed up, see `just releases`"
+            )
 
 
 def run_resume(

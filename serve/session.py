@@ -74,13 +74,18 @@ class Session:
 
     @property
     def first_date(self) -> date | None:
-        """The oldest date in any table."""
-        return min((table.first_date for table in self.tables.values() if table.first_date), default=None)
+        """The oldest date of an order."""
+        return min((table.first_date for table in self._of_orders if table.first_date), default=None)
 
     @property
     def last_date(self) -> date | None:
-        """The newest date in any table."""
-        return max((table.last_date for table in self.tables.values() if table.last_date), default=None)
+        """The newest date of an order."""
+        return max((table.last_date for table in self._of_orders if table.last_date), default=None)
+
+    @property
+    def _of_orders(self) -> list[GoldTable]:
+        """The tables whose dates are those of orders: stock has a day for every look at it."""
+        return [table for name, table in self.tables.items() if not name.startswith("stock_")]
 
     @property
     def today(self) -> date:

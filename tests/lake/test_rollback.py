@@ -18,9 +18,9 @@ from lake.contract import Contract
 from lake.errors import CommitConflict, LakeError, NoRelease, UsageError
 from lake.paths import Lake
 from lake.release import RELEASES, Release, find_release, list_releases, publish
-from lake.rollback import parent_of, run_resume, run_rollback
+from lake.rollback import parent_of, refuse_absent, run_resume, run_rollback
 from lake.session import fetch, open_session
-from lake.table import create_table
+from lake.table import create_table, open_table
 from lake.tags import remove_tag, write_tag
 from tests.lake.history import ENGINE, NOON, commit, publish_ids, read_bytes, release_of
 
@@ -297,3 +297,14 @@ def test_whatever_is_done_every_release_reads_as_when_it_was_published(
         for release in list_releases(lake):
             assert read_bytes(lake, release) == said[release.release]
             assert resolve(lake, release.published_at.isoformat()) == release
+
+
+def test_a_release_whose_files_are_not_here_is_refused(lake: Lake) -> None:
+    """A restored lake knows of every release, and has the files of those that were backed up."""
+    first, newest = publish_ids(lake, 1), publish_ids(lake, 2)
+    refuse_absent(lake, first, newest)
+    for name, at in first.tables.items():
+        for file in open_table(lake, name, at).files():
+            Path(file.uri).unlink()
+    with pytest.raises(NoRelease, match="release 1 is not in this lake"):
+        refuse_absent(lake, first, newest)
