@@ -137,20 +137,6 @@ def test_a_source_that_is_always_slow_leaves_the_budget_used(seed: int) -> None:
     assert 60 * len(spans) / sum(spans) >= 0.98
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_the_crm_counts_no_more_than_the_budget_where_an_answer_is_late(seed: int) -> None:
-    """One answer in ten takes up to 9 s, and its request may be counted at any moment until then."""
-    time, dice = Time(), random.Random(seed)
-    answers = [(dice.uniform(2, 9), dice.uniform(0, 1)) for _ in range(60)]
-    counted = []
-    with limiter(time, 5) as line:
-        asyncio.run(send(line, time, 0))  # the usual answer comes at once
-        for number, (seconds, part) in enumerate(answers):
-            took = seconds if number % 10 == 0 else 0.0
-            counted.append(asyncio.run(send(line, time, took)) + took * part)
-    assert most_in_a_minute(counted) <= 5
-
-
 class At:
     """A budget of which a test says the time at each look."""
 
