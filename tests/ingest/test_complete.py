@@ -7,6 +7,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from ingest.reading import First, Reading
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sync import Wish
@@ -65,8 +66,8 @@ def test_orders_that_come_during_the_load_hide_none(
     first_order = kinds.first_order
     with serving(OLD) as shop:
 
-        async def meanwhile(reading: object) -> object:
-            found = await first_order(reading)  # type: ignore[arg-type]
+        async def meanwhile(reading: Reading) -> First | None:
+            found = await first_order(reading)
             live(shop, days=6)
             return found
 
