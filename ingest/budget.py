@@ -23,7 +23,7 @@ from ingest.shared_file import SharedFile
 from lake.errors import LakeError
 from lake.places import private_folder
 
-# Requests do not travel equally fast: the span is held a little longer than the source's.
+# The span is held a little longer than the source's: what is answered sooner needs no second look.
 MARGIN = 0.5
 # How long a job's claim to go first outlives the moment it meant to send at.
 PATIENCE = 1.0
@@ -36,14 +36,16 @@ create index if not exists sent_at on sent (at);
 create table if not exists waiting (id text primary key, rank integer not null, until real not null);
 create table if not exists pause (until real not null);
 """
-NEWEST = "select rowid from sent where at <= ? order by at desc limit 1"
 
 
 class Budget:
     """The shared budget, held open by one run: ``requests`` in any ``per`` seconds.
 
-    ``rank`` orders those who wait: smaller goes first. Whoever finds the file broken
-    begins it anew, and all wait for ``per``: what was sent before is not known.
+    The source counts a request at some moment until it is answered. So a place is held
+    for ``per`` from the answer on, and from when it was taken while there is none: no
+    answer takes as long as ``per``. ``rank`` orders those who wait: smaller goes first.
+    Whoever finds the file broken begins it anew, and all wait for ``per``: what was sent
+    before is not known.
     """
 
     def __init__(
@@ -60,22 +62,22 @@ class Budget:
         self._rank = rank
         self._per = per + MARGIN
         self._id = uuid.uuid4().hex
+        self.taken_at = 0.0
         self._file = SharedFile(file, schema=SCHEMA, anew=lambda sqlite: self._pause(sqlite, self._per))
 
     def take(self) -> float:
         """Take a place and return 0, or return in how many seconds to ask again.
 
-        The clock is read under the lock: what another process wrote is never in the future.
+        ``taken_at`` says which place it is. The clock is read under the lock: what another
+        process wrote is never in the future.
         """
         return self._file.run(self._take)
 
-    def hold(self, since: float, *, late: float) -> None:
-        """Hold the place taken at ``since`` for longer: the source may have counted it so many seconds late.
-
-        Nothing is written for what the margin covers.
-        """
-        if late > MARGIN:
-            self._file.run(lambda sqlite: move(sqlite, since, since + late - MARGIN))
+    def answered(self, taken_at: float) -> None:
+        """Count the request from now on: it was answered, or lost. The margin covers a quick answer."""
+        by = self._clock() - MARGIN
+        if by > taken_at:
+            self._file.run(lambda sqlite: move(sqlite, taken_at, by))
 
     def pause(self, seconds: float) -> None:
         """Let nobody send for so long: the source asked for patience."""
@@ -92,6 +94,7 @@ class Budget:
         wait = self._wait(sqlite, now)
         if wait <= 0:
             sqlite.execute("insert into sent values (?)", (now,))
+            self.taken_at = now
             self._leave(sqlite)
         else:
             claim = (self._id, self._rank, now + min(wait, self._per) + PATIENCE)
@@ -124,9 +127,9 @@ def forget(sqlite: sqlite3.Connection, now: float, *, per: float) -> None:
     sqlite.execute("delete from waiting where until < ? or until > ?", (now, now + per + PATIENCE))
 
 
-def move(sqlite: sqlite3.Connection, since: float, to: float) -> None:
-    """Count the request sent at ``since``, or the last one before, as sent at ``to``; it may be forgotten."""
-    sqlite.execute(f"delete from sent where rowid = ({NEWEST})", (since,))
+def move(sqlite: sqlite3.Connection, at: float, to: float) -> None:
+    """Count a request sent ``at`` a time as sent at ``to``."""
+    sqlite.execute("delete from sent where rowid = (select rowid from sent where at = ? limit 1)", (at,))
     sqlite.execute("insert into sent values (?)", (to,))
 
 

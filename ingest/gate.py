@@ -163,9 +163,9 @@ class Gate:
                 rows = rows.take(self._places(looks(rows)))
         raise CommitConflict(f"{self._name}: others commit without pause; nothing was written, run it again")
 
-    def _places(self, seen: pa.Table) -> list[int]:
+    def _places(self, seen: pa.Table) -> pa.Array:
         """Return the places of the looks that are news."""
-        return [place for (place,) in self._with("seen", seen, NEWS)]
+        return pa.array([place for (place,) in self._with("seen", seen, NEWS)], pa.int64())
 
     def _with(self, name: str, rows: pa.Table, query: str, *values: object) -> list[Any]:
         """Return what a query finds that reads the gate and some rows by a name."""

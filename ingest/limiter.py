@@ -9,10 +9,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import structlog
+
 from ingest.budget import Budget
 
-# How fast the usual time of an answer follows the last ones.
-LEARNING = 0.2
+log = structlog.get_logger()
+# A wait that a person would wonder about.
+LONG_SECONDS = 5.0
 
 
 class Limiter:
@@ -33,36 +36,27 @@ class Limiter:
         self._clock = clock
         self._sleep = sleep
         self._turn = asyncio.Lock()
-        self._usual = 0.0
         self.waited = 0.0
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Hold a place in the budget while a request is under way.
-
-        The source counts a request when it gets it, which is at latest when the answer is
-        here: a name looked up, a connection made or lost come before. So what took longer
-        than usual is held for that much longer. A source that is always slow costs nothing.
-        """
-        await self.acquire()
-        began = self._clock()
-        is_answered = False
+        """Hold a place in the budget while a request is under way."""
+        taken_at = await self.acquire()
         try:
             yield
-            is_answered = True
         finally:
-            took = self._clock() - began
-            self._budget.hold(began, late=took - self._usual)
-            if is_answered:
-                self._usual += (took - self._usual) * LEARNING
+            self._budget.answered(taken_at)
 
-    async def acquire(self) -> None:
-        """Return when one more request may be sent, in the order of asking."""
+    async def acquire(self) -> float:
+        """Return when the place was taken, once one more request may be sent, in the order of asking."""
         async with self._turn:
             began = self._clock()
             while (wait := self._budget.take()) > 0:
+                if wait > LONG_SECONDS:
+                    log.info("ingest.waits_for_the_budget", seconds=round(wait))
                 await self._sleep(wait)
             self.waited += self._clock() - began
+            return self._budget.taken_at
 
     def pause(self, seconds: float) -> None:
         """Send nothing for so long, in no process: the source asked for patience and means everybody."""

@@ -116,10 +116,10 @@ class Recorded(Limiter):
         super().__init__(budget)
         self.sent: list[float] = []
 
-    async def acquire(self) -> None:
+    async def acquire(self) -> float:
         """Wait as usual, and take down when it was over."""
-        await super().acquire()
-        self.sent.append(time.monotonic())
+        self.sent.append(await super().acquire())
+        return self.sent[-1]
 
 
 def budget(per_minute: int) -> None:

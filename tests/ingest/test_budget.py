@@ -1,6 +1,8 @@
 """Budget and limiter: never more than allowed in any minute, whoever asks, and never less."""
 
 import asyncio
+import heapq
+import math
 import random
 import subprocess
 import sys
@@ -127,16 +129,6 @@ def test_a_request_that_is_lost_holds_its_place_for_longer() -> None:
         assert asyncio.run(send(line, time, 0.1)) >= 1030 + 60
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_source_that_is_always_slow_leaves_the_budget_used(seed: int) -> None:
-    """Only what is unusual is held for longer: over 98 % of the places are used at 1.5 s an answer."""
-    time, dice = Time(), random.Random(seed)
-    with limiter(time, 20) as line:
-        found = [asyncio.run(send(line, time, dice.uniform(0.5, 2.5))) for _ in range(200)]
-    spans = [after - before for before, after in zip(found[40:], found[60:], strict=False)]
-    assert 60 * len(spans) / sum(spans) >= 0.98
-
-
 class At:
     """A budget of which a test says the time at each look."""
 
@@ -149,10 +141,65 @@ class At:
         self.now = now
         return self.budget.take()
 
+    def answered(self, now: float, taken_at: float) -> None:
+        """Say at this time that what was sent then is answered."""
+        self.now = now
+        self.budget.answered(taken_at)
+
     def pause(self, now: float, seconds: float) -> None:
         """Ask for patience at this time."""
         self.now = now
         self.budget.pause(seconds)
+
+
+def counted_at(folder: Path, answers: Sequence[tuple[float, float]], *, at_once: int) -> list[float]:
+    """Return when the CRM counted each request, of a budget of 5, with so many under way at once.
+
+    An answer is the seconds it takes, and the share of them after which its request is counted.
+    """
+    line = At(folder, requests=5)
+    counted: list[float] = []
+    under_way: list[tuple[float, float]] = []
+    now = 1000.0
+    for seconds, share in answers:
+        while len(under_way) == at_once or (wait := line.take(now)) > 0:
+            ends = under_way[0][0] if under_way else math.inf
+            now = max(now, ends if len(under_way) == at_once else min(ends, now + wait))
+            while under_way and under_way[0][0] <= now:
+                line.answered(*heapq.heappop(under_way))
+        heapq.heappush(under_way, (now + seconds, now))
+        counted.append(now + seconds * share)
+    return counted
+
+
+@given(
+    answers=st.lists(st.tuples(st.floats(0, 30), st.floats(0, 1)), min_size=1, max_size=40),
+    at_once=st.integers(1, 8),
+)
+def test_the_crm_never_counts_more_than_the_budget_whenever_it_counts(
+    answers: list[tuple[float, float]], at_once: int
+) -> None:
+    """At once, just before it answers, or at any moment between, however long that takes."""
+    with TemporaryDirectory() as folder:
+        assert most_in_a_minute(counted_at(Path(folder), answers, at_once=at_once)) <= 5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_crm_counts_no_more_than_the_budget_where_some_are_late(tmp_path: Path, seed: int) -> None:
+    """One answer in ten takes up to 9 s, the others are there at once."""
+    dice = random.Random(seed)
+    answers = [(dice.uniform(2, 9) if dice.random() < 0.1 else 0.1, dice.random()) for _ in range(100)]
+    assert most_in_a_minute(counted_at(tmp_path, answers, at_once=8)) <= 5
+
+
+@pytest.mark.parametrize("seconds", [0.25, 0.5, 1.2])
+def test_answers_as_slow_as_the_crms_leave_the_budget_used(seconds: float) -> None:
+    """Over 98 % of the places, from a small page to one of orders with all their includes."""
+    time = Time()
+    with limiter(time, 20) as line:
+        found = [asyncio.run(send(line, time, seconds)) for _ in range(200)]
+    spans = [after - before for before, after in zip(found[40:], found[60:], strict=False)]
+    assert 60 * len(spans) / sum(spans) >= 0.98
 
 
 def test_the_shorter_job_goes_first(tmp_path: Path) -> None:

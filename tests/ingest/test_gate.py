@@ -1,0 +1,47 @@
+"""The gate: what is news at the very moment of the commit, whoever else commits."""
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from ingest.bronze import Seen, look, type_rows
+from ingest.entities import MANAGERS
+from ingest.gate import Gate
+from ingest.layout import SCHEMAS
+from lake.paths import Lake
+from lake.session import connect
+from lake.settings import LakeSettings
+from lake.table import create_table, open_table
+
+TABLE = MANAGERS.table
+
+
+@pytest.fixture
+def gate(lake: Lake) -> Gate:
+    """Open the gate of the managers of a new lake."""
+    create_table(lake, TABLE, SCHEMAS[TABLE], partition_by=["observed_on"])
+    return Gate(lake, connect(LakeSettings()), TABLE)
+
+
+def seen(*ids: int) -> list[Seen]:
+    """Return looks at managers."""
+    now = datetime.now(UTC)
+    return [look(MANAGERS, f'{{"id":{found},"username":"m{found}"}}'.encode(), now) for found in ids]
+
+
+def rows(looks: list[Seen]) -> pa.Table:
+    """Return the looks as rows of bronze."""
+    return type_rows(MANAGERS, looks, run_id="r1").tables[TABLE]
+
+
+@pytest.mark.parametrize(("theirs", "appended"), [((1, 2), 0), ((1,), 1), ((3,), 2)])
+def test_what_another_appended_meanwhile_is_no_news(
+    lake: Lake, gate: Gate, theirs: tuple[int, ...], appended: int
+) -> None:
+    """All of it, a part of it, or none: each id is in the table once."""
+    news = gate.news(seen(1, 2))
+    other = Gate(lake, connect(LakeSettings()), TABLE)
+    other.append(rows(seen(*theirs)))
+    assert gate.append(rows(news)) == appended
+    assert sorted(open_table(lake, TABLE).read(["id"])["id"].to_pylist()) == sorted({1, 2, *theirs})
