@@ -28,6 +28,7 @@ KOPECKS = 2
 DIGITS = 15
 # What stands for a hash where there is nothing to hash; no digest is this short.
 GONE = "gone"
+Columns = dict[str, pa.Array]
 encoder = msgspec.json.Encoder(order="sorted")
 exact_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -199,30 +200,31 @@ def with_times(value: Any, key: str = "") -> Any:
 
 def tabulate(entity: Entity, objects: Sequence[tuple[Seen, Any]], run_id: str) -> dict[str, pa.Table]:
     """Return the objects' tables: an order's lines and expenses before the order itself."""
+    layout = LISTS[entity.table]
     seen = [row for row, _ in objects]
     found = [typed for _, typed in objects]
+    own, carried = columns(layout, found), observed(seen, run_id)
     tables: dict[str, pa.Table] = {}
     if entity is ORDERS:
-        tables[LINES.table] = parts(LINES, seen, [order.products for order in found], run_id)
-        tables[EXPENSES.table] = parts(EXPENSES, seen, [order.expenses for order in found], run_id)
-    layout = LISTS[entity.table]
-    tables[entity.table] = observed(layout, columns(layout, found), seen, run_id)
+        tables[LINES.table] = parts(LINES, [order.products for order in found], own["id"], carried)
+        tables[EXPENSES.table] = parts(EXPENSES, [order.expenses for order in found], own["id"], carried)
+    if layout.has_payload:
+        own["payload"] = payloads(seen)
+    tables[entity.table] = pa.table({**own, **carried}, schema=layout.schema)
     return tables
 
 
-def parts(layout: Layout, orders: Sequence[Seen], lists: Sequence[list[Any]], run_id: str) -> pa.Table:
+def parts(layout: Layout, lists: Sequence[list[Any]], ids: pa.Array, carried: Columns) -> pa.Table:
     """Return the table of what orders consist of: one row a part, by order and position from 1."""
-    owners = [order for order, items in zip(orders, lists, strict=True) for _ in items]
-    positions = [place for items in lists for place in range(1, len(items) + 1)]
+    owners = pa.array([owner for owner, items in enumerate(lists) for _ in items], pa.int64())
+    positions = pa.array([place for items in lists for place in range(1, len(items) + 1)], pa.int64())
     found = columns(layout, [item for items in lists for item in items], skip=("order_id", "position"))
-    own = {
-        "order_id": pa.array([order.id for order in owners], pa.int64()),
-        "position": pa.array(positions, pa.int64()),
-    }
-    return observed(layout, {**own, **found}, owners, run_id)
+    of_owners = {name: values.take(owners) for name, values in carried.items()}
+    own = {"order_id": ids.take(owners), "position": positions}
+    return pa.table({**own, **found, **of_owners}, schema=layout.schema)
 
 
-def columns(layout: Layout, objects: Sequence[Any], skip: tuple[str, ...] = ()) -> dict[str, pa.Array]:
+def columns(layout: Layout, objects: Sequence[Any], skip: tuple[str, ...] = ()) -> Columns:
     """Return the layout's own columns of the objects."""
     schema = layout.schema
     return {
@@ -256,18 +258,16 @@ def to_places(value: Decimal | None, places: int, name: str) -> Decimal | None:
     return rounded
 
 
-def observed(layout: Layout, own: dict[str, pa.Array], rows: Sequence[Seen], run_id: str) -> pa.Table:
-    """Return the columns together with what every observation carries."""
+def observed(rows: Sequence[Seen], run_id: str) -> Columns:
+    """Return what every observation carries."""
     stamps = pa.array([row.fetched_at for row in rows], pa.timestamp("us", "UTC"))
-    carried = {
-        **({"payload": payloads(rows)} if layout.has_payload else {}),
+    return {
         "payload_hash": pa.array([row.hash for row in rows], pa.string()),
         "is_deleted": pa.repeat(pa.scalar(False), len(rows)),
         "fetched_at": stamps,
         "run_id": pa.repeat(pa.scalar(run_id), len(rows)),
         "observed_on": stamps.cast(pa.date32()),
     }
-    return pa.table({**own, **carried}, schema=layout.schema)
 
 
 def payloads(rows: Sequence[Seen]) -> pa.Array:

@@ -21,6 +21,7 @@ SECTIONS = {
     "source": "ingest.settings:SourceSettings",
     "ingest": "ingest.settings:IngestSettings",
     "sandbox": "ingest.sandbox.settings:Sandbox",
+    "transform": "transform.settings:TransformSettings",
     "rules": "transform.settings:RulesSettings",
     "serve": "serve.settings:ServeSettings",
     "schedule": "serve.settings:ScheduleSettings",

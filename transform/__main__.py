@@ -19,7 +19,7 @@ from transform.build import Proposal, run_build
 from transform.commands import COMMANDS
 from transform.models import read_models
 from transform.resync import compare, difference, reconciled_through, refuse_difference, witness_run
-from transform.settings import RulesSettings
+from transform.settings import RulesSettings, TransformSettings
 
 log = structlog.get_logger()
 TRIES = 4
@@ -27,16 +27,18 @@ TRIES = 4
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--full", is_flag=True, help="Build everything, also where nothing new was ingested.")
+@click.option("--because", help="Why a total may fall further than config.toml allows; it is recorded.")
 @click.pass_context
-def transform(context: click.Context, full: bool) -> None:
+def transform(context: click.Context, full: bool, because: str | None) -> None:
     """Build silver and gold from bronze, check them, and publish what changed as one release."""
     if context.invoked_subcommand:
-        if full:
-            raise UsageError(f"--full and {context.invoked_subcommand}: choose one")
+        if full or because:
+            option = "--full" if full else "--because"
+            raise UsageError(f"{option} and {context.invoked_subcommand}: choose one")
         return
     config, lake = open_lake()
     refuse_part_of_history(lake)
-    release = build_alone(config, lake, full=full)
+    release = build_alone(config, lake, full=full, because=because)
     if release:
         archive_due(lake, datetime.now(UTC))
     print(summary(release or current_release(lake), is_new=release is not None))
@@ -47,7 +49,8 @@ def transform(context: click.Context, full: bool) -> None:
     "--run", "run_id", help="Compare with what this resync of the ingest saw; with nothing if not said."
 )
 @click.option("--dry-run", is_flag=True, help="Show what would move, and publish nothing.")
-def resync(run_id: str | None, dry_run: bool) -> None:
+@click.option("--because", help="Why a total may fall further than config.toml allows; it is recorded.")
+def resync(run_id: str | None, dry_run: bool, because: str | None) -> None:
     """Build everything from bronze, compare it with the CRM, show what moves, and publish.
 
     The second half of `just resync`.
@@ -65,6 +68,7 @@ def resync(run_id: str | None, dry_run: bool) -> None:
         kind="resync",
         before_commit=review,
         dry_run=dry_run,
+        because=f"the CRM shows just this ({run_id})" if run_id else because,
     )
     if release:
         archive_due(lake, datetime.now(UTC))
@@ -116,6 +120,7 @@ def build_alone(config: Config, lake: Lake, *, full: bool, **more: Any) -> Relea
                 rules=config.section(RulesSettings),
                 models=read_models(),
                 full=full,
+                guards=config.section(TransformSettings),
                 **more,
             )
         except CommitConflict as conflict:

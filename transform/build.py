@@ -9,6 +9,7 @@ release, and neither while publishing is held. Observations of excluded runs are
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 
 import msgspec
@@ -27,11 +28,14 @@ from lake.table import Table, create_table, open_table, table_exists
 from transform.candidates import Candidate, Candidates
 from transform.checks import findings_of, refuse
 from transform.dictionary import WORDS, dictionary
+from transform.guards import guard
+from transform.inspection import inspect
 from transform.models import Model, hash_of
 from transform.rules import rule_tables
-from transform.settings import RulesSettings
+from transform.settings import RulesSettings, TransformSettings
 
 log = structlog.get_logger()
+GUARDS = TransformSettings()
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -85,7 +89,7 @@ class Build:
         """True where the last release was built from these very versions, rules and models."""
         return self.parent is not None and self.parent.consumed == self.consumed and self.is_in_part
 
-    @property
+    @cached_property
     def is_in_part(self) -> bool:
         """True where only what is new has to be built: the release is of these very models and rules."""
         parent = self.parent
@@ -103,7 +107,8 @@ class Build:
             connect(self._engine),
             bronze=bronze,
             released=self._shown,
-            parent=self.parent if self.is_in_part and not self._full else None,
+            serving=self.parent,
+            in_part=self.is_in_part and not self._full,
             excluded_runs=self.excluded_runs,
         )
         for rule in self._rules:
@@ -157,20 +162,25 @@ def run_build(
     kind: str | None = None,
     before_commit: Callable[[Proposal], datetime | None] | None = None,
     dry_run: bool = False,
+    guards: TransformSettings = GUARDS,
+    because: str | None = None,
 ) -> Release | None:
     """Build, check, commit and publish; return the release, None where nothing differs or all is held.
 
     ``before_commit`` sees what passed the checks, also where nothing differs; it may raise to
     stop there, and says through when all was reconciled with the source. A ``dry_run`` stops
-    there in any case, also where all is held. Raises CheckFailed (nothing was committed),
-    ModelError, CommitConflict.
+    there in any case, also where all is held. ``because`` is a reason for a total that falls
+    further than ``guards`` allow. Raises CheckFailed (nothing was committed), ModelError,
+    CommitConflict.
     """
     build = Build(lake, engine, rules, models, full=full)
     if (build.is_held and not dry_run) or not build.consumed or (build.is_current and not full):
         refresh_catalogue(lake)
         return None
     candidates = build.candidates()
-    outcomes = candidates.check()
+    outcomes = inspect(candidates)
+    if build.is_in_part:  # else other rules, models or runs are the reason for whatever moves
+        outcomes += guard(candidates, guards, because=because)
     write_findings(lake, findings_of(outcomes, now=datetime.now(UTC)))
     refuse(outcomes)
     reconciled = before_commit(build.proposal(candidates)) if before_commit else None

@@ -5,7 +5,7 @@ over the months that did, and the others whole where an input changed; the rest 
 table is the release's. That this equals a full build is the one law here.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -20,8 +20,7 @@ from lake.quote import name as quoted
 from lake.release import Move, Release
 from lake.session import Connection, scan
 from lake.table import Table
-from transform.checks import Outcome, Where, checks_of, group, run_checks
-from transform.models import Check, Model
+from transform.models import Model
 from transform.rules import Rule
 from transform.scope import Keys, Months, Scope, Whole, key_in, refers_by, subject
 from transform.workspace import BUILT, COME, FULL, GONE, KEYS, Workspace, build_model, in_
@@ -56,7 +55,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 class Candidates:
     """The tables of the next release, by name, in the order they are built.
 
-    ``parent`` is the release of which parts are taken; None builds everything.
+    ``serving`` is the release that serves; parts of it are taken (``parent``) unless all is built anew.
     """
 
     def __init__(
@@ -65,15 +64,17 @@ class Candidates:
         *,
         bronze: Mapping[str, Table],
         released: Mapping[str, Table],
-        parent: Release | None,
+        serving: Release | None,
+        in_part: bool,
         excluded_runs: Collection[str],
     ) -> None:
         self.space = Workspace(connection)
         self.built: dict[str, Candidate] = {}
         self._bronze = bronze
         self._released = released
-        self._parent = parent
-        self._models: dict[str, Model] = {}
+        self.serving = serving
+        self.parent = serving if in_part else None
+        self.models: dict[str, Model] = {}
         self._news: dict[tuple[str, str], set[int]] = {}
         left_out = f"run_id not in ({literals(excluded_runs)})" if excluded_runs else "true"
         for name, table in bronze.items():
@@ -95,7 +96,7 @@ class Candidates:
 
     def add_model(self, model: Model) -> None:
         """Build a model after those it reads. Raises ModelError."""
-        self._models[model.name] = model
+        self.models[model.name] = model
         header = model.header
         scope, keys, months = self._scope(model)
         candidate = Candidate(
@@ -117,30 +118,21 @@ class Candidates:
             self._build_months(model, months)
         self.built[model.name] = self._in_part(candidate) if scope else candidate
 
-    def check(self) -> list[Outcome]:
-        """Run every check on what was built anew, and on everything where that finds something.
+    def is_news(self, name: str) -> bool:
+        """True where a table that a model reads is not what the release was built from."""
+        if name not in self._bronze:
+            return self.built[name].differs
+        if self.parent is None or name not in self.parent.consumed:
+            return True
+        return self._bronze[name].version != self.parent.consumed[name]
 
-        What touches none of a check's tables leaves it as the release found it.
-        """
-        found: list[Outcome] = []
-        for model in self._models.values():
-            checks = checks_of(model)
-            for where, some in group(checks, self._where):
-                if where.known is not None:
-                    found += [Outcome(check, where.known) for check in some]
-                    continue
-                if where.views:
-                    outcomes = self._run_in(where.views, some)
-                    found += [outcome for outcome in outcomes if not outcome.failures]
-                    some = [outcome.check for outcome in outcomes if outcome.failures]
-                found += run_checks(self.space.duckdb, some)
-        return found
-
-    def _run_in(self, views: Sequence[tuple[str, str]], checks: Sequence[Check]) -> list[Outcome]:
-        """Run checks where tables show what these SELECTs yield."""
-        outcomes: list[Outcome] = []
-        self.space.in_part(views, lambda: outcomes.extend(run_checks(self.space.duckdb, checks)))
-        return outcomes
+    def observed(self, name: str, column: str) -> set[int]:
+        """Return the ids of what bronze has got since the release that serves; compaction brings none."""
+        if (name, column) not in self._news:
+            assert self.serving, "news are news since a release"
+            found = self._bronze[name].appended(column, after=self.serving.consumed[name])
+            self._news[name, column] = found
+        return self._news[name, column]
 
     def rows_to_write(self, candidate: Candidate) -> pa.Table:
         """Return the rows of a candidate, of the months that differ, in the order of its key."""
@@ -166,10 +158,10 @@ class Candidates:
 
     def _total(self, candidate: Candidate) -> tuple[int, Decimal | None]:
         """Return rows and money of a table: the release's, and what moved since."""
-        if candidate.scope == EVERYTHING or self._parent is None:
+        if candidate.scope == EVERYTHING or self.parent is None:
             return self._sums(f"from {FULL}.{candidate.name}", candidate.money)
-        rows = self._parent.rows[candidate.name]
-        money = self._parent.money.get(candidate.name)
+        rows = self.parent.rows[candidate.name]
+        money = self.parent.money.get(candidate.name)
         for move in candidate.moved:
             rows += move.rows_after - move.rows_before
             if money is not None and move.money_after is not None and move.money_before is not None:
@@ -178,8 +170,8 @@ class Candidates:
 
     def _scope(self, model: Model) -> tuple[Scope | None, set[int], set[date]]:
         """Return what has to be built anew of a model, and the keys or months of it."""
-        reads = sorted(name for name in model.reads if self._is_news(name))
-        if self._parent is None or model.name not in self._released:
+        reads = sorted(name for name in model.reads if self.is_news(name))
+        if self.parent is None or model.name not in self._released:
             return EVERYTHING, set(), set()
         if not reads:
             return None, set(), set()
@@ -202,7 +194,7 @@ class Candidates:
         for name in reads:
             column = key_in(name, self.space.sources[name].columns, about)
             if column and name in self._bronze:
-                keys |= self._observed(name, column)
+                keys |= self.observed(name, column)
             elif column:
                 keys |= self._changed(name, column, None)
             elif name in self._bronze or name.startswith("rules."):
@@ -232,7 +224,7 @@ class Candidates:
 
     def _referring(self, model: Model, dimension: str, wanted: str) -> set[Any] | None:
         """Return the keys, or the months, of the rows that refer to changed rows of a dimension."""
-        parent = self._models.get(dimension)
+        parent = self.models.get(dimension)
         columns = {name: self.space.sources[name].columns for name in model.reads}
         columns[model.name] = tuple(self._released[model.name].schema.names)
         dated = [name for name in model.reads if wanted == "month" and self.space.sources[name].is_dated]
@@ -247,25 +239,9 @@ class Candidates:
         if table == model.name:
             held = self._released[model.name]
             rows = f"from ({scan(self.space.duckdb, held)})"
-        self._put_keys("referred", changed)
+        self.space.put_keys("referred", changed)
         among = f"{column} in (select key from {in_(KEYS, 'referred')})"
         return set(self.space.column(f"select distinct {wanted} {rows} where {among}"))
-
-    def _is_news(self, name: str) -> bool:
-        """True where a table that a model reads is not what the release was built from."""
-        if name not in self._bronze:
-            return self.built[name].differs
-        if self._parent is None or name not in self._parent.consumed:
-            return True
-        return self._bronze[name].version != self._parent.consumed[name]
-
-    def _observed(self, name: str, column: str) -> set[int]:
-        """Return the ids of what bronze has got since the release; compaction brings none."""
-        if (name, column) not in self._news:
-            assert self._parent, "news are news since a release"
-            found = self._bronze[name].appended(column, after=self._parent.consumed[name])
-            self._news[name, column] = found
-        return self._news[name, column]
 
     def _changed(self, name: str, column: str, columns: Collection[str] | None) -> set[int]:
         """Return the ids in the rows of a table that differ from the release's, in some columns or in any."""
@@ -286,7 +262,7 @@ class Candidates:
     def _build_keys(self, model: Model, scope: Keys, keys: set[int]) -> None:
         space, name = self.space, model.name
         about, relation = subject(model), in_(KEYS, name)
-        self._put_keys(name, keys)
+        self.space.put_keys(name, keys)
         views = [
             (one, space.of_keys(one, key_in(one, space.sources[one].columns, about), relation))
             for one in sorted(model.reads)
@@ -381,34 +357,3 @@ class Candidates:
         amount = f"coalesce(sum({money}), 0)::decimal(38,2)" if money else NO_MONEY
         count, total = self.space.one(f"select count(*), {amount} from ({rows})")
         return count, total
-
-    def _put_keys(self, name: str, keys: set[int]) -> None:
-        """Make the relation of some keys."""
-        self.space.duckdb.register("wanted", pa.table({"key": pa.array(sorted(keys), pa.int64())}))
-        self.space.duckdb.execute(f"create or replace table {in_(KEYS, name)} as select key from wanted")
-        self.space.duckdb.unregister("wanted")
-
-    def _where(self, check: Check) -> Where:
-        """Return where a check has to look: nowhere, at what was built anew, or everywhere."""
-        parent = self._parent
-        name = f"{check.model}.{check.name}"
-        if parent is None:
-            return Where()
-        if not any(self._is_news(table) for table in check.reads if table in self.space.sources):
-            # What was found is looked for again: a build that was refused may have said otherwise meanwhile.
-            return Where() if parent.checks.get(name, 0) else Where(known=0)
-        scope = self.built[check.model].scope
-        if check.everywhere or parent.checks.get(name, 0) or scope is None or isinstance(scope, Whole):
-            return Where()
-        model = self._models[check.model]
-        tables = sorted(check.reads & self.space.sources.keys())
-        if isinstance(scope, Keys):
-            about, relation = subject(model), in_(KEYS, model.name)
-            views = [
-                (one, self.space.of_keys(one, key_in(one, self.space.sources[one].columns, about), relation))
-                for one in tables
-            ]
-        else:
-            months = self.space.sources[check.model].months or frozenset()
-            views = [(one, self.space.of_months(one, months)) for one in tables]
-        return Where(views=tuple(views))

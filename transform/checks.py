@@ -1,6 +1,6 @@
 """Contract and checks as queries whose rows are failures, run before anything is committed."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
@@ -110,21 +110,6 @@ def holding(connection: Connection, model: str, checks: Sequence[Check]) -> set[
     return {check.name for check, count in zip(checks, failures, strict=True) if count == 0}
 
 
-class Where(msgspec.Struct, frozen=True):
-    """Where a check looks: at what ``views`` show, or everywhere; ``known`` is what it found before."""
-
-    views: tuple[tuple[str, str], ...] = ()
-    known: int | None = None
-
-
-def group(checks: Iterable[Check], where: Callable[[Check], Where]) -> list[tuple[Where, list[Check]]]:
-    """Return checks together that look at the same. Pure."""
-    found: dict[Where, list[Check]] = {}
-    for check in checks:
-        found.setdefault(where(check), []).append(check)
-    return list(found.items())
-
-
 def run_check(connection: Connection, check: Check) -> Outcome:
     """Run one check. Raises ModelError where its SQL can't be run."""
     query = f"select *, count(*) over () as failures from (\n{check.sql}\n) limit 1"
@@ -184,7 +169,8 @@ def refuse(outcomes: Iterable[Outcome]) -> None:
         first = failed[0]
         amount = f" of {first.amount:,.2f} ₴" if first.amount is not None else ""
         more = f" ({len(failed) - 1} more checks failed)" if len(failed) > 1 else ""
+        mend = f"; {first.check.mend}" if first.check.mend else ""
         raise CheckFailed(
             f"{first.name}: {first.failures} rows{amount} break «{first.check.fact}»,"
-            f" the first is {first.example}{more}; nothing was committed, the last release serves"
+            f" the first is {first.example}{more}; nothing was committed, the last release serves{mend}"
         )

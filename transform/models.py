@@ -19,7 +19,7 @@ class Check(msgspec.Struct, frozen=True):
 
     ``reads`` are the tables it looks at; ``holds`` is the condition, where it is one on each row,
     and ``money`` the column whose sum over such rows is in question. ``everywhere``: it holds of
-    all history or not at all, and part of it tells nothing.
+    all history or not at all, and part of it tells nothing. ``mend`` says what to do about it.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Check(msgspec.Struct, frozen=True):
     holds: str = ""
     money: str = ""
     everywhere: bool = False
+    mend: str = ""
 
 
 class Model(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
-"""The shop's rules, as data: section ``[rules]``."""
+"""The shop's rules, as data: section ``[rules]``; and section ``[transform]``."""
 
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -23,7 +23,7 @@ class SalesRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RulesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What makes an order a return, retail, or none of ours."""
+    """Section ``[rules]``: what makes an order a return, retail, or none of ours."""
 
     return_statuses: tuple[int, ...] = (19, 21, 22, 23)
     return_status_groups: tuple[int, ...] = ()
@@ -45,3 +45,9 @@ class RulesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     raise ValueError(
                         f"{kind} {one} is {other} and {rule.sales_type} from {rule.valid_from} on"
                     )
+
+
+class TransformSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section ``[transform]``: what a release may do to the one before it."""
+
+    largest_fall: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.2

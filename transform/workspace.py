@@ -9,7 +9,7 @@ database ``part`` over those rows of them that matter.
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import msgspec
@@ -24,6 +24,7 @@ from lake.table import DataFile, Table
 from transform.checks import check_types
 from transform.models import Model
 
+Result = TypeVar("Result")
 FULL = "memory"
 PART = "part"
 # Rows of the release that were built anew, and what came in their place.
@@ -75,6 +76,12 @@ class Workspace:
         """Know of a table that was made in the workspace, whole."""
         self.sources[name] = Source(tuple(columns), is_dated=is_dated)
 
+    def put_keys(self, name: str, keys: Collection[int]) -> None:
+        """Make the relation of some keys."""
+        self.duckdb.register("wanted", pa.table({"key": pa.array(sorted(keys), pa.int64())}))
+        self.duckdb.execute(f"create or replace table {in_(KEYS, name)} as select key from wanted")
+        self.duckdb.unregister("wanted")
+
     def rows(self, name: str, files: Sequence[DataFile] | None = None) -> str:
         """Return the SELECT of a table's rows, or of those in some of its files and all built anew."""
         source = self.sources[name]
@@ -122,13 +129,13 @@ class Workspace:
         spans = source.table.spans(column)
         return [file for file in source.files if is_in(ids, spans.get(file.uri))]
 
-    def in_part(self, views: Iterable[tuple[str, str]], work: Callable[[], None]) -> None:
+    def in_part(self, views: Iterable[tuple[str, str]], work: Callable[[], Result]) -> Result:
         """Do some work where tables show only the rows that these SELECTs yield."""
         for name, rows in views:
             self.duckdb.execute(f"create or replace view {PART}.{name} as {rows}")
         self.duckdb.execute(f"use {PART}")
         try:
-            work()
+            return work()
         finally:
             self.duckdb.execute(f"use {FULL}")
 

@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 from lake.contract import Contract
 from lake.errors import CommitConflict, ContractBroken, TableMissing
 from lake.paths import Lake
-from lake.table import create_table, open_table, table_exists
+from lake.table import REOPEN, create_table, open_table, table_exists
 
 SCHEMA = Contract.of({"id": "BIGINT", "amount": "DECIMAL(18,2)?", "month": "DATE"}).schema
 JUNE, JULY = date(2026, 6, 1), date(2026, 7, 1)
@@ -90,6 +90,20 @@ def test_pinned_append_is_refused_on_a_stale_version(lake: Lake) -> None:
     with pytest.raises(CommitConflict):
         stale.append_pinned(rows((2, "2", JUNE)))
     assert ids(lake) == [1]
+
+
+def test_a_handle_held_for_many_appends_is_still_pinned(tmp_path: Path) -> None:
+    """It opens its table anew now and then: at the version it wrote, and no newer one."""
+    lake = Lake(root=str(tmp_path / "a b é"))
+    held = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    for number in range(1, REOPEN + 1):
+        assert held.append_pinned(rows((number, "1", JUNE))) == number
+    open_table(lake, "silver.things").append(rows((0, "1", JULY)))
+    with pytest.raises(CommitConflict):
+        held.append_pinned(rows((99, "1", JUNE)))
+    assert held.version == REOPEN
+    assert held.read(["id"]).num_rows == REOPEN
+    assert ids(lake) == list(range(REOPEN + 1))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,143 @@
+"""Guards: what a release may not do to the one that serves; each is shown what it is there for."""
+
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lake.errors import CheckFailed
+from lake.findings import read_findings
+from lake.release import Move
+from tests.transform.shop import ENGINE, Shop, look, opened
+from tests.transform.test_build import edit_order
+from transform.build import Build
+from transform.candidates import Candidates
+from transform.guards import guard
+from transform.settings import RulesSettings, TransformSettings
+from transform.workspace import GONE, in_
+
+MAY, JUNE, JULY = (date(2026, month, 1) for month in (5, 6, 7))
+ORDERS = 120
+GONE_ROWS = "id | is_deleted | fetched_at\n"
+
+
+def candidates_of(shop: Shop) -> Candidates:
+    """Return what a build would commit."""
+    return Build(shop.lake, ENGINE, RulesSettings(), shop.models).candidates()
+
+
+def failures(candidates: Candidates) -> dict[str, int]:
+    """Return how many rows each guard refuses."""
+    found = guard(candidates, TransformSettings(), because=None)
+    return {outcome.check.name: outcome.failures for outcome in found}
+
+
+def many(folder: Path) -> Shop:
+    """Open a shop of 120 orders of 10 ₴ each, with a release."""
+    rows = [
+        f"{order} | 2026-07-{1 + order % 28:02} 10:00 | 1 | 22 | 12 | 10.00" for order in range(1, ORDERS + 1)
+    ]
+    header = "id | ordered_at | source_id | manager_id | status_id | grand_total"
+    shop = opened(folder, {"bronze.orders": "\n".join([header, *rows])})
+    shop.published()
+    return shop
+
+
+def bury(shop: Shop, orders: int) -> None:
+    """Show that the first so many orders are gone."""
+    shop.see(
+        "bronze.orders", GONE_ROWS + "\n".join(f"{one} | true | {look(1)}" for one in range(1, orders + 1))
+    )
+
+
+def test_an_ordinary_change_meets_no_guard(shop: Shop) -> None:
+    """An order that is seen anew may move its own month, and the one it goes to."""
+    edit_order(shop, ordered_at="2026-05-20 10:00", total="250.00")
+    assert failures(candidates_of(shop)) == {
+        "no_older_month_moved": 0,
+        "newest_day_stays": 0,
+        "totals_hold": 0,
+    }
+
+
+@pytest.mark.parametrize(("month", "refused"), [(MAY, 1), (JUNE, 0), (JULY, 0)])
+def test_a_month_older_than_every_order_seen_may_not_move(shop: Shop, month: date, refused: int) -> None:
+    """Order 2 of June was seen: what moves in May has another reason."""
+    edit_order(shop, total="250.00")
+    candidates = candidates_of(shop)
+    orders = candidates.built["silver.orders"]
+    move = Move("silver.orders", month, 1, 1, Decimal("100.00"), Decimal("90.00"))
+    candidates.built["silver.orders"] = msgspec.structs.replace(orders, moved=(move,))
+    found = {one.check.name: one for one in guard(candidates, TransformSettings(), because=None)}
+    assert found["no_older_month_moved"].failures == refused
+    assert found["no_older_month_moved"].amount == (Decimal("10.00") if refused else None)
+
+
+def test_names_alone_may_move_any_month(shop: Shop) -> None:
+    """A manager renamed is seen in each of his orders, and no amount is another."""
+    shop.see("bronze.managers", f"id | full_name | fetched_at\n 22 | Марта Н. | {look(1)}")
+    candidates = candidates_of(shop)
+    assert candidates.built["silver.orders"].moved
+    assert not any(failures(candidates).values())
+
+
+@pytest.mark.parametrize(("order", "refused"), [(9, 1), (2, 0)])
+def test_the_newest_day_goes_back_only_with_what_was_seen(shop: Shop, order: int, refused: int) -> None:
+    """A later order that the release shows and the candidate lacks, and that the CRM said nothing of."""
+    edit_order(shop, total="250.00")
+    candidates = candidates_of(shop)
+    gone = in_(GONE, "silver.orders")
+    later = f"{order} as id, date '2026-09-01' as order_date"
+    candidates.space.duckdb.execute(f"insert into {gone} select * replace ({later}) from {gone} limit 1")
+    assert failures(candidates)["newest_day_stays"] == refused
+
+
+def test_a_total_that_falls_too_far_publishes_nothing(tmp_path: Path) -> None:
+    """A quarter of all orders is gone: one finding with the amount, and the last release serves."""
+    shop = many(tmp_path)
+    before = shop.read()
+    bury(shop, 30)
+    with pytest.raises(CheckFailed, match=r"totals_hold.* of 300.00 ₴ .*90.*--because"):
+        shop.build()
+    assert shop.read() == before
+    finding = read_findings(shop.lake)["release.totals_hold"]
+    assert (finding.state, finding.severity, finding.amount) == ("new", "error", Decimal("300.00"))
+
+
+def test_a_reason_lets_a_total_fall_and_is_recorded(tmp_path: Path) -> None:
+    """Until the next build, which finds nothing that falls."""
+    shop = many(tmp_path)
+    bury(shop, 30)
+    release = shop.published(because="the import of March was taken back")
+    assert release.rows["silver.orders"] == 90
+    assert "release.totals_hold" in release.checks
+    finding = read_findings(shop.lake)["release.totals_hold"]
+    assert finding.severity == "warn"
+    assert finding.example.endswith("because the import of March was taken back")
+    shop.see("bronze.managers", f"id | full_name | fetched_at\n 22 | Марта | {look(2)}")
+    assert "release.totals_hold" not in shop.published().checks
+    assert read_findings(shop.lake)["release.totals_hold"].state == "healed"
+
+
+@pytest.mark.parametrize("orders", [1, 24])
+def test_a_total_may_fall_a_little(tmp_path: Path, orders: int) -> None:
+    """Up to a fifth of it, unless the settings say otherwise."""
+    shop = many(tmp_path)
+    bury(shop, orders)
+    assert shop.published().rows["silver.orders"] == ORDERS - orders
+
+
+def test_the_settings_say_how_far(tmp_path: Path) -> None:
+    """Nothing may fall where the share is none."""
+    shop = many(tmp_path)
+    bury(shop, 1)
+    with pytest.raises(CheckFailed, match="totals_hold"):
+        shop.build(guards=TransformSettings(largest_fall=0))
+
+
+def test_other_rules_are_a_reason(tmp_path: Path) -> None:
+    """Whoever leaves out a source has said why its orders go."""
+    shop = many(tmp_path)
+    assert shop.published(rules=RulesSettings(excluded_sources=(1, 3))).rows["silver.orders"] == 0
