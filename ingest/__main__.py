@@ -181,7 +181,7 @@ def open_client(config: Config, *, rank: int) -> Client:
         raise ConfigError("KEYCRM_API_KEY has characters that no key has; copy it anew")
     if not key:
         raise ConfigError(
-            "KEYCRM_API_KEY is not set; put the CRM's API key there (the sandbox takes `sandbox`)"
+            f"KEYCRM_API_KEY is not set; put the key for {source.base_url} there (a sandbox takes `sandbox`)"
         )
     file = budget_file(source.budget_folder, base_url=source.base_url, key=key)
     budget = Budget(file, requests=source.requests_per_minute, rank=rank)

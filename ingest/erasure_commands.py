@@ -23,7 +23,10 @@ def erase_buyer(buyer: int, backups: tuple[str, ...]) -> None:
     for root in (*backups, place.place):
         lake = Lake(root=root)
         erased = erase(lake, redactions_of(lake, buyer))
-        print(f"{lake.place}: {erased.rows} rows of {erased.files} files no longer say who it was")
+        if erased.rows:
+            print(f"{lake.place}: {erased.rows} rows of {erased.files} files no longer say who it was")
+        else:
+            print(f"{lake.place}: no row says who buyer {buyer} is: erased before, or no such buyer")
     record(place, erased, at=datetime.now(UTC))
     if others:
         cards = ", ".join(map(str, sorted(others)))

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+import structlog
 
 from ingest.bronze import Seen, gone, look
 from ingest.client import Client
@@ -24,10 +25,13 @@ from lake.errors import KeyRefused, RequestRefused, SourceError
 from lake.memory import give_back
 from lake.runs import WindowReceipt
 
+log = structlog.get_logger()
 ROWS_PER_COMMIT = 2000
 BYTES_PER_COMMIT = 32 * 1024 * 1024
 # One thread for all commits: every further one would keep a heap of its own for good.
 COMMITTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
+# Ids that a line of the log names; it counts the others.
+SHOWN = 10
 Ask = tuple[Entity, Window]
 
 
@@ -169,6 +173,8 @@ class Reading:
         finally:
             await self._flush(ORDERS)
         gone_now = lost if holes else self.writer.held(ORDERS, lost)
+        if unknown := sorted({row.id for row in lost if row.id} - {row.id for row in gone_now if row.id}):
+            log.warning("ingest.no_such_orders", ids=unknown[:SHOWN], count=len(unknown))
         if gone_now:
             await self.client.fetch_first(ORDERS)  # a server that has no list of orders has lost none
             async with self._commit:

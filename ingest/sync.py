@@ -4,6 +4,7 @@ Only a complete run moves the watermark, because the watermark is read off the
 receipts of complete runs.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -155,6 +156,8 @@ def reason_of(failure: BaseException | None, receipts: Sequence[WindowReceipt]) 
     """Return why a run is incomplete: what ended it, or its first window that is."""
     if isinstance(failure, LakeError):
         return str(failure)
+    if isinstance(failure, asyncio.CancelledError | KeyboardInterrupt):
+        return "it was interrupted"
     if failure is not None:
         return f"{type(failure).__name__} {failure}".strip()
     return next((f"{receipt.entity}: {receipt.reason}" for receipt in receipts if not receipt.complete), None)

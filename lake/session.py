@@ -102,8 +102,8 @@ def create_view(connection: Connection, view: str, table: Table, files: Sequence
         connection.execute(f"create or replace view {view} as {select}")
     except (duckdb.IOException, FileNotFoundError):
         raise TableMissing(
-            f"{table.name}: files of version {table.version} are gone; a vacuum deletes what is older than"
-            " [lake] keep_days and has no tag: see `just releases`"
+            f"{table.name}: files of version {table.version} are not here; a vacuum deletes what is older"
+            " than [lake] keep_days and has no tag, a backup holds the newest release: see `just releases`"
         ) from None
 
 

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 import msgspec
 import pyarrow as pa
@@ -68,7 +68,7 @@ def read_header(text: str, name: str) -> tuple[Header, str]:
         header = msgspec.convert({**tomllib.loads(comment), "notes": notes(comment)}, Header)
         found = fault(header)
     except (msgspec.ValidationError, ContractBroken, ValueError) as error:
-        found = str(error)
+        found = in_words(error, Header)
     if found:
         raise ModelError(f"{name}: the header can't be used: {found}")
     return header, sql
@@ -105,7 +105,17 @@ def read_check_header(text: str, name: str) -> tuple[CheckHeader, str]:
     try:
         return msgspec.convert(tomllib.loads(comment), CheckHeader), sql
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise ModelError(f"{name}: the header can't be used: {error}") from None
+        raise ModelError(f"{name}: the header can't be used: {in_words(error, CheckHeader)}") from None
+
+
+def in_words(error: Exception, kind: type[msgspec.Struct]) -> str:
+    """Return what is wrong with a header, and which words are right where there are only some. Pure."""
+    said = str(error)
+    field = said.partition(" - at `$.")[2].rstrip("`")
+    hints = get_type_hints(kind)
+    if "Invalid enum value" not in said or field not in hints:
+        return said
+    return f"{said}; write one of {', '.join(map(repr, get_args(hints[field])))}"
 
 
 def apart(text: str, name: str) -> tuple[str, str]:

@@ -225,6 +225,8 @@ def test_other_cards_of_the_person_are_named(few: Shop, monkeypatch: pytest.Monk
     done = CliRunner().invoke(erase_buyer, ["78"], catch_exceptions=False)
     assert "other cards" not in done.stdout
     assert secrets_in(few.lake.place) == set()
+    done = CliRunner().invoke(erase_buyer, ["79"], catch_exceptions=False)
+    assert "no row says who buyer 79 is" in done.stdout
 
 
 def test_killed_midway_every_release_opens_and_the_next_one_finishes(

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
@@ -314,7 +315,9 @@ def test_a_mistyped_id_leaves_nothing_behind(
     """Neither a tombstone nor a million holes below it; of what the lake holds, a 404 is an answer."""
     ingest("full")
     before = versions(lake)
-    ingest("orders", wish=Wish(kind="orders", ids=(999_999_999,)))
+    with capture_logs() as said:
+        ingest("orders", wish=Wish(kind="orders", ids=(999_999_999,)))
+    assert [line["ids"] for line in said if line["event"] == "ingest.no_such_orders"] == [[999_999_999]]
     assert versions(lake) == before
     assert ingest("sweep", wish=SWEEP_ALL).requests < 100
     assert held(lake, engine) == true(shop)

@@ -1,8 +1,13 @@
 """One run against a shop that lives, lies and breaks."""
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,6 +22,7 @@ from lake.settings import LakeSettings
 from lake.table import open_table
 from tests.ingest.conftest import SMALL
 from tests.ingest.shop import break_, edit, held, live, true, versions
+from tests.running import environ_of
 
 Ingest = Callable[..., Run]
 
@@ -352,3 +358,35 @@ def test_a_null_where_a_number_belongs_is_refused(
     assert run.verdict == "complete", run.reason
     assert run.rejected > 0
     assert len(held(lake, engine)) == len(true(shop)) - run.appended["bronze.rejected"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_an_interrupted_load_keeps_what_arrived_and_says_so(
+    ingest: Ingest,
+    shop: ThreadedShop,
+    lake: Lake,
+    engine: LakeSettings,
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    """Its receipt says why it is incomplete, and the next load goes on."""
+    budget = {
+        "KEYLAKE_SOURCE_REQUESTS_PER_MINUTE": "60",
+        "KEYLAKE_SOURCE_BUDGET_FOLDER": str(tmp_path / "shared"),
+    }
+    command = [sys.executable, "-m", "ingest", "full"]
+    child = subprocess.Popen(
+        command, env=environ_of(lake, shop.url, **budget), stderr=subprocess.PIPE, text=True
+    )
+    while shop.call(lambda running: running.shop.tally.counts()).requests < 60 and child.poll() is None:
+        time.sleep(0.05)
+    child.send_signal(number)
+    _, said = child.communicate()
+    assert child.returncode == 130
+    assert "what was done is kept" in said
+    receipt, _ = last_runs(lake)
+    assert receipt
+    assert (receipt.verdict, receipt.reason) == ("incomplete", "it was interrupted")
+    assert sum(receipt.appended.values()) > 0
+    assert ingest("full").verdict == "complete"
+    assert held(lake, engine) == true(shop)

@@ -96,7 +96,9 @@ def test_a_release_whose_files_are_gone_is_one_line(days: Simulated, run: Run) -
         if file.suffix == ".parquet" and str(file) not in released:
             file.unlink()
     for command in (("sql", "select 1", "--release", "1"), ("diff", "1", "3")):
-        with pytest.raises(TableMissing, match=f"{SILVER}: files of version 1 are gone; a vacuum") as refused:
+        with pytest.raises(
+            TableMissing, match=f"{SILVER}: files of version 1 are not here; a vacuum"
+        ) as refused:
             run(*command)
         assert "\n" not in str(refused.value)
     assert "3" in run("sql", "select release from ops.current_release", "--format", "csv")
