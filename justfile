@@ -86,6 +86,12 @@ models *args:
 checks *args:
     @exec {{ python }} -m transform checks "$@"
 
+# The release that serves beside a full build of it; exit 3 where they differ
+[group('look')]
+[no-exit-message]
+compare *args:
+    @exec {{ python }} -m transform compare "$@"
+
 # SQL over a release: just sql "select …"
 [group('look')]
 [no-exit-message]

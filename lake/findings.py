@@ -19,6 +19,8 @@ from lake.runs import INSTANT
 from lake.table import create_table, open_table, table_exists
 
 FINDINGS = "ops.findings"
+# Conditions that every build looks at need no name of their own; these are looked at once a night.
+NIGHTLY = "nightly"
 NEW, OPEN, HEALED = "new", "open", "healed"
 SCHEMA = pa.schema(
     [
@@ -63,21 +65,28 @@ def read_findings(lake: Lake) -> dict[str, Finding]:
 def write_findings(lake: Lake, found: Iterable[Finding]) -> list[Finding]:
     """Append what is news among all conditions there are, and return it; ``rows`` 0 says that one is gone.
 
-    One that is not among them any more is healed: nobody looks for it.
+    One that is not among them any more is healed: nobody looks for it. Builds say nothing of
+    what is looked at in the night, nor the night of what builds look at.
     """
     known, looked = read_findings(lake), list(found)
     names = {one.fingerprint for one in looked}
+    kinds = {is_nightly(one) for one in looked}
     now = max((one.seen_at for one in looked), default=None)
     looked += [
         msgspec.structs.replace(one, rows=0, seen_at=now)
         for one in known.values()
-        if one.fingerprint not in names and now
+        if one.fingerprint not in names and is_nightly(one) in kinds and now
     ]
     said = [news for one in looked if (news := heard(one, known.get(one.fingerprint)))]
     if said:
         rows = [msgspec.structs.asdict(one) for one in said]
         create_table(lake, FINDINGS, SCHEMA).append(pa.Table.from_pylist(rows, schema=SCHEMA))
     return said
+
+
+def is_nightly(finding: Finding) -> bool:
+    """True where the condition is looked at in the night. Pure."""
+    return finding.fingerprint.startswith(f"{NIGHTLY}.")
 
 
 def heard(found: Finding, known: Finding | None) -> Finding | None:

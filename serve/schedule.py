@@ -26,6 +26,7 @@ from serve.reader import newest_release
 
 log = structlog.get_logger()
 KILL_AFTER = 5.0
+DAY = 86_400.0
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -41,6 +42,17 @@ def sync_job(every: float) -> Job:
     """Return the sync: what changed in the CRM, then what it changes here."""
     python = (sys.executable, "-m")
     return Job(name="sync", every=every, steps=((*python, "ingest", "incremental"), (*python, "transform")))
+
+
+def nightly_jobs() -> tuple[Job, Job]:
+    """Return what is done once a day, at midnight UTC: silent edits and deletions found, the lake kept small.
+
+    And the release that serves is held against a full build of it.
+    """
+    python = (sys.executable, "-m")
+    sweep = Job(name="sweep", every=DAY, steps=((*python, "ingest", "sweep"), (*python, "transform")))
+    steps = ((*python, "lake", "maintain"), (*python, "transform", "compare"))
+    return sweep, Job(name="maintain", every=DAY, steps=steps)
 
 
 class Schedule:

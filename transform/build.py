@@ -28,7 +28,7 @@ from lake.table import Table, create_table, open_table, table_exists
 from transform.candidates import Candidate, Candidates
 from transform.checks import findings_of, refuse
 from transform.dictionary import WORDS, dictionary
-from transform.guards import guard
+from transform.guards import run_guards
 from transform.inspection import inspect
 from transform.models import Model, hash_of
 from transform.rules import rule_tables
@@ -180,7 +180,7 @@ def run_build(
     candidates = build.candidates()
     outcomes = inspect(candidates)
     if build.is_in_part:  # else other rules, models or runs are the reason for whatever moves
-        outcomes += guard(candidates, guards, because=because)
+        outcomes += run_guards(candidates, guards, because=because)
     write_findings(lake, findings_of(outcomes, now=datetime.now(UTC)))
     refuse(outcomes)
     reconciled = before_commit(build.proposal(candidates)) if before_commit else None

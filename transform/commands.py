@@ -1,18 +1,24 @@
-"""Commands that look: ``python -m transform models | checks``."""
+"""Commands that look: ``python -m transform models | checks | compare``."""
 
+import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from lake.cli import open_lake
-from lake.errors import LakeError
-from lake.findings import HEALED, read_findings
-from lake.release import Release, list_releases
+from lake.errors import CheckFailed, LakeError
+from lake.findings import HEALED, read_findings, write_findings
+from lake.release import Release, find_release, list_releases
 from lake.render import show_table
+from lake.settings import LakeSettings
 from transform.checks import checks_of
+from transform.comparison import CHECK, compare_with_full, finding_of
 from transform.drawing import svg
+from transform.guards import guards
 from transform.models import read_models
+from transform.settings import RulesSettings, TransformSettings
 
 
 @click.command()
@@ -60,9 +66,10 @@ def moved_in(table: str, releases: Sequence[Release]) -> int | None:
 @click.option("--all", "everything", is_flag=True, help="Every check there is, also those that hold.")
 def checks(everything: bool) -> None:
     """Show what the checks found and what is not healed yet; each condition once, with its amount in ₴."""
-    _, lake = open_lake()
+    config, lake = open_lake()
     found = read_findings(lake)
     every = [check for model in read_models() for check in checks_of(model)]
+    every += [*guards(config.section(TransformSettings)), CHECK]
     names = [f"{check.model}.{check.name}" for check in every]
     gone = [name for name, finding in found.items() if name not in names and finding.state != HEALED]
     if everything:
@@ -96,4 +103,32 @@ def checks(everything: bool) -> None:
     )
 
 
-COMMANDS = (models, checks)
+@click.command()
+def compare() -> None:
+    """Build all of the release that serves anew and compare: exit 3 and a finding where they differ."""
+    config, lake = open_lake()
+    release, models = find_release(lake, None), read_models()
+    moved = compare_with_full(
+        lake,
+        release,
+        engine=config.section(LakeSettings),
+        rules=config.section(RulesSettings),
+        models=models,
+    )
+    found = finding_of(moved, now=datetime.now(UTC))
+    write_findings(lake, [found])
+    if moved:
+        names = ["table", "month", "rows", "in a full build", "money ₴", "in a full build"]
+        show_table(
+            names,
+            [(m.table, m.month, m.rows_before, m.rows_after, m.money_before, m.money_after) for m in moved],
+        )
+        sys.stdout.flush()
+        raise CheckFailed(
+            f"release {release.release} differs from a full build in {len(moved)} parts, the first is"
+            f" {found.example}; `just transform --full` publishes the full build"
+        )
+    print(f"release {release.release} equals a full build: {len(release.rows)} tables compared")
+
+
+COMMANDS = (models, checks, compare)

@@ -4,8 +4,10 @@ They look at what moved, not at what was computed, and take their reasons from b
 other rules, models or runs are the reason, they are silent: everything may move then.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
+
+import msgspec
 
 from lake.release import Move, Release
 from transform.candidates import Candidates
@@ -35,7 +37,32 @@ order by order_date desc, id
 """
 
 
-def guard(candidates: Candidates, settings: TransformSettings, *, because: str | None) -> list[Outcome]:
+class Fall(msgspec.Struct, frozen=True):
+    """What of a table falls too far: its rows or its money, before and after."""
+
+    table: str
+    what: str
+    before: Decimal
+    after: Decimal
+
+
+def guards(settings: TransformSettings) -> tuple[Check, Check, Check]:
+    """Return the guards as the checks that they are."""
+    fall = f"no total falls by more than {settings.largest_fall:.0%}"
+    reason = 'if it is right, `just transform --because "…"` publishes it'
+    return (
+        guard("no_older_month_moved", "no month moves that is older than every order seen since"),
+        guard("newest_day_stays", "the newest day goes back only with orders that were seen anew"),
+        guard("totals_hold", fall, mend=reason),
+    )
+
+
+def guard(name: str, fact: str, mend: str = "") -> Check:
+    """Return a guard as the check that it is."""
+    return Check(name, "release", fact, "error", sql="", mend=mend)
+
+
+def run_guards(candidates: Candidates, settings: TransformSettings, *, because: str | None) -> list[Outcome]:
     """Return what the guards say of the candidates beside the release that serves.
 
     ``because`` is somebody's reason for a total that falls: it is recorded then, and blocks nothing.
@@ -43,18 +70,15 @@ def guard(candidates: Candidates, settings: TransformSettings, *, because: str |
     serving = candidates.serving
     if serving is None or ORDERS not in candidates.built:
         return []
-    return [
-        no_older_month_moved(candidates),
-        newest_day_stays(candidates),
-        totals_hold(candidates, serving, settings.largest_fall, because=because),
-    ]
+    older, newest, totals = guards(settings)
+    found = [totals_hold(totals, falls(candidates, serving, settings.largest_fall), because=because)]
+    if candidates.parent is None:  # a full build is how a fault of the months before is mended
+        return [Outcome(older, 0), Outcome(newest, 0), *found]
+    return [no_older_month_moved(older, candidates), newest_day_stays(newest, candidates), *found]
 
 
-def no_older_month_moved(candidates: Candidates) -> Outcome:
+def no_older_month_moved(check: Check, candidates: Candidates) -> Outcome:
     """Look for orders, or their money, that moved in a month before those of every order seen anew."""
-    check = check_of(
-        "no_older_month_moved", "no month moves that is older than every order seen since", "error"
-    )
     oldest = candidates.space.one(OLDEST.format(observed=observed(candidates)))[0]
     found = [
         move
@@ -68,71 +92,50 @@ def no_older_month_moved(candidates: Candidates) -> Outcome:
         return Outcome(check, 0)
     nothing = Decimal()
     amounts = [abs((one.money_after or nothing) - (one.money_before or nothing)) for one in found]
-    return Outcome(
-        check, len(found), f"table={found[0].table}, month={found[0].month}", sum(amounts, nothing)
-    )
+    example = f"table={found[0].table}, month={found[0].month}"
+    return Outcome(check, len(found), example, sum(amounts, nothing))
 
 
-def newest_day_stays(candidates: Candidates) -> Outcome:
+def newest_day_stays(check: Check, candidates: Candidates) -> Outcome:
     """Look for orders of the last days that are gone although the CRM said nothing new of them."""
-    check = check_of(
-        "newest_day_stays", "the newest day goes back only with orders that were seen anew", "error"
-    )
+    if not candidates.built[ORDERS].differs:
+        return Outcome(check, 0)
     query = LOST.format(gone=in_(GONE, ORDERS), come=in_(COME, ORDERS), observed=observed(candidates))
-    differs = candidates.built[ORDERS].differs
-    rows = candidates.space.arrow(query).to_pylist() if differs else []
+    rows = candidates.space.arrow(query).to_pylist()
     if not rows:
         return Outcome(check, 0)
     return Outcome(check, len(rows), f"id={rows[0]['id']}, order_date={rows[0]['order_date']}")
 
 
-def totals_hold(
-    candidates: Candidates, serving: Release, largest_fall: float, *, because: str | None
-) -> Outcome:
-    """Look for tables of history whose rows or money fall by more than a share of all they had."""
-    check = check_of(
-        "totals_hold",
-        f"no total falls by more than {largest_fall:.0%}",
-        "warn" if because else "error",
-        mend='if it is right, `just transform --because "…"` publishes it',
-    )
-    found = list(falls(candidates, serving, largest_fall))
-    if not found:
+def totals_hold(check: Check, found: Iterable[Fall], *, because: str | None) -> Outcome:
+    """Say which total falls furthest; with a reason that is no error."""
+    check = msgspec.structs.replace(check, severity="warn") if because else check
+    if not (falling := sorted(found, key=lambda fall: fall.after / fall.before)):
         return Outcome(check, 0)
-    table, what, before, after = max(found, key=lambda fall: (fall[2] - fall[3]) / fall[2])
+    first = falling[0]
     said = f", because {because}" if because else ""
-    return Outcome(check, len(found), f"{table}: {what} {before:,} -> {after:,}{said}", money_lost(found))
+    # Of several tables it is mostly the same money.
+    amount = max((fall.before - fall.after for fall in falling if fall.what == "money"), default=None)
+    example = f"{first.table}: {first.what} {first.before:,} -> {first.after:,}{said}"
+    return Outcome(check, len(falling), example, amount)
 
 
-def falls(
-    candidates: Candidates, serving: Release, largest_fall: float
-) -> Iterator[tuple[str, str, Decimal, Decimal]]:
-    """Yield table, what of it, before and after of each total that falls too far."""
+def falls(candidates: Candidates, serving: Release, largest_fall: float) -> Iterator[Fall]:
+    """Yield what falls by more than a share, of the tables of history that have many rows."""
     rows, money = candidates.rows(), candidates.money()
     for name, candidate in candidates.built.items():
         if not candidate.month or not candidate.differs or serving.rows.get(name, 0) < MANY:
             continue
-        totals = {"rows": (Decimal(serving.rows[name]), Decimal(rows[name]))}
+        found = [Fall(name, "rows", Decimal(serving.rows[name]), Decimal(rows[name]))]
         if name in serving.money and name in money:
-            totals["money"] = (serving.money[name], money[name])
-        for what, (before, after) in totals.items():
-            if before - after > before * Decimal(str(largest_fall)):
-                yield name, what, before, after
-
-
-def money_lost(found: list[tuple[str, str, Decimal, Decimal]]) -> Decimal | None:
-    """Return the greatest fall of money; of several tables it is mostly the same money. Pure."""
-    return max((before - after for _, what, before, after in found if what == "money"), default=None)
+            found.append(Fall(name, "money", serving.money[name], money[name]))
+        share = Decimal(str(largest_fall))
+        yield from (fall for fall in found if fall.before - fall.after > fall.before * share)
 
 
 def is_other(move: Move) -> bool:
     """True where not only names differ. Pure."""
     return (move.rows_before, move.money_before) != (move.rows_after, move.money_after)
-
-
-def check_of(name: str, fact: str, severity: str = "error", *, mend: str = "") -> Check:
-    """Return a guard as the check that it is."""
-    return Check(name, "release", fact, severity, sql="", mend=mend)
 
 
 def observed(candidates: Candidates) -> str:

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from lake.paths import Lake
 from lake.table import open_table, table_exists
 from serve.jobs import JOBS, RENEW, Ledger, is_gone, started, this_process
-from serve.schedule import Job, Schedule, run_once, slot_of, step_name
-from tests.running import environ_of
+from serve.schedule import Job, Schedule, nightly_jobs, run_once, slot_of, step_name
+from tests.running import environ_of, succeed
 from tests.serve.shop import make_tables, publish_gold
 
 REPORT = """
@@ -205,6 +205,27 @@ def test_schedule_as_a_process_stops_on_sigterm(lake: Lake) -> None:
         process.terminate()
         assert "schedule.stopped" in process.stderr.read()
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("nightly", "jobs"), [("true", "sync/3600s,sweep/86400s,maintain/86400s"), ("false", "sync/3600s")]
+)
+def test_the_nightly_jobs_are_a_setting(lake: Lake, nightly: str, jobs: str) -> None:
+    """What the schedule says it runs, and how often."""
+    environ = environ_of(lake, KEYLAKE_SCHEDULE_STOP_SECONDS="0.1", KEYLAKE_SCHEDULE_NIGHTLY=nightly)
+    command = [sys.executable, "-m", "serve", "schedule", "--every", "3600"]
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert f"jobs={jobs}\n" in process.stderr.readline()
+        process.terminate()
+        process.stderr.read()
+
+
+def test_the_nightly_steps_are_commands_that_there_are(lake: Lake) -> None:
+    """Each of them knows what it is told."""
+    for job in nightly_jobs():
+        for _, _, *step in job.steps:
+            assert "Usage:" in succeed(environ_of(lake), *step, "--help")
 
 
 def test_two_schedulers_do_not_run_the_same(lake: Lake) -> None:

@@ -14,7 +14,7 @@ from tests.transform.shop import ENGINE, Shop, look, opened
 from tests.transform.test_build import edit_order
 from transform.build import Build
 from transform.candidates import Candidates
-from transform.guards import guard
+from transform.guards import run_guards
 from transform.settings import RulesSettings, TransformSettings
 from transform.workspace import GONE, in_
 
@@ -30,7 +30,7 @@ def candidates_of(shop: Shop) -> Candidates:
 
 def failures(candidates: Candidates) -> dict[str, int]:
     """Return how many rows each guard refuses."""
-    found = guard(candidates, TransformSettings(), because=None)
+    found = run_guards(candidates, TransformSettings(), because=None)
     return {outcome.check.name: outcome.failures for outcome in found}
 
 
@@ -70,7 +70,7 @@ def test_a_month_older_than_every_order_seen_may_not_move(shop: Shop, month: dat
     orders = candidates.built["silver.orders"]
     move = Move("silver.orders", month, 1, 1, Decimal("100.00"), Decimal("90.00"))
     candidates.built["silver.orders"] = msgspec.structs.replace(orders, moved=(move,))
-    found = {one.check.name: one for one in guard(candidates, TransformSettings(), because=None)}
+    found = {one.check.name: one for one in run_guards(candidates, TransformSettings(), because=None)}
     assert found["no_older_month_moved"].failures == refused
     assert found["no_older_month_moved"].amount == (Decimal("10.00") if refused else None)
 

@@ -184,6 +184,11 @@ class History(RuleBasedStateMachine):
         run_resume(self.shop.lake, exclude=exclude, now=datetime.now(UTC))
 
     @rule()
+    def all_is_built_anew(self) -> None:
+        """As a resync does: nothing differs from what the changes alone have made."""
+        assert self.shop.build(rules=self.in_force, full=True, kind="resync") is None
+
+    @rule()
     def a_run_is_included_again(self) -> None:
         """What was left out is part of it once more."""
         left_out = find_release(self.shop.lake, None).excluded_runs

@@ -1,0 +1,92 @@
+"""Comparison: the release that serves, held against a full build of what it was built from."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+from deltalake import DeltaTable
+
+from lake.errors import UsageError
+from lake.findings import read_findings, write_findings
+from lake.release import Move, Release, find_release, publish
+from tests.running import environ_of, run, succeed
+from tests.transform.shop import ENGINE, Shop, look
+from tests.transform.test_build import edit_order
+from transform.comparison import compare_with_full, finding_of
+from transform.settings import RulesSettings
+
+NOW = datetime(2026, 9, 1, tzinfo=UTC)
+JUNE = date(2026, 6, 1)
+
+
+def compared(shop: Shop) -> tuple[Move, ...]:
+    """Compare the newest release."""
+    release = find_release(shop.lake, None)
+    return compare_with_full(shop.lake, release, engine=ENGINE, rules=RulesSettings(), models=shop.models)
+
+
+def falsify(shop: Shop) -> Release:
+    """Publish a release whose orders of June are not what bronze says."""
+    table = DeltaTable(shop.lake.uri("silver.orders"))
+    table.update(updates={"source_name": "'Etsy'"}, predicate="id = 2")
+    served = find_release(shop.lake, None)
+    release = msgspec.structs.replace(
+        served,
+        release=served.release + 1,
+        parent=served.release,
+        tables={**served.tables, "silver.orders": table.version()},
+    )
+    publish(shop.lake, release)
+    return release
+
+
+def test_a_release_built_from_changes_equals_a_full_build(shop: Shop) -> None:
+    """Also while bronze has more than the release: it is held against what it was built from."""
+    edit_order(shop, ordered_at="2026-05-20 10:00", total="250.00")
+    shop.published()
+    edit_order(shop, total="300.00", minute=2)
+    heads = shop.heads()
+    assert compared(shop) == ()
+    assert shop.heads() == heads
+
+
+def test_what_differs_is_told_by_table_and_month(shop: Shop) -> None:
+    """With rows and money before, and as they would be: here only a name differs."""
+    falsify(shop)
+    assert compared(shop) == (Move("silver.orders", JUNE, 2, 2, Decimal("500.00"), Decimal("500.00")),)
+
+
+def test_other_rules_are_not_compared(shop: Shop) -> None:
+    """What differs then says nothing of how the release was built."""
+    release = find_release(shop.lake, None)
+    rules = RulesSettings(excluded_sources=())
+    with pytest.raises(UsageError, match=r"other models, rules or runs; `just transform`"):
+        compare_with_full(shop.lake, release, engine=ENGINE, rules=rules, models=shop.models)
+
+
+def test_the_command_finds_reports_and_is_healed(shop: Shop, tmp_path: Path) -> None:
+    """Exit 3 and a finding, which the builds between do not take away; a full build mends it."""
+    environ = environ_of(shop.lake)
+    assert "equals a full build" in succeed(environ, "transform", "compare")
+    falsify(shop)
+    done = run(environ, "transform", "compare")
+    assert done.returncode == 3
+    assert "1 parts, the first is silver.orders, 2026-06-01; `just transform --full`" in done.stderr
+    assert "500.00" in done.stdout
+    shop.see("bronze.managers", f"id | full_name | fetched_at\n 7 | Ліза Н. | {look(1)}")
+    shop.published()
+    finding = read_findings(shop.lake)["nightly.equals_full_build"]
+    assert (finding.state, finding.rows, finding.amount) == ("new", 1, Decimal("0.00"))
+    shop.published(full=True)
+    assert "equals a full build" in succeed(environ, "transform", "compare")
+    assert read_findings(shop.lake)["nightly.equals_full_build"].state == "healed"
+
+
+def test_the_night_heals_nothing_that_builds_look_at(shop: Shop) -> None:
+    """A finding of a build is the build's to take back."""
+    found = msgspec.structs.replace(finding_of([], now=NOW), fingerprint="silver.orders.day_has_come", rows=1)
+    write_findings(shop.lake, [found])
+    write_findings(shop.lake, [finding_of([], now=NOW)])
+    assert read_findings(shop.lake)["silver.orders.day_has_come"].state == "new"

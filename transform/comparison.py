@@ -1,0 +1,73 @@
+"""Comparison: the release that serves beside a full build of the very bronze it was built from.
+
+Incremental equals full: tests hold it for all histories they can think of, this for the
+one that happened.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from lake.errors import UsageError
+from lake.findings import NIGHTLY, Finding
+from lake.paths import Lake
+from lake.release import Move, Release
+from lake.session import connect
+from lake.settings import LakeSettings
+from lake.table import open_table
+from transform.candidates import Candidates
+from transform.dictionary import dictionary
+from transform.models import Check, Model, hash_of
+from transform.rules import rule_tables
+from transform.settings import RulesSettings
+
+CHECK = Check(
+    "equals_full_build", NIGHTLY, "the release equals a full build of what it was built from", "error", sql=""
+)
+
+
+def compare_with_full(
+    lake: Lake, release: Release, *, engine: LakeSettings, rules: RulesSettings, models: Sequence[Model]
+) -> tuple[Move, ...]:
+    """Build all of a release anew and return what differs. Nothing is committed, and none is kept waiting.
+
+    Raises UsageError where the release was built by other models or rules, ModelError.
+    """
+    candidates = Candidates(
+        connect(engine),
+        bronze={name: open_table(lake, name, at) for name, at in release.consumed.items()},
+        released={name: open_table(lake, name, at) for name, at in release.tables.items()},
+        serving=release,
+        in_part=False,
+        excluded_runs=release.excluded_runs,
+    )
+    for rule in (*rule_tables(rules), *dictionary(models)):
+        candidates.add_rule(rule)
+    if release.models_hash != hash_of(models) or candidates.differ:
+        raise UsageError(
+            f"release {release.release} was built by other models, rules or runs; `just transform` builds one"
+            " of these, then compare again"
+        )
+    for model in models:
+        candidates.add_model(model)
+    return candidates.moved()
+
+
+def finding_of(moved: Sequence[Move], *, now: datetime) -> Finding:
+    """Return what a comparison found, or found no more, as a finding. Pure."""
+    amounts = [
+        abs(move.money_after - move.money_before)
+        for move in moved
+        if move.money_after is not None and move.money_before is not None
+    ]
+    return Finding(
+        fingerprint=f"{NIGHTLY}.{CHECK.name}",
+        state="new",
+        severity=CHECK.severity,
+        fact=CHECK.fact,
+        rows=len(moved),
+        amount=max(amounts, default=Decimal()) if moved else None,
+        example=f"{moved[0].table}, {moved[0].month or 'all of it'}" if moved else "",
+        first_seen_at=now,
+        seen_at=now,
+    )
