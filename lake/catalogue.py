@@ -15,7 +15,8 @@ database nor a Parquet file there. ``just sql`` reads the lake wherever it is.
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import duckdb
@@ -24,7 +25,7 @@ import structlog
 from lake import quote
 from lake.errors import LakeError
 from lake.paths import LAYERS, Lake
-from lake.release import Release, current_release
+from lake.release import Release, current_release, find_release
 from lake.release import publish as publish_release
 from lake.session import CURRENT, Connection, connect, duckdb_types, ledgers, no_rows, one_release, parquet
 from lake.settings import LakeSettings
@@ -72,10 +73,21 @@ def write_catalogue(lake: Lake, release: Release) -> None:
         return
     with alone(lake):
         newest = current_release(lake) or release
+        newer = max(release, newest, key=lambda one: one.release)
         made = lake.catalogue.with_name(f"{lake.catalogue.name}.new")
-        remove(made)  # a writer that was killed left it
-        fill(lake, max(release, newest, key=lambda one: one.release), made)
+        try:
+            make(lake, newer, made, old=shown_versions(lake, newer.code_version))
+        except duckdb.Error:  # the old one is damaged where nobody looked
+            make(lake, newer, made, old={})
         os.replace(made, lake.catalogue)
+
+
+def make(lake: Lake, release: Release, file: Path, *, old: Mapping[str, int]) -> None:
+    """Write a catalogue into a new file, out of the one there is where that shows ``old`` versions."""
+    remove(file)  # a writer that was killed left it
+    if old and lake.catalogue:
+        shutil.copyfile(lake.catalogue, file)
+    fill(lake, release, file, old=old)
 
 
 def shown_release(lake: Lake) -> int | None:
@@ -91,18 +103,38 @@ def shown_release(lake: Lake) -> int | None:
     return int(number)
 
 
-def fill(lake: Lake, release: Release, file: Path) -> None:
-    """Write a database with one view per table of the release, and per ledger at its head."""
+def shown_versions(lake: Lake, code_version: str) -> dict[str, int]:
+    """Return the versions that the catalogue shows; none where it is of another place, or of other code."""
+    shown = shown_release(lake)
+    if shown is None or lake.catalogue is None:
+        return {}
+    release = find_release(lake, shown)
+    with connect(LakeSettings()) as connection:
+        attach(connection, lake.catalogue, "read_only")
+        here = f"select count(*) from duckdb_views() where contains(sql, {quote.literal(root(lake.place))})"
+        ((views,),) = connection.execute(here).fetchall()
+    return {**release.tables, **release.consumed} if views and release.code_version == code_version else {}
+
+
+def fill(lake: Lake, release: Release, file: Path, *, old: Mapping[str, int]) -> None:
+    """Write a database with one view per table of the release, and per ledger at its head.
+
+    It may be there with the views of ``old`` versions: those that the release shows too stay.
+    """
+    pinned: dict[str, int | None] = {**release.tables, **release.consumed}
+    wanted = {**dict.fromkeys(ledgers(lake)), **pinned}
     with connect(LakeSettings()) as connection:
         attach(connection, file, f"storage_version {quote.literal(STORAGE)}")
         connection.execute("use made")
         for layer in LAYERS:
-            connection.execute(f"create schema {layer}")
-        pinned: dict[str, int | None] = {**release.tables, **release.consumed}
-        for name, version in sorted({**dict.fromkeys(ledgers(lake)), **pinned}.items()):
-            rows = portable(connection, open_table(lake, name, version), lake.place)
-            connection.execute(f"create view {name} as {rows}")
-        connection.execute(f"create view {CURRENT} as {one_release(release)}")
+            connection.execute(f"create schema if not exists {layer}")
+        for name in sorted(old.keys() - wanted.keys()):
+            connection.execute(f"drop view if exists {name}")
+        for name, version in sorted(wanted.items()):
+            if version is None or old.get(name) != version:
+                rows = portable(connection, open_table(lake, name, version), lake.place)
+                connection.execute(f"create or replace view {name} as {rows}")
+        connection.execute(f"create or replace view {CURRENT} as {one_release(release)}")
         # What is in memory goes to the file here, so that no log lies beside it.
         connection.execute("use memory")
         connection.execute("detach made")
@@ -114,9 +146,13 @@ def portable(connection: Connection, table: Table, place: str) -> str:
     files = [file.uri.removeprefix(place) for file in table.files()]
     if not files:
         return no_rows(types)
-    root = f"coalesce(getvariable({quote.literal(ROOT)}), {quote.literal(place)})"
-    listed = f"list_transform([{quote.literals(files)}], lambda file: {root} || file)"
+    listed = f"list_transform([{quote.literals(files)}], lambda file: {root(place)} || file)"
     return f"select {', '.join(map(quote.name, types))} from {parquet(listed, table, types)}"
+
+
+def root(place: str) -> str:
+    """Return the expression of the lake's root: the analyst's, or where the lake was. Pure."""
+    return f"COALESCE(getvariable({quote.literal(ROOT)}), {quote.literal(place)})"
 
 
 def attach(connection: Connection, file: Path, how: str) -> None:

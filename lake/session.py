@@ -76,20 +76,26 @@ def fetch(connection: Connection, query: str) -> pa.Table:
 
 
 def heads(lake: Lake) -> dict[str, int]:
-    """Return the versions that all bronze tables had at one moment: the newest such moment.
+    """Return the versions that all bronze tables had at one moment: the newest such moment."""
+    return {name: table.version for name, table in open_heads(lake).items()}
+
+
+def open_heads(lake: Lake) -> dict[str, Table]:
+    """Open all bronze tables as they were at one moment: the newest such moment.
 
     An order's lines are committed before the order: versions read one after another
     could be of an order without them. Two looks that agree were at rest between them.
     """
-    found = head_versions(lake)
-    while (again := head_versions(lake)) != found:
-        found = again
-    return found
-
-
-def head_versions(lake: Lake) -> dict[str, int]:
-    """Return the newest version of each bronze table, read one after another."""
-    return {name: open_table(lake, name).version for name in lake.tables("bronze")}
+    found: dict[str, Table] = {}
+    seen: dict[str, int] = {}
+    while True:
+        for name in lake.tables("bronze"):
+            if name in found:
+                found[name].refresh()
+            else:
+                found[name] = open_table(lake, name)
+        if seen == (seen := {name: table.version for name, table in found.items()}):
+            return found
 
 
 def create_view(connection: Connection, view: str, table: Table, files: Sequence[str] | None = None) -> None:
@@ -146,7 +152,8 @@ def parquet(listed: str, table: Table, types: Mapping[str, str]) -> str:
     """Return ``read_parquet`` of files that SQL lists."""
     hive = ", ".join(f"{quote.literal(column)}: {types[column]}" for column in table.partition_by)
     partitions = f"hive_partitioning = true, hive_types = {{{hive}}}" if hive else "hive_partitioning = false"
-    return f"read_parquet({listed}, union_by_name = true, {partitions})"
+    # All files of a version have its schema: `redefine` writes them all. So one of them tells, not each.
+    return f"read_parquet({listed}, {partitions})"
 
 
 def duckdb_types(connection: Connection, schema: pa.Schema) -> dict[str, str]:

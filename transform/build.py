@@ -18,11 +18,11 @@ import structlog
 
 from lake.catalogue import publish, refresh_catalogue
 from lake.contract import differs
-from lake.findings import write_findings
+from lake.findings import read_findings, write_findings
 from lake.paths import Lake
 from lake.release import Move, Release, current_release
 from lake.runs import newest_run
-from lake.session import Connection, connect, heads
+from lake.session import Connection, connect, open_heads
 from lake.settings import LakeSettings
 from lake.table import Table, create_table, open_table, table_exists
 from transform.candidates import Candidate, Candidates
@@ -76,7 +76,8 @@ class Build:
         self.excluded_runs = self.parent.excluded_runs if self.parent else ()
         # Asked before bronze is looked at: what a run brings in between is in it, and not yet promised.
         self.complete_through = complete_through(lake, self.excluded_runs)
-        self.consumed = heads(lake)
+        self._bronze = open_heads(lake)
+        self.consumed = {name: table.version for name, table in self._bronze.items()}
         self.models_hash = hash_of(models)
 
     @property
@@ -102,10 +103,9 @@ class Build:
 
     def candidates(self) -> Candidates:
         """Build what has to be built. Raises ModelError."""
-        bronze = {name: open_table(self._lake, name, at) for name, at in self.consumed.items()}
         candidates = Candidates(
             connect(self._engine),
-            bronze=bronze,
+            bronze=self._bronze,
             released=self._shown,
             serving=self.parent,
             in_part=self.is_in_part and not self._full,
@@ -119,6 +119,7 @@ class Build:
 
     def proposal(self, candidates: Candidates) -> Proposal:
         """Return what the candidates amount to, for somebody to look at before they are committed."""
+        candidates.space.show_whole(candidates.space.sources)
         return Proposal(candidates.space.duckdb, self.parent, self.excluded_runs, candidates.moved())
 
     def commit(self, candidates: Candidates) -> dict[str, int]:
@@ -178,7 +179,7 @@ def run_build(
         refresh_catalogue(lake)
         return None
     candidates = build.candidates()
-    outcomes = inspect(candidates)
+    outcomes = inspect(candidates, read_findings(lake))
     if build.is_in_part:  # else other rules, models or runs are the reason for whatever moves
         outcomes += run_guards(candidates, guards, because=because)
     write_findings(lake, findings_of(outcomes, now=datetime.now(UTC)))

@@ -23,7 +23,7 @@ from lake.table import Table
 from transform.models import Model
 from transform.rules import Rule
 from transform.scope import Keys, Months, Scope, Whole, key_in, refers_by, subject
-from transform.workspace import BUILT, COME, FULL, GONE, KEYS, Workspace, build_model, in_
+from transform.workspace import BUILT, COME, FULL, GONE, KEYS, Workspace, build_model, holding, in_
 
 NO_MONEY = "null::decimal(38,2)"
 EVERYTHING = Whole()
@@ -71,7 +71,7 @@ class Candidates:
         self.space = Workspace(connection)
         self.built: dict[str, Candidate] = {}
         self._bronze = bronze
-        self._released = released
+        self.released = released
         self.serving = serving
         self.parent = serving if in_part else None
         self.models: dict[str, Model] = {}
@@ -107,11 +107,12 @@ class Candidates:
             scope=scope,
         )
         if isinstance(scope, Whole):
+            self.space.show_whole(model.reads)
             build_model(self.space.duckdb, model, f"{FULL}.{model.name}")
             self.space.put(model.name, header.contract.schema.names, is_dated=bool(header.month))
             self.built[model.name] = self._whole(candidate)
             return
-        self.space.show(model.name, self._released[model.name], is_dated=bool(header.month))
+        self.space.show(model.name, self.released[model.name], is_dated=bool(header.month))
         if isinstance(scope, Keys):
             self._build_keys(model, scope, keys)
         elif isinstance(scope, Months):
@@ -137,7 +138,7 @@ class Candidates:
     def rows_to_write(self, candidate: Candidate) -> pa.Table:
         """Return the rows of a candidate, of the months that differ, in the order of its key."""
         key = ", ".join(map(quoted, candidate.contract.key)) or "all"
-        rows = f"from {FULL}.{candidate.name}"
+        rows = f"from {self.space.whole(candidate.name)}"
         if candidate.months is not None:
             rows = self.space.in_months(candidate.name, candidate.months)
         names = ", ".join(map(quoted, candidate.contract.schema.names))
@@ -171,7 +172,7 @@ class Candidates:
     def _scope(self, model: Model) -> tuple[Scope | None, set[int], set[date]]:
         """Return what has to be built anew of a model, and the keys or months of it."""
         reads = sorted(name for name in model.reads if self.is_news(name))
-        if self.parent is None or model.name not in self._released:
+        if self.parent is None or model.name not in self.released:
             return EVERYTHING, set(), set()
         if not reads:
             return None, set(), set()
@@ -226,7 +227,7 @@ class Candidates:
         """Return the keys, or the months, of the rows that refer to changed rows of a dimension."""
         parent = self.models.get(dimension)
         columns = {name: self.space.sources[name].columns for name in model.reads}
-        columns[model.name] = tuple(self._released[model.name].schema.names)
+        columns[model.name] = tuple(self.released[model.name].schema.names)
         dated = [name for name in model.reads if wanted == "month" and self.space.sources[name].is_dated]
         place = refers_by(model, parent, columns, dated) if parent else None
         if parent is None or place is None or not self.built[dimension].has_ids:
@@ -235,9 +236,9 @@ class Candidates:
         if not changed:
             return set()
         table, column = place
-        rows = f"from {FULL}.{table}"
+        rows = f"from {self.space.whole(table)}"
         if table == model.name:
-            held = self._released[model.name]
+            held = self.released[model.name]
             rows = f"from ({scan(self.space.duckdb, held)})"
         self.space.put_keys("referred", changed)
         among = f"{column} in (select key from {in_(KEYS, 'referred')})"
@@ -271,13 +272,13 @@ class Candidates:
         stray = f"from {target} where {scope.column} not in (select key from {relation})"
         self._refuse_stray(model, stray, "the keys it was asked for")
         source = space.sources[name]
-        files = space.holding(source, scope.column, sorted(keys))
+        assert source.table, "it stands on the release's version"
+        files = holding(source.table, source.files, scope.column, sorted(keys))
         among = f"{scope.column} in (select key from {relation})"
         self._compare(
             name, model.header.contract, built=f"from {target}", held=space.held(name, files, among)
         )
-        source.key = scope.column
-        space.reshow(name)
+        source.key, source.is_seen = scope.column, False
 
     def _build_months(self, model: Model, months: set[date]) -> None:
         space, name = self.space, model.name
@@ -292,8 +293,7 @@ class Candidates:
         self._compare(
             name, model.header.contract, built=f"from {target}", held=space.held(name, files, "true")
         )
-        source.months = frozenset(months)
-        space.reshow(name)
+        source.months, source.is_seen = frozenset(months), False
 
     def _build_part(self, model: Model, views: list[tuple[str, str]]) -> str:
         target = in_(BUILT, model.name)
@@ -328,7 +328,7 @@ class Candidates:
 
     def _whole(self, candidate: Candidate) -> Candidate:
         """Return the candidate with what differs, where all of it was built anew."""
-        held = self._released.get(candidate.name)
+        held = self.released.get(candidate.name)
         if held is None or differs(held.schema, candidate.contract.schema):
             return msgspec.structs.replace(candidate, differs=True, moved=(self._move(candidate, None),))
         self._compare(
@@ -341,13 +341,13 @@ class Candidates:
 
     def _move(self, candidate: Candidate, month: date | None) -> Move:
         """Return how a month of a table, or the table, moved."""
-        held = self._released.get(candidate.name)
+        held = self.released.get(candidate.name)
         before: tuple[int, Decimal | None] = (0, None)
         if held:
             money = candidate.money if candidate.money in held.schema.names else None
             files = [file.uri for file in held.files() if month is None or file.month == month]
             before = self._sums(f"from ({scan(self.space.duckdb, held, files)})", money)
-        rows = f"from {FULL}.{candidate.name}"
+        rows = f"from {self.space.whole(candidate.name)}"
         if month is not None:
             rows = self.space.in_months(candidate.name, {month})
         after = self._sums(rows, candidate.money)

@@ -22,9 +22,7 @@ OF_ORDERS = (ORDERS, "gold.revenue_daily")
 # Totals of so few rows may fall as they like: a shop of three orders that loses one is no alarm.
 MANY = 100
 OLDEST = """
-select min(date_trunc('month', (ordered_at at time zone 'Europe/Kyiv')::date))::date
-from bronze.orders
-where id in (select key from {observed})
+select min(date_trunc('month', (ordered_at at time zone 'Europe/Kyiv')::date))::date from ({looks})
 """
 LOST = """
 select id, order_date
@@ -79,7 +77,8 @@ def run_guards(candidates: Candidates, settings: TransformSettings, *, because: 
 
 def no_older_month_moved(check: Check, candidates: Candidates) -> Outcome:
     """Look for orders, or their money, that moved in a month before those of every order seen anew."""
-    oldest = candidates.space.one(OLDEST.format(observed=observed(candidates)))[0]
+    looks = candidates.space.of_keys("bronze.orders", "id", observed(candidates))
+    (oldest,) = candidates.space.one(OLDEST.format(looks=looks))
     found = [
         move
         for move in candidates.moved()
@@ -101,6 +100,7 @@ def newest_day_stays(check: Check, candidates: Candidates) -> Outcome:
     if not candidates.built[ORDERS].differs:
         return Outcome(check, 0)
     query = LOST.format(gone=in_(GONE, ORDERS), come=in_(COME, ORDERS), observed=observed(candidates))
+    candidates.space.show_whole([ORDERS])
     rows = candidates.space.arrow(query).to_pylist()
     if not rows:
         return Outcome(check, 0)

@@ -36,7 +36,8 @@ class Source(msgspec.Struct):
 
     ``table`` is the version it stands on, None for one that is built whole; of a version
     built in part, rows whose ``key`` is in ``keys``, or whose month is in ``months``, are
-    replaced by ``built``. ``where`` leaves out what excluded runs have brought.
+    replaced by ``built``. ``where`` leaves out what excluded runs have brought. ``is_seen``
+    where a view shows all of it.
     """
 
     columns: tuple[str, ...]
@@ -46,6 +47,7 @@ class Source(msgspec.Struct):
     months: frozenset[date] | None = None
     is_dated: bool = False
     files: tuple[DataFile, ...] = ()
+    is_seen: bool = False
 
 
 class Workspace:
@@ -66,11 +68,22 @@ class Workspace:
             tuple(table.schema.names), table, where, is_dated=is_dated, files=tuple(table.files())
         )
         self.sources[name] = source
-        self.reshow(name)
 
-    def reshow(self, name: str) -> None:
-        """Show a table again, after it became known what of it was built anew."""
-        self.duckdb.execute(f"create or replace view {FULL}.{name} as {self.rows(name)}")
+    def whole(self, name: str) -> str:
+        """Return where a table is seen with all its rows, as far as is known what of it was built anew.
+
+        DuckDB looks at every file of a view when it is made: it is made for those who need it.
+        """
+        source = self.sources.get(name)
+        if source and source.table and not source.is_seen:
+            self.duckdb.execute(f"create or replace view {FULL}.{name} as {self.rows(name)}")
+            source.is_seen = True
+        return f"{FULL}.{name}"
+
+    def show_whole(self, names: Iterable[str]) -> None:
+        """Show tables with all their rows, those of them that are in the lake."""
+        for name in names:
+            self.whole(name)
 
     def put(self, name: str, columns: Iterable[str], *, is_dated: bool = False) -> None:
         """Know of a table that was made in the workspace, whole."""
@@ -101,7 +114,7 @@ class Workspace:
 
     def of_months(self, name: str, months: Collection[date]) -> str:
         """Return the SELECT of a dated table's rows of some months; of an undated one all rows."""
-        return self.in_months(name, months) if self.sources[name].is_dated else f"from {FULL}.{name}"
+        return self.in_months(name, months) if self.sources[name].is_dated else f"from {self.whole(name)}"
 
     def in_months(self, name: str, months: Collection[date]) -> str:
         """Return the SELECT of what a table has in some of its partitions."""
@@ -113,21 +126,25 @@ class Workspace:
         """Return the SELECT of the rows whose ``column`` is in the relation ``keys``; without one, of all."""
         source = self.sources[name]
         if column is None:
-            return f"from {FULL}.{name}"
-        files = self.holding(source, column, self._ids(keys)) if source.table else ()
+            return f"from {self.whole(name)}"
+        files = holding(source.table, source.files, column, self._ids(keys)) if source.table else ()
         return f"select * from ({self.rows(name, files)}) where {column} in (select key from {keys})"
+
+    def before(self, table: Table, where: str = "true", files: Sequence[DataFile] | None = None) -> str:
+        """Return the SELECT of a version's own rows, or of those in some of its files."""
+        uris = None if files is None else [file.uri for file in files]
+        return f"select * from ({scan(self.duckdb, table, uris)}) where {where}"
+
+    def of_keys_before(self, table: Table, column: str, keys: str) -> str:
+        """Return the SELECT of the rows of a version whose ``column`` is in the relation ``keys``."""
+        files = holding(table, table.files(), column, self._ids(keys))
+        return self.before(table, f"{column} in (select key from {keys})", files)
 
     def held(self, name: str, files: Sequence[DataFile], where: str) -> str:
         """Return the SELECT of the release's own rows, in some of its files."""
         source = self.sources[name]
         assert source.table, "only what stands on a version has rows of its own"
-        return f"select * from ({scan(self.duckdb, source.table, [f.uri for f in files])}) where {where}"
-
-    def holding(self, source: Source, column: str, ids: Sequence[int]) -> list[DataFile]:
-        """Return the files that may hold one of the ids, by their own statistics."""
-        assert source.table
-        spans = source.table.spans(column)
-        return [file for file in source.files if is_in(ids, spans.get(file.uri))]
+        return self.before(source.table, where, files)
 
     def in_part(self, views: Iterable[tuple[str, str]], work: Callable[[], Result]) -> Result:
         """Do some work where tables show only the rows that these SELECTs yield."""
@@ -154,6 +171,12 @@ class Workspace:
 
     def _ids(self, keys: str) -> list[int]:
         return self.column(f"select distinct key from {keys} order by key")
+
+
+def holding(table: Table, files: Iterable[DataFile], column: str, ids: Sequence[int]) -> list[DataFile]:
+    """Return the files of a version that may hold one of the sorted ids, by their own statistics."""
+    spans = table.spans(column)
+    return [file for file in files if is_in(ids, spans.get(file.uri))]
 
 
 def is_in(ids: Sequence[int], span: tuple[int, int] | None) -> bool:
