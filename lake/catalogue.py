@@ -75,56 +75,54 @@ def write_catalogue(lake: Lake, release: Release) -> None:
         newest = current_release(lake) or release
         newer = max(release, newest, key=lambda one: one.release)
         made = lake.catalogue.with_name(f"{lake.catalogue.name}.new")
-        try:
-            make(lake, newer, made, old=shown_versions(lake, newer.code_version))
-        except duckdb.Error:  # the old one is damaged where nobody looked
-            make(lake, newer, made, old={})
+        with connect(LakeSettings()) as connection:
+            try:
+                fill(connection, lake, newer, made, old=shown_versions(connection, lake, newer.code_version))
+            except duckdb.Error:  # the old one is damaged where nobody looked
+                fill(connection, lake, newer, made, old={})
         os.replace(made, lake.catalogue)
-
-
-def make(lake: Lake, release: Release, file: Path, *, old: Mapping[str, int]) -> None:
-    """Write a catalogue into a new file, out of the one there is where that shows ``old`` versions."""
-    remove(file)  # a writer that was killed left it
-    if old and lake.catalogue:
-        shutil.copyfile(lake.catalogue, file)
-    fill(lake, release, file, old=old)
 
 
 def shown_release(lake: Lake) -> int | None:
     """Return the number of the release that the catalogue shows; None where there is no catalogue."""
-    if lake.catalogue is None or not lake.catalogue.exists():
-        return None
-    try:
-        with connect(LakeSettings()) as connection:
-            attach(connection, lake.catalogue, "read_only")
-            ((number,),) = connection.execute(f"select release from made.{CURRENT}").fetchall()
-    except duckdb.Error:
-        return None
-    return int(number)
-
-
-def shown_versions(lake: Lake, code_version: str) -> dict[str, int]:
-    """Return the versions that the catalogue shows; none where it is of another place, or of other code."""
-    shown = shown_release(lake)
-    if shown is None or lake.catalogue is None:
-        return {}
-    release = find_release(lake, shown)
     with connect(LakeSettings()) as connection:
-        attach(connection, lake.catalogue, "read_only")
-        here = f"select count(*) from duckdb_views() where contains(sql, {quote.literal(root(lake.place))})"
-        ((views,),) = connection.execute(here).fetchall()
-    return {**release.tables, **release.consumed} if views and release.code_version == code_version else {}
+        return shown(connection, lake)[0]
 
 
-def fill(lake: Lake, release: Release, file: Path, *, old: Mapping[str, int]) -> None:
+def shown(connection: Connection, lake: Lake) -> tuple[int | None, bool]:
+    """Return the release that the catalogue shows, if there is one, and whether it is of this place."""
+    if lake.catalogue is None or not lake.catalogue.exists():
+        return None, False
+    here = f"select count(*) from duckdb_views() where contains(sql, {quote.literal(root(lake.place))})"
+    try:
+        with attached(connection, lake.catalogue, "read_only"):
+            ((number,),) = connection.execute(f"select release from made.{CURRENT}").fetchall()
+            ((views,),) = connection.execute(here).fetchall()
+    except duckdb.Error:
+        return None, False
+    return int(number), views > 0
+
+
+def shown_versions(connection: Connection, lake: Lake, code_version: str) -> dict[str, int]:
+    """Return the versions that the catalogue shows; none where it is of another place, or of other code."""
+    number, is_here = shown(connection, lake)
+    if number is None or not is_here:
+        return {}
+    release = find_release(lake, number)
+    return {**release.tables, **release.consumed} if release.code_version == code_version else {}
+
+
+def fill(connection: Connection, lake: Lake, release: Release, file: Path, *, old: Mapping[str, int]) -> None:
     """Write a database with one view per table of the release, and per ledger at its head.
 
-    It may be there with the views of ``old`` versions: those that the release shows too stay.
+    Where the catalogue shows ``old`` versions, those views of it that the release shows too stay.
     """
+    remove(file)  # a writer that was killed left it
+    if old and lake.catalogue:
+        shutil.copyfile(lake.catalogue, file)
     pinned: dict[str, int | None] = {**release.tables, **release.consumed}
     wanted = {**dict.fromkeys(ledgers(lake)), **pinned}
-    with connect(LakeSettings()) as connection:
-        attach(connection, file, f"storage_version {quote.literal(STORAGE)}")
+    with attached(connection, file, f"storage_version {quote.literal(STORAGE)}"):
         connection.execute("use made")
         for layer in LAYERS:
             connection.execute(f"create schema if not exists {layer}")
@@ -135,9 +133,6 @@ def fill(lake: Lake, release: Release, file: Path, *, old: Mapping[str, int]) ->
                 rows = portable(connection, open_table(lake, name, version), lake.place)
                 connection.execute(f"create or replace view {name} as {rows}")
         connection.execute(f"create or replace view {CURRENT} as {one_release(release)}")
-        # What is in memory goes to the file here, so that no log lies beside it.
-        connection.execute("use memory")
-        connection.execute("detach made")
 
 
 def portable(connection: Connection, table: Table, place: str) -> str:
@@ -155,9 +150,15 @@ def root(place: str) -> str:
     return f"COALESCE(getvariable({quote.literal(ROOT)}), {quote.literal(place)})"
 
 
-def attach(connection: Connection, file: Path, how: str) -> None:
-    """Attach a database file as ``made``."""
+@contextlib.contextmanager
+def attached(connection: Connection, file: Path, how: str) -> Iterator[None]:
+    """Have a database file attached as ``made``; afterwards all is in the file, and no log beside it."""
     connection.execute(f"attach {quote.literal(file)} as made ({how})")
+    try:
+        yield
+    finally:
+        connection.execute("use memory")
+        connection.execute("detach made")
 
 
 def remove(file: Path) -> None:

@@ -20,6 +20,8 @@ from lake.table import Table, open_table, table_exists
 
 Connection = duckdb.DuckDBPyConnection
 CURRENT = "ops.current_release"
+# Arrow's types in DuckDB's words, as far as anybody asked.
+TYPES: dict[pa.DataType, str] = {}
 
 
 def connect(settings: LakeSettings) -> Connection:
@@ -158,5 +160,7 @@ def parquet(listed: str, table: Table, types: Mapping[str, str]) -> str:
 
 def duckdb_types(connection: Connection, schema: pa.Schema) -> dict[str, str]:
     """Return ``{column: type}`` in DuckDB's words."""
-    relation = connection.from_arrow(schema.empty_table())
-    return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
+    if new := [kind for kind in dict.fromkeys(schema.types) if kind not in TYPES]:
+        relation = connection.from_arrow(pa.schema(list(zip(map(str, new), new, strict=True))).empty_table())
+        TYPES.update(zip(new, map(str, relation.types), strict=True))
+    return {field.name: TYPES[field.type] for field in schema}

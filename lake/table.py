@@ -64,6 +64,7 @@ class Table:
     def __init__(self, name: str, delta: DeltaTable) -> None:
         self.name = name
         self._delta = delta
+        self._told: tuple[int, pa.Table] | None = None
 
     @property
     def version(self) -> int:
@@ -82,7 +83,7 @@ class Table:
 
     def files(self) -> list[DataFile]:
         """Return the live files of the version held."""
-        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        actions = self._actions()
         # A URI writes spaces and the like in its own way, paths and DuckDB do not.
         root = unquote(self._delta.table_uri).removeprefix("file://").rstrip("/")
         paths = actions["path"].to_pylist()
@@ -104,7 +105,7 @@ class Table:
 
     def spans(self, column: str) -> dict[str, tuple[int, int]]:
         """Return, by their places, the least and the greatest value of a column in each file that says so."""
-        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        actions = self._actions()
         low, high = f"min.{column}", f"max.{column}"
         if low not in actions.column_names or high not in actions.column_names:
             return {}
@@ -147,7 +148,7 @@ class Table:
 
         Delta keeps instants in statistics to the millisecond, cut, not rounded.
         """
-        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        actions = self._actions()
         name = f"max.{column}"
         return pc.max(actions[name]).as_py() if name in actions.column_names and len(actions) else None
 
@@ -250,6 +251,12 @@ class Table:
             raise self.conflict("somebody else committed") from None
         self._delta.update_incremental()
         return self.version
+
+    def _actions(self) -> pa.Table:
+        """Return what the log says of the live files, a row each; asked once of a version."""
+        if self._told is None or self._told[0] != self.version:
+            self._told = self.version, pa.table(self._delta.get_add_actions(flatten=True))
+        return self._told[1]
 
     def _append(self, rows: pa.Table, commit: CommitProperties | None = None) -> None:
         write_deltalake(self._delta, rows, mode="append", writer_properties=PARQUET, commit_properties=commit)

@@ -92,7 +92,12 @@ class Candidates:
         self.space.duckdb.execute(f"create table {FULL}.{rule.name} as select * from rule")
         self.space.duckdb.unregister("rule")
         self.space.put(rule.name, rule.table.schema.names)
-        self.built[rule.name] = self._whole(Candidate(name=rule.name, contract=rule.contract))
+        candidate = Candidate(name=rule.name, contract=rule.contract)
+        # A release of other rules is built anew as a whole.
+        is_held = self.parent is not None
+        self.built[rule.name] = (
+            msgspec.structs.replace(candidate, scope=None) if is_held else self._whole(candidate)
+        )
 
     def add_model(self, model: Model) -> None:
         """Build a model after those it reads. Raises ModelError."""

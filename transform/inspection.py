@@ -14,6 +14,7 @@ from transform.scope import Keys, Whole, key_in, subject
 from transform.workspace import KEYS, in_
 
 Views = tuple[tuple[str, str], ...]
+Months = frozenset[date] | None
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -43,6 +44,43 @@ class Place(msgspec.Struct, frozen=True):
 EVERYWHERE = Place()
 
 
+class Parts:
+    """The SELECTs of what of a table has to do with some months, or with the keys built anew of a model."""
+
+    def __init__(self, candidates: Candidates) -> None:
+        self.candidates = candidates
+        self._now: dict[tuple[str, str, Months], str] = {}
+
+    def now(self, table: str, model: str, months: Months) -> str:
+        """Return it as the next release would have it; asked once."""
+        asked = (table, "" if months is not None else model, months)
+        if asked not in self._now:
+            self._now[asked] = self._part(table, model, months)
+        return self._now[asked]
+
+    def before(self, table: str, model: str, months: Months) -> str:
+        """Return the same as the release has it; nothing where bronze has other rows by now."""
+        space = self.candidates.space
+        if not self.candidates.is_news(table):
+            return self.now(table, model, months)
+        held = self.candidates.released.get(table)
+        if held is None:
+            return ""
+        if months is not None:
+            is_dated = space.sources[table].is_dated
+            files = [file for file in held.files() if file.month in months or not is_dated]
+            return space.before(held, files=files)
+        column = key_in(table, held.schema.names, subject(self.candidates.models[model]))
+        return space.of_keys_before(held, column, in_(KEYS, model)) if column else space.before(held)
+
+    def _part(self, table: str, model: str, months: Months) -> str:
+        space = self.candidates.space
+        if months is not None:
+            return space.of_months(table, months)
+        column = key_in(table, space.sources[table].columns, subject(self.candidates.models[model]))
+        return space.of_keys(table, column, in_(KEYS, model))
+
+
 def inspect(candidates: Candidates, findings: Mapping[str, Finding]) -> list[Outcome]:
     """Run every check on what was built anew, and on everything where that finds something.
 
@@ -50,11 +88,12 @@ def inspect(candidates: Candidates, findings: Mapping[str, Finding]) -> list[Out
     say what that was.
     """
     found: list[Outcome] = []
+    parts = Parts(candidates)
     for model in candidates.models.values():
         places: dict[Place, list[Check]] = {}
         for check in checks_of(model):
             known = known_of(check, candidates, findings)
-            places.setdefault(place_of(check, candidates, known), []).append(check)
+            places.setdefault(place_of(check, parts, known), []).append(check)
         for place, checks in places.items():
             found += look(candidates, place, checks)
     return found
@@ -98,10 +137,10 @@ def known_of(check: Check, candidates: Candidates, findings: Mapping[str, Findin
     return Known(failures, finding.amount, finding.example)
 
 
-def place_of(check: Check, candidates: Candidates, known: Known | None) -> Place:
+def place_of(check: Check, parts: Parts, known: Known | None) -> Place:
     """Return where a check has to look: nowhere, at what was built anew, or everywhere."""
-    space = candidates.space
-    tables = sorted(check.reads & space.sources.keys())
+    candidates = parts.candidates
+    tables = sorted(check.reads & candidates.space.sources.keys())
     if known is None:
         return EVERYWHERE
     if not any(map(candidates.is_news, tables)):
@@ -112,14 +151,14 @@ def place_of(check: Check, candidates: Candidates, known: Known | None) -> Place
         months = months_moved(tables, candidates)
     if check.everywhere or isinstance(scope, Whole) or (months is None and not isinstance(scope, Keys)):
         return EVERYWHERE
-    views = tuple((one, part(one, check.model, months, candidates)) for one in tables)
+    views = tuple((one, parts.now(one, check.model, months)) for one in tables)
     if not known.failures:
         return Place(views, known=known)
-    before = tuple((one, part_before(one, check.model, months, candidates)) for one in tables)
+    before = tuple((one, parts.before(one, check.model, months)) for one in tables)
     return Place(views, before, known) if all(rows for _, rows in before) else EVERYWHERE
 
 
-def months_moved(tables: list[str], candidates: Candidates) -> frozenset[date] | None:
+def months_moved(tables: list[str], candidates: Candidates) -> Months:
     """Return the months in which these tables differ from the release; None where it can't be told."""
     months: set[date] = set()
     for name in filter(candidates.is_news, tables):
@@ -128,27 +167,3 @@ def months_moved(tables: list[str], candidates: Candidates) -> frozenset[date] |
             return None
         months |= set(candidate.months)
     return frozenset(months)
-
-
-def part(table: str, model: str, months: frozenset[date] | None, candidates: Candidates) -> str:
-    """Return the SELECT of what of a table has to do with these months, or with the keys built anew."""
-    space = candidates.space
-    if months is not None:
-        return space.of_months(table, months)
-    column = key_in(table, space.sources[table].columns, subject(candidates.models[model]))
-    return space.of_keys(table, column, in_(KEYS, model))
-
-
-def part_before(table: str, model: str, months: frozenset[date] | None, candidates: Candidates) -> str:
-    """Return the same of a table as the release has it; nothing where bronze has other rows by now."""
-    space = candidates.space
-    if not candidates.is_news(table):
-        return part(table, model, months, candidates)
-    held = candidates.released.get(table)
-    if held is None:
-        return ""
-    if months is not None:
-        is_dated = space.sources[table].is_dated
-        return space.before(held, files=[one for one in held.files() if one.month in months or not is_dated])
-    column = key_in(table, held.schema.names, subject(candidates.models[model]))
-    return space.of_keys_before(held, column, in_(KEYS, model)) if column else space.before(held)

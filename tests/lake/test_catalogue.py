@@ -130,6 +130,29 @@ def test_a_damaged_catalogue_is_written_anew(few: Shop) -> None:
     assert shown_release(few.lake) == 1
 
 
+def test_damage_that_shows_only_in_its_middle_is_no_obstacle(few: Shop) -> None:
+    """What can't be written on is written anew."""
+    assert few.lake.catalogue
+    write_catalogue(few.lake, find_release(few.lake, None))
+    content = bytearray(few.lake.catalogue.read_bytes())
+    content[len(content) // 2 :] = b"x" * (len(content) - len(content) // 2)
+    few.lake.catalogue.write_bytes(content)
+    publish(few.lake, again(few.lake))
+    with opened(few.lake) as connection:
+        assert one(connection, TOTAL) == Decimal("1100.00")
+
+
+def test_a_table_that_the_release_has_no_more_is_no_view(few: Shop) -> None:
+    """The others stay as they are."""
+    publish(few.lake, again(few.lake))
+    release = again(few.lake)
+    del release.tables["gold.source_daily"]
+    publish(few.lake, release)
+    with opened(few.lake) as connection:
+        assert one(connection, "select count(*) from duckdb_views() where view_name = 'source_daily'") == 0
+        assert one(connection, TOTAL) == Decimal("1100.00")
+
+
 def test_the_later_of_two_writers_shows_the_newest_release(few: Shop) -> None:
     """Also when it comes with an older one."""
     first = find_release(few.lake, None)
