@@ -7,17 +7,20 @@ differ from the last release are written. Where nothing differs there is no comm
 release, and neither while publishing is held. Observations of excluded runs are left out.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 
+import duckdb
 import msgspec
 import pyarrow as pa
 import structlog
 
 from lake.catalogue import publish, refresh_catalogue
 from lake.contract import differs
+from lake.errors import LakeError
 from lake.findings import read_findings, write_findings
 from lake.paths import Lake
 from lake.release import Move, Release, current_release
@@ -172,41 +175,54 @@ def run_build(
     stop there, and says through when all was reconciled with the source. A ``dry_run`` stops
     there in any case, also where all is held. ``because`` is a reason for a total that falls
     further than ``guards`` allow. Raises CheckFailed (nothing was committed), ModelError,
-    CommitConflict.
+    CommitConflict, and LakeError where it does not fit into the engine's limits.
     """
     build = Build(lake, engine, rules, models, full=full)
     if (build.is_held and not dry_run) or not build.consumed or (build.is_current and not full):
         refresh_catalogue(lake)
         return None
-    candidates = build.candidates()
-    outcomes = inspect(candidates, read_findings(lake))
-    if build.is_in_part:  # else other rules, models or runs are the reason for whatever moves
-        outcomes += run_guards(candidates, guards, because=because)
-    write_findings(lake, findings_of(outcomes, now=datetime.now(UTC)))
-    refuse(outcomes)
-    reconciled = before_commit(build.proposal(candidates)) if before_commit else None
-    if not candidates.differ or dry_run:
-        return None
-    versions = {**(build.parent.tables if build.parent else {}), **build.commit(candidates)}
-    release = Release(
-        release=build.parent.release + 1 if build.parent else 1,
-        published_at=datetime.now(UTC),
-        kind=kind or kind_of(build.parent, candidates, full=full),
-        parent=build.parent.release if build.parent else None,
-        tables={name: versions[name] for name in candidates.built},
-        consumed=build.consumed,
-        excluded_runs=build.excluded_runs,
-        rows=candidates.rows(),
-        money=candidates.money(),
-        moved=candidates.moved(),
-        checks={outcome.name: outcome.failures for outcome in outcomes if outcome.failures},
-        models_hash=build.models_hash,
-        code_version=version("keylake"),
-        complete_through=build.complete_through,
-        reconciled_through=reconciled or still_reconciled(build.parent),
-    )
+    with within(engine):
+        candidates = build.candidates()
+        outcomes = inspect(candidates, read_findings(lake))
+        if build.is_in_part:  # else other rules, models or runs are the reason for whatever moves
+            outcomes += run_guards(candidates, guards, because=because)
+        write_findings(lake, findings_of(outcomes, now=datetime.now(UTC)))
+        refuse(outcomes)
+        reconciled = before_commit(build.proposal(candidates)) if before_commit else None
+        if not candidates.differ or dry_run:
+            return None
+        versions = {**(build.parent.tables if build.parent else {}), **build.commit(candidates)}
+        release = Release(
+            release=build.parent.release + 1 if build.parent else 1,
+            published_at=datetime.now(UTC),
+            kind=kind or kind_of(build.parent, candidates, full=full),
+            parent=build.parent.release if build.parent else None,
+            tables={name: versions[name] for name in candidates.built},
+            consumed=build.consumed,
+            excluded_runs=build.excluded_runs,
+            rows=candidates.rows(),
+            money=candidates.money(),
+            moved=candidates.moved(),
+            checks={outcome.name: outcome.failures for outcome in outcomes if outcome.failures},
+            models_hash=build.models_hash,
+            code_version=version("keylake"),
+            complete_through=build.complete_through,
+            reconciled_through=reconciled or still_reconciled(build.parent),
+        )
     publish(lake, release)
     return release
+
+
+@contextmanager
+def within(engine: LakeSettings) -> Iterator[None]:
+    """Say in one line that DuckDB's limits were too narrow; what was built so far is a candidate and goes."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException:
+        raise LakeError(
+            f"the build does not fit into [lake] memory_limit {engine.memory_limit} and the spill folder;"
+            " raise it, or set [lake] spill to a larger disk: nothing was published, the last release serves"
+        ) from None
 
 
 def kind_of(parent: Release | None, candidates: Candidates, *, full: bool) -> str:

@@ -117,6 +117,8 @@ def run_check(connection: Connection, check: Check) -> Outcome:
         # By way of Arrow: DuckDB alone gives no instants without a library more.
         rows = fetch(connection, query).to_pylist()
         amount = amount_of(connection, check, rows[0]) if rows else None
+    except (duckdb.OutOfMemoryException, duckdb.IOException):
+        raise  # no fault of the check's
     except duckdb.Error as error:
         said = " ".join(str(error).split())
         raise ModelError(f"{check.model}.{check.name}: the check can't be run: {said}") from None

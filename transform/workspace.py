@@ -199,6 +199,8 @@ def build_model(connection: Connection, model: Model, target: str | None = None)
     month = f", date_trunc('month', {parted_by})::date as month" if parted_by else ""
     try:
         connection.execute(f"create or replace table {place} as select *{month} from (\n{model.sql}\n)")
+    except (duckdb.OutOfMemoryException, duckdb.IOException):
+        raise  # no fault of the model's
     except duckdb.Error as error:
         raise ModelError(f"{model.name}: it can't be built: {' '.join(str(error).split())}") from None
     check_types(connection, model, place)

@@ -123,9 +123,9 @@ class Recorded(Limiter):
 
 
 def budget(per_minute: int) -> None:
-    """Print what a full load uses of its budget, and how many requests it needs."""
+    """Print what a full load of some five minutes uses of its budget, and how many requests it needs."""
     with (
-        serving(Sandbox(port=0, day_seconds=0, requests_per_minute=per_minute)) as shop,
+        serving(Sandbox(port=0, days=4 * per_minute, day_seconds=0, requests_per_minute=per_minute)) as shop,
         tempfile.TemporaryDirectory() as folder,
     ):
         source = SourceSettings(base_url=shop.url, requests_per_minute=per_minute)
@@ -143,8 +143,9 @@ def budget(per_minute: int) -> None:
         counts = shop.call(lambda running: running.shop.tally.counts())
     lists = sum(-(-window.seen // 50) or 1 for window in receipt.windows if window.by == "list")
     orders = sum(window.seen for window in receipt.windows if window.by == "created")
-    # In steady state a request goes when the one N before it is a minute old, and no later.
-    spans = [after - before for before, after in zip(limiter.sent, limiter.sent[per_minute:], strict=False)]
+    # Once it is steady, after two minutes, a request goes when the one N before it is a minute old.
+    steady = limiter.sent[per_minute:]
+    spans = [after - before for before, after in zip(steady, steady[per_minute:], strict=False)]
     seconds = (receipt.finished_at - receipt.started_at).total_seconds()
     print(f"full load at {per_minute} requests a minute: {receipt.verdict}, {seconds:.1f} s")
     print(f"  requests / fewest that hold every row  {receipt.requests / (lists - -orders // 50):.4f}")

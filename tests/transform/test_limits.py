@@ -1,0 +1,59 @@
+"""Limits: a build that does not fit into DuckDB's memory spills, or fails and changes nothing."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from lake.errors import LakeError
+from lake.paths import Lake
+from lake.settings import LakeSettings
+from tests.bench.transform import MISSION, change, make, wanted
+from tests.transform.shop import Shop
+from transform.build import run_build
+from transform.settings import RulesSettings
+
+ORDERS = 20_000
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A shop of more than fits, with a release and a change since."""
+    shop = Shop(Lake(root=str(tmp_path_factory.mktemp("large"))), tuple(wanted(MISSION)))
+    make(shop.lake, ORDERS)
+    shop.published()
+    change(shop.lake, ORDERS, 1)
+    return shop
+
+
+def build_within(shop: Shop, memory: str, spill: Path) -> int:
+    """Build everything within so much memory; return the number of the release."""
+    release = run_build(
+        shop.lake,
+        engine=LakeSettings(memory_limit=memory, threads=1, spill=str(spill)),
+        rules=RulesSettings(),
+        models=shop.models,
+        full=True,
+    )
+    assert release
+    return release.release
+
+
+def test_a_build_that_exceeds_its_limits_fails_as_a_candidate(large: Shop, tmp_path: Path) -> None:
+    """One line says which setting, no head moves, and the last release reads as before."""
+    shop = large.copy(tmp_path / "lake")
+    heads, shown = shop.heads(), shop.read()
+    with pytest.raises(LakeError, match=r"memory_limit 8MB .*nothing was published, the last release serves"):
+        build_within(shop, "8MB", tmp_path / "spill")
+    assert shop.heads() == heads
+    assert shop.read() == shown
+
+
+def test_what_does_not_fit_into_memory_is_spilled(large: Shop, tmp_path: Path) -> None:
+    """The same tables as with memory enough; without a folder to spill to it is none."""
+    shop = large.copy(tmp_path / "lake")
+    (tmp_path / "no folder").write_text("")
+    with pytest.raises(duckdb.IOException, match="no folder"):
+        build_within(shop, "24MB", tmp_path / "no folder")
+    assert build_within(shop, "24MB", tmp_path / "spill") == 2
+    assert shop.read() == shop.built_anew(tmp_path / "anew").read()
