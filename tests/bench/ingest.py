@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -122,13 +122,37 @@ class Recorded(Limiter):
         return self.sent[-1]
 
 
+class Counts(msgspec.Struct):
+    """What the shop counted."""
+
+    most_in_a_minute: int
+    refused: int
+
+
+@contextlib.contextmanager
+def shop_apart(*, days: int, per_minute: int) -> Iterator[str]:
+    """Run the sandbox shop as a process of its own; give its address."""
+    environ = environ_of(
+        Lake(root="none"),
+        KEYLAKE_SANDBOX_PORT="0",
+        KEYLAKE_SANDBOX_DAYS=str(days),
+        KEYLAKE_SANDBOX_DAY_SECONDS="0",
+        KEYLAKE_SANDBOX_REQUESTS_PER_MINUTE=str(per_minute),
+    )
+    command = [sys.executable, "-m", "ingest", "sandbox"]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as shop:
+        assert shop.stdout
+        yield shop.stdout.readline().split(" at ")[1].split()[0]
+        shop.terminate()
+
+
 def budget(per_minute: int) -> None:
     """Print what a full load of some five minutes uses of its budget, and how many requests it needs."""
     with (
-        serving(Sandbox(port=0, days=4 * per_minute, day_seconds=0, requests_per_minute=per_minute)) as shop,
+        shop_apart(days=4 * per_minute, per_minute=per_minute) as url,
         tempfile.TemporaryDirectory() as folder,
     ):
-        source = SourceSettings(base_url=shop.url, requests_per_minute=per_minute)
+        source = SourceSettings(base_url=url, requests_per_minute=per_minute)
         limiter = Recorded(Budget(Path(folder) / "budget", requests=per_minute))
         receipt = asyncio.run(
             run_sync(
@@ -140,7 +164,8 @@ def budget(per_minute: int) -> None:
                 watch=Watch(budget=per_minute, bar=False),
             )
         )
-        counts = shop.call(lambda running: running.shop.tally.counts())
+        with urllib.request.urlopen(url.removesuffix("/v1") + "/control/requests") as answer:
+            counts = msgspec.json.decode(answer.read(), type=Counts)
     lists = sum(-(-window.seen // 50) or 1 for window in receipt.windows if window.by == "list")
     orders = sum(window.seen for window in receipt.windows if window.by == "created")
     # Once it is steady, after two minutes, a request goes when the one N before it is a minute old.
