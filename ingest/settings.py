@@ -24,7 +24,7 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://.+")] = "https://openapi.keycrm.app/v1"
     requests_per_minute: Positive = 60
-    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 30.0
+    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=55)] = 30.0
     attempts: Positive = 6
     backoff_seconds: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     max_in_flight: Positive = 8

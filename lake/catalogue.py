@@ -17,6 +17,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -36,6 +37,7 @@ log = structlog.get_logger()
 # DuckDB 2's own default does not open in 1.x.
 STORAGE = "v1.2.0"
 ROOT = "keylake_root"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FAILURES = (OSError, duckdb.Error, LakeError)
 
 
@@ -84,32 +86,38 @@ def write_catalogue(lake: Lake, release: Release) -> None:
 
 
 def shown_release(lake: Lake) -> int | None:
-    """Return the number of the release that the catalogue shows; None where there is no catalogue."""
+    """Return the number of the release that the catalogue shows; None where it shows none of this lake."""
     with connect(LakeSettings()) as connection:
-        return shown(connection, lake)[0]
+        found = shown(connection, lake)
+    return found[0].release if found else None
 
 
-def shown(connection: Connection, lake: Lake) -> tuple[int | None, bool]:
-    """Return the release that the catalogue shows, if there is one, and whether it is of this place."""
+def shown(connection: Connection, lake: Lake) -> tuple[Release, bool] | None:
+    """Return the release that the catalogue shows, and whether its views name files of this place.
+
+    A number alone is no release: the lake may have been made anew, or put back, beside the file.
+    """
     if lake.catalogue is None or not lake.catalogue.exists():
-        return None, False
+        return None
     here = f"select count(*) from duckdb_views() where contains(sql, {quote.literal(root(lake.place))})"
+    current = f"select release, epoch_us(published_at) from made.{CURRENT}"
     try:
         with attached(connection, lake.catalogue, "read_only"):
-            ((number,),) = connection.execute(f"select release from made.{CURRENT}").fetchall()
+            ((number, published_at),) = connection.execute(current).fetchall()
             ((views,),) = connection.execute(here).fetchall()
-    except duckdb.Error:
-        return None, False
-    return int(number), views > 0
+        release = find_release(lake, int(number))
+    except (duckdb.Error, LakeError):
+        return None
+    is_it = release.published_at == EPOCH + timedelta(microseconds=published_at)
+    return (release, views > 0) if is_it else None
 
 
 def shown_versions(connection: Connection, lake: Lake, code_version: str) -> dict[str, int]:
     """Return the versions that the catalogue shows; none where it is of another place, or of other code."""
-    number, is_here = shown(connection, lake)
-    if number is None or not is_here:
+    found = shown(connection, lake)
+    if found is None or not found[1] or found[0].code_version != code_version:
         return {}
-    release = find_release(lake, number)
-    return {**release.tables, **release.consumed} if release.code_version == code_version else {}
+    return {**found[0].tables, **found[0].consumed}
 
 
 def fill(connection: Connection, lake: Lake, release: Release, file: Path, *, old: Mapping[str, int]) -> None:

@@ -98,6 +98,6 @@ def heard(found: Finding, known: Finding | None) -> Finding | None:
         return msgspec.structs.replace(known, state=HEALED, rows=0, amount=None, seen_at=found.seen_at)
     if known is None or not was_open:
         return msgspec.structs.replace(found, state=NEW, first_seen_at=found.seen_at)
-    if (known.rows, known.amount) == (found.rows, found.amount):
+    if (known.rows, known.amount, known.severity) == (found.rows, found.amount, found.severity):
         return None
     return msgspec.structs.replace(found, state=OPEN, first_seen_at=known.first_seen_at)

@@ -65,6 +65,7 @@ class Table:
         self.name = name
         self._delta = delta
         self._told: tuple[int, pa.Table] | None = None
+        self._appended = 0
 
     @property
     def version(self) -> int:
@@ -259,10 +260,12 @@ class Table:
         return self._told[1]
 
     def _append(self, rows: pa.Table, commit: CommitProperties | None = None) -> None:
+        if self._appended >= REOPEN:
+            self._delta = DeltaTable(self._delta.table_uri, version=self.version)
+            self._appended = 0
         write_deltalake(self._delta, rows, mode="append", writer_properties=PARQUET, commit_properties=commit)
         self._delta.update_incremental()
-        if self.version % REOPEN == 0:
-            self._delta = DeltaTable(self._delta.table_uri, version=self.version)
+        self._appended += 1
 
     def conflict(self, found: str) -> CommitConflict:
         """Return the error that says the head moved under us."""

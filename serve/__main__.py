@@ -48,7 +48,8 @@ def sync() -> int:
 )
 @click.option("--from-bronze", is_flag=True, help="Ask the CRM nothing: build again from what was ingested.")
 @click.option("--dry-run", is_flag=True, help="Show what would move, and publish nothing.")
-def resync(days: int | None, from_bronze: bool, dry_run: bool) -> int:
+@click.option("--because", help="Why a total may fall further than config.toml allows; it is recorded.")
+def resync(days: int | None, from_bronze: bool, dry_run: bool, because: str | None) -> int:
     """Fetch again, build in full, compare with the CRM, show what moves; publish only if it is valid.
 
     The last release serves meanwhile. Exit code 3: what was built is not what the CRM shows;
@@ -59,7 +60,9 @@ def resync(days: int | None, from_bronze: bool, dry_run: bool) -> int:
     if days and from_bronze:
         raise UsageError("--days and --from-bronze: choose one; bronze is built from as a whole")
     _, lake = open_lake()
-    return run_resync(lake, days=days, from_bronze=from_bronze, dry_run=dry_run, now=datetime.now(UTC))
+    return run_resync(
+        lake, days=days, from_bronze=from_bronze, dry_run=dry_run, because=because, now=datetime.now(UTC)
+    )
 
 
 @serve.command()

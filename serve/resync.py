@@ -15,23 +15,28 @@ from serve.schedule import run_step
 Step = tuple[str, ...]
 
 
-def run_resync(lake: Lake, *, days: int | None, from_bronze: bool, dry_run: bool, now: datetime) -> int:
+def run_resync(
+    lake: Lake, *, days: int | None, from_bronze: bool, dry_run: bool, because: str | None, now: datetime
+) -> int:
     """Run the steps; return the exit code of the first that failed, 0 if none did.
+
+    ``because`` is a reason for a total that falls.
 
     Raises LakeError while publishing is held: the CRM is not asked for what can't be published.
     """
     if not dry_run:
         refuse_hold(lake)
-    for step in steps(None if from_bronze else new_run_id(now), days=days, dry_run=dry_run):
+    run_id = None if from_bronze else new_run_id(now)
+    for step in steps(run_id, days=days, dry_run=dry_run, because=because):
         if code := run_step(step):
             return code if code > 0 else 128 - code
     return 0
 
 
-def steps(run_id: str | None, *, days: int | None, dry_run: bool) -> Sequence[Step]:
+def steps(run_id: str | None, *, days: int | None, dry_run: bool, because: str | None) -> Sequence[Step]:
     """Return the commands; without a run nothing is asked of the CRM. Pure."""
     python = (sys.executable, "-m")
-    how = ("--dry-run",) if dry_run else ()
+    how = (*(("--dry-run",) if dry_run else ()), *(("--because", because) if because else ()))
     if run_id is None:
         return [(*python, "transform", "resync", *how)]
     span = ("--days", str(days)) if days else ()

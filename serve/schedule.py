@@ -21,7 +21,7 @@ from apscheduler.triggers.date import DateTrigger
 
 from lake.errors import IngestIncomplete, LakeError
 from lake.paths import Lake
-from serve.jobs import Ledger, this_process
+from serve.jobs import RENEW, Ledger, this_process
 from serve.reader import newest_release
 
 log = structlog.get_logger()
@@ -44,15 +44,18 @@ def sync_job(every: float) -> Job:
     return Job(name="sync", every=every, steps=((*python, "ingest", "incremental"), (*python, "transform")))
 
 
-def nightly_jobs() -> tuple[Job, Job]:
-    """Return what is done once a day, at midnight UTC: silent edits and deletions found, the lake kept small.
+def nightly_jobs() -> tuple[Job, ...]:
+    """Return what is done once a day, from midnight UTC on, one after another and after the sync at hand.
 
-    And the release that serves is held against a full build of it.
+    Silent edits and deletions are found, the lake is kept small, and the release that serves
+    is held against a full build of it.
     """
     python = (sys.executable, "-m")
-    sweep = Job(name="sweep", every=DAY, steps=((*python, "ingest", "sweep"), (*python, "transform")))
-    steps = ((*python, "lake", "maintain"), (*python, "transform", "compare"))
-    return sweep, Job(name="maintain", every=DAY, steps=steps)
+    return (
+        Job(name="sweep", every=DAY, steps=((*python, "ingest", "sweep"), (*python, "transform"))),
+        Job(name="maintain", every=DAY, steps=((*python, "lake", "maintain"),)),
+        Job(name="compare", every=DAY, steps=((*python, "transform", "compare"),)),
+    )
 
 
 class Schedule:
@@ -131,7 +134,8 @@ class Schedule:
         else:
             detail = f"release {after}" if after != before else ""
             log.info("schedule.finished", **facts, release=after)
-        if code or detail:
+        # A claim is renewed by the slots that follow; those of a daily job come too late for that.
+        if code or detail or job.every > RENEW.total_seconds():
             self._ledger.close(job.name, slot, now=datetime.now(UTC), exit_code=code, detail=detail)
 
     async def _steps(self, job: Job) -> tuple[int, str] | None:

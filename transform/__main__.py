@@ -1,4 +1,4 @@
-"""The transform's commands: ``python -m transform [--full]``, and ``resync``, ``models``, ``checks``."""
+"""The transform's commands: ``python -m transform [--full] | resync | models | checks | compare``."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -68,7 +68,7 @@ def resync(run_id: str | None, dry_run: bool, because: str | None) -> None:
         kind="resync",
         before_commit=review,
         dry_run=dry_run,
-        because=f"the CRM shows just this ({run_id})" if run_id else because,
+        because=because or seen_in_full(run),
     )
     if release:
         archive_due(lake, datetime.now(UTC))
@@ -79,6 +79,11 @@ def resync(run_id: str | None, dry_run: bool, because: str | None) -> None:
     serving = current_release(lake)
     held = f"; {hold(serving)}" if serving and serving.is_held else ""
     print(f"{review.outcome}{held}")
+
+
+def seen_in_full(run: Run | None) -> str | None:
+    """Return the reason that a resync of all history is for a total that falls; None for one of a part."""
+    return f"the CRM shows just this ({run.run_id})" if run and run.watermark else None
 
 
 class Review:

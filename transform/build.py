@@ -104,6 +104,13 @@ class Build:
             and all(self._stored(rule.name) == rule.table for rule in self._rules)
         )
 
+    @cached_property
+    def is_of_rules(self) -> bool:
+        """True where the last release is of these very rules and runs, whatever its models were."""
+        said = (rule for rule in self._rules if rule.name not in WORDS)
+        is_of_runs = self.parent is not None and bool(self.parent.models_hash)
+        return is_of_runs and all(self._stored(rule.name) == rule.table for rule in said)
+
     def candidates(self) -> Candidates:
         """Build what has to be built. Raises ModelError."""
         candidates = Candidates(
@@ -184,7 +191,7 @@ def run_build(
     with within(engine):
         candidates = build.candidates()
         outcomes = inspect(candidates, read_findings(lake))
-        if build.is_in_part:  # else other rules, models or runs are the reason for whatever moves
+        if build.is_of_rules:  # else other rules, or runs, are the reason for whatever moves
             outcomes += run_guards(candidates, guards, because=because)
         write_findings(lake, findings_of(outcomes, now=datetime.now(UTC)))
         refuse(outcomes)
@@ -220,7 +227,7 @@ def within(engine: LakeSettings) -> Iterator[None]:
         yield
     except duckdb.OutOfMemoryException:
         raise LakeError(
-            f"the build does not fit into [lake] memory_limit {engine.memory_limit} and the spill folder;"
+            f"a build does not fit into [lake] memory_limit {engine.memory_limit} and the spill folder;"
             " raise it, or set [lake] spill to a larger disk: nothing was published, the last release serves"
         ) from None
 

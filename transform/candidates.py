@@ -132,6 +132,14 @@ class Candidates:
             return True
         return self._bronze[name].version != self.parent.consumed[name]
 
+    def upstream(self, name: str) -> frozenset[str]:
+        """Return a model and all tables that it is made of, directly or by way of others."""
+        found, ahead = {name}, {name}
+        while ahead:
+            ahead = {read for one in ahead & self.models.keys() for read in self.models[one].reads} - found
+            found |= ahead
+        return frozenset(found)
+
     def observed(self, name: str, column: str) -> set[int]:
         """Return the ids of what bronze has got since the release that serves; compaction brings none."""
         if (name, column) not in self._news:
@@ -143,8 +151,9 @@ class Candidates:
     def rows_to_write(self, candidate: Candidate) -> pa.Table:
         """Return the rows of a candidate, of the months that differ, in the order of its key."""
         key = ", ".join(map(quoted, candidate.contract.key)) or "all"
-        rows = f"from {self.space.whole(candidate.name)}"
-        if candidate.months is not None:
+        if candidate.months is None:
+            rows = f"from {self.space.whole(candidate.name)}"
+        else:
             rows = self.space.in_months(candidate.name, candidate.months)
         names = ", ".join(map(quoted, candidate.contract.schema.names))
         return self.space.arrow(f"select {names} from ({rows}) order by {key}")
@@ -241,10 +250,10 @@ class Candidates:
         if not changed:
             return set()
         table, column = place
-        rows = f"from {self.space.whole(table)}"
         if table == model.name:
-            held = self.released[model.name]
-            rows = f"from ({scan(self.space.duckdb, held)})"
+            rows = f"from ({scan(self.space.duckdb, self.released[model.name])})"
+        else:
+            rows = f"from {self.space.whole(table)}"
         self.space.put_keys("referred", changed)
         among = f"{column} in (select key from {in_(KEYS, 'referred')})"
         return set(self.space.column(f"select distinct {wanted} {rows} where {among}"))
@@ -352,8 +361,9 @@ class Candidates:
             money = candidate.money if candidate.money in held.schema.names else None
             files = [file.uri for file in held.files() if month is None or file.month == month]
             before = self._sums(f"from ({scan(self.space.duckdb, held, files)})", money)
-        rows = f"from {self.space.whole(candidate.name)}"
-        if month is not None:
+        if month is None:
+            rows = f"from {self.space.whole(candidate.name)}"
+        else:
             rows = self.space.in_months(candidate.name, {month})
         after = self._sums(rows, candidate.money)
         return Move(candidate.name, month, before[0], after[0], before[1], after[1])

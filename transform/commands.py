@@ -10,9 +10,10 @@ import click
 from lake.cli import open_lake
 from lake.errors import CheckFailed, LakeError
 from lake.findings import HEALED, read_findings, write_findings
-from lake.release import Release, find_release, list_releases
+from lake.release import Release, current_release, list_releases
 from lake.render import show_table
 from lake.settings import LakeSettings
+from transform.build import within
 from transform.checks import checks_of
 from transform.comparison import CHECK, compare_with_full, finding_of
 from transform.drawing import svg
@@ -107,14 +108,14 @@ def checks(everything: bool) -> None:
 def compare() -> None:
     """Build all of the release that serves anew and compare: exit 3 and a finding where they differ."""
     config, lake = open_lake()
-    release, models = find_release(lake, None), read_models()
-    moved = compare_with_full(
-        lake,
-        release,
-        engine=config.section(LakeSettings),
-        rules=config.section(RulesSettings),
-        models=models,
-    )
+    release, engine = current_release(lake), config.section(LakeSettings)
+    if release is None:
+        print(f"{lake.place}: nothing is published yet, so there is nothing to compare")
+        return
+    with within(engine):
+        moved = compare_with_full(
+            lake, release, engine=engine, rules=config.section(RulesSettings), models=read_models()
+        )
     found = finding_of(moved, now=datetime.now(UTC))
     write_findings(lake, [found])
     if moved:

@@ -1,7 +1,8 @@
 """Guards: what a release may not do to the one that serves, whichever model is at fault.
 
 They look at what moved, not at what was computed, and take their reasons from bronze. Where
-other rules, models or runs are the reason, they are silent: everything may move then.
+other rules or runs are the reason, they are silent: everything may move then. Other models,
+and a full build, may move any month, and take nothing away without a word.
 """
 
 from collections.abc import Iterable, Iterator
@@ -47,7 +48,7 @@ class Fall(msgspec.Struct, frozen=True):
 def guards(settings: TransformSettings) -> tuple[Check, Check, Check]:
     """Return the guards as the checks that they are."""
     fall = f"no total falls by more than {settings.largest_fall:.0%}"
-    reason = 'if it is right, `just transform --because "…"` publishes it'
+    reason = 'if it is right, run it once more with --because "…"'
     return (
         guard("no_older_month_moved", "no month moves that is older than every order seen since"),
         guard("newest_day_stays", "the newest day goes back only with orders that were seen anew"),
@@ -130,7 +131,9 @@ def falls(candidates: Candidates, serving: Release, largest_fall: float) -> Iter
         if name in serving.money and name in money:
             found.append(Fall(name, "money", serving.money[name], money[name]))
         share = Decimal(str(largest_fall))
-        yield from (fall for fall in found if fall.before - fall.after > fall.before * share)
+        yield from (
+            fall for fall in found if fall.before > 0 and fall.before - fall.after > fall.before * share
+        )
 
 
 def is_other(move: Move) -> bool:

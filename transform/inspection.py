@@ -30,10 +30,11 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a check looks: at what ``views`` show, or everywhere.
+    """Where a check looks: at what ``views`` show, or nowhere without them, or everywhere.
 
-    ``known`` is what it found in all of the last release. Where that is something, it
-    stands as long as neither ``views`` nor ``before``, what they replace, has a part in it.
+    ``known`` is what it found in all of the last release; without it a check looks everywhere.
+    Where it is something, it stands as long as neither ``views`` nor ``before``, what they
+    replace, has a part in it.
     """
 
     views: Views = ()
@@ -146,11 +147,16 @@ def place_of(check: Check, parts: Parts, known: Known | None) -> Place:
     if not any(map(candidates.is_news, tables)):
         return Place(known=known)
     scope = candidates.built[check.model].scope
-    months = candidates.space.sources[check.model].months
-    if scope is None:  # what it is compared with has moved
-        months = months_moved(tables, candidates)
-    if check.everywhere or isinstance(scope, Whole) or (months is None and not isinstance(scope, Keys)):
+    if check.everywhere or isinstance(scope, Whole):
         return EVERYWHERE
+    months = None if isinstance(scope, Keys) else candidates.space.sources[check.model].months or frozenset()
+    upstream = candidates.upstream(check.model)
+    for table in filter(candidates.is_news, tables):
+        moved = months_of(table, candidates)
+        if months is not None and moved is not None:
+            months |= moved
+        elif scope is None or table not in upstream:
+            return EVERYWHERE  # what moved there does not tell where to look
     views = tuple((one, parts.now(one, check.model, months)) for one in tables)
     if not known.failures:
         return Place(views, known=known)
@@ -158,12 +164,9 @@ def place_of(check: Check, parts: Parts, known: Known | None) -> Place:
     return Place(views, before, known) if all(rows for _, rows in before) else EVERYWHERE
 
 
-def months_moved(tables: list[str], candidates: Candidates) -> Months:
-    """Return the months in which these tables differ from the release; None where it can't be told."""
-    months: set[date] = set()
-    for name in filter(candidates.is_news, tables):
-        candidate = candidates.built.get(name)
-        if candidate is None or candidate.months is None or not candidates.space.sources[name].is_dated:
-            return None
-        months |= set(candidate.months)
-    return frozenset(months)
+def months_of(table: str, candidates: Candidates) -> Months:
+    """Return the months in which a table differs from the release; None where it can't be told."""
+    candidate = candidates.built.get(table)
+    if candidate is None or candidate.months is None or not candidates.space.sources[table].is_dated:
+        return None
+    return frozenset(candidate.months)

@@ -72,7 +72,7 @@ class Workspace:
     def whole(self, name: str) -> str:
         """Return where a table is seen with all its rows, as far as is known what of it was built anew.
 
-        DuckDB looks at every file of a view when it is made: it is made for those who need it.
+        DuckDB looks for every file of a view when it is made: it is made for those who need it.
         """
         source = self.sources.get(name)
         if source and source.table and not source.is_seen:

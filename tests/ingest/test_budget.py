@@ -173,7 +173,7 @@ def counted_at(folder: Path, answers: Sequence[tuple[float, float]], *, at_once:
 
 
 @given(
-    answers=st.lists(st.tuples(st.floats(0, 30), st.floats(0, 1)), min_size=1, max_size=40),
+    answers=st.lists(st.tuples(st.floats(0, 59), st.floats(0, 1)), min_size=1, max_size=40),
     at_once=st.integers(1, 8),
 )
 def test_the_crm_never_counts_more_than_the_budget_whenever_it_counts(

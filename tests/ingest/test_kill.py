@@ -1,20 +1,27 @@
 """kill -9 at any moment of any kind of run: the next one makes the lake what it would have been."""
 
+import os
 import random
-import signal
-import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
+import pytest
+
+from ingest.__main__ import ingest as ingest_command
 from ingest.sandbox import edits
 from ingest.sandbox.command import TEST_KEY, ThreadedShop
 from ingest.sync import Wish
+from lake.cli import set_up_log
+from lake.errors import IngestIncomplete
 from lake.paths import Lake
 from lake.runs import Run, watermark
 from lake.session import open_session
 from lake.settings import LakeSettings
 from tests.ingest.shop import edit, held, live, true
+from tests.nursery import Nursery
 from tests.running import environ_of
 
 Ingest = Callable[..., Run]
@@ -57,28 +64,35 @@ where payload_hash = before
 HEADERS = ("orders", "buyers", "products", "offers", "categories", "managers", "statuses", "sources")
 
 
+def work(command: tuple[str, ...], environ: dict[str, str]) -> None:
+    """Run a command of the ingest, in a process of its own."""
+    os.environ.clear()
+    os.environ.update(environ)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    set_up_log(debug=False)
+    with suppress(IngestIncomplete):
+        ingest_command.main(list(command), standalone_mode=False)
+
+
 def kill_midway(
-    command: tuple[str, ...], environ: dict[str, str], shop: ThreadedShop, dice: random.Random
+    command: tuple[str, ...],
+    environ: dict[str, str],
+    shop: ThreadedShop,
+    dice: random.Random,
+    nursery: Nursery,
 ) -> bool:
     """Start a run and kill it after one of its requests, or a moment later; True where it was under way."""
     after, moment = dice.randrange(1, KINDS[command[0]][1] + 1), dice.uniform(0.0, 0.06)
     shop.call(lambda running: running.shop.tally.reset())
-    child = subprocess.Popen(
-        [sys.executable, "-m", "ingest", *command],
-        env=environ,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while child.poll() is None:
+
+    def has_asked() -> bool:
         asked = shop.call(lambda running: running.shop.tally.counts()).requests
-        try:
-            child.wait(moment if asked >= after else 0.003)
-        except subprocess.TimeoutExpired:
-            if asked >= after:
-                child.send_signal(signal.SIGKILL)
-                child.wait()
-                return True
-    return False
+        if asked < after:
+            return False
+        time.sleep(moment)
+        return True
+
+    return nursery.run(work, command, environ, kill_when=has_asked).is_killed
 
 
 def whole(lake: Lake, engine: LakeSettings) -> None:
@@ -89,8 +103,16 @@ def whole(lake: Lake, engine: LakeSettings) -> None:
         assert session.execute(DOUBLED.format(table=table)).fetchall() == [], table
 
 
+@pytest.fixture
+def nursery() -> Iterator[Nursery]:
+    """A process whose children have nothing left to import."""
+    found = Nursery("tests.ingest.test_kill")
+    yield found
+    found.close()
+
+
 def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
-    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings, nursery: Nursery
 ) -> None:
     """Of every kind, on a shop that goes on living; the same kind run to its end is all it takes."""
     dice = random.Random(20261123)
@@ -102,7 +124,7 @@ def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
             live(shop, hours=8)
         edit(shop, *(edits.SetStatus(found, dice.choice((12, 19, 22)), bump=True) for found in NAMED))
         before = watermark(lake)
-        killed[kind] += kill_midway(KINDS[kind][0], environ, shop, dice)
+        killed[kind] += kill_midway(KINDS[kind][0], environ, shop, dice, nursery)
         if number < 6 or number % 2 == 0:
             continue  # killed again and again, the first load goes on; the others twice
         wish = Wish(kind="orders", ids=NAMED) if kind == "order" else None

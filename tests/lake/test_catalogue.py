@@ -1,6 +1,7 @@
 """Catalogue: any DuckDB opens the current release, whatever is published, moved or killed meanwhile."""
 
 import os
+import shutil
 import threading
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -150,6 +151,26 @@ def test_a_table_that_the_release_has_no_more_is_no_view(few: Shop) -> None:
     publish(few.lake, release)
     with opened(few.lake) as connection:
         assert one(connection, "select count(*) from duckdb_views() where view_name = 'source_daily'") == 0
+        assert one(connection, TOTAL) == Decimal("1100.00")
+
+
+def test_a_catalogue_of_another_lake_in_this_place_is_no_start(few: Shop, tmp_path: Path) -> None:
+    """The lake was made anew beside it: the numbers are the same, the files are not."""
+    assert few.lake.catalogue
+    write_catalogue(few.lake, find_release(few.lake, None))
+    publish(few.lake, again(few.lake))
+    old = few.lake.catalogue.read_bytes()
+    for layer in ("rules", "silver", "gold", "ops"):
+        shutil.rmtree(Path(few.lake.place) / layer)
+    few.published()
+    few.lake.catalogue.write_bytes(old)
+    assert shown_release(few.lake) is None
+    assert refresh_catalogue(few.lake)
+    publish(few.lake, again(few.lake))
+    few.lake.catalogue.write_bytes(old)
+    assert shown_release(few.lake) is None
+    assert refresh_catalogue(few.lake)
+    with opened(few.lake) as connection:
         assert one(connection, TOTAL) == Decimal("1100.00")
 
 

@@ -30,8 +30,8 @@ from lake.session import Connection, fetch, heads, open_session
 from lake.settings import LakeSettings
 from lake.store import live_files
 from lake.table import open_table
-from tests.lake.nursery import Nursery
 from tests.lake.simulated import BRONZE, GOLD, SILVER, Simulated, at, files
+from tests.nursery import Nursery
 from tests.transform.shop import FEW, Shop, opened
 from tests.transform.test_crash import grow
 

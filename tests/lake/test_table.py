@@ -96,14 +96,14 @@ def test_a_handle_held_for_many_appends_is_still_pinned(tmp_path: Path) -> None:
     """It opens its table anew now and then: at the version it wrote, and no newer one."""
     lake = Lake(root=str(tmp_path / "a b é"))
     held = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
-    for number in range(1, REOPEN + 1):
+    for number in range(1, REOPEN + 2):
         assert held.append_pinned(rows((number, "1", JUNE))) == number
     open_table(lake, "silver.things").append(rows((0, "1", JULY)))
     with pytest.raises(CommitConflict):
         held.append_pinned(rows((99, "1", JUNE)))
-    assert held.version == REOPEN
-    assert held.read(["id"]).num_rows == REOPEN
-    assert ids(lake) == list(range(REOPEN + 1))
+    assert held.version == REOPEN + 1
+    assert held.read(["id"]).num_rows == REOPEN + 1
+    assert ids(lake) == list(range(REOPEN + 2))
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,8 @@ def test_schedule_as_a_process_stops_on_sigterm(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nightly", "jobs"), [("true", "sync/3600s,sweep/86400s,maintain/86400s"), ("false", "sync/3600s")]
+    ("nightly", "jobs"),
+    [("true", "sync/3600s,sweep/86400s,maintain/86400s,compare/86400s"), ("false", "sync/3600s")],
 )
 def test_the_nightly_jobs_are_a_setting(lake: Lake, nightly: str, jobs: str) -> None:
     """What the schedule says it runs, and how often."""

@@ -14,6 +14,7 @@ from tests.transform.shop import ENGINE, Shop, look, opened
 from tests.transform.test_build import edit_order
 from transform.build import Build
 from transform.candidates import Candidates
+from transform.guards import falls as falls_of
 from transform.guards import run_guards
 from transform.settings import RulesSettings, TransformSettings
 from transform.workspace import GONE, in_
@@ -107,9 +108,11 @@ def test_a_total_that_falls_too_far_publishes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_reason_lets_a_total_fall_and_is_recorded(tmp_path: Path) -> None:
-    """Until the next build, which finds nothing that falls."""
+    """Also after it was refused without one; until the next build, which finds nothing that falls."""
     shop = many(tmp_path)
     bury(shop, 30)
+    with pytest.raises(CheckFailed, match="totals_hold"):
+        shop.build()
     release = shop.published(because="the import of March was taken back")
     assert release.rows["silver.orders"] == 90
     assert "release.totals_hold" in release.checks
@@ -141,3 +144,30 @@ def test_other_rules_are_a_reason(tmp_path: Path) -> None:
     """Whoever leaves out a source has said why its orders go."""
     shop = many(tmp_path)
     assert shop.published(rules=RulesSettings(excluded_sources=(1, 3))).rows["silver.orders"] == 0
+
+
+def test_other_models_are_no_reason_to_lose_a_total(tmp_path: Path) -> None:
+    """A new version of the code that drops orders publishes nothing."""
+    shop = many(tmp_path)
+    models = [
+        msgspec.structs.replace(one, sql=f"select * from ({one.sql}) where id > 40")
+        if one.name == "silver.orders"
+        else msgspec.structs.replace(one, checks=())
+        for one in shop.models
+    ]
+    with pytest.raises(CheckFailed, match="totals_hold"):
+        shop.build(models=[msgspec.structs.replace(one, checks=()) for one in models])
+
+
+@pytest.mark.parametrize(("before", "after", "falls"), [("-100", "-90", 0), ("0", "-5", 0), ("100", "79", 1)])
+def test_a_total_that_is_nothing_or_less_can_not_fall(
+    tmp_path: Path, before: str, after: str, falls: int
+) -> None:
+    """A share of it is no measure."""
+    shop = many(tmp_path)
+    bury(shop, 1)
+    candidates = candidates_of(shop)
+    assert candidates.serving
+    serving = msgspec.structs.replace(candidates.serving, money={"silver.orders": Decimal(before)})
+    candidates.money = lambda: {"silver.orders": Decimal(after)}  # type: ignore[method-assign]
+    assert len(list(falls_of(candidates, serving, 0.2))) == falls

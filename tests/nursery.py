@@ -17,7 +17,10 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
+
+POLL = 0.003
 
 
 class End(NamedTuple):
@@ -32,15 +35,22 @@ class Nursery:
 
     def __init__(self, *modules: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.lake.nursery", *modules],
+            [sys.executable, "-m", "tests.nursery", *modules],
+            cwd=Path(__file__).parent.parent,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
         )
         self._hear("ready")
 
-    def run(self, work: Callable[..., object], *arguments: object, kill_after: float | None = None) -> End:
-        """Run the work to its end, or kill it -9 so many seconds after it began.
+    def run(
+        self,
+        work: Callable[..., object],
+        *arguments: object,
+        kill_after: float | None = None,
+        kill_when: Callable[[], bool] | None = None,
+    ) -> End:
+        """Run the work to its end, or kill it -9 so many seconds after it began, or once something is so.
 
         Raises AssertionError where it failed by itself.
         """
@@ -49,7 +59,10 @@ class Nursery:
         self._process.stdin.write(base64.b64encode(pickle.dumps((work, arguments))) + b"\n")
         child = int(self._hear("began"))
         began = time.perf_counter()
-        if kill_after is not None and not select.select([self._process.stdout], [], [], kill_after)[0]:
+        is_late = kill_after is not None and not self._hears_within(kill_after)
+        while kill_when and not is_late and not self._hears_within(POLL):
+            is_late = kill_when()
+        if is_late:
             with suppress(ProcessLookupError):  # it ended at this very moment
                 os.kill(child, signal.SIGKILL)
         status = int(self._hear("ended"))
@@ -63,6 +76,11 @@ class Nursery:
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait(10)
+
+    def _hears_within(self, seconds: float) -> bool:
+        """True where the process says something within this time."""
+        assert self._process.stdout
+        return bool(select.select([self._process.stdout], [], [], seconds)[0])
 
     def _hear(self, word: str) -> str:
         """Return what follows the word that must come next."""
