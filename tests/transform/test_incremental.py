@@ -17,6 +17,7 @@ from lake.runs import Run, write_run
 from tests.models.tables import plain
 from tests.transform.shop import ENGINE, HISTORY, Shop, opened
 from transform.build import Build
+from transform.inspection import inspect
 from transform.settings import RulesSettings, SalesRule
 
 DAYS = [date(2026, 5, 10), date(2026, 5, 31), date(2026, 6, 1), date(2026, 6, 20), date(2026, 8, 15)]
@@ -208,6 +209,8 @@ class History(RuleBasedStateMachine):
         for name in full.built:
             rows = full.space.arrow(f"from {name}").to_pylist()
             assert sorted(map(plain, rows)) == shown[name], name
+        found = {outcome.name: outcome.failures for outcome in inspect(full, {}) if outcome.failures}
+        assert release.checks == found
         assert release.rows == full.rows()
         assert release.money == full.money()
 
