@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -151,18 +152,22 @@ def as_another_user(folder: Path, user: int) -> str:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-def test_users_share_one_budget(tmp_path: Path) -> None:
+def test_users_share_one_budget() -> None:
     """Whoever came first; where the folder is somebody's own, the other is told what to do."""
-    for place in (tmp_path, *tmp_path.parents):
-        if place.name.startswith(("test_", "pytest-", "popen-")):
-            place.chmod(0o755)
-    shared = tmp_path / "shared"
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others, again and again
+        Path(folder).chmod(0o755)
+        share_one_budget(Path(folder))
+
+
+def share_one_budget(place: Path) -> None:
+    """Let several users take places of one budget below a place that all can enter."""
+    shared = place / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
     assert as_another_user(shared, NOBODY) == "False False"
     assert as_another_user(shared, 0) == "False True"
     assert as_another_user(shared, NOBODY - 1) == "True True"
-    own = tmp_path / "own"
+    own = place / "own"
     own.mkdir(0o755)
     assert as_another_user(own, 0) == "False False"
     said = as_another_user(own, NOBODY)
