@@ -7,5 +7,5 @@ nothing. They read these words when they are loaded, so they are said before tha
 
 import os
 
-os.environ.setdefault("_RJEM_MALLOC_CONF", "narenas:1,dirty_decay_ms:2000,muzzy_decay_ms:0")
+os.environ.setdefault("_RJEM_MALLOC_CONF", "narenas:1,dirty_decay_ms:0,muzzy_decay_ms:1000")
 os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
