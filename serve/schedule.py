@@ -21,7 +21,7 @@ from apscheduler.triggers.date import DateTrigger
 
 from lake.errors import IngestIncomplete, LakeError
 from lake.paths import Lake
-from serve.jobs import RENEW, Ledger, this_process
+from serve.jobs import Ledger, this_process
 from serve.reader import newest_release
 
 log = structlog.get_logger()
@@ -135,7 +135,7 @@ class Schedule:
             detail = f"release {after}" if after != before else ""
             log.info("schedule.finished", **facts, release=after)
         # A claim is renewed by the slots that follow; those of a daily job come too late for that.
-        if code or detail or job.every > RENEW.total_seconds():
+        if code or detail or job.every >= DAY:
             self._ledger.close(job.name, slot, now=datetime.now(UTC), exit_code=code, detail=detail)
 
     async def _steps(self, job: Job) -> tuple[int, str] | None:

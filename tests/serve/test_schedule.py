@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from lake.paths import Lake
 from lake.table import open_table, table_exists
 from serve.jobs import JOBS, RENEW, Ledger, is_gone, started, this_process
-from serve.schedule import Job, Schedule, nightly_jobs, run_once, slot_of, step_name
+from serve.schedule import DAY, Job, Schedule, nightly_jobs, run_once, slot_of, step_name
 from tests.running import environ_of, succeed
 from tests.serve.shop import make_tables, publish_gold
 
@@ -114,6 +114,13 @@ async def test_clean_stop_closes(lake: Lake, desk: Desk) -> None:
     assert last
     assert not Ledger(lake, holder="other").claim("sync", last.slot, now=datetime.now(UTC))
     assert Ledger(lake, holder="other").claim("sync", last.slot + timedelta(hours=1), now=datetime.now(UTC))
+
+
+async def test_a_daily_slot_is_closed_when_it_is_done(lake: Lake, desk: Desk) -> None:
+    """No slot of the next hours renews its claim: a crash then must not run it again."""
+    async with running(lake, desk.job(DAY, "ingest")):
+        await desk.end("ingest")
+    assert rows(lake) == [("claimed", None, "me"), ("closed", 0, "")]
 
 
 async def test_slot_with_a_release_is_closed_with_it(lake: Lake, desk: Desk) -> None:
