@@ -37,12 +37,16 @@ order by order_date desc, id
 
 
 class Fall(msgspec.Struct, frozen=True):
-    """What of a table falls too far: its rows or its money, before and after."""
+    """What of a table may have fallen: its rows or its money, before and after."""
 
     table: str
     what: str
     before: Decimal
     after: Decimal
+
+    def exceeds(self, share: Decimal) -> bool:
+        """True where more than the share is lost; of nothing, or less than nothing, none can be."""
+        return self.before > 0 and self.before - self.after > self.before * share
 
 
 def guards(settings: TransformSettings) -> tuple[Check, Check, Check]:
@@ -130,10 +134,7 @@ def falls(candidates: Candidates, serving: Release, largest_fall: float) -> Iter
         found = [Fall(name, "rows", Decimal(serving.rows[name]), Decimal(rows[name]))]
         if name in serving.money and name in money:
             found.append(Fall(name, "money", serving.money[name], money[name]))
-        share = Decimal(str(largest_fall))
-        yield from (
-            fall for fall in found if fall.before > 0 and fall.before - fall.after > fall.before * share
-        )
+        yield from (fall for fall in found if fall.exceeds(Decimal(str(largest_fall))))
 
 
 def is_other(move: Move) -> bool:
