@@ -290,7 +290,7 @@ class Candidates:
         files = holding(source.table, source.files, scope.column, sorted(keys))
         among = f"{scope.column} in (select key from {relation})"
         self._compare(
-            name, model.header.contract, built=f"from {target}", held=space.held(name, files, among)
+            name, model.header.contract, built=f"from {target}", held=space.held(source.table, among, files)
         )
         source.key, source.is_seen = scope.column, False
 
@@ -303,9 +303,10 @@ class Candidates:
             model, f"from {target} where month not in ({listed})", "the months it was asked for"
         )
         source = space.sources[name]
+        assert source.table, "it stands on the release's version"
         files = [file for file in source.files if file.month in months]
         self._compare(
-            name, model.header.contract, built=f"from {target}", held=space.held(name, files, "true")
+            name, model.header.contract, built=f"from {target}", held=space.held(source.table, files=files)
         )
         source.months, source.is_seen = frozenset(months), False
 

@@ -70,9 +70,9 @@ class Parts:
         if months is not None:
             is_dated = space.sources[table].is_dated
             files = [file for file in held.files() if file.month in months or not is_dated]
-            return space.before(held, files=files)
+            return space.held(held, files=files)
         column = key_in(table, held.schema.names, subject(self.candidates.models[model]))
-        return space.of_keys_before(held, column, in_(KEYS, model)) if column else space.before(held)
+        return space.held_of_keys(held, column, in_(KEYS, model)) if column else space.held(held)
 
     def _part(self, table: str, model: str, months: Months) -> str:
         space = self.candidates.space

@@ -130,21 +130,15 @@ class Workspace:
         files = holding(source.table, source.files, column, self._ids(keys)) if source.table else ()
         return f"select * from ({self.rows(name, files)}) where {column} in (select key from {keys})"
 
-    def before(self, table: Table, where: str = "true", files: Sequence[DataFile] | None = None) -> str:
+    def held(self, table: Table, where: str = "true", files: Sequence[DataFile] | None = None) -> str:
         """Return the SELECT of a version's own rows, or of those in some of its files."""
         uris = None if files is None else [file.uri for file in files]
         return f"select * from ({scan(self.duckdb, table, uris)}) where {where}"
 
-    def of_keys_before(self, table: Table, column: str, keys: str) -> str:
+    def held_of_keys(self, table: Table, column: str, keys: str) -> str:
         """Return the SELECT of the rows of a version whose ``column`` is in the relation ``keys``."""
         files = holding(table, table.files(), column, self._ids(keys))
-        return self.before(table, f"{column} in (select key from {keys})", files)
-
-    def held(self, name: str, files: Sequence[DataFile], where: str) -> str:
-        """Return the SELECT of the release's own rows, in some of its files."""
-        source = self.sources[name]
-        assert source.table, "only what stands on a version has rows of its own"
-        return self.before(source.table, where, files)
+        return self.held(table, f"{column} in (select key from {keys})", files)
 
     def in_part(self, views: Iterable[tuple[str, str]], work: Callable[[], Result]) -> Result:
         """Do some work where tables show only the rows that these SELECTs yield."""
