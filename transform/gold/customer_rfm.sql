@@ -1,12 +1,14 @@
 /*
-grain   = "one row per buyer who has an order that counts and did not come back, as of the newest day of the data"
-key     = ["buyer_id"]
-rebuild = "whole"
+grain     = "one row per buyer who has an order that counts and did not come back, as of the newest day of the data"
+key       = ["buyer_id"]
+rebuild   = "whole"
+partition = "last_order_date"
 
 # A score is the fifth of all buyers that one is in, 5 the best; equals have the score of the lowest of them.
 # The newest day is that of the newest order, one dated beyond its own last change (a preorder) aside.
 [columns]
 buyer_id        = "BIGINT"
+last_order_date = "DATE"
 recency_days    = "BIGINT"             # from the last order to the newest day; 0 for a preorder; does not add up
 frequency       = "BIGINT"             # orders; adds up
 monetary        = "DECIMAL(18,2)"      # their revenue; adds up
@@ -50,6 +52,7 @@ fifths as (
 
 select
     f.buyer_id,
+    f.last_order_date,
     greatest(n.date - f.last_order_date, 0) as recency_days,
     f.orders_count as frequency,
     f.revenue as monetary,
