@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 POLL = 0.003
+# What works for longer stands still.
+PATIENCE = 300.0
 
 
 class End(NamedTuple):
@@ -58,16 +60,20 @@ class Nursery:
         assert self._process.stdout
         self._process.stdin.write(base64.b64encode(pickle.dumps((work, arguments))) + b"\n")
         child = int(self._hear("began"))
-        began = time.perf_counter()
+        began, stands_still = time.perf_counter(), False
         is_late = kill_after is not None and not self._hears_within(kill_after)
         while kill_when and not is_late and not self._hears_within(POLL):
-            is_late = kill_when()
+            stands_still = time.perf_counter() - began > PATIENCE
+            is_late = kill_when() or stands_still
+        if not is_late:
+            is_late = stands_still = not self._hears_within(PATIENCE)
         if is_late:
             with suppress(ProcessLookupError):  # it ended at this very moment
                 os.kill(child, signal.SIGKILL)
         status = int(self._hear("ended"))
         seconds = time.perf_counter() - began
         is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        assert not stands_still, f"{work.__name__} did not end"
         assert is_killed or status == 0, f"{work.__name__} failed: {status}"
         return End(is_killed, seconds)
 

@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from ingest.sandbox.command import TEST_KEY
 from lake.config import DEFAULT_FILE
@@ -47,6 +48,17 @@ def succeed(environ: Mapping[str, str], *command: str) -> str:
     done = run(environ, *command)
     assert done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+@contextmanager
+def launched(command: Sequence[str], **how: Any) -> "Iterator[subprocess.Popen[str]]":
+    """Start a process that ends by itself; where the test fails first, it is killed, not waited for."""
+    with subprocess.Popen(command, text=True, **how) as child:
+        try:
+            yield child
+        except BaseException:
+            child.kill()
+            raise
 
 
 @contextmanager

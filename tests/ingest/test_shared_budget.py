@@ -20,6 +20,7 @@ from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.running import RunningShop
 from ingest.sandbox.settings import Sandbox
 from ingest.sandbox.tally import Counts
+from ingest.shared_file import locked
 from lake.paths import Lake
 from lake.runs import Run, list_runs
 from tests.ingest.shop import live
@@ -60,11 +61,10 @@ def now_counts(
     shop.call(count)
 
 
-def spend(file: Path, stamps: Sequence[float]) -> None:
-    """Take places in the budget at these times."""
-    clock = iter(stamps)
-    budget = Budget(file, requests=PER_MINUTE, clock=lambda: next(clock))
-    assert [budget.take() for _ in stamps] == [0.0] * len(stamps)
+def waits_for_a_lock(process: int) -> bool:
+    """True where a process stands still until another one lets go of a file: proc(5)."""
+    locks = Path("/proc/locks").read_text().splitlines()
+    return any(line.split()[1] == "->" and line.split()[5] == str(process) for line in locks)
 
 
 def counts_of(shop: ThreadedShop) -> Counts:
@@ -90,16 +90,23 @@ def test_a_full_load_and_a_sync_keep_to_one_budget_and_the_sync_goes_first(
         KEYLAKE_SOURCE_BUDGET_FOLDER=folder,
         KEYLAKE_SOURCE_REQUESTS_PER_MINUTE=str(PER_MINUTE),
     )
-    began = time.monotonic()
-    coming_free = even(began + 2.5, began + 8.5, 80)
-    stamps = [at - 60 - MARGIN for at in coming_free] + [began - 30] * (PER_MINUTE - 80)
-    now_counts(tiny, stamps)
-    spend(budget_file(folder, base_url=tiny.url, key=TEST_KEY), stamps)
+    clock: Iterator[float] = iter(())
+    file = budget_file(folder, base_url=tiny.url, key=TEST_KEY)
+    budget = Budget(file, requests=PER_MINUTE, clock=lambda: next(clock))
     command = [sys.executable, "-m", "ingest"]
-    children = [
-        subprocess.Popen([*command, kind], env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        for kind in ("full", "incremental")
-    ]
+    with locked(file.parent):  # nobody gets at the budget before both are there
+        children = [
+            subprocess.Popen([*command, kind], env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            for kind in ("full", "incremental")
+        ]
+        while not all(waits_for_a_lock(child.pid) for child in children):
+            assert [child.poll() for child in children] == [None, None]
+        began = time.monotonic()
+        coming_free = even(began + 2.5, began + 8.5, 80)
+        stamps = [at - 60 - MARGIN for at in coming_free] + [began - 30] * (PER_MINUTE - 80)
+        now_counts(tiny, stamps)
+        clock = iter(stamps)
+        assert [budget.take() for _ in stamps] == [0.0] * len(stamps)
     assert [(child.communicate(timeout=60), child.returncode)[1] for child in children] == [0, 0]
     full, sync = newest(lake, "full"), newest(lake, "incremental")
     counts = counts_of(tiny)

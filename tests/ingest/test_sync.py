@@ -22,7 +22,7 @@ from lake.settings import LakeSettings
 from lake.table import open_table
 from tests.ingest.conftest import SMALL
 from tests.ingest.shop import break_, edit, held, live, true, versions
-from tests.running import environ_of
+from tests.running import environ_of, launched
 
 Ingest = Callable[..., Run]
 
@@ -378,13 +378,16 @@ def test_an_interrupted_load_keeps_what_arrived_and_says_so(
         "KEYLAKE_SOURCE_BUDGET_FOLDER": str(tmp_path / "shared"),
     }
     command = [sys.executable, "-m", "ingest", "full"]
-    child = subprocess.Popen(
-        command, env=environ_of(lake, shop.url, **budget), stderr=subprocess.PIPE, text=True
-    )
-    while shop.call(lambda running: running.shop.tally.counts()).requests < 60 and child.poll() is None:
-        time.sleep(0.05)
-    child.send_signal(number)
-    _, said = child.communicate()
+    with launched(
+        command,
+        env=environ_of(lake, shop.url, **budget),
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a shell's background job ignores some
+    ) as child:
+        while shop.call(lambda running: running.shop.tally.counts()).requests < 60 and child.poll() is None:
+            time.sleep(0.05)
+        child.send_signal(number)
+        _, said = child.communicate()
     assert child.returncode == 130
     assert "what was done is kept" in said
     receipt, _ = last_runs(lake)

@@ -19,6 +19,7 @@ from lake.render import as_csv
 from lake.session import Connection, connect, fetch, open_session, scan
 from lake.settings import LakeSettings
 from lake.table import open_table
+from tests.running import launched
 from tests.transform.shop import FEW, Shop, opened
 
 # So that keys become signals, as they do for whoever sits there.
@@ -57,7 +58,7 @@ def typed(shop: Shop, home: Path, *lines: str) -> str:
     environ = {**os.environ, "XDG_STATE_HOME": str(home), "TERM": "dumb"}
     environ["PYTHONPATH"] = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", TERMINAL + PROGRAM, shop.lake.root]
-    with subprocess.Popen(
+    with launched(
         command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, start_new_session=True
     ) as child:
         os.close(theirs)

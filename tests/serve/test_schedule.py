@@ -20,7 +20,7 @@ from lake.paths import Lake
 from lake.table import open_table, table_exists
 from serve.jobs import JOBS, RENEW, Ledger, is_gone, started, this_process
 from serve.schedule import DAY, Job, Schedule, nightly_jobs, run_once, slot_of, step_name
-from tests.running import environ_of, succeed
+from tests.running import environ_of, launched, succeed
 from tests.serve.shop import make_tables, publish_gold
 
 REPORT = """
@@ -206,7 +206,7 @@ def test_schedule_as_a_process_stops_on_sigterm(lake: Lake) -> None:
     """The command runs its steps as processes, and SIGTERM ends both, with exit code 0."""
     environ = environ_of(lake, KEYLAKE_SCHEDULE_STOP_SECONDS="0.1")
     command = [sys.executable, "-m", "serve", "schedule", "--every", "3600"]
-    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
+    with launched(command, env=environ, stderr=subprocess.PIPE) as process:
         assert process.stderr
         assert "schedule.started" in process.stderr.readline()
         process.terminate()
@@ -222,7 +222,7 @@ def test_the_nightly_jobs_are_a_setting(lake: Lake, nightly: str, jobs: str) -> 
     """What the schedule says it runs, and how often."""
     environ = environ_of(lake, KEYLAKE_SCHEDULE_STOP_SECONDS="0.1", KEYLAKE_SCHEDULE_NIGHTLY=nightly)
     command = [sys.executable, "-m", "serve", "schedule", "--every", "3600"]
-    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
+    with launched(command, env=environ, stderr=subprocess.PIPE) as process:
         assert process.stderr
         assert f"jobs={jobs}\n" in process.stderr.readline()
         process.terminate()
