@@ -19,6 +19,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import duckdb
 import structlog
@@ -41,15 +42,16 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FAILURES = (OSError, duckdb.Error, LakeError)
 
 
-def publish(lake: Lake, release: Release) -> None:
+def publish(lake: Lake, release: Release, *, held: Mapping[str, Table] = MappingProxyType({})) -> None:
     """Make the release current, then show it in the catalogue. Raises what ``lake.release.publish`` does.
 
+    Tables that are ``held`` open at its versions need not be opened for that.
     The release is published whatever becomes of the catalogue: if that can't be written the
     old one stays, which is true of its own release, and the next publish or refresh mends it.
     """
     publish_release(lake, release)
     try:
-        write_catalogue(lake, release)
+        write_catalogue(lake, release, held=held)
     except FAILURES as error:
         log.warning("lake.catalogue_not_written", release=release.release, reason=str(error))
 
@@ -66,7 +68,9 @@ def refresh_catalogue(lake: Lake) -> bool:
     return True
 
 
-def write_catalogue(lake: Lake, release: Release) -> None:
+def write_catalogue(
+    lake: Lake, release: Release, *, held: Mapping[str, Table] = MappingProxyType({})
+) -> None:
     """Put a catalogue of the release in place of the old one, whole or not at all; local lakes only.
 
     Of two writers at once the later one shows the newest release, whichever it came with.
@@ -78,10 +82,11 @@ def write_catalogue(lake: Lake, release: Release) -> None:
         newer = max(release, newest, key=lambda one: one.release)
         made = lake.catalogue.with_name(f"{lake.catalogue.name}.new")
         with connect(LakeSettings()) as connection:
+            old = shown_versions(connection, lake, newer.code_version)
             try:
-                fill(connection, lake, newer, made, old=shown_versions(connection, lake, newer.code_version))
+                fill(connection, lake, newer, made, old=old, held=held)
             except duckdb.Error:  # the old one is damaged where nobody looked
-                fill(connection, lake, newer, made, old={})
+                fill(connection, lake, newer, made, old={}, held=held)
         os.replace(made, lake.catalogue)
 
 
@@ -120,7 +125,15 @@ def shown_versions(connection: Connection, lake: Lake, code_version: str) -> dic
     return {**found[0].tables, **found[0].consumed}
 
 
-def fill(connection: Connection, lake: Lake, release: Release, file: Path, *, old: Mapping[str, int]) -> None:
+def fill(
+    connection: Connection,
+    lake: Lake,
+    release: Release,
+    file: Path,
+    *,
+    old: Mapping[str, int],
+    held: Mapping[str, Table],
+) -> None:
     """Write a database with one view per table of the release, and per ledger at its head.
 
     Where the catalogue shows ``old`` versions, those views of it that the release shows too stay.
@@ -138,7 +151,10 @@ def fill(connection: Connection, lake: Lake, release: Release, file: Path, *, ol
             connection.execute(f"drop view if exists {name}")
         for name, version in sorted(wanted.items()):
             if version is None or old.get(name) != version:
-                rows = portable(connection, open_table(lake, name, version), lake.place)
+                table = held.get(name)
+                if table is None or version is None or table.version != version:
+                    table = open_table(lake, name, version)
+                rows = portable(connection, table, lake.place)
                 connection.execute(f"create or replace view {name} as {rows}")
         connection.execute(f"create or replace view {CURRENT} as {one_release(release)}")
 

@@ -55,6 +55,9 @@ SCHEMA = pa.schema(
     ]
 )
 MAPS = ("tables", "consumed", "rows", "money", "checks")
+# Rows as they were read, by file and number: a file is never written twice, nor a release.
+READ: dict[tuple[str, int], dict[str, Any]] = {}
+REMEMBERED = 200
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -168,9 +171,16 @@ def releases_table(lake: Lake) -> Table | None:
 
 
 def read_release(table: Table, number: int) -> Release:
-    """Return one row of the ledger; only the file that holds it is read."""
-    rows = table.read(where=pc.field("release") == number).to_pylist()
-    return as_release(rows[0])
+    """Return one row of the ledger; only the file that holds it is read, and once by this process."""
+    spans = table.spans("release")
+    places = [(uri, number) for uri, (first, last) in spans.items() if first <= number <= last]
+    found = next((READ[place] for place in places if place in READ), None)
+    if found is None:
+        (found,) = table.read(where=pc.field("release") == number).to_pylist()
+        if len(READ) >= REMEMBERED:
+            READ.clear()
+        READ.update(dict.fromkeys(places, found))
+    return as_release(found)
 
 
 def as_row(release: Release) -> dict[str, Any]:

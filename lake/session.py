@@ -36,7 +36,7 @@ def connect(settings: LakeSettings) -> Connection:
             **({"threads": str(settings.threads)} if settings.threads else {}),
         }
     )
-    connection.execute("set timezone = 'UTC'")
+    connection.execute("set timezone = 'UTC'; set parquet_metadata_cache = true")
     return connection
 
 

@@ -30,6 +30,8 @@ from lake.quote import literals
 PROPERTIES = {
     "delta.enableExpiredLogCleanup": "false",
     "delta.enableChangeDataFeed": "true",
+    # Whoever opens a table reads every commit since the last checkpoint, at a millisecond or two each.
+    "delta.checkpointInterval": "10",
 }
 # Refuses when the version held is no longer the head, where Delta would retry on top of it.
 PINNED = CommitProperties(max_commit_retries=0)

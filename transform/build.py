@@ -76,6 +76,7 @@ class Build:
         self._full = full
         self.parent = current_release(lake)
         self._shown = shown(lake, self.parent) if self.parent else {}
+        self._made: dict[str, Table] = {}
         self.excluded_runs = self.parent.excluded_runs if self.parent else ()
         # Asked before bronze is looked at: what a run brings in between is in it, and not yet promised.
         self.complete_through = complete_through(lake, self.excluded_runs)
@@ -110,6 +111,11 @@ class Build:
         said = (rule for rule in self._rules if rule.name not in WORDS)
         is_of_runs = self.parent is not None and bool(self.parent.models_hash)
         return is_of_runs and all(self._stored(rule.name) == rule.table for rule in said)
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """The tables it has open, each at the version that it read or wrote."""
+        return {**self._bronze, **self._shown, **self._made}
 
     def candidates(self) -> Candidates:
         """Build what has to be built. Raises ModelError."""
@@ -156,7 +162,8 @@ class Build:
         if held := self._shown.get(candidate.name):
             return held
         schema = candidate.contract.schema
-        return create_table(self._lake, candidate.name, schema, partition_by=partition(candidate))
+        made = create_table(self._lake, candidate.name, schema, partition_by=partition(candidate))
+        return self._made.setdefault(candidate.name, made)
 
     def _stored(self, name: str) -> pa.Table | None:
         held = self._shown.get(name)
@@ -216,7 +223,7 @@ def run_build(
             complete_through=build.complete_through,
             reconciled_through=reconciled or still_reconciled(build.parent),
         )
-    publish(lake, release)
+    publish(lake, release, held=build.tables)
     return release
 
 

@@ -27,8 +27,8 @@ from transform.models import Model
 Result = TypeVar("Result")
 FULL = "memory"
 PART = "part"
-# Rows of the release that were built anew, and what came in their place.
-KEYS, BUILT, GONE, COME = "keys", "built", "gone", "come"
+# Rows of the release that were built anew, what came in their place, and how they differ.
+KEYS, BUILT, GONE, COME, DIFF = "keys", "built", "gone", "come", "diff"
 
 
 class Source(msgspec.Struct):
@@ -56,10 +56,11 @@ class Workspace:
     def __init__(self, connection: Connection) -> None:
         self.duckdb = connection
         self.sources: dict[str, Source] = {}
+        self._in_part_shown: dict[str, str] = {}
         connection.execute(f"attach ':memory:' as {PART}")
         for layer in LAYERS:
             connection.execute(f"create schema {FULL}.{layer}; create schema {PART}.{layer}")
-        for schema in (KEYS, BUILT, GONE, COME):
+        for schema in (KEYS, BUILT, GONE, COME, DIFF):
             connection.execute(f"create schema {FULL}.{schema}")
 
     def show(self, name: str, table: Table, *, is_dated: bool = False, where: str = "true") -> None:
@@ -143,7 +144,9 @@ class Workspace:
     def in_part(self, views: Iterable[tuple[str, str]], work: Callable[[], Result]) -> Result:
         """Do some work where tables show only the rows that these SELECTs yield."""
         for name, rows in views:
-            self.duckdb.execute(f"create or replace view {PART}.{name} as {rows}")
+            if self._in_part_shown.get(name) != rows:  # DuckDB looks for its files anew
+                self.duckdb.execute(f"create or replace view {PART}.{name} as {rows}")
+                self._in_part_shown[name] = rows
         self.duckdb.execute(f"use {PART}")
         try:
             return work()

@@ -13,10 +13,10 @@ from lake.release import Move
 from tests.transform.shop import ENGINE, Shop, look, opened
 from tests.transform.test_build import edit_order
 from transform.build import Build
-from transform.candidates import Candidates
+from transform.candidates import TIMES, Candidates
 from transform.guards import Fall, run_guards
 from transform.settings import RulesSettings, TransformSettings
-from transform.workspace import GONE, in_
+from transform.workspace import DIFF, in_
 
 MAY, JUNE, JULY = (date(2026, month, 1) for month in (5, 6, 7))
 ORDERS = 120
@@ -88,9 +88,10 @@ def test_the_newest_day_goes_back_only_with_what_was_seen(shop: Shop, order: int
     """A later order that the release shows and the candidate lacks, and that the CRM said nothing of."""
     edit_order(shop, total="250.00")
     candidates = candidates_of(shop)
-    gone = in_(GONE, "silver.orders")
+    diff = in_(DIFF, "silver.orders")
     later = f"{order} as id, date '2026-09-01' as order_date"
-    candidates.space.duckdb.execute(f"insert into {gone} select * replace ({later}) from {gone} limit 1")
+    gone = f"select * replace ({later}) from {diff} where {TIMES} < 0 limit 1"
+    candidates.space.duckdb.execute(f"insert into {diff} {gone}")
     assert failures(candidates)["newest_day_stays"] == refused
 
 
