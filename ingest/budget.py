@@ -58,12 +58,12 @@ class Budget:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._requests = requests
+        self.requests = requests
         self._rank = rank
-        self._per = per + MARGIN
+        self.per = per + MARGIN
         self._id = uuid.uuid4().hex
         self.taken_at = 0.0
-        self._file = SharedFile(file, schema=SCHEMA, anew=lambda sqlite: self._pause(sqlite, self._per))
+        self._file = SharedFile(file, schema=SCHEMA, anew=lambda sqlite: self._pause(sqlite, self.per))
 
     def take(self) -> float:
         """Take a place and return 0, or return in how many seconds to ask again.
@@ -90,14 +90,14 @@ class Budget:
 
     def _take(self, sqlite: sqlite3.Connection) -> float:
         now = self._clock()
-        forget(sqlite, now, per=self._per)
+        forget(sqlite, now, per=self.per)
         wait = self._wait(sqlite, now)
         if wait <= 0:
             sqlite.execute("insert into sent values (?)", (now,))
             self.taken_at = now
             self._leave(sqlite)
         else:
-            claim = (self._id, self._rank, now + min(wait, self._per) + PATIENCE)
+            claim = (self._id, self._rank, now + min(wait, self.per) + PATIENCE)
             sqlite.execute("insert or replace into waiting values (?, ?, ?)", claim)
         return wait
 
@@ -107,9 +107,9 @@ class Budget:
         if paused is not None:
             return paused - now
         # The place is free when the request that is N sends ago has left the span.
-        blocking = one(sqlite, "select at from sent order by at desc limit 1 offset ?", self._requests - 1)
+        blocking = one(sqlite, "select at from sent order by at desc limit 1 offset ?", self.requests - 1)
         if blocking is not None:
-            return blocking + self._per - now
+            return blocking + self.per - now
         ahead = one(sqlite, "select count(*) from waiting where rank < ?", self._rank)
         return YIELD if ahead else 0.0
 

@@ -68,8 +68,10 @@ class Reading:
         self._commit = asyncio.Lock()
 
     def plan(self, rows: int) -> None:
-        """So many rows are to come in all, as far as can be said: for whoever watches."""
-        self._watch.plan(-(-rows // PAGE_ROWS))
+        """So many rows are to come in all, as far as can be said."""
+        pages = -(-rows // PAGE_ROWS)
+        self._watch.plan(pages)
+        self.client.limiter.begin(pages)
 
     async def windows(self, asks: Iterable[Ask]) -> list[WindowReceipt]:
         """Read windows side by side and commit all that came; return their receipts."""

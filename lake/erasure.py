@@ -1,8 +1,8 @@
 """Erasure: values leave a table for good, from every version of it, and each version stays what it was.
 
-A file that holds them is replaced by one of the same name, rows and size without them,
-and the statistics of such columns go from the log, which would quote them. So nothing
-that names a version has to change: every kept release opens as before and sums the same.
+A file that holds them is replaced by one of the same name, rows and size without them;
+the log quotes no text: see ``lake.table.statistics``. So nothing that names a version has
+to change: every kept release opens as before and sums the same.
 Each file is replaced at once; killed midway, the same call again finishes. It is the one
 breach of the rule that a data file never changes, and the reason why a backup, which
 tells files by name and size, has to be erased as the lake is.
@@ -13,7 +13,7 @@ What has been copied out of the lake before, as a server does with gold, is undi
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
 from io import BytesIO
 from typing import Any
@@ -78,16 +78,13 @@ def record(lake: Lake, erased: Erased, *, at: datetime) -> None:
 
 
 def erase_table(files: Files, redaction: Redaction) -> Counter[str]:
-    """Change one table's files, then its log; return rows and files."""
+    """Change one table's files; return rows and files."""
     folder = redaction.table.replace(".", "/")
-    paths = sorted(files.sizes(folder))
-    log = [path for path in paths if path.startswith(f"{folder}/_delta_log/")]
     done: Counter[str] = Counter()
-    for path in set(paths) - set(log):
-        if path.endswith(".parquet") and (rows := erase_file(files, path, redaction)):
+    for path in sorted(files.sizes(folder)):
+        is_data = path.endswith(".parquet") and not path.startswith(f"{folder}/_delta_log/")
+        if is_data and (rows := erase_file(files, path, redaction)):
             done.update(rows=rows, files=1)
-    for path in log:
-        quieten(files, path, redaction.changes.keys())
     return done
 
 
@@ -145,59 +142,3 @@ def encoded(rows: pa.Table, level: int, metadata: Mapping[str, str]) -> bytes:
         writer.write_table(rows)
         writer.add_key_value_metadata(metadata)
     return to.getvalue()
-
-
-def quieten(files: Files, path: str, columns: Iterable[str]) -> None:
-    """Take the columns' least and greatest values out of a file of a log; it stays if there are none."""
-    content = files.read(path)
-    if path.endswith(".json"):
-        quiet = b"\n".join(quiet_line(line, columns) for line in content.split(b"\n"))
-    elif path.endswith(".parquet"):
-        quiet = quiet_checkpoint(content, columns)
-    else:
-        return
-    if quiet != content:
-        files.write(path, [quiet])
-
-
-def quiet_line(line: bytes, columns: Iterable[str]) -> bytes:
-    """Return a line of a commit without the columns' statistics. Pure."""
-    action = msgspec.json.decode(line) if line.startswith(b'{"add"') else {}
-    stats = action.get("add", {}).get("stats")
-    quiet = quiet_stats(stats, columns)
-    if quiet == stats:
-        return line
-    action["add"]["stats"] = quiet
-    return msgspec.json.encode(action)
-
-
-def quiet_checkpoint(content: bytes, columns: Iterable[str]) -> bytes:
-    """Return a checkpoint without the columns' statistics. Pure."""
-    rows = pq.ParquetFile(BytesIO(content)).read(use_threads=False)
-    add = rows["add"].combine_chunks()
-    at = add.type.get_field_index("stats")
-    old = add.field(at).to_pylist()
-    new = [quiet_stats(stats, columns) for stats in old]
-    if new == old:
-        return content
-    parts = [
-        pa.array(new, pa.string()) if place == at else add.field(place) for place in range(len(add.type))
-    ]
-    quiet = pa.StructArray.from_arrays(parts, fields=list(add.type), mask=add.is_null())
-    to = BytesIO()
-    pq.write_table(rows.set_column(rows.column_names.index("add"), rows.field("add"), quiet), to)
-    return to.getvalue()
-
-
-def quiet_stats(stats: str | None, columns: Iterable[str]) -> str | None:
-    """Return a file's statistics without the columns'; the very same where they have none. Pure."""
-    if not stats:
-        return stats
-    found = msgspec.json.decode(stats)
-    bounds = [found[name] for name in ("minValues", "maxValues", "nullCount") if name in found]
-    if not any(column in bound for bound in bounds for column in columns):
-        return stats
-    for bound in bounds:
-        for column in columns:
-            bound.pop(column, None)
-    return msgspec.json.encode(found).decode()

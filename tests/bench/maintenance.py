@@ -1,21 +1,23 @@
 """What maintenance is worth: ``python -m tests.bench.maintenance [--files N] [--month] [--syncs N]``.
 
 Prints ratios within one run: reading before and after compaction, and the size of a
-shop's lake after a month of syncs beside its live bytes, by how many releases are kept.
+shop's lake after a month of syncs, maintained every night, beside its live bytes.
 """
 
 import asyncio
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import click
 import msgspec
 import structlog
 
+import ingest.client
+import transform.build
 from ingest.budget import Budget
 from ingest.client import Client
 from ingest.limiter import Limiter
@@ -24,10 +26,9 @@ from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
 from ingest.sync import Wish, run_sync
-from lake.maintenance import Keeper, compact, every_table, maintain
+from lake.maintenance import Size, compact, maintain, sizes
 from lake.paths import Lake
-from lake.release import Release, list_releases
-from lake.retention import kept_versions, needs
+from lake.release import list_releases
 from lake.runs import last_runs
 from lake.session import connect, create_view
 from lake.settings import LakeSettings
@@ -84,6 +85,17 @@ def small_files(files: int) -> None:
             print(f"  {name:24} {before[name] * 1e3:7.1f} ms -> {after * 1e3:6.1f} ms = {times:.1f} x")
 
 
+class Later(datetime):
+    """A clock that goes ``by`` so much."""
+
+    by = timedelta()
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Later":
+        """Return the moment by this clock."""
+        return super().now(tz) + cls.by
+
+
 def sync(shop: ThreadedShop, lake: Lake, kind: str, budget: Path) -> None:
     """Ingest and transform once."""
     source = SourceSettings(base_url=shop.url, requests_per_minute=100_000)
@@ -100,42 +112,35 @@ def sync(shop: ThreadedShop, lake: Lake, kind: str, budget: Path) -> None:
     run_build(lake, engine=ENGINE, rules=RulesSettings(), models=read_models())
 
 
-def month_of_syncs(syncs: int, days: int) -> None:
-    """Print how large a lake becomes in a month, all releases kept, and by other rules."""
+def month_of_syncs(syncs: int, days: int, engine: LakeSettings) -> None:
+    """Print how large a lake is after a month, maintained every night, beside its live bytes."""
     settings = Sandbox(port=0, days=700, orders_per_day=20, day_seconds=0, requests_per_minute=0)
+    for module in (ingest.client, transform.build):
+        module.datetime = Later  # type: ignore[attr-defined]
     with serving(settings) as shop, tempfile.TemporaryDirectory() as folder:
         lake, budget = Lake(root=folder + "/lake"), Path(folder) / "budget"
         sync(shop, lake, "full", budget)
-        for number in range(days * syncs):
+        for number in range(1, days * syncs + 1):
             live(shop, days=1 / syncs)
+            Later.by = timedelta(days=number / syncs)
             sync(shop, lake, "incremental", budget)
-            if number % syncs == syncs - 1:
-                maintain(lake, ENGINE, now=datetime.now(UTC))
-        releases = sorted(list_releases(lake), key=lambda one: one.release)
-        daily = releases[:1] + releases[syncs::syncs]
-        print(f"{days} days, {syncs} syncs a day, {len(releases)} releases; total / live bytes")
-        for name, kept in {
-            "all releases kept": releases,
-            "the last of each day": daily,
-            "all of 2 days, else the last": daily[:-2] + releases[-2 * syncs :],
-            "the current one alone": releases[-1:],
-        }.items():
-            print(f"  {name:30} {ratio(lake, kept)}")
+            if number % syncs == 0:
+                maintain(lake, engine, now=Later.now(UTC))
+        found = sizes(lake, engine, now=Later.now(UTC))
+        print(f"{days} days, {syncs} syncs a day, {len(list_releases(lake))} releases; megabytes")
+        print("  layer          live  retained  reclaimable       log  total / live")
+        for layer in ("bronze", "silver", "gold", "ops", ""):
+            of_layer = [parts(size) for size in found if size.table.startswith(layer)]
+            sums = [sum(column) for column in zip(*of_layer, strict=True)]
+            shown = "  ".join(f"{part / 1e6:8.1f}" for part in sums)
+            print(f"  {layer or 'all':8}  {shown}  {sum(sums) / sums[0]:12.2f}")
+        for size in sorted(found, key=lambda size: -size.total)[:8]:
+            print(f"    {size.table:30} {size.total / 1e6:6.1f}")
 
 
-def ratio(lake: Lake, kept: Sequence[Release]) -> str:
-    """Return what the lake takes with these releases kept, beside its live bytes."""
-    versions = kept_versions(kept)
-    keeper = Keeper(lake, ENGINE, now=datetime.now(UTC))
-    live_bytes = needed = log = 0
-    for name in every_table(lake):
-        folder = keeper.open(name)
-        live_bytes += sum(folder.live.values())
-        marks = {*versions.get(name, ()), max(folder.log.commits)}
-        needed += sum(needs(folder.segments(), marks).files.values())
-        log += sum(file.size for file in folder.log_files)
-    files = f"{needed / 1e6:.1f} of {live_bytes / 1e6:.1f} MB"
-    return f"{(needed + log) / live_bytes:5.2f}  ({files}; log {log / 1e6:.1f} MB)"
+def parts(size: Size) -> tuple[int, ...]:
+    """Return what a table's bytes are."""
+    return size.live, size.retained, size.reclaimable, size.log
 
 
 @click.command()
@@ -143,12 +148,13 @@ def ratio(lake: Lake, kept: Sequence[Release]) -> str:
 @click.option("--month", is_flag=True, help="Also let a shop live for a month (minutes).")
 @click.option("--syncs", default=2, show_default=True, help="Syncs a day of that month.")
 @click.option("--days", default=30, show_default=True, help="Days of that month.")
-def main(files: int, month: bool, syncs: int, days: int) -> None:
+@click.option("--keep-all-days", default=ENGINE.keep_all_days, show_default=True)
+def main(files: int, month: bool, syncs: int, days: int, keep_all_days: int) -> None:
     """Print the figures."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     small_files(files)
     if month:
-        month_of_syncs(syncs, days)
+        month_of_syncs(syncs, days, LakeSettings(keep_all_days=keep_all_days))
 
 
 if __name__ == "__main__":

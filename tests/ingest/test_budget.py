@@ -129,6 +129,38 @@ def test_a_request_that_is_lost_holds_its_place_for_longer() -> None:
         assert asyncio.run(send(line, time, 0.1)) >= 1030 + 60
 
 
+def used(seed: int, *, begins_with: int) -> float:
+    """Return the share of a budget of 300 that a load uses once it is full, stalling now and then."""
+    time, dice = Time(), random.Random(seed)
+
+    def gaps() -> Iterator[float]:
+        for _ in range(3000):
+            yield 0.06 + (2.0 if dice.random() < 1 / 60 else 0.0)
+
+    with limiter(time, 300) as line:
+        line.begin(begins_with)
+        found = asyncio.run(sends(line, time, list(gaps())))
+    spans = [after - before for before, after in zip(found[300:], found[600:], strict=False)]
+    return 60 * len(spans) / sum(spans)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_long_load_makes_up_for_what_is_late(seed: int) -> None:
+    """It begins evenly, so each place has time to spare; a burst that comes back each minute has none."""
+    assert used(seed, begins_with=3000) >= 0.98
+    assert used(seed, begins_with=1) < 0.98
+
+
+def test_a_long_load_begins_evenly_and_a_short_one_at_once() -> None:
+    """What a sync needs is there at any moment of a long load."""
+    for requests, seconds in ((600, 0.0), (601, 60 + MARGIN)):
+        time = Time()
+        with limiter(time, 300) as line:
+            line.begin(requests)
+            found = asyncio.run(sends(line, time, [0.0] * 300))
+        assert found[-1] - 1000 == pytest.approx(seconds * 299 / 300)
+
+
 class At:
     """A budget of which a test says the time at each look."""
 

@@ -235,21 +235,21 @@ def test_killed_midway_every_release_opens_and_the_next_one_finishes(
     """Each file is replaced at once."""
     chance = random.Random(3)
     before = {number: sums(with_person, number) for number in (1, 2)}
-    files = sorted(path for path in Path(with_person.lake.place).rglob("*") if path.is_file())
+    undisturbed = with_person.copy(tmp_path / "undisturbed").lake
+    files = {path: path.stat().st_ino for path in Path(undisturbed.place).rglob("*") if path.is_file()}
+    erase_one(undisturbed.place)
+    written = sorted(
+        path.relative_to(undisturbed.place) for path in files if path.stat().st_ino != files[path]
+    )
     killed = 0
     for number in range(KILLS):
         shop = with_person.copy(tmp_path / f"lake{number}")
         redactions = redactions_of(shop.lake, BUYER)
-        watched = [
-            Path(shop.lake.place) / path.relative_to(with_person.lake.place)
-            for path in files
-            if "buyers" in str(path) or "orders/" in str(path)
-        ]
-        inodes = {path: path.stat().st_ino for path in watched}
-        awaited = chance.choice(watched)
+        awaited = Path(shop.lake.place) / chance.choice(written)
+        inode = awaited.stat().st_ino
         child = CHILDREN.Process(target=erase_one, args=(shop.lake.place,))
         child.start()
-        while awaited.stat().st_ino == inodes[awaited] and child.is_alive():
+        while awaited.stat().st_ino == inode and child.is_alive():
             pass
         child.kill()
         child.join()
