@@ -7,6 +7,7 @@ extension and polars read the tables; every figure read must be one release's.
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -32,6 +33,7 @@ ANALYST = Path(__file__).with_name("analyst.py")
 BUSY = Sandbox(port=0, days=60, orders_per_day=30.0, day_seconds=72.0, requests_per_minute=0)
 STEPS: tuple[tuple[str, ...], ...] = (("ingest", "incremental"), ("transform",))
 ROUNDS = 6
+PATIENCE = 900.0
 AGE = timedelta(days=10)
 KEEP = LakeSettings(memory_limit="512MB", threads=1)
 
@@ -108,7 +110,12 @@ def rounds(
 def read_while(action: Callable[[], None], lake: Lake, readers: Sequence[Reader]) -> list[list[Reading]]:
     """Return what each reader read, from before the action began until after it ended."""
     with ThreadPoolExecutor(2 * len(readers)) as threads, ExitStack() as running:
-        children = [running.enter_context(started(reader, lake)) for reader in readers]
+        children: list[subprocess.Popen[str]] = []
+        # One that hangs fails the test, and does not keep it for ever.
+        alarm = threading.Timer(PATIENCE, kill, [children])
+        alarm.start()
+        running.callback(alarm.cancel)
+        children += [running.enter_context(started(reader, lake)) for reader in readers]
         pipes = [(child.stdin, child.stdout, child.stderr) for child in children]
         try:
             # The action begins when everybody has looked once, or said why not.
@@ -124,6 +131,12 @@ def read_while(action: Callable[[], None], lake: Lake, readers: Sequence[Reader]
         for reader, child, error in zip(readers, children, errors, strict=True):
             assert child.wait(60) == 0, f"{reader.name}: exit {child.returncode}: {error.result()}"
     return [[msgspec.json.decode(line, type=Reading) for line in text.splitlines()] for text in found]
+
+
+def kill(children: Sequence["subprocess.Popen[str]"]) -> None:
+    """End processes at once."""
+    for child in children:
+        child.kill()
 
 
 def started(reader: Reader, lake: Lake) -> "subprocess.Popen[str]":

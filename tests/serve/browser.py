@@ -4,7 +4,9 @@ import asyncio
 import base64
 import contextlib
 import itertools
+import os
 import shutil
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,7 @@ async def open_page(folder: Path) -> AsyncIterator[Page]:
         "about:blank",
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
     draining: asyncio.Task[bytes] | None = None
     try:
@@ -146,11 +149,11 @@ async def open_page(folder: Path) -> AsyncIterator[Page]:
                 yield page
                 listening.cancel()
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+        with contextlib.suppress(ProcessLookupError):  # with its helpers: one that lives on holds the pipe
+            os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
         if draining:
-            await draining
+            draining.cancel()
 
 
 async def read_port(stream: asyncio.StreamReader) -> int:
