@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ingest.entities import ORDERS
 from ingest.windows import Window, floor
 from lake.paths import Lake
 from lake.runs import INSTANT, WindowReceipt, complete_runs
@@ -42,6 +43,11 @@ class History(msgspec.Struct, frozen=True):
     def has_list(self, entity: str) -> bool:
         """True where the whole list of an entity was read."""
         return any(window.entity == entity and window.by == "list" for window in self.done)
+
+    @property
+    def orders(self) -> int:
+        """How many orders it has read."""
+        return sum(window.seen for window in self.done if window.entity == ORDERS.name)
 
     def windows(self, entity: str) -> list[Window]:
         """Return the spans of creation that were read of an entity."""

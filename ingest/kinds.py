@@ -67,6 +67,7 @@ async def full(reading: Reading, settings: IngestSettings, lake: Lake, run_id: s
     history = read_history(lake, now=reading.client.now, patience=PATIENCE)
     if history.done:
         log.info("ingest.continues", began_at=history.began_at.isoformat(), windows=len(history.done))
+    reading.begin((first.total if first else 0) - history.orders)
     for entity in (*REFERENCES, *CATALOGUE):
         if not history.has_list(entity.name):
             write_done(lake, history, run_id, await reading.windows([(entity, WHOLE)]))
@@ -141,6 +142,7 @@ async def sweep(reading: Reading, settings: IngestSettings, days: int | None) ->
     )
     if days is None:
         reading.plan(first.total)
+        reading.begin(first.total)
     else:
         windows = [Window("created", floor(now - timedelta(days=days)), floor(now))]
     for window in windows:

@@ -68,10 +68,12 @@ class Reading:
         self._commit = asyncio.Lock()
 
     def plan(self, rows: int) -> None:
-        """So many rows are to come in all, as far as can be said."""
-        pages = -(-rows // PAGE_ROWS)
-        self._watch.plan(pages)
-        self.client.limiter.begin(pages)
+        """So many rows are to come in all, as far as can be said: for whoever watches."""
+        self._watch.plan(-(-rows // PAGE_ROWS))
+
+    def begin(self, rows: int) -> None:
+        """So many rows are still to come, as far as can be said: a long load begins evenly."""
+        self.client.limiter.begin(-(-rows // PAGE_ROWS))
 
     async def windows(self, asks: Iterable[Ask]) -> list[WindowReceipt]:
         """Read windows side by side and commit all that came; return their receipts."""

@@ -20,7 +20,6 @@ from lake.table import open_table
 Versions = Mapping[str, tuple[int, ...]]
 Sizes = dict[str, int]
 CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.\d{10}\.(\d{10}))?\.parquet")
-HINT = "_last_checkpoint"
 ARCHIVE = "archive"
 
 
@@ -70,11 +69,11 @@ class Copy:
         """Delete from the target's tables what was not wanted there; return how many files."""
         layers = tuple(f"{layer}/" for layer in LAYERS)
         stale = [path for path in self.target.sizes() if path.startswith(layers) and path not in self._wanted]
-        # A hint may name a checkpoint that goes.
-        self.target.delete(sorted(stale, key=lambda path: (not path.endswith(HINT), path)))
+        self.target.delete(sorted(stale))
         return len(stale)
 
     def _part(self, name: str, versions: tuple[int, ...]) -> Part:
+        """Return what of a table is copied: not the log's hint, which may name a checkpoint that is not."""
         folder = name.replace(".", "/")
         sizes = self._source.sizes(folder)
         logs = {path.rpartition("/")[2] for path in sizes if path.startswith(f"{folder}/_delta_log/")}
@@ -87,9 +86,6 @@ class Copy:
                 data[f"{folder}/{file.uri.rpartition(f'/{folder}/')[2]}"] = file.size
         if is_fed:
             data |= self._changes(folder, log, versions, sizes)
-        hint = f"{folder}/_delta_log/{HINT}"
-        if hint in sizes and msgspec.json.decode(self._source.read(hint))["version"] <= versions[-1]:
-            log += (hint,)
         return Part(data, log)
 
     def _changes(self, folder: str, log: Iterable[str], versions: tuple[int, ...], sizes: Sizes) -> Sizes:

@@ -43,7 +43,8 @@ log = structlog.get_logger()
 COMPACTED = ("bronze", "ops")
 # So many files may a ledger, or the partition of a day that is not over, consist of.
 MANY = 32
-TARGET = 128 * 1024 * 1024
+# What is larger is left alone: an ingest's own commits are, and kept releases would hold them twice.
+TARGET = 2 * 1024 * 1024
 # Who listed a log before its newest checkpoint was there reads what that one replaces.
 SETTLED = timedelta(hours=1)
 # Nobody reads an older version of a ledger, and its receipts come every few minutes.
@@ -176,18 +177,24 @@ def clean(keeper: Keeper, name: str) -> int:
     """Delete the log entries that no kept version needs; return how many.
 
     Nothing goes that is young: a writer under way compares its commit with all since it began.
+    Nor does anything go for the sake of a young checkpoint.
     """
     folder = keeper.open(name)
     found = folder.log
-    newest = folder.entries(Log(frozenset(), found.checkpoints))
-    if any(file.modified > keeper.now - SETTLED for file in newest):
-        return 0
-    gone = folder.entries(needless(found, keeper.kept(name, found), head=max(found.commits)))
+    settled = frozenset(at for at in found.checkpoints if is_settled(keeper, folder, at))
+    known = Log(found.commits, settled)
+    gone = folder.entries(needless(known, keeper.kept(name, found), head=max(found.commits)))
     old = [file for file in gone if file.modified < keeper.before(name)]
     folder.delete(old)
     if old:
         log.info("maintenance.cleaned", table=name, entries=len(old))
     return len(old)
+
+
+def is_settled(keeper: Keeper, folder: Folder, checkpoint: int) -> bool:
+    """True where a checkpoint is there for longer than anybody may be at a log he listed before."""
+    files = folder.entries(Log(frozenset(), frozenset({checkpoint})))
+    return all(file.modified <= keeper.now - SETTLED for file in files)
 
 
 def checkpoint(keeper: Keeper, name: str) -> int:

@@ -174,7 +174,7 @@ def read_release(table: Table, number: int) -> Release:
     """Return one row of the ledger; only the file that holds it is read, and once by this process."""
     spans = table.spans("release")
     places = [(uri, number) for uri, (first, last) in spans.items() if first <= number <= last]
-    found = next((READ[place] for place in places if place in READ), None)
+    found = next(filter(None, map(READ.get, places)), None)
     if found is None:
         (found,) = table.read(where=pc.field("release") == number).to_pylist()
         if len(READ) >= REMEMBERED:

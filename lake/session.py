@@ -36,6 +36,7 @@ def connect(settings: LakeSettings) -> Connection:
             **({"threads": str(settings.threads)} if settings.threads else {}),
         }
     )
+    # A file is opened for many queries and never changes: its footer is read once.
     connection.execute("set timezone = 'UTC'; set parquet_metadata_cache = true")
     return connection
 

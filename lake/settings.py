@@ -15,5 +15,5 @@ class LakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int = 0
     spill: str = ""
     keep_days: Days = 90
-    keep_all_days: Days = 90
+    keep_all_days: Days = 2
     vacuum_days: Days = 7

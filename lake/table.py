@@ -27,11 +27,12 @@ from lake.quote import literals
 
 # Delta's own clean-up looks at the clock alone and would drop versions that a
 # release still names; the change feed is what an incremental build reads.
+# Whoever opens a table reads every commit since the last checkpoint, at a millisecond or two each.
+CHECKPOINTED = 10
 PROPERTIES = {
     "delta.enableExpiredLogCleanup": "false",
     "delta.enableChangeDataFeed": "true",
-    # Whoever opens a table reads every commit since the last checkpoint, at a millisecond or two each.
-    "delta.checkpointInterval": "10",
+    "delta.checkpointInterval": str(CHECKPOINTED),
 }
 # Refuses when the version held is no longer the head, where Delta would retry on top of it.
 PINNED = CommitProperties(max_commit_retries=0)
@@ -210,6 +211,9 @@ class Table:
 
         Older versions keep theirs. Raises CommitConflict as ``replace`` does.
         """
+        told = statistics(rows.schema, partition_by)
+        if told.items() - self._delta.metadata().configuration.items():
+            self._delta.alter.set_table_properties(told)
         return self._overwrite(rows, schema_mode="overwrite", partition_by=list(partition_by))
 
     def append_pinned(self, rows: pa.Table) -> int:
@@ -318,7 +322,9 @@ def statistics(schema: pa.Schema, partition_by: Sequence[str]) -> dict[str, str]
     By those files are passed over. Two payloads a file would be most of a log, and names have no place in it.
     """
     told = [field.name for field in schema if is_told(field) and field.name not in partition_by]
-    return {"delta.dataSkippingStatsColumns": ",".join(told)} if told else {}
+    if not told:
+        return {"delta.dataSkippingNumIndexedCols": "0"}
+    return {"delta.dataSkippingStatsColumns": ",".join(told)}
 
 
 def is_told(field: pa.Field) -> bool:

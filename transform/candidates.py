@@ -340,7 +340,7 @@ class Candidates:
         held = self.released[candidate.name]
         files = [file for file in held.files() if not candidate.month or file.month in differing]
         before = self._sums_by_month(self.space.held(held, files=files), candidate) if differing else {}
-        none = 0, Decimal() if candidate.money else None
+        none = 0, Decimal("0.00") if candidate.money else None
         moved: list[Move] = []
         for month in sorted(differing, key=str):
             (rows, money), (more, dearer) = before.get(month, none), differing[month]

@@ -114,7 +114,7 @@ def sync(shop: ThreadedShop, lake: Lake, kind: str, budget: Path) -> None:
 
 def month_of_syncs(syncs: int, days: int, engine: LakeSettings) -> None:
     """Print how large a lake is after a month, maintained every night, beside its live bytes."""
-    settings = Sandbox(port=0, days=700, orders_per_day=20, day_seconds=0, requests_per_minute=0)
+    settings = Sandbox(port=0, days=700, day_seconds=0, requests_per_minute=0)
     for module in (ingest.client, transform.build):
         module.datetime = Later  # type: ignore[attr-defined]
     with serving(settings) as shop, tempfile.TemporaryDirectory() as folder:

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -24,7 +25,7 @@ from ingest.shared_file import locked
 from lake.paths import Lake
 from lake.runs import Run, list_runs
 from tests.ingest.shop import live
-from tests.running import environ_of, run, succeed
+from tests.running import environ_of, launched, run, succeed
 
 PER_MINUTE = 300
 TINY = Sandbox(port=0, days=12, orders_per_day=20, day_seconds=0, requests_per_minute=0)
@@ -94,10 +95,10 @@ def test_a_full_load_and_a_sync_keep_to_one_budget_and_the_sync_goes_first(
     file = budget_file(folder, base_url=tiny.url, key=TEST_KEY)
     budget = Budget(file, requests=PER_MINUTE, clock=lambda: next(clock))
     command = [sys.executable, "-m", "ingest"]
-    with locked(file.parent):  # nobody gets at the budget before both are there
+    quiet: dict[str, Any] = {"env": environ, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with ExitStack() as running, locked(file.parent):  # nobody gets at the budget before both are there
         children = [
-            subprocess.Popen([*command, kind], env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-            for kind in ("full", "incremental")
+            running.enter_context(launched([*command, kind], **quiet)) for kind in ("full", "incremental")
         ]
         while not all(waits_for_a_lock(child.pid) for child in children):
             assert [child.poll() for child in children] == [None, None]
@@ -107,7 +108,7 @@ def test_a_full_load_and_a_sync_keep_to_one_budget_and_the_sync_goes_first(
         now_counts(tiny, stamps)
         clock = iter(stamps)
         assert [budget.take() for _ in stamps] == [0.0] * len(stamps)
-    assert [(child.communicate(timeout=60), child.returncode)[1] for child in children] == [0, 0]
+    assert [child.returncode for child in children] == [0, 0]
     full, sync = newest(lake, "full"), newest(lake, "incremental")
     counts = counts_of(tiny)
     assert (counts.refused, full.retries, sync.retries) == (0, 0, 0)

@@ -20,7 +20,7 @@ from lake.errors import LakeError, NoRelease, UsageError
 from lake.files import ASIDE
 from lake.paths import Lake
 from lake.release import current_release
-from lake.table import open_table
+from lake.table import CHECKPOINTED, open_table
 from tests.transform.shop import FEW, Shop, opened
 from tests.transform.test_crash import grow
 
@@ -110,6 +110,21 @@ def test_what_was_restored_says_what_the_release_recorded_without_this_code(
     release = current_release(shop.lake)
     assert release
     assert drill.stdout.split() == ["2", str(len(release.tables))]
+
+
+def test_a_checkpoint_between_what_was_consumed_and_the_head_is_no_obstacle(
+    few: Shop, tmp_path: Path
+) -> None:
+    """The log's hint names it, and it is not copied."""
+    for minute in range(1, CHECKPOINTED + 3):
+        grow(few, minute)
+    backed_up(few, tmp_path / "backup")
+    assert (Path(few.lake.uri("bronze.orders")) / "_delta_log" / "_last_checkpoint").exists()
+    shop = restored(tmp_path / "backup", tmp_path / "restored")
+    assert heads_of(shop, "bronze") == heads_of(few, "bronze")
+    assert few.published()
+    assert shop.published()
+    assert shop.read() == few.read()
 
 
 def test_a_second_backup_carries_only_what_is_new(few: Shop, tmp_path: Path) -> None:

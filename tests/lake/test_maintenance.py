@@ -23,7 +23,7 @@ from lake.retention import NEAR
 from lake.rollback import run_resume, run_rollback
 from lake.runs import last_runs, list_runs, watermark
 from lake.settings import LakeSettings
-from lake.table import DataFile, open_table
+from lake.table import CHECKPOINTED, DataFile, open_table
 from lake.tags import write_tag
 from tests.lake.simulated import (
     BRONZE,
@@ -123,6 +123,17 @@ def test_what_no_release_keeps_is_gone(month: Simulated) -> None:
         assert {uri for uri in needed if uri.startswith(lake.uri(name))} >= there
     with pytest.raises(TableMissing):
         open_table(lake, SILVER, 1)
+
+
+def test_a_ledger_that_is_written_all_day_is_cleaned_too(month: Simulated) -> None:
+    """Its newest checkpoint is always young: it is left, and what older ones make needless goes."""
+    for _ in range(8 * CHECKPOINTED):
+        month.idle()
+        month.passes(timedelta(minutes=30))
+    entries, said = len(log_of(month.lake, "ops.runs")), list_runs(month.lake)
+    maintain(month.lake, LakeSettings(), now=month.now)
+    assert len(log_of(month.lake, "ops.runs")) < entries - 2 * CHECKPOINTED
+    assert list_runs(month.lake) == said
 
 
 def shown(lake: Lake, tables: dict[str, int]) -> list[DataFile]:

@@ -92,6 +92,22 @@ def test_pinned_append_is_refused_on_a_stale_version(lake: Lake) -> None:
     assert ids(lake) == [1]
 
 
+def test_the_log_says_what_ids_and_dates_a_file_has_and_no_text(lake: Lake) -> None:
+    """Also where a table gets other columns, or has neither."""
+    table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    table.append(rows((1, "1.50", JUNE)))
+    other = Contract.of({"name": "VARCHAR", "buyer_id": "BIGINT", "on": "DATE"}).schema
+    table.redefine(pa.Table.from_pylist([{"name": "Оксана", "buyer_id": 7, "on": JUNE}], other))
+    table.append(pa.Table.from_pylist([{"name": "Марта", "buyer_id": 9, "on": JULY}], other))
+    assert sorted(table.spans("buyer_id").values()) == [(7, 7), (9, 9)]
+    assert table.maximum("on") == JULY
+    names = Contract.of({"name": "VARCHAR"}).schema
+    table.redefine(pa.Table.from_pylist([{"name": "Назар"}], names))
+    create_table(lake, "silver.names", names).append(pa.Table.from_pylist([{"name": "Ліза"}], names))
+    logs = [file.read_text("utf-8") for file in Path(lake.place).rglob("*.json")]
+    assert not [name for name in ("Оксана", "Марта", "Назар", "Ліза") for log in logs if name in log]
+
+
 def test_a_handle_held_for_many_appends_is_still_pinned(tmp_path: Path) -> None:
     """It opens its table anew now and then: at the version it wrote, and no newer one."""
     lake = Lake(root=str(tmp_path / "a b é"))

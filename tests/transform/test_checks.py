@@ -226,6 +226,7 @@ FAULTS = [
     ("gold.customer_rfm.who_is_here_ordered", "update gold.customer_rfm set frequency = 0"),
     ("gold.customer_rfm.equals_orders", "update gold.customer_rfm set frequency = frequency + 1"),
     ("gold.customer_rfm.equals_orders", "update gold.customer_rfm set monetary = monetary + 0.01"),
+    ("gold.customer_rfm.equals_orders", "update gold.customer_rfm set last_order_date = date '2020-01-01'"),
     ("gold.customer_rfm.equals_orders", "delete from gold.customer_rfm where buyer_id = 31"),
     ("gold.customer_rfm.equals_orders", "update gold.customer_rfm set buyer_id = 99 where buyer_id = 31"),
     *[

@@ -1,11 +1,12 @@
 /*
-fact = "orders and revenue of every buyer equal those of silver.orders, both ways"
+fact = "orders, revenue and the last day of every buyer equal those of silver.orders, both ways"
 */
 with expected as (
     select
         buyer_id,
         count(*) as frequency,
         sum(grand_total) as monetary,
+        max(order_date) as last_order_date,
     from silver.orders
     where is_return is false and buyer_id is not null
     group by buyer_id
@@ -20,3 +21,4 @@ full join gold.customer_rfm as g on g.buyer_id = e.buyer_id
 where
     e.frequency is distinct from g.frequency
     or e.monetary is distinct from g.monetary
+    or e.last_order_date is distinct from g.last_order_date

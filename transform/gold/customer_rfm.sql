@@ -8,7 +8,7 @@ partition = "last_order_date"
 # The newest day is that of the newest order, one dated beyond its own last change (a preorder) aside.
 [columns]
 buyer_id        = "BIGINT"
-last_order_date = "DATE"
+last_order_date = "DATE"               # of the sources that count
 recency_days    = "BIGINT"             # from the last order to the newest day; 0 for a preorder; does not add up
 frequency       = "BIGINT"             # orders; adds up
 monetary        = "DECIMAL(18,2)"      # their revenue; adds up
