@@ -29,7 +29,7 @@ def environ_of(lake: Lake, url: str = "http://127.0.0.1:9/v1", **more: str) -> d
 
 
 def run(
-    environ: Mapping[str, str], *command: str, seconds: float = 180
+    environ: Mapping[str, str], *command: str, seconds: float = 600
 ) -> "subprocess.CompletedProcess[str]":
     """Run ``python -m <command>`` to its end."""
     return subprocess.run(
@@ -78,4 +78,4 @@ def server(environ: Mapping[str, str]) -> Iterator[str]:
         yield "http://" + line.split("http://")[1].strip().rstrip("/")
     finally:
         child.terminate()
-        child.wait(20)
+        child.wait(120)

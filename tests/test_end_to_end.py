@@ -64,7 +64,7 @@ def apply(change: edits.Edit, running: RunningShop) -> None:
 
 def read(url: str) -> Any:
     """Return an endpoint's answer, its numbers as decimals."""
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=300) as answer:
         return json.loads(answer.read(), parse_float=Decimal)
 
 

@@ -277,7 +277,7 @@ def test_two_at_once_converge(place: Place) -> None:
         subprocess.Popen([sys.executable, "-m", "serve", "resync"], env=place.environ, stdout=subprocess.PIPE)
         for _ in range(2)
     ]
-    said = [child.communicate(timeout=120)[0].decode() for child in both]
+    said = [child.communicate(timeout=600)[0].decode() for child in both]
     assert [child.returncode for child in both] == [0, 0], said
     assert all("as the CRM shows it" in each for each in said)
     assert place.serving.money["gold.revenue_daily"] == place.true_revenue

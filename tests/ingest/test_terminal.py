@@ -33,7 +33,7 @@ def on_a_terminal(environ: dict[str, str], *command: str) -> tuple[int, str]:
             break
         shown += more
     os.close(ours)
-    return child.wait(60), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    return child.wait(300), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
 
 
 def test_a_terminal_shows_a_bar(lake: Lake, shop: ThreadedShop) -> None:

@@ -129,7 +129,7 @@ def read_while(action: Callable[[], None], lake: Lake, readers: Sequence[Reader]
                     end.close()
         found = [line + future.result() for line, future in zip(first, rest, strict=True)]
         for reader, child, error in zip(readers, children, errors, strict=True):
-            assert child.wait(60) == 0, f"{reader.name}: exit {child.returncode}: {error.result()}"
+            assert child.wait(300) == 0, f"{reader.name}: exit {child.returncode}: {error.result()}"
     return [[msgspec.json.decode(line, type=Reading) for line in text.splitlines()] for text in found]
 
 

@@ -109,7 +109,7 @@ class Witness:
         """Return when nothing is under way that began before now."""
         with self._turned:
             seen = self.looks
-            self._turned.wait_for(lambda: self.looks >= seen + 2 or self.problems, timeout=60)
+            self._turned.wait_for(lambda: self.looks >= seen + 2 or self.problems, timeout=300)
         assert not self.problems, self.problems
 
     @contextmanager

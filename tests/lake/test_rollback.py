@@ -191,7 +191,7 @@ def test_a_release_that_is_not_kept_any_more_is_refused(lake: Lake) -> None:
 
 def race(*publishers: Callable[[], object]) -> list[object]:
     """Run the publishers at once; return what each gave or raised."""
-    together = threading.Barrier(len(publishers), timeout=60)
+    together = threading.Barrier(len(publishers), timeout=300)
     ended: list[object] = []
 
     def take_part(publisher: Callable[[], object]) -> None:

@@ -76,7 +76,7 @@ def read_until(terminal: int, end: str | None) -> str:
     """Return what is shown up to ``end``, or until the program is gone; fails when nothing comes."""
     shown = b""
     while end is None or not shown.endswith(end.encode()):
-        ready, _, _ = select.select([terminal], [], [], 30)
+        ready, _, _ = select.select([terminal], [], [], 300)
         assert ready, f"nothing more came after {shown.decode()!r}"
         try:
             part = os.read(terminal, 4096)

@@ -65,7 +65,7 @@ def release_of(number: int, **tables: int) -> Release:
 
 def both(action: Callable[[], object]) -> list[object]:
     """Run the action in two threads at once; return what each gave or raised."""
-    start = threading.Barrier(2, timeout=60)
+    start = threading.Barrier(2, timeout=300)
     found: list[object] = []
 
     def run() -> None:

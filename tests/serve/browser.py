@@ -26,7 +26,7 @@ FLAGS = (
     "--disable-quic",
     "--remote-debugging-port=0",
 )
-PATIENCE = 30
+PATIENCE = 120
 
 
 class Page:

@@ -25,7 +25,7 @@ def ask(base: str, path: str, *, method: str = "GET", **headers: str) -> Reply:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(base + path, method=method, headers=named)
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=300) as response:
             return Reply(response.status, lower(response.headers.items()), response.read())
     except urllib.error.HTTPError as error:
         return Reply(error.code, lower(error.headers.items()), error.read())

@@ -50,7 +50,7 @@ class Desk:
 
     async def end(self, name: str, code: int = 0) -> None:
         """Wait for the next process, which must be of that name, and let it end."""
-        found, writer = await asyncio.wait_for(self.started.get(), 30)
+        found, writer = await asyncio.wait_for(self.started.get(), 300)
         assert found == name
         writer.write(f"{code}\n".encode())
         await writer.drain()
@@ -81,7 +81,7 @@ async def running(lake: Lake, job: Job, *, stop_seconds: float = 20) -> AsyncIte
         yield schedule
     finally:
         schedule.stop()
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, 300)
 
 
 def rows(lake: Lake) -> list[tuple[str, int | None, str | None]]:
@@ -99,7 +99,7 @@ async def test_idle_slots_cost_one_claim(lake: Lake, desk: Desk) -> None:
         for _ in range(3):
             await desk.end("ingest")
             await desk.end("transform")
-        name, waiting = await asyncio.wait_for(desk.started.get(), 30)
+        name, waiting = await asyncio.wait_for(desk.started.get(), 300)
         assert (name, rows(lake)) == ("ingest", [("claimed", None, "me")])
         waiting.close()
         await desk.end("transform")
@@ -140,7 +140,7 @@ async def test_failing_job_is_closed_with_its_reason_and_goes_on(
         await desk.end("ingest", 1)
         await desk.end("ingest", 1)
         await desk.end("ingest", 1)
-        _, waiting = await asyncio.wait_for(desk.started.get(), 30)
+        _, waiting = await asyncio.wait_for(desk.started.get(), 300)
         waiting.close()
     found = rows(lake)
     assert found[:3] == [
@@ -162,7 +162,7 @@ async def test_incomplete_ingest_is_transformed(lake: Lake, desk: Desk) -> None:
 async def test_slots_missed_by_a_long_run_become_one(lake: Lake, desk: Desk) -> None:
     """Never two at a time; the next begins as soon as the long one ends."""
     async with running(lake, desk.job(SOON, "long")):
-        _, first = await asyncio.wait_for(desk.started.get(), 30)
+        _, first = await asyncio.wait_for(desk.started.get(), 300)
         begun = slot_of(datetime.now(UTC), SOON)
         while slot_of(datetime.now(UTC), SOON) <= begun + timedelta(seconds=4 * SOON):
             await asyncio.sleep(0)
@@ -185,7 +185,7 @@ async def test_crash_is_run_at_the_next_start(lake: Lake, desk: Desk) -> None:
 async def test_interrupted_slot_is_run_at_the_next_start(lake: Lake, desk: Desk) -> None:
     """A stop waits for the running step, begins no other, and leaves the slot to whoever starts next."""
     async with running(lake, desk.job(HOUR, "ingest", "transform")) as schedule:
-        _, waiting = await asyncio.wait_for(desk.started.get(), 30)
+        _, waiting = await asyncio.wait_for(desk.started.get(), 300)
         schedule.stop()
         waiting.write(b"0\n")
         waiting.close()
@@ -198,7 +198,7 @@ async def test_interrupted_slot_is_run_at_the_next_start(lake: Lake, desk: Desk)
 async def test_step_that_does_not_end_is_terminated(lake: Lake, desk: Desk) -> None:
     """After ``stop_seconds`` the process gets SIGTERM, and the scheduler ends."""
     async with running(lake, desk.job(HOUR, "ingest"), stop_seconds=0.1):
-        await asyncio.wait_for(desk.started.get(), 30)
+        await asyncio.wait_for(desk.started.get(), 300)
     assert rows(lake) == [("claimed", None, "me")]
 
 

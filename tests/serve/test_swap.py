@@ -90,7 +90,7 @@ async def test_first_release_is_found_by_a_running_server(lake: Lake) -> None:
         page = await asyncio.to_thread(ask, base, "/")
         assert (page.status, b"just sync" in page.body) == (503, True)
         publish_gold(lake, make_tables(days=3))
-        await asyncio.wait_for(wait_for(base, "/api/health", 200), 20)
+        await asyncio.wait_for(wait_for(base, "/api/health", 200), 300)
         assert (await asyncio.to_thread(ask, base, "/")).status == 200
 
 

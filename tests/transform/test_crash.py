@@ -195,7 +195,7 @@ def test_of_two_builders_at_once_one_publishes(first_of_few: Shop, tmp_path: Pat
         first_of_few.copy(tmp_path / "lake", "bronze") if is_first else first_of_few.copy(tmp_path / "lake")
     )
     grow(shop, 1)
-    together = threading.Barrier(2, timeout=60)
+    together = threading.Barrier(2, timeout=300)
     ended: list[Release | CommitConflict | None] = []
 
     def build() -> None:

@@ -223,7 +223,7 @@ def test_of_a_build_and_a_rollback_at_once_one_wins(few: Shop) -> None:
     see(few, "good", 1, "250.00")
     few.published()
     see(few, "good", 2, "260.00")
-    together = threading.Barrier(2, timeout=60)
+    together = threading.Barrier(2, timeout=300)
     ended: list[Release | CommitConflict | None] = []
 
     def take_part(publisher: Callable[[], Release | None]) -> None:

@@ -27,7 +27,7 @@ run(Sandbox(port=0, days=2), api_key="k")
 def ask(url: str, key: str) -> Any:
     """Return the status of a GET."""
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=120) as response:
         return response.status
 
 
@@ -48,7 +48,7 @@ def test_one_line_when_ready_and_0_at_the_end(number: signal.Signals) -> None:
         assert line.endswith(" orders, shop time 2024-09-02 21:00 UTC)\n")
         assert ask(line.split()[4] + "/order", "k") == 200
         process.send_signal(number)
-        rest, errors = process.communicate(timeout=20)
+        rest, errors = process.communicate(timeout=120)
     finally:
         process.kill()
     assert (process.returncode, rest, errors) == (0, "", "")
