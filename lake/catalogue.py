@@ -42,16 +42,16 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FAILURES = (OSError, duckdb.Error, LakeError)
 
 
-def publish(lake: Lake, release: Release, *, held: Mapping[str, Table] = MappingProxyType({})) -> None:
+def publish(lake: Lake, release: Release, *, opened: Mapping[str, Table] = MappingProxyType({})) -> None:
     """Make the release current, then show it in the catalogue. Raises what ``lake.release.publish`` does.
 
-    Tables that are ``held`` open at its versions need not be opened for that.
+    Tables that are ``opened`` at its versions already need not be opened for that.
     The release is published whatever becomes of the catalogue: if that can't be written the
     old one stays, which is true of its own release, and the next publish or refresh mends it.
     """
     publish_release(lake, release)
     try:
-        write_catalogue(lake, release, held=held)
+        write_catalogue(lake, release, opened=opened)
     except FAILURES as error:
         log.warning("lake.catalogue_not_written", release=release.release, reason=str(error))
 
@@ -69,7 +69,7 @@ def refresh_catalogue(lake: Lake) -> bool:
 
 
 def write_catalogue(
-    lake: Lake, release: Release, *, held: Mapping[str, Table] = MappingProxyType({})
+    lake: Lake, release: Release, *, opened: Mapping[str, Table] = MappingProxyType({})
 ) -> None:
     """Put a catalogue of the release in place of the old one, whole or not at all; local lakes only.
 
@@ -84,9 +84,9 @@ def write_catalogue(
         with connect(LakeSettings()) as connection:
             old = shown_versions(connection, lake, newer.code_version)
             try:
-                fill(connection, lake, newer, made, old=old, held=held)
+                fill(connection, lake, newer, made, old=old, opened=opened)
             except duckdb.Error:  # the old one is damaged where nobody looked
-                fill(connection, lake, newer, made, old={}, held=held)
+                fill(connection, lake, newer, made, old={}, opened=opened)
         os.replace(made, lake.catalogue)
 
 
@@ -132,7 +132,7 @@ def fill(
     file: Path,
     *,
     old: Mapping[str, int],
-    held: Mapping[str, Table],
+    opened: Mapping[str, Table],
 ) -> None:
     """Write a database with one view per table of the release, and per ledger at its head.
 
@@ -151,7 +151,7 @@ def fill(
             connection.execute(f"drop view if exists {name}")
         for name, version in sorted(wanted.items()):
             if version is None or old.get(name) != version:
-                table = held.get(name)
+                table = opened.get(name)
                 if table is None or version is None or table.version != version:
                     table = open_table(lake, name, version)
                 rows = portable(connection, table, lake.place)

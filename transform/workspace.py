@@ -56,7 +56,7 @@ class Workspace:
     def __init__(self, connection: Connection) -> None:
         self.duckdb = connection
         self.sources: dict[str, Source] = {}
-        self._in_part_shown: dict[str, str] = {}
+        self._shown_in_part: dict[str, str] = {}
         connection.execute(f"attach ':memory:' as {PART}")
         for layer in LAYERS:
             connection.execute(f"create schema {FULL}.{layer}; create schema {PART}.{layer}")
@@ -144,9 +144,9 @@ class Workspace:
     def in_part(self, views: Iterable[tuple[str, str]], work: Callable[[], Result]) -> Result:
         """Do some work where tables show only the rows that these SELECTs yield."""
         for name, rows in views:
-            if self._in_part_shown.get(name) != rows:  # DuckDB looks for its files anew
+            if self._shown_in_part.get(name) != rows:  # DuckDB looks for its files anew
                 self.duckdb.execute(f"create or replace view {PART}.{name} as {rows}")
-                self._in_part_shown[name] = rows
+                self._shown_in_part[name] = rows
         self.duckdb.execute(f"use {PART}")
         try:
             return work()

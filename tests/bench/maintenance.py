@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from unittest.mock import patch
 
 import click
 import msgspec
 import structlog
 
-import ingest.client
-import transform.build
 from ingest.budget import Budget
 from ingest.client import Client
 from ingest.limiter import Limiter
@@ -115,9 +114,12 @@ def sync(shop: ThreadedShop, lake: Lake, kind: str, budget: Path) -> None:
 def month_of_syncs(syncs: int, days: int, engine: LakeSettings) -> None:
     """Print how large a lake is after a month, maintained every night, beside its live bytes."""
     settings = Sandbox(port=0, days=700, day_seconds=0, requests_per_minute=0)
-    for module in (ingest.client, transform.build):
-        module.datetime = Later  # type: ignore[attr-defined]
-    with serving(settings) as shop, tempfile.TemporaryDirectory() as folder:
+    with (
+        serving(settings) as shop,
+        tempfile.TemporaryDirectory() as folder,
+        patch("ingest.client.datetime", Later),
+        patch("transform.build.datetime", Later),
+    ):
         lake, budget = Lake(root=folder + "/lake"), Path(folder) / "budget"
         sync(shop, lake, "full", budget)
         for number in range(1, days * syncs + 1):
