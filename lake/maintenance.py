@@ -44,7 +44,7 @@ COMPACTED = ("bronze", "ops")
 # So many files may a ledger, or the partition of a day that is not over, consist of.
 MANY = 32
 # What is larger is left alone: an ingest's own commits are, and kept releases would hold them twice.
-TARGET = 2 * 1024 * 1024
+TARGET = 1024 * 1024
 # Who listed a log before its newest checkpoint was there reads what that one replaces.
 SETTLED = timedelta(hours=1)
 # Nobody reads an older version of a ledger, and its receipts come every few minutes.
