@@ -54,16 +54,24 @@ def refuse_gone(lake: Lake, release: Release, *, now: datetime, settings: LakeSe
 
     Only for an old release is the whole ledger read.
     """
-    keep = {"keep_days": settings.keep_days, "keep_all_days": settings.keep_all_days}
-    if release.published_at >= now - timedelta(days=min(keep.values())):
+    young = min(timedelta(days=settings.keep_days), timedelta(hours=settings.keep_all_hours))
+    if release.published_at >= now - young:
         return
     tagged = read_tags(lake).values()
-    kept = kept_versions(kept_releases(list_releases(lake), tagged=tagged, now=now, **keep))
+    kept = kept_versions(
+        kept_releases(
+            list_releases(lake),
+            tagged=tagged,
+            now=now,
+            keep_days=settings.keep_days,
+            keep_all_hours=settings.keep_all_hours,
+        )
+    )
     named = {**release.tables, **release.consumed}
     if any(version not in kept.get(name, ()) for name, version in named.items()):
         raise NoRelease(
             f"release {release.release} is of {release.published_at:%Y-%m-%d} and has no tag: it is older"
-            " than what [lake] keep_days and keep_all_days keep, and its files may be gone"
+            " than what [lake] keep_days and keep_all_hours keep, and its files may be gone"
         )
 
 

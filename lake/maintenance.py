@@ -13,15 +13,18 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import structlog
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from lake.catalogue import FAILURES, write_catalogue
+from lake.parquet import parquet
 from lake.paths import LAYERS, Lake
 from lake.release import current_release, list_releases
 from lake.retention import (
     GRACE,
+    UNDER_WAY,
     Log,
     Stored,
     deletable,
@@ -35,7 +38,6 @@ from lake.retention import (
 )
 from lake.settings import LakeSettings
 from lake.store import Folder, live_files
-from lake.table import PARQUET
 from lake.tags import read_tags
 
 log = structlog.get_logger()
@@ -47,8 +49,6 @@ MANY = 32
 TARGET = 1024 * 1024
 # Who listed a log before its newest checkpoint was there reads what that one replaces.
 SETTLED = timedelta(hours=1)
-# Nobody reads an older version of a ledger, and its receipts come every few minutes.
-LEDGER_WINDOW = timedelta(days=1)
 
 
 class Compacted(msgspec.Struct, frozen=True):
@@ -95,13 +95,14 @@ class Keeper:
             tagged=tagged,
             now=now - GRACE,
             keep_days=settings.keep_days,
-            keep_all_days=settings.keep_all_days,
+            keep_all_hours=settings.keep_all_hours,
         )
         self._lake = lake
-        self._settings = settings
         self._versions = kept_versions(kept)
         self._feed = feed_from(releases)
         self.now = now
+        # Whoever opened a version while it was the newest may read on for as long as it would be kept.
+        self.before = now - timedelta(hours=settings.keep_all_hours)
 
     def open(self, table: str) -> Folder:
         """Look at a table's folder as it is now."""
@@ -112,11 +113,6 @@ class Keeper:
         head = max(found.commits)
         feed = range(self._feed[table], head + 1) if table in self._feed else ()
         return {*self._versions.get(table, ()), *feed, head} & openable(found)
-
-    def before(self, table: str) -> datetime:
-        """Return the moment before which what is not needed may be deleted."""
-        window = timedelta(days=self._settings.vacuum_days)
-        return self.now - (min(window, LEDGER_WINDOW) if table.startswith("ops.") else window)
 
 
 def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
@@ -151,7 +147,10 @@ def compact_table(lake: Lake, name: str, today: date) -> Compacted | None:
     before = len(delta.file_uris())
     try:
         delta.optimize.compact(
-            partition_filters=filters, target_size=TARGET, max_concurrent_tasks=1, writer_properties=PARQUET
+            partition_filters=filters,
+            target_size=TARGET,
+            max_concurrent_tasks=1,
+            writer_properties=parquet(pa.schema(delta.schema().to_arrow())),
         )
     except CommitFailedError as error:
         log.warning("maintenance.compaction_met_another", table=name, error=str(error).split("\n")[0])
@@ -184,7 +183,7 @@ def clean(keeper: Keeper, name: str) -> int:
     settled = frozenset(at for at in found.checkpoints if is_settled(keeper, folder, at))
     known = Log(found.commits, settled)
     gone = folder.entries(needless(known, keeper.kept(name, found), head=max(found.commits)))
-    old = [file for file in gone if file.modified < keeper.before(name)]
+    old = [file for file in gone if file.modified < keeper.before]
     folder.delete(old)
     if old:
         log.info("maintenance.cleaned", table=name, entries=len(old))
@@ -226,8 +225,11 @@ def vacuum_table(keeper: Keeper, name: str, *, dry_run: bool) -> Reclaimed:
     """Delete what one table needs no more; with ``dry_run`` only count it."""
     folder = keeper.open(name)
     need = needs(folder.segments(), keeper.kept(name, folder.log))
-    before = keeper.before(name)
-    gone = [*deletable(folder.data, need, before=before), *leftovers(folder.log_files, before)]
+    under_way = min(keeper.before, keeper.now - UNDER_WAY)
+    gone = [
+        *deletable(folder.data, need, removed_before=keeper.before, written_before=under_way),
+        *leftovers(folder.log_files, under_way),
+    ]
     done = Reclaimed(name, len(gone), sum(file.size for file in gone))
     if gone and not dry_run:
         folder.delete(gone)

@@ -21,7 +21,9 @@ NEAR = 20
 EVERY = 100
 # Vacuum spares a release for so much longer than others may count on it: who looks first
 # whether it is kept, and names it then (a rollback, a tag), has that long to do it.
-GRACE = timedelta(days=1)
+GRACE = timedelta(hours=1)
+# A file that no log names may be of a commit under way for so long.
+UNDER_WAY = timedelta(days=1)
 SHOP = ZoneInfo("Europe/Kyiv")
 
 
@@ -73,15 +75,15 @@ def kept_releases(
     tagged: Collection[int] = (),
     now: datetime,
     keep_days: int,
-    keep_all_days: int | None = None,
+    keep_all_hours: int | None = None,
 ) -> list[Release]:
     """Return the releases that can be counted on: young, tagged, current, or what a build goes on from.
 
-    Of those older than ``keep_all_days`` (None: all are young) the last of each day of the shop counts.
+    Of those older than ``keep_all_hours`` (None: all are young) the last of each day of the shop counts.
     """
     found = {release.release: release for release in releases}
     since = now - timedelta(days=keep_days)
-    every = since if keep_all_days is None else now - timedelta(days=keep_all_days)
+    every = since if keep_all_hours is None else now - timedelta(hours=keep_all_hours)
     last = {release.published_at.astimezone(SHOP).date(): number for number, release in sorted(found.items())}
     pinned = {*tagged, *(release.release for release in going_on(found))}
     return [
@@ -173,8 +175,10 @@ def is_between(marks: Sequence[int], first: int, end: int) -> bool:
     return place < len(marks) and marks[place] < end
 
 
-def deletable(found: Iterable[Stored], need: Needs, *, before: datetime) -> list[Stored]:
-    """Return the files that no kept version needs, and that were removed, or written, before then.
+def deletable(
+    found: Iterable[Stored], need: Needs, *, removed_before: datetime, written_before: datetime
+) -> list[Stored]:
+    """Return the files that no kept version needs, and that nobody can be at any more.
 
     A file that the log does not know may be about to be committed: its own age counts.
     """
@@ -182,7 +186,11 @@ def deletable(found: Iterable[Stored], need: Needs, *, before: datetime) -> list
         file
         for file in found
         if file.path not in need.files
-        and max(need.removed_at.get(file.path, file.modified), file.modified) < before
+        and (
+            max(need.removed_at[file.path], file.modified) < removed_before
+            if file.path in need.removed_at
+            else file.modified < written_before
+        )
     ]
 
 

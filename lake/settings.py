@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 
 Days = Annotated[int, msgspec.Meta(ge=1)]
+Hours = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class LakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -15,5 +16,4 @@ class LakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int = 0
     spill: str = ""
     keep_days: Days = 90
-    keep_all_days: Days = 2
-    vacuum_days: Days = 7
+    keep_all_hours: Hours = 24

@@ -17,11 +17,12 @@ from urllib.parse import unquote
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from lake.contract import breaks
 from lake.errors import CommitConflict, ContractBroken, TableMissing
+from lake.parquet import parquet
 from lake.paths import Lake
 from lake.quote import literals
 
@@ -33,11 +34,11 @@ PROPERTIES = {
     "delta.enableExpiredLogCleanup": "false",
     "delta.enableChangeDataFeed": "true",
     "delta.checkpointInterval": str(CHECKPOINTED),
+    # A checkpoint would list what a week removed; vacuum here goes by commits, and by what releases name.
+    "delta.deletedFileRetentionDuration": "interval 0 seconds",
 }
 # Refuses when the version held is no longer the head, where Delta would retry on top of it.
 PINNED = CommitProperties(max_commit_retries=0)
-# JSON payloads are most of bronze, and zstd makes a quarter of snappy's bytes of them.
-PARQUET = WriterProperties(compression="ZSTD")
 # A handle that follows its table grows by 130 kB a commit and slows down; one opened anew does not.
 REOPEN = 20
 TRIES = 5
@@ -251,7 +252,7 @@ class Table:
                 self._delta,
                 rows,
                 mode="overwrite",
-                writer_properties=PARQUET,
+                writer_properties=parquet(rows.schema),
                 commit_properties=PINNED,
                 **how,
             )
@@ -270,7 +271,13 @@ class Table:
         if self._appended >= REOPEN:
             self._delta = DeltaTable(self._delta.table_uri, version=self.version)
             self._appended = 0
-        write_deltalake(self._delta, rows, mode="append", writer_properties=PARQUET, commit_properties=commit)
+        write_deltalake(
+            self._delta,
+            rows,
+            mode="append",
+            writer_properties=parquet(rows.schema),
+            commit_properties=commit,
+        )
         self._delta.update_incremental()
         self._appended += 1
 

@@ -1,14 +1,17 @@
 """What maintenance is worth: ``python -m tests.bench.maintenance [--files N] [--month] [--syncs N]``.
 
 Prints ratios within one run: reading before and after compaction, and the size of a
-shop's lake after a month of syncs, maintained every night, beside its live bytes.
+shop's lake after a month of syncs, maintained every night, beside its live bytes. The
+last days can be those of a real schedule (``--busy-days``), a sync every five minutes;
+of older days only their last release is kept, so that the others need not be as busy.
 """
 
 import asyncio
 import logging
+import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from unittest.mock import patch
@@ -111,8 +114,24 @@ def sync(shop: ThreadedShop, lake: Lake, kind: str, budget: Path) -> None:
     run_build(lake, engine=ENGINE, rules=RulesSettings(), models=read_models())
 
 
-def month_of_syncs(syncs: int, days: int, engine: LakeSettings) -> None:
-    """Print how large a lake is after a month, maintained every night, beside its live bytes."""
+class Ageing:
+    """Lets a folder's files be as old as the moved clock says: retention goes by the age of files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: set[Path] = set()
+
+    def age(self) -> None:
+        """Move the time of every file written since the last call to the clock's."""
+        for path in self._folder.rglob("*"):
+            if path.is_file() and path not in self._known:
+                self._known.add(path)
+                written = path.stat().st_mtime + Later.by.total_seconds()
+                os.utime(path, (written, written))
+
+
+def month_of_syncs(syncs: Sequence[int], engine: LakeSettings) -> None:
+    """Print how large a lake is after days of so many syncs, maintained every night."""
     settings = Sandbox(port=0, days=700, day_seconds=0, requests_per_minute=0)
     with (
         serving(settings) as shop,
@@ -121,23 +140,36 @@ def month_of_syncs(syncs: int, days: int, engine: LakeSettings) -> None:
         patch("transform.build.datetime", Later),
     ):
         lake, budget = Lake(root=folder + "/lake"), Path(folder) / "budget"
+        ageing = Ageing(Path(lake.root))
         sync(shop, lake, "full", budget)
-        for number in range(1, days * syncs + 1):
-            live(shop, days=1 / syncs)
-            Later.by = timedelta(days=number / syncs)
-            sync(shop, lake, "incremental", budget)
-            if number % syncs == 0:
-                maintain(lake, engine, now=Later.now(UTC))
-        found = sizes(lake, engine, now=Later.now(UTC))
-        print(f"{days} days, {syncs} syncs a day, {len(list_releases(lake))} releases; megabytes")
-        print("  layer          live  retained  reclaimable       log  total / live")
-        for layer in ("bronze", "silver", "gold", "ops", ""):
-            of_layer = [parts(size) for size in found if size.table.startswith(layer)]
-            sums = [sum(column) for column in zip(*of_layer, strict=True)]
-            shown = "  ".join(f"{part / 1e6:8.1f}" for part in sums)
-            print(f"  {layer or 'all':8}  {shown}  {sum(sums) / sums[0]:12.2f}")
-        for size in sorted(found, key=lambda size: -size.total)[:8]:
-            print(f"    {size.table:30} {size.total / 1e6:6.1f}")
+        for day, times in enumerate(syncs):
+            for number in range(1, times + 1):
+                live(shop, days=1 / times)
+                Later.by = timedelta(days=day + number / times)
+                sync(shop, lake, "incremental", budget)
+                ageing.age()
+            if day == len(syncs) - 1:
+                print_sizes(
+                    lake, engine, f"{len(syncs)} days, the last of {syncs[-1]} syncs, before its night"
+                )
+            maintain(lake, engine, now=Later.now(UTC))
+            ageing.age()
+        print_sizes(lake, engine, "after it")
+
+
+def print_sizes(lake: Lake, engine: LakeSettings, when: str) -> None:
+    """Print what the layers, and the largest tables, take."""
+    found = sizes(lake, engine, now=Later.now(UTC))
+    print(f"{when}: {len(list_releases(lake))} releases; megabytes")
+    print("  layer          live  retained  reclaimable       log  total / live")
+    for layer in ("bronze", "silver", "gold", "ops", ""):
+        of_layer = [parts(size) for size in found if size.table.startswith(layer)]
+        sums = [sum(column) for column in zip(*of_layer, strict=True)]
+        shown = "  ".join(f"{part / 1e6:8.1f}" for part in sums)
+        print(f"  {layer or 'all':8}  {shown}  {sum(sums) / sums[0]:12.2f}")
+    for size in sorted(found, key=lambda size: -size.total)[:10]:
+        shown = "  ".join(f"{part / 1e6:6.1f}" for part in (size.total, *parts(size)))
+        print(f"    {size.table:30} {shown}  {size.log_entries:6}", flush=True)
 
 
 def parts(size: Size) -> tuple[int, ...]:
@@ -148,15 +180,15 @@ def parts(size: Size) -> tuple[int, ...]:
 @click.command()
 @click.option("--files", default=300, show_default=True, help="Small files to merge.")
 @click.option("--month", is_flag=True, help="Also let a shop live for a month (minutes).")
-@click.option("--syncs", default=2, show_default=True, help="Syncs a day of that month.")
+@click.option("--syncs", default=6, show_default=True, help="Syncs a day of that month.")
 @click.option("--days", default=30, show_default=True, help="Days of that month.")
-@click.option("--keep-all-days", default=ENGINE.keep_all_days, show_default=True)
-def main(files: int, month: bool, syncs: int, days: int, keep_all_days: int) -> None:
+@click.option("--busy-days", default=1, show_default=True, help="So many of them, the last, have 288 syncs.")
+def main(files: int, month: bool, syncs: int, days: int, busy_days: int) -> None:
     """Print the figures."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     small_files(files)
     if month:
-        month_of_syncs(syncs, days, LakeSettings(keep_all_days=keep_all_days))
+        month_of_syncs([syncs] * (days - busy_days) + [288] * busy_days, ENGINE)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,14 @@ from lake.asof import resolve
 from lake.catalogue import publish
 from lake.diff import day_moves
 from lake.order_diff import order_moves
+from lake.parquet import parquet
 from lake.paths import Lake
 from lake.release import Release, current_release, find_release
 from lake.release import publish as publish_alone
 from lake.rollback import parent_of, run_resume, run_rollback
 from lake.session import connect, fetch, open_session, scan
 from lake.settings import LakeSettings
-from lake.table import PARQUET, create_table, open_table
+from lake.table import create_table, open_table
 from tests.bench.maintenance import seconds
 from transform.models import read_models
 
@@ -110,7 +111,7 @@ def write(
         query = "from made"
     reader = connection.sql(query).to_arrow_reader(100_000)
     create_table(lake, name, reader.schema, partition_by=["month"] if by is None else by)
-    write_deltalake(lake.uri(name), reader, mode="append", writer_properties=PARQUET)
+    write_deltalake(lake.uri(name), reader, mode="append", writer_properties=parquet(reader.schema))
 
 
 def daily(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:

@@ -139,6 +139,6 @@ def test_an_old_release_is_gone_unless_its_versions_are_kept(lake: Lake) -> None
     publish_ids(lake, 2, at=NOON)
     with pytest.raises(NoRelease, match="release 1 is of 2026-01-01"):
         refuse_gone(lake, old, now=NOON, settings=ENGINE)
-    refuse_gone(lake, old, now=NOON, settings=LakeSettings(keep_days=160, keep_all_days=160))
+    refuse_gone(lake, old, now=NOON, settings=LakeSettings(keep_days=160, keep_all_hours=160 * 24))
     write_tag(lake, old, "year", now=NOON)
     refuse_gone(lake, old, now=NOON, settings=ENGINE)

@@ -37,7 +37,7 @@ from tests.transform.test_crash import grow
 
 # A hundred and more; most where one is cheap.
 KILLS = {"Rollback": 24, "Erase": 26, "Compact": 16, "Backup": 12, "Publish": 10, "Vacuum": 8, "Maintain": 8}
-KEEP = LakeSettings(memory_limit="512MB", threads=1, keep_days=5, keep_all_days=5, vacuum_days=1)
+KEEP = LakeSettings(memory_limit="512MB", threads=1, keep_days=5, keep_all_hours=120)
 SEEN = timedelta(days=3)
 Work = tuple[Callable[..., object], tuple[object, ...]]
 Content = dict[str, dict[str, Any]]

@@ -114,7 +114,7 @@ def bounded(month: Simulated, settings: LakeSettings) -> bool:
 
 def test_what_no_release_keeps_is_gone(month: Simulated) -> None:
     """Files and log entries of releases older than that, the first ones as well."""
-    lake, settings = month.lake, LakeSettings(keep_days=3, vacuum_days=1)
+    lake, settings = month.lake, LakeSettings(keep_days=3, keep_all_hours=72)
     live_days(month, 15, syncs=2, settings=settings)
     assert f"{0:020d}.json" not in log_of(lake, SILVER)
     needed = {file.uri for release in list_releases(lake, limit=8) for file in shown(lake, release.tables)}
@@ -239,7 +239,7 @@ def test_what_is_young_is_left_to_who_may_be_at_it(month: Simulated) -> None:
     under_way.write_bytes(b"x")
     month.sync()
     old = list_releases(lake)[1]
-    month.passes(timedelta(days=6))
+    month.passes(timedelta(hours=23))
     before = read_release(lake, old)
     assert vacuum(lake, LakeSettings(keep_days=1), now=month.now, dry_run=False) == []
     assert read_release(lake, old) == before

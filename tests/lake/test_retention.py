@@ -59,7 +59,7 @@ def test_young_tagged_and_current_releases_are_kept() -> None:
 def test_older_ones_may_be_thinned_to_the_last_of_each_day_of_the_shop() -> None:
     """A bare date then still means what it meant: the release at the end of that day."""
     releases = [release(number, days_ago=10 - number / 4) for number in range(1, 41)]
-    kept = numbers(kept_releases(releases, now=NOW, keep_days=8, keep_all_days=2))
+    kept = numbers(kept_releases(releases, now=NOW, keep_days=8, keep_all_hours=48))
     # Published at noon UTC, and at 18, 0 and 6: 18 is 20 in Kyiv, the last of its day there.
     assert kept == [9, 13, 17, 21, 25, 29, *range(32, 41)]
 
@@ -117,13 +117,18 @@ def test_vacuum_goes_by_when_a_file_was_removed_and_how_old_a_stranger_is() -> N
     """A file of a year ago that was replaced an hour ago may have readers; one unknown may be on its way."""
     old, young = NOW - timedelta(days=365), NOW - timedelta(hours=1)
     found = [Stored(name, 1, old) for name in ("kept", "replaced", "long gone", "lost")]
-    found.append(Stored("under way", 1, young))
+    found.append(Stored("under way", 1, NOW - timedelta(hours=12)))
     segment = Segment(
         0,
         {"kept": 1, "replaced": 1, "long gone": 1},
         (Commit(1, old, {}, frozenset({"long gone"})), Commit(2, young, {}, frozenset({"replaced"}))),
     )
-    gone = deletable(found, needs([segment], {2}), before=NOW - timedelta(days=7))
+    gone = deletable(
+        found,
+        needs([segment], {2}),
+        removed_before=NOW - timedelta(hours=6),
+        written_before=NOW - timedelta(days=1),
+    )
     assert [file.path for file in gone] == ["long gone", "lost"]
 
 

@@ -65,11 +65,21 @@ def typed(shop: Shop, home: Path, *lines: str) -> str:
         shown = ""
         for line in lines:
             shown += read_until(ours, "> ")
-            os.write(ours, line.encode())
+            press(ours, line)
         shown += read_until(ours, None)
         os.close(ours)
     assert child.returncode == 0, shown
     return shown
+
+
+def press(terminal: int, keys: str) -> None:
+    """Press the keys; Ctrl-C again until it is answered.
+
+    Between the prompt's last letter and Python's waiting for keys, a signal is seen at the next key only.
+    """
+    os.write(terminal, keys.encode())
+    while keys == "\x03" and not select.select([terminal], [], [], 2)[0]:
+        os.write(terminal, keys.encode())
 
 
 def read_until(terminal: int, end: str | None) -> str:
