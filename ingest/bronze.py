@@ -2,7 +2,8 @@
 
 Two looks at each object: its content decides by a hash whether it is news at all,
 and only what is news is typed. Types are strict: a number that is no number, or
-money finer than a kopeck, rejects the object and nothing else.
+money finer than a kopeck, rejects the object and nothing else. Orders are typed many
+at once where all of them are as documented: see ``ingest.batch``.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from ingest.batch import DIGITS, KOPECKS, NOISE, Odd, column_at, flat, is_amount, read
 from ingest.entities import LINE_IDENTITY, ORDERS, Entity, Ref
 from ingest.layout import EXPENSES, LINES, LISTS, REJECTED, Layout
 from ingest.protocol import GARBAGE
@@ -22,10 +24,6 @@ from ingest.protocol import GARBAGE
 # 128 bits: no two states of one id will ever share a digest by chance.
 HASH_BYTES = 16
 AT_ONCE = 250
-# 646.5999999999999 is how floating point spells 646.60; 2.555 is really finer than a kopeck.
-NOISE = Decimal("0.000001")
-KOPECKS = 2
-DIGITS = 15
 # What stands for a hash where there is nothing to hash; no digest is this short.
 GONE = "gone"
 Columns = dict[str, pa.Array]
@@ -119,8 +117,10 @@ def identity(value: Any) -> Any:
 def type_rows(entity: Entity, rows: Sequence[Seen], *, run_id: str) -> Typed:
     """Return the rows as Arrow tables of the bronze schemas.
 
-    A few at a time: as objects they take ten times the memory that they take as columns.
+    What has to be objects first is so a few at a time: they take ten times the memory of columns.
     """
+    if entity is ORDERS and (at_once := type_at_once(rows, run_id)):
+        return at_once
     starts = range(0, max(len(rows), 1), AT_ONCE)
     typed = [type_some(entity, rows[start : start + AT_ONCE], run_id) for start in starts]
     return Typed(
@@ -136,6 +136,8 @@ def whole(tables: Sequence[pa.Table]) -> pa.Table:
 
 def type_some(entity: Entity, rows: Sequence[Seen], run_id: str) -> Typed:
     """Return the rows as Arrow tables, all at once."""
+    if entity is ORDERS and (at_once := type_at_once(rows, run_id)):
+        return at_once
     objects: list[tuple[Seen, Any]] = []
     refused: list[tuple[Seen, str]] = []
     for row in rows:
@@ -150,6 +152,14 @@ def type_some(entity: Entity, rows: Sequence[Seen], run_id: str) -> Typed:
         refused += more
         tables = tabulate(entity, objects, run_id)
     return Typed(tables, rejects(entity, refused, run_id))
+
+
+def type_at_once(rows: Sequence[Seen], run_id: str) -> Typed | None:
+    """Return the orders as Arrow tables; None where one of them has to be looked at by itself."""
+    try:
+        return Typed(tabulate_batch(rows, run_id), rejects(ORDERS, [], run_id)) if rows else None
+    except Odd:
+        return None
 
 
 @cache
@@ -214,14 +224,42 @@ def tabulate(entity: Entity, objects: Sequence[tuple[Seen, Any]], run_id: str) -
     return tables
 
 
+def tabulate_batch(seen: Sequence[Seen], run_id: str) -> dict[str, pa.Table]:
+    """Return the orders' tables as ``tabulate`` does. Raises Odd where it may not be for this to say."""
+    rows = read(ORDERS.kind, [row.payload for row in seen])
+    layout = LISTS[ORDERS.table]
+    own, carried = columns_at(layout, rows), observed(seen, run_id)
+    tables = {}
+    for part, name in ((LINES, "products"), (EXPENSES, "expenses")):
+        owners, positions, found = flat(rows, name)
+        own_parts = {"order_id": own["id"].take(owners), "position": positions, **columns_at(part, found)}
+        tables[part.table] = part_table(part, own_parts, owners, carried)
+    whole_rows = {**own, "payload": payloads(seen), **carried}
+    return {**tables, layout.table: pa.table(whole_rows, schema=layout.schema)}
+
+
+def columns_at(layout: Layout, rows: pa.StructArray) -> Columns:
+    """Return the layout's own columns that are found at paths."""
+    names, schema = {field.name for field in rows.type}, layout.schema
+    return {
+        name: column_at(rows, paths, schema.field(name))
+        for name, paths in layout.paths.items()
+        if paths[0].split(".")[0] in names
+    }
+
+
 def parts(layout: Layout, lists: Sequence[list[Any]], ids: pa.Array, carried: Columns) -> pa.Table:
     """Return the table of what orders consist of: one row a part, by order and position from 1."""
     owners = pa.array([owner for owner, items in enumerate(lists) for _ in items], pa.int64())
     positions = pa.array([place for items in lists for place in range(1, len(items) + 1)], pa.int64())
     found = columns(layout, [item for items in lists for item in items], skip=("order_id", "position"))
+    return part_table(layout, {"order_id": ids.take(owners), "position": positions, **found}, owners, carried)
+
+
+def part_table(layout: Layout, own: Columns, owners: pa.Array, carried: Columns) -> pa.Table:
+    """Return the table of parts: their own columns, and what their owners carry."""
     of_owners = {name: values.take(owners) for name, values in carried.items()}
-    own = {"order_id": ids.take(owners), "position": positions}
-    return pa.table({**own, **found, **of_owners}, schema=layout.schema)
+    return pa.table({**own, **of_owners}, schema=layout.schema)
 
 
 def columns(layout: Layout, objects: Sequence[Any], skip: tuple[str, ...] = ()) -> Columns:
@@ -239,10 +277,13 @@ def column(values: list[Any], field: pa.Field) -> pa.Array:
     if not pa.types.is_decimal(field.type):
         return pa.array(values, field.type)
     try:
-        return pa.array(values, field.type)
+        found = pa.array(values, field.type)
+        if is_amount(found):
+            return found
     except pa.ArrowInvalid:
-        places = field.type.scale
-        return pa.array([to_places(value, places, field.name) for value in values], field.type)
+        pass
+    places = field.type.scale
+    return pa.array([to_places(value, places, field.name) for value in values], field.type)
 
 
 def to_places(value: Decimal | None, places: int, name: str) -> Decimal | None:

@@ -1,6 +1,6 @@
 """Which columns a bronze table has, and where in an object each comes from. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -26,11 +26,16 @@ OBSERVED = {
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """A bronze table: its name, its own columns, and a getter for each."""
+    """A bronze table: its name, its own columns, and a getter for each.
+
+    ``paths`` say the same of those columns that are a value of the object, or of one in it: each is the
+    first of its paths at which there is one.
+    """
 
     table: str
     columns: dict[str, str]
     getters: dict[str, Getter]
+    paths: dict[str, tuple[str, ...]]
     has_payload: bool = True
 
     @property
@@ -45,36 +50,36 @@ class Layout(msgspec.Struct, frozen=True):
         return Contract.of({**may_miss, "id": "BIGINT", "payload": "VARCHAR?", **OBSERVED}).schema
 
 
-def layout(table: str, columns: dict[str, str], *, payload: bool = True, **special: Getter) -> Layout:
-    """Return a layout in which a column comes from the attribute of its name, unless ``special`` says how."""
-    getters = {name: special.get(name) or attrgetter(name) for name in columns}
-    return Layout(table, columns, getters, payload)
+def layout(
+    table: str, columns: dict[str, str], *, payload: bool = True, **special: Getter | Sequence[str]
+) -> Layout:
+    """Return a layout in which a column comes from the attribute of its name, unless ``special`` says how.
+
+    That is by paths, or by a function of the object.
+    """
+    found = {name: special.get(name, (name,)) for name in columns}
+    paths = {name: tuple(how) for name, how in found.items() if not callable(how)}
+    getters = {name: how if callable(how) else first_of(how) for name, how in found.items()}
+    return Layout(table, columns, getters, paths, payload)
 
 
-def ref(name: str) -> Getter:
-    """Return a getter of an included object's id; None where the CRM sent none."""
+def first_of(paths: Sequence[str]) -> Getter:
+    """Return a getter of the first value there is at the paths; None where the CRM sent none."""
+    if len(paths) == 1 and "." not in paths[0]:
+        return attrgetter(paths[0])
+    steps = [path.split(".") for path in paths]
 
-    def id_of(row: Any) -> int | None:
-        found = getattr(row, name)
-        return found.id if isinstance(found, e.Ref) else None
+    def value_of(row: Any) -> Any:
+        return next((found for path in steps if (found := value_at(row, path)) is not None), None)
 
-    return id_of
-
-
-def buyer_of(order: e.OrderIn) -> int | None:
-    """Return the buyer's id, from the order itself or from the included card."""
-    included = order.buyer.id if isinstance(order.buyer, e.Ref) else None
-    return order.client_id if order.client_id is not None else included
+    return value_of
 
 
-def offer_of(line: e.LineIn) -> int | None:
-    """Return the offer a line sold; None for one-off goods."""
-    return line.offer.id if isinstance(line.offer, e.Offer) else None
-
-
-def product_of(line: e.LineIn) -> int | None:
-    """Return the product a line sold; None for one-off goods."""
-    return line.offer.product_id if isinstance(line.offer, e.Offer) else None
+def value_at(row: Any, path: Sequence[str]) -> Any:
+    """Return the value at a path; None where an included object on the way is missing, or empty."""
+    for name in path:
+        row = getattr(row, name, None)
+    return row
 
 
 def fields_of(product: e.ProductIn) -> str:
@@ -124,8 +129,8 @@ ORDERS = layout(
         "status_changed_at": "TIMESTAMPTZ?",
         "closed_at": "TIMESTAMPTZ?",
     },
-    buyer_id=buyer_of,
-    manager_id=ref("manager"),
+    buyer_id=("client_id", "buyer.id"),
+    manager_id=("manager.id",),
 )
 # What the parts of an order share comes from the order: its id, its stamp, and their position.
 LINES = layout(
@@ -150,8 +155,8 @@ LINES = layout(
         "comment": "VARCHAR?",
     },
     payload=False,
-    offer_id=offer_of,
-    product_id=product_of,
+    offer_id=("offer.id",),
+    product_id=("offer.product_id",),
 )
 EXPENSES = layout(
     "bronze.expenses",

@@ -1,0 +1,163 @@
+"""Batch: many payloads as Arrow columns at once, by Arrow's own reader. Pure.
+
+It takes what is as documented, which is nearly all, ten times as fast as one object
+after another; of anything else it takes nothing, and ``ingest.bronze`` decides object
+by object. So it may be stricter than that, and never laxer.
+"""
+
+import types
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from functools import cache, reduce
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+
+# As it is spelled, to be rounded later: no number is read as a float. A digit is left for differences.
+NUMBER = pa.decimal128(37, 18)
+PLAIN: dict[Any, pa.DataType] = {
+    int: pa.int64(),
+    str: pa.string(),
+    bool: pa.bool_(),
+    Decimal: NUMBER,
+    # Read as text: Arrow takes more for an instant than we do.
+    datetime: pa.string(),
+}
+STAMP = r"^(19|20)\d\d-\d\d-\d\d[T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
+NAIVE, ZONED = STAMP + "$", STAMP + r"(Z|[+-](0\d|1[0-4]):[0-5]\d)$"
+# 646.5999999999999 is how floating point spells 646.60; 2.555 is really finer than a kopeck.
+NOISE = Decimal("0.000001")
+KOPECKS = 2
+DIGITS = 15
+
+
+class Odd(Exception):
+    """Something in the payloads is not as documented, or only nearly."""
+
+
+def read(kind: type[msgspec.Struct], payloads: Sequence[bytes]) -> pa.StructArray:
+    """Return the objects, one a row. Raises Odd where any is not as ``kind`` has it."""
+    if not all(map(is_plain, payloads)):
+        raise Odd("no object, or one over several lines")
+    try:
+        pa.array(payloads, pa.binary()).cast(pa.string())  # text in a broken encoding
+        found = pa.json.read_json(
+            pa.BufferReader(b"\n".join(payloads)),
+            pa.json.ReadOptions(use_threads=False, block_size=sum(map(len, payloads)) + len(payloads) + 1),
+            pa.json.ParseOptions(explicit_schema=schema(kind), unexpected_field_behavior="ignore"),
+        )
+    except pa.ArrowException as error:
+        raise Odd(str(error)) from None
+    if found.num_rows != len(payloads):
+        raise Odd("an object next to another")
+    [rows] = found.to_struct_array().chunks
+    complete(kind, rows)
+    return rows
+
+
+def is_plain(payload: bytes) -> bool:
+    """True where a payload is one line that begins and ends as an object does."""
+    return payload[:1] == b"{" and payload[-1:] == b"}" and b"\n" not in payload and b"\0" not in payload
+
+
+@cache
+def schema(kind: type[msgspec.Struct]) -> pa.Schema:
+    """Return the columns of an object; raises TypeError where a field may be too many things."""
+    return pa.schema(list(arrow_of(kind)))
+
+
+def arrow_of(hint: Any) -> pa.DataType:
+    """Return the Arrow type of a field. One that may be empty in other ways too is read where it is not."""
+    if get_origin(hint) is Annotated:
+        return arrow_of(get_args(hint)[0])
+    if get_origin(hint) in (Union, types.UnionType):
+        [one] = {arg for arg in get_args(hint) if arg not in (type(None), list[Any])}
+        return arrow_of(one)
+    if get_origin(hint) is list:
+        return pa.list_(arrow_of(get_args(hint)[0]))
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return pa.struct([pa.field(name, arrow_of(of)) for name, of in hints(hint).items()])
+    return PLAIN[hint]
+
+
+@cache
+def hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the fields of an object and what each may be."""
+    return get_type_hints(kind, include_extras=True)
+
+
+def complete(kind: type[msgspec.Struct], rows: pa.StructArray) -> None:
+    """Raise Odd where an object lacks what it must have, or one that it is made of does."""
+    required = {field.encode_name for field in msgspec.structs.fields(kind) if field.required}
+    for name, hint in hints(kind).items():
+        values = pc.struct_field(rows, name)
+        if name in required and values.null_count:
+            raise Odd(f"no {name}")
+        inner = (pa.types.is_list(values.type) and values.flatten()) or values
+        if pa.types.is_struct(inner.type):
+            if inner is not values and inner.null_count:
+                raise Odd(f"nothing among {name}")
+            complete(part_of(hint), inner.drop_null())
+
+
+def part_of(hint: Any) -> type[msgspec.Struct]:
+    """Return the Struct that a field holds, or holds a list of, or may hold."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return hint
+    [found] = {part_of(arg) for arg in get_args(hint) if arg not in (type(None), list[Any])}
+    return found
+
+
+def column_at(rows: pa.StructArray, paths: Sequence[str], field: pa.Field) -> pa.Array:
+    """Return one column of a bronze table: the first value there is at the paths. Raises Odd."""
+    found = [pc.struct_field(rows, path.split(".")) for path in paths]
+    values = reduce(pc.coalesce, found)
+    try:
+        if pa.types.is_timestamp(field.type):
+            return instants(values, field.type)
+        if pa.types.is_decimal(field.type):
+            return amounts(values, field.type)
+        return values.cast(field.type)
+    except pa.ArrowInvalid as error:
+        raise Odd(str(error)) from None
+
+
+def instants(texts: pa.Array, kind: pa.TimestampType) -> pa.Array:
+    """Return the instants that texts spell, in UTC where they name no zone."""
+    is_zoned = pc.match_substring_regex(texts, ZONED)
+    if pc.all(is_zoned).as_py() is False:
+        if pc.all(pc.or_(is_zoned, pc.match_substring_regex(texts, NAIVE))).as_py() is False:
+            raise Odd("a stamp of another form")
+        texts = pc.if_else(is_zoned, texts, pc.binary_join_element_wise(texts, "Z", ""))
+    return texts.cast(kind)
+
+
+def amounts(values: pa.Array, kind: pa.Decimal128Type) -> pa.Array:
+    """Return the amounts to the places of the type, rounded half up; an order's total is kopecks already."""
+    if not is_amount(values):
+        raise Odd("no amount")
+    try:
+        return values.cast(kind)
+    except pa.ArrowInvalid:
+        rounded = pc.round(values, ndigits=kind.scale, round_mode="half_towards_infinity")
+        if kind.scale == KOPECKS and pc.max(pc.abs(pc.subtract(rounded, values))).as_py() > NOISE:
+            raise Odd("finer than a kopeck") from None
+        return rounded.cast(kind)
+
+
+def is_amount(values: pa.Array) -> bool:
+    """True where all of the numbers have at most ``DIGITS`` digits before the point."""
+    return bool((pc.max(pc.abs(values)).as_py() or 0) < 10**DIGITS)
+
+
+def flat(rows: pa.StructArray, name: str) -> tuple[pa.Array, pa.Array, pa.StructArray]:
+    """Return what objects consist of: the place of each part's owner, its position from 1, and the part."""
+    lists = pc.struct_field(rows, name)
+    owners = pc.list_parent_indices(lists)
+    before = lists.offsets.cast(pa.int64()).take(owners)
+    places = pa.array(range(1, len(owners) + 1), pa.int64())
+    return owners, pc.subtract(places, before), lists.flatten()
