@@ -7,7 +7,8 @@ differ from the last release are written. Where nothing differs there is no comm
 release, and neither while publishing is held. Observations of excluded runs are left out.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -39,6 +40,8 @@ from transform.settings import RulesSettings, TransformSettings
 
 log = structlog.get_logger()
 GUARDS = TransformSettings()
+# Tables written at once; each is in memory while it is.
+WRITERS = 2
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -139,17 +142,23 @@ class Build:
         return Proposal(candidates.space.duckdb, self.parent, self.excluded_runs, candidates.moved())
 
     def commit(self, candidates: Candidates) -> dict[str, int]:
-        """Write what differs, table by table; return the new versions."""
-        return {
-            candidate.name: self._write(candidates, candidate)
-            for candidate in candidates.built.values()
-            if candidate.differs
-        }
+        """Write what differs; return the new versions.
 
-    def _write(self, candidates: Candidates, candidate: Candidate) -> int:
+        DuckDB puts the rows of a table in order while those of others are written.
+        """
+        writing: dict[str, Future[int]] = {}
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as pool:
+            for candidate in candidates.built.values():
+                if candidate.differs:
+                    wait_for_room(writing.values())
+                    rows = candidates.rows_to_write(candidate)
+                    writing[candidate.name] = pool.submit(self._write, candidate, rows)
+        return {name: written.result() for name, written in writing.items()}
+
+    def _write(self, candidate: Candidate, rows: pa.Table) -> int:
         schema = candidate.contract.schema
         table = self._open(candidate)
-        rows = candidates.rows_to_write(candidate).cast(schema)
+        rows = rows.cast(schema)
         if differs(table.schema, schema):
             at = table.redefine(rows, partition_by=partition(candidate))
         else:
@@ -237,6 +246,16 @@ def within(engine: LakeSettings) -> Iterator[None]:
             f"a build does not fit into [lake] memory_limit {engine.memory_limit} and the spill folder;"
             " raise it, or set [lake] spill to a larger disk: nothing was published, the last release serves"
         ) from None
+
+
+def wait_for_room(writing: Iterable[Future[int]]) -> None:
+    """Wait until a writer is free: tables in memory are as many as writers. Raises what a writer raised."""
+    under_way = [one for one in writing if not one.done()]
+    if len(under_way) >= WRITERS:
+        wait(under_way, return_when=FIRST_COMPLETED)
+    for one in writing:
+        if one.done():
+            one.result()
 
 
 def kind_of(parent: Release | None, candidates: Candidates, *, full: bool) -> str:
