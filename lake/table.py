@@ -46,7 +46,7 @@ TRIES = 5
 COUNTED = ("entity",)
 # An observation of an id is told from all others by when it was made, and by which run.
 LOOK = ("fetched_at", "run_id")
-MONTH = re.compile(r"/month=(\d{4}-\d\d-\d\d)/")
+PART = re.compile(r"/(?:month|week)=(\d{4}-\d\d-\d\d)/")
 
 
 class DataFile(msgspec.Struct, frozen=True):
@@ -57,9 +57,9 @@ class DataFile(msgspec.Struct, frozen=True):
     size: int
 
     @property
-    def month(self) -> date | None:
-        """The month whose rows are in it; None where the table is not partitioned by month."""
-        match = MONTH.search(self.uri)
+    def part(self) -> date | None:
+        """The first day of the month, or week, whose rows are in it; None in a table without such parts."""
+        match = PART.search(self.uri)
         return date.fromisoformat(match[1]) if match else None
 
 
@@ -197,14 +197,15 @@ class Table:
         return self.version
 
     def replace(self, rows: pa.Table, months: Sequence[date] | None = None) -> int:
-        """Put ``rows`` in place of all rows, or of those of the given months; return the version.
+        """Put ``rows`` in place of all rows, or of those of the given months, or weeks; return the version.
 
         The version held is the one replaced: raises CommitConflict if it is no longer the head.
         """
         self._guard(rows.schema)
         predicate = None
         if months is not None:
-            predicate = f"month in ({literals(months)})"
+            [part] = self.partition_by
+            predicate = f"{part} in ({literals(months)})"
         return self._overwrite(rows, predicate=predicate)
 
     def redefine(self, rows: pa.Table, *, partition_by: Sequence[str] = ()) -> int:

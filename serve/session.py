@@ -36,7 +36,7 @@ LOCKED: dict[str, str | bool | int | float | list[str]] = {
     "temp_directory": "",
     "threads": "2",
 }
-HIDDEN = "month"
+HIDDEN = ("month", "week")
 
 
 class GoldTable(msgspec.Struct, frozen=True):
@@ -177,7 +177,7 @@ def copy_gold(lake: Lake, limits: LakeSettings, release: Release, file: str) -> 
             columns = [
                 column
                 for column in table.schema.names
-                if column != HIDDEN or column not in table.partition_by
+                if column not in HIDDEN or column not in table.partition_by
             ]
             ordered = "order by date" if "date" in columns else ""
             listed = ", ".join(quoted(column) for column in columns)

@@ -273,7 +273,7 @@ def still_reconciled(parent: Release | None) -> datetime | None:
 
 def partition(candidate: Candidate) -> list[str]:
     """Return the columns whose values are folders."""
-    return ["month"] if candidate.month else []
+    return [candidate.part] if candidate.part else []
 
 
 def complete_through(lake: Lake, excluded_runs: Collection[str]) -> datetime | None:

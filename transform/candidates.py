@@ -34,13 +34,13 @@ EVERYTHING = Whole()
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """A table as it would be, and how it differs from the release's.
 
-    ``months`` are those that differ; None where the table is written whole. ``scope`` is
-    what was built anew of it, None for nothing.
+    ``part`` is the column it is partitioned by. ``months`` are its values that differ; None where
+    the table is written whole. ``scope`` is what was built anew of it, None for nothing.
     """
 
     name: str
     contract: Contract
-    month: str | None = None
+    part: str | None = None
     money: str | None = None
     scope: Scope | None = EVERYTHING
     differs: bool = False
@@ -109,7 +109,7 @@ class Candidates:
         candidate = Candidate(
             name=model.name,
             contract=header.contract,
-            month=header.parted_by,
+            part=header.part,
             money=header.money,
             scope=scope,
         )
@@ -156,7 +156,8 @@ class Candidates:
         if candidate.months is None:
             rows = f"from {self.space.whole(candidate.name)}"
         else:
-            rows = self.space.in_months(candidate.name, candidate.months)
+            assert candidate.part, "what has months has a column of them"
+            rows = self.space.in_parts(candidate.name, candidate.part, candidate.months)
         names = ", ".join(map(quoted, candidate.contract.schema.names))
         return self.space.arrow(f"select {names} from ({rows}) order by {key}")
 
@@ -301,7 +302,7 @@ class Candidates:
         )
         source = space.sources[name]
         assert source.table, "it stands on the release's version"
-        files = [file for file in source.files if file.month in months]
+        files = [file for file in source.files if file.part in months]
         self._compare(
             name, model.header.contract, built=f"from {target}", held=space.held(source.table, files=files)
         )
@@ -338,7 +339,7 @@ class Candidates:
         """Return the candidate with what differs, where a part of it was built anew."""
         differing = self._sums_by_month(f"from {in_(DIFF, candidate.name)}", candidate, TIMES)
         held = self.released[candidate.name]
-        files = [file for file in held.files() if not candidate.month or file.month in differing]
+        files = [file for file in held.files() if not file.part or file.part.replace(day=1) in differing]
         before = self._sums_by_month(self.space.held(held, files=files), candidate) if differing else {}
         none = 0, Decimal("0.00") if candidate.money else None
         moved: list[Move] = []
@@ -346,18 +347,25 @@ class Candidates:
             (rows, money), (more, dearer) = before.get(month, none), differing[month]
             after = money + dearer if money is not None and dearer is not None else None
             moved.append(Move(candidate.name, month, rows, rows + more, money, after))
-        months = tuple(move.month for move in moved if move.month) if candidate.month else None
+        months = self._parts(candidate, moved) if candidate.part else None
         return msgspec.structs.replace(candidate, differs=bool(moved), months=months, moved=tuple(moved))
 
     def _sums_by_month(
         self, rows: str, candidate: Candidate, times: str = "1"
     ) -> dict[date | None, tuple[int, Decimal | None]]:
         """Return rows and money by month (None: the table has none), each row counted so many times."""
-        month = "month" if candidate.month else "null::date"
+        month = f"date_trunc('month', {candidate.part})::date" if candidate.part else "null::date"
         money = f"coalesce(sum({candidate.money} * {times}), 0)::decimal(38,2)"
         money = money if candidate.money else NO_MONEY
         query = f"select {month}, sum({times})::bigint, {money} from ({rows}) group by 1"
         return {found: (count, total) for found, count, total in self.space.duckdb.execute(query).fetchall()}
+
+    def _parts(self, candidate: Candidate, moved: Collection[Move]) -> tuple[date, ...]:
+        """Return the partitions in which a table differs from the release."""
+        if candidate.part == "month":
+            return tuple(move.month for move in moved if move.month)
+        differing = in_(DIFF, candidate.name)
+        return tuple(self.space.column(f"select distinct {candidate.part} from {differing} order by 1"))
 
     def _whole(self, candidate: Candidate) -> Candidate:
         """Return the candidate with what differs, where all of it was built anew."""

@@ -129,7 +129,7 @@ def falls(candidates: Candidates, serving: Release, largest_fall: float) -> Iter
     """Yield what falls by more than a share, of the tables of history that have many rows."""
     rows, money = candidates.rows(), candidates.money()
     for name, candidate in candidates.built.items():
-        if not candidate.month or not candidate.differs or serving.rows.get(name, 0) < MANY:
+        if not candidate.part or not candidate.differs or serving.rows.get(name, 0) < MANY:
             continue
         found = [Fall(name, "rows", Decimal(serving.rows[name]), Decimal(rows[name]))]
         if name in serving.money and name in money:

@@ -21,9 +21,10 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``month`` names the date that a row is of, by whose month the table is partitioned;
     ``partition`` does so for a table whose rows are of no day, to keep what is written
-    small. ``about`` is what the first key column is the id of, where the table's name does
-    not say it. ``money`` names the column whose sum is shown when a release moves. ``checks``
-    are true for every row; ``notes`` say what columns mean, from the remarks behind them.
+    small: by months, or by weeks from Monday (``width``). ``about`` is what the first key
+    column is the id of, where the table's name does not say it. ``money`` names the column
+    whose sum is shown when a release moves. ``checks`` are true for every row; ``notes`` say
+    what columns mean, from the remarks behind them.
     """
 
     grain: str
@@ -32,6 +33,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: tuple[str, ...]
     month: str | None = None
     partition: str | None = None
+    width: Literal["month", "week"] = "month"
     about: str | None = None
     money: str | None = None
     checks: dict[str, str] = {}
@@ -39,14 +41,19 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def contract(self) -> Contract:
-        """The columns as the stored table has them: ``month``, where it is partitioned, at the end."""
-        partition = {"month": "DATE"} if self.parted_by else {}
+        """The columns as the stored table has them: that of the partition, if any, at the end."""
+        partition = {self.part: "DATE"} if self.part else {}
         return Contract.of({**self.columns, **partition}, self.key)
 
     @property
     def parted_by(self) -> str | None:
-        """The date by whose month the table is partitioned."""
+        """The date by whose month, or week, the table is partitioned."""
         return self.month or self.partition
+
+    @property
+    def part(self) -> str | None:
+        """The column that the table is partitioned by: the first day of a month, or of a week."""
+        return self.width if self.parted_by else None
 
 
 class CheckHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,8 +97,10 @@ def fault(header: Header) -> str | None:
         return "key is empty: which columns name a row?"
     if header.month and header.partition:
         return "month and partition: one of them says by which date the table is parted"
-    if header.parted_by and (types[header.parted_by] != DATE or "month" in header.columns):
-        return f"month is {header.parted_by}: name a DATE, and no column of your own month"
+    if header.parted_by and (types[header.parted_by] != DATE or header.part in header.columns):
+        return f"month is {header.parted_by}: name a DATE, and no column of your own {header.part}"
+    if header.width == "week" and not header.partition:
+        return "width is week: that is for a partition, what is of a day is parted by month"
     if header.money and not pa.types.is_decimal(types[header.money]):
         return f"money is {header.money}, which is no DECIMAL"
     if header.rebuild == "by month" and not header.month:

@@ -69,7 +69,7 @@ class Parts:
             return ""
         if months is not None:
             is_dated = space.sources[table].is_dated
-            files = [file for file in held.files() if file.month in months or not is_dated]
+            files = [file for file in held.files() if file.part in months or not is_dated]
             return space.held(held, files=files)
         column = key_in(table, held.schema.names, subject(self.candidates.models[model]))
         return space.held_of_keys(held, column, in_(KEYS, model)) if column else space.held(held)

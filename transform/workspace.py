@@ -103,7 +103,7 @@ class Workspace:
             return f"select * from {FULL}.{name}"
         kept = source.files if files is None else files
         if source.months is not None:
-            kept = [file for file in kept if file.month not in source.months]
+            kept = [file for file in kept if file.part not in source.months]
         held = scan(self.duckdb, source.table, [file.uri for file in kept])
         where = [source.where]
         if source.key:
@@ -115,12 +115,14 @@ class Workspace:
 
     def of_months(self, name: str, months: Collection[date]) -> str:
         """Return the SELECT of a dated table's rows of some months; of an undated one all rows."""
-        return self.in_months(name, months) if self.sources[name].is_dated else f"from {self.whole(name)}"
+        if self.sources[name].is_dated:
+            return self.in_parts(name, "month", months)
+        return f"from {self.whole(name)}"
 
-    def in_months(self, name: str, months: Collection[date]) -> str:
-        """Return the SELECT of what a table has in some of its partitions."""
-        files = [file for file in self.sources[name].files if file.month in months]
-        among = f"month in ({literals(sorted(months))})" if months else "false"
+    def in_parts(self, name: str, part: str, values: Collection[date]) -> str:
+        """Return the SELECT of what a table has in some of its partitions, which are by ``part``."""
+        files = [file for file in self.sources[name].files if file.part in values]
+        among = f"{part} in ({literals(sorted(values))})" if values else "false"
         return f"select * from ({self.rows(name, files)}) where {among}"
 
     def of_keys(self, name: str, column: str | None, keys: str) -> str:
@@ -192,10 +194,10 @@ def in_(schema: str, name: str) -> str:
 def build_model(connection: Connection, model: Model, target: str | None = None) -> None:
     """Run a model's SQL, over what is shown just now, into a table. Raises ModelError."""
     place = target or model.name
-    parted_by = model.header.parted_by
-    month = f", date_trunc('month', {parted_by})::date as month" if parted_by else ""
+    part, parted_by = model.header.part, model.header.parted_by
+    parted = f", date_trunc('{part}', {parted_by})::date as {part}" if part else ""
     try:
-        connection.execute(f"create or replace table {place} as select *{month} from (\n{model.sql}\n)")
+        connection.execute(f"create or replace table {place} as select *{parted} from (\n{model.sql}\n)")
     except (duckdb.OutOfMemoryException, duckdb.IOException):
         raise  # no fault of the model's
     except duckdb.Error as error:

@@ -179,11 +179,12 @@ def written(lake: Lake) -> float:
     assert release
     fresh = touched = 0
     for name in {move.table for move in release.moved}:
-        months = {move.month for move in release.moved if move.table == name}
         files = open_table(lake, name, release.tables[name]).files()
-        touched += sum(file.size for file in files if file.month in months or None in months)
         before = {file.uri for file in open_table(lake, name, release.tables[name] - 1).files()}
-        fresh += sum(file.size for file in files if file.uri not in before)
+        new = [file for file in files if file.uri not in before]
+        parts = {file.part for file in new}
+        touched += sum(file.size for file in files if file.part in parts)
+        fresh += sum(file.size for file in new)
     return fresh / max(touched, 1)
 
 

@@ -84,7 +84,7 @@ def test_a_table_follows_its_contract_there_and_back(
     for model in models:
         held = open_table(few.lake, model.name)
         assert held.schema == model.header.contract.schema
-        assert held.partition_by == (["month"] if model.header.parted_by else [])
+        assert held.partition_by == ([model.header.part] if model.header.part else [])
     second = few.read()
     assert few.build(models=models, full=True) is None
     few.published()

@@ -46,6 +46,15 @@ def test_a_header_may_be_short() -> None:
     assert header.contract.schema.names == ["id"]
 
 
+def test_a_table_of_no_day_may_be_parted_by_weeks() -> None:
+    """What changes all day in a few of its rows is then written in smaller files."""
+    text = GOOD.replace('month = "day"', 'partition = "day"\nwidth = "week"').replace(
+        '"by month"', '"by key"'
+    )
+    header, _ = read_header(text_of(text), "silver.things")
+    assert (header.part, header.parted_by, header.contract.schema.names[-1]) == ("week", "day", "week")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -59,6 +68,8 @@ def test_a_header_may_be_short() -> None:
         ('month = "day"', 'month = "dya"', "it names dya"),
         ('month = "day"', 'month = "note"', "month is note: name a DATE"),
         ('note = "VARCHAR?"', 'month = "DATE"', "no column of your own month"),
+        ('month = "day"', 'month = "day"\nwidth = "week"', "what is of a day is parted by month"),
+        ('month = "day"', 'month = "day"\nwidth = "year"', "one of 'month', 'week'"),
         ('money = "total"', 'money = "sum"', "it names sum"),
         ('money = "total"', 'money = "id"', "money is id, which is no DECIMAL"),
         ('id = "BIGINT"', 'id = "NUMBER"', "NUMBER: no type of a contract"),

@@ -3,6 +3,7 @@ grain     = "one row per status an order was seen in, from when to when"
 key       = ["order_id", "since"]
 rebuild   = "by key"
 partition = "created_date"
+width     = "week"
 
 # A stay is from one change to the next as the CRM stamped them. Where it gave no new stamp for one of the two, or an
 # older one, it is from the look that first saw the status to the one that saw another: never from a stamp to a look,
