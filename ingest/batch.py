@@ -138,7 +138,7 @@ def instants(texts: pa.Array, kind: pa.TimestampType) -> pa.Array:
 
 def amounts(values: pa.Array, kind: pa.Decimal128Type) -> pa.Array:
     """Return the amounts to the places of the type, rounded half up; an order's total is kopecks already."""
-    if not is_amount(values):
+    if (pc.max(pc.abs(values)).as_py() or 0) >= 10**DIGITS:
         raise Odd("no amount")
     try:
         return values.cast(kind)
@@ -147,11 +147,6 @@ def amounts(values: pa.Array, kind: pa.Decimal128Type) -> pa.Array:
         if kind.scale == KOPECKS and pc.max(pc.abs(pc.subtract(rounded, values))).as_py() > NOISE:
             raise Odd("finer than a kopeck") from None
         return rounded.cast(kind)
-
-
-def is_amount(values: pa.Array) -> bool:
-    """True where all of the numbers have at most ``DIGITS`` digits before the point."""
-    return bool((pc.max(pc.abs(values)).as_py() or 0) < 10**DIGITS)
 
 
 def flat(rows: pa.StructArray, name: str) -> tuple[pa.Array, pa.Array, pa.StructArray]:

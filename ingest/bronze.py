@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from ingest.batch import DIGITS, KOPECKS, NOISE, Odd, column_at, flat, is_amount, read
+from ingest.batch import DIGITS, KOPECKS, NOISE, Odd, column_at, flat, read
 from ingest.entities import LINE_IDENTITY, ORDERS, Entity, Ref
 from ingest.layout import EXPENSES, LINES, LISTS, REJECTED, Layout
 from ingest.protocol import GARBAGE
@@ -24,6 +24,10 @@ from ingest.protocol import GARBAGE
 # 128 bits: no two states of one id will ever share a digest by chance.
 HASH_BYTES = 16
 AT_ONCE = 250
+DECIMALS = 40
+NOTHING = Decimal("0.00")
+# What is raised for a value that is not of its column.
+UNFIT = (pa.ArrowInvalid, ValueError, OverflowError)
 # What stands for a hash where there is nothing to hash; no digest is this short.
 GONE = "gone"
 Columns = dict[str, pa.Array]
@@ -147,10 +151,9 @@ def type_some(entity: Entity, rows: Sequence[Seen], run_id: str) -> Typed:
             refused.append((row, str(error)))
     try:
         tables = tabulate(entity, objects, run_id)
-    except (pa.ArrowInvalid, ValueError):
-        objects, more = apart(entity, objects, run_id)
+    except UNFIT:
+        tables, more = apart(entity, objects, run_id)
         refused += more
-        tables = tabulate(entity, objects, run_id)
     return Typed(tables, rejects(entity, refused, run_id))
 
 
@@ -273,26 +276,48 @@ def columns(layout: Layout, objects: Sequence[Any], skip: tuple[str, ...] = ()) 
 
 
 def column(values: list[Any], field: pa.Field) -> pa.Array:
-    """Return one column; raises ArrowInvalid or ValueError where a value does not fit losslessly."""
+    """Return one column; raises one of UNFIT where a value does not fit losslessly."""
+    if pa.types.is_timestamp(field.type):
+        return pa.array([in_calendar(value, field.name) for value in values], field.type)
     if not pa.types.is_decimal(field.type):
         return pa.array(values, field.type)
+    numbers = [number(value, field.name) for value in values]
     try:
-        found = pa.array(values, field.type)
-        if is_amount(found):
-            return found
+        return pa.array(numbers, field.type)
     except pa.ArrowInvalid:
-        pass
-    places = field.type.scale
-    return pa.array([to_places(value, places, field.name) for value in values], field.type)
+        places = field.type.scale
+        return pa.array([to_places(value, places, field.name) for value in numbers], field.type)
 
 
-def to_places(value: Decimal | None, places: int, name: str) -> Decimal | None:
-    """Return the amount to so many places; raises ValueError where it is none, or finer than its kopecks."""
+def number(value: Decimal | None, name: str) -> Decimal | None:
+    """Return the value; raises ValueError where nobody can reckon with it, Arrow least of all."""
     if value is None:
         return None
     # By its exponent: to reckon with 1E+1000000 is already an error.
-    if not value.is_finite() or value.adjusted() >= DIGITS:
+    if value.is_finite() and not value:
+        return NOTHING
+    if not value.is_finite() or value.adjusted() >= DIGITS or exponent(value) < -DECIMALS:
         raise ValueError(f"{name} is {value}, which is no amount")
+    return value
+
+
+def exponent(value: Decimal) -> int:
+    """Return the power of ten that a finite number's last digit counts."""
+    return int(value.as_tuple().exponent)
+
+
+def in_calendar(value: datetime | None, name: str) -> datetime | None:
+    """Return the instant; raises ValueError where it is beyond the years that there are, in UTC."""
+    try:
+        return value.astimezone(UTC) if value is not None and value.tzinfo else value
+    except OverflowError:
+        raise ValueError(f"{name} is {value}, which is no instant") from None
+
+
+def to_places(value: Decimal | None, places: int, name: str) -> Decimal | None:
+    """Return the amount to so many places; raises ValueError where it is finer than its kopecks."""
+    if value is None:
+        return None
     rounded = value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
     if places == KOPECKS and abs(rounded - value) > NOISE:
         raise ValueError(f"{name} is {value}: finer than a kopeck")
@@ -321,17 +346,16 @@ def payloads(rows: Sequence[Seen]) -> pa.Array:
 
 def apart(
     entity: Entity, objects: Sequence[tuple[Seen, Any]], run_id: str
-) -> tuple[list[tuple[Seen, Any]], list[tuple[Seen, str]]]:
-    """Return the objects that make rows, and those that do not with the reason; slow, one at a time."""
-    good: list[tuple[Seen, Any]] = []
+) -> tuple[dict[str, pa.Table], list[tuple[Seen, str]]]:
+    """Return the tables of the objects that make rows, and the others with the reason; one at a time."""
+    good = [tabulate(entity, [], run_id)]
     refused: list[tuple[Seen, str]] = []
     for pair in objects:
         try:
-            tabulate(entity, [pair], run_id)
-            good.append(pair)
-        except (pa.ArrowInvalid, ValueError) as error:
+            good.append(tabulate(entity, [pair], run_id))
+        except UNFIT as error:
             refused.append((pair[0], str(error)))
-    return good, refused
+    return {name: whole([tables[name] for tables in good]) for name in good[0]}, refused
 
 
 def rejects(entity: Entity, refused: Sequence[tuple[Seen, str]], run_id: str) -> pa.Table:

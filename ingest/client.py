@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -91,6 +92,10 @@ class Client:
             return
         if newest > datetime.now(UTC) + SKEW:
             log.warning("ingest.clock_is_behind", lake_holds=newest.isoformat())
+        if newest >= datetime.now(UTC):
+            # Of two runs that stamp by what the lake holds, no two stamps are the same: what belongs to
+            # one look is told by them.
+            newest += MICROSECOND * secrets.randbelow(1_000_000)
         self._last_stamp = max(self._last_stamp, newest)
 
     async def fetch_page(self, entity: Entity, window: Window, number: int) -> Arrival:

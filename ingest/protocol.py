@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -11,8 +11,8 @@ from ingest.entities import Entity
 from ingest.windows import Window
 from lake.errors import KeyRefused, NotFound, RateLimited, RequestRefused, SourceDown, SourceError
 
-# msgspec says it of broken JSON, Python of broken UTF-8 and of what is nested without end.
-GARBAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# msgspec says it of broken JSON, Python of broken UTF-8, of what is nested without end and of absurd numbers.
+GARBAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
 LONGEST_PATIENCE = 300.0  # seconds; a server that asks for more is asked again
 PAGE_ROWS = 50  # the CRM cuts a larger limit to this, in silence
 
@@ -27,14 +27,18 @@ class Request(msgspec.Struct, frozen=True):
         return self.path + "?" + "&".join(f"{key}={value}" for key, value in self.query)
 
 
+# No shop has more rows, or pages of them; a number beyond it is a mistake of whoever counts.
+Count = Annotated[int, msgspec.Meta(ge=0, le=100_000_000)]
+
+
 class Page(msgspec.Struct, frozen=True):
     """One page of a list; ``data`` holds each row's bytes exactly as received."""
 
     data: list[msgspec.Raw]
-    total: int
+    total: Count
     current_page: int | None = None
-    last_page: int | None = None
-    per_page: int | None = None
+    last_page: Count | None = None
+    per_page: Count | None = None
 
     @property
     def pages(self) -> int:

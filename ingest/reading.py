@@ -133,6 +133,8 @@ class Reading:
 
         An order that no window of time can reach is asked for by its id.
         """
+        # One that was refused counts for as long as the CRM has it.
+        await self.orders(self.writer.refused_only(ORDERS), holes=True)
         found = self.writer.alive(ORDERS, up_to=last.id)
         if found < last.total:
             await self.orders([last.id] if last.id else [])

@@ -27,9 +27,13 @@ HALVINGS = 3
 
 
 class Tally(msgspec.Struct):
-    """What one walk of a window has met so far; ``earlier`` are the ids that a walk before it met."""
+    """What one walk of a window has met so far.
 
-    earlier: frozenset[int | str]
+    ``earlier`` are the ids that a walk before it met, and ``counted`` how many the CRM said there were.
+    """
+
+    earlier: frozenset[int | str] = frozenset()
+    counted: frozenset[int] = frozenset()
     ids: set[int | str] = msgspec.field(default_factory=set)
     totals: set[int] = msgspec.field(default_factory=set)
     stamps: list[datetime] = msgspec.field(default_factory=list)
@@ -59,14 +63,13 @@ class Walk:
         self, entity: Entity, window: Window, *, halvings: int = HALVINGS
     ) -> list[WindowReceipt]:
         """Read the window; return its receipt, or those of its parts where it had to be halved."""
-        met: frozenset[int | str] = frozenset()
+        tally = Tally()
         for _ in range(WALKS):
-            tally = Tally(earlier=met)
+            tally = Tally(tally.earlier | tally.ids, tally.counted | tally.totals)
             await self._once(entity, window, tally)
             receipt = receipt_of(entity, window, tally)
             if receipt.complete:
                 break
-            met |= tally.ids
         may_halve = halvings and not receipt.complete and not receipt.pages_failed
         halves = split(window, tally.stamps) if may_halve else None
         if halves is None:
@@ -122,8 +125,10 @@ def receipt_of(entity: Entity, window: Window, tally: Tally) -> WindowReceipt:
     """Return what the walk amounts to. Pure."""
     reason = tally.reason
     seen = len(tally.ids)
-    if tally.totals == {len(tally.ids | tally.earlier)}:
-        seen = len(tally.ids | tally.earlier)
+    both = len(tally.ids | tally.earlier)
+    # What one walk missed the other may have shown, but only of a list that did not change between them.
+    if tally.totals | tally.counted == {both}:
+        seen = both
     if not tally.failed and tally.totals and tally.totals != {seen}:
         counted = ", then ".join(map(str, sorted(tally.totals)))
         reason = f"{seen} distinct ids arrived, the CRM counted {counted}"

@@ -50,7 +50,8 @@ class Writer:
         self._witness = witness
         self._tables: dict[str, Table] = {}
         self._gates: dict[str, Gate] = {}
-        self._refused: set[str] = set()
+        self._refused: set[tuple[str, str]] = set()
+        self._shown_refused: set[tuple[str, int]] = set()
         self.appended: Counter[str] = Counter()
 
     def make_tables(self) -> None:
@@ -115,6 +116,12 @@ class Writer:
         gate = self._gate(entity)
         return gate.alive(up_to) + len(refused - gate.known(refused))
 
+    def refused_only(self, entity: Entity) -> list[int]:
+        """Return the ids of which the lake has nothing but a refusal, and not of this run."""
+        found = self._refused_ids(entity)
+        shown = {number for name, number in self._shown_refused if name == entity.name}
+        return sorted(found - shown - self._gate(entity).known(found))
+
     def _refused_ids(self, entity: Entity) -> set[int]:
         """Return the ids of the objects that were ever refused."""
         rows = open_table(self._lake, REJECTED).read(["id"], where=pc.field("entity") == entity.name)
@@ -128,11 +135,15 @@ class Writer:
 
     def _reject(self, rows: pa.Table) -> None:
         """Append refused payloads that were not refused before, word for word."""
-        self._refused.update(rows["payload_hash"].to_pylist())
         if not rows.num_rows:
             return
+        (entity,) = set(rows["entity"].to_pylist())
+        self._refused.update((entity, found) for found in rows["payload_hash"].to_pylist())
+        self._shown_refused.update((entity, found) for found in rows["id"].drop_null().to_pylist())
         known = self._table(REJECTED).read(
-            ["payload_hash"], where=pc.field("payload_hash").isin(rows["payload_hash"].to_pylist())
+            ["payload_hash"],
+            where=(pc.field("entity") == entity)
+            & pc.field("payload_hash").isin(rows["payload_hash"].to_pylist()),
         )
         self._append(REJECTED, rows.filter(pc.invert(pc.is_in(rows["payload_hash"], known["payload_hash"]))))
 

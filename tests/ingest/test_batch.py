@@ -41,6 +41,7 @@ STAMPS = (
     "2026-03-04T21:47:12-0300",
     "2026-03-04 21:47",
     "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-14:00",
     "9999-12-31T23:59:59Z",
     "1850-01-01T00:00:00Z",
     "yesterday",
@@ -64,6 +65,24 @@ NUMBERS = (
     ),
     *(0, -1, 10**15, 10**16, 2**63, 2**63 - 1, 10**30, 1e300, 5.0, 2.555, 2.5, 646.5999999999999),
     *(0.00005, 1.00005, -1.00005, 99999.99995, 0.1234567890123456789, 123456.12345),
+)
+# As they stand in a payload, where no JSON library would write them.
+SPELLED = (
+    *(
+        "1e-8000000",
+        "0e-499955555",
+        "0e16",
+        "0E+30",
+        "1e-41",
+        "1e-39",
+        "1e20",
+        "1e400",
+        "-0.0",
+        "1E+2",
+        "12.50",
+    ),
+    *("1e99999999999999999999", "0.1234567890123456789", "123456789012345678901234567890.5", "5e0"),
+    "0." + "3" * 60,
 )
 TEXTS = ("", "\x00", "🌿", '"', "\\", "\n", "я" * 3000, "\u2028", "null", "1", "true")
 SHAPES: tuple[Any, ...] = (
@@ -164,6 +183,22 @@ def test_every_odd_value_of_a_field_is_taken_the_same_way(
     for payloads in ([odd], [changed([], 4), odd], [odd, fine]):
         at_once, one_by_one = both(monkeypatch, payloads)
         assert (at_once.tables, at_once.rejected) == (one_by_one.tables, one_by_one.rejected)
+
+
+@pytest.mark.parametrize("spelled", SPELLED)
+@pytest.mark.parametrize(
+    "key", ["grand_total", "shipping_price", "discount_percent", "id", "promocode", "unknown"]
+)
+def test_every_spelling_of_a_number_is_taken_the_same_way(
+    monkeypatch: pytest.MonkeyPatch, key: str, spelled: str
+) -> None:
+    """As a number and as a text; no spelling ends the run, and what comes with it is held."""
+    fine = changed([(("grand_total",), 646.5999999999999), (("shipping_price",), 0.00005)], 4)
+    for quoted in (spelled, f'"{spelled}"'):
+        odd = json.dumps({**WHOLE, key: "here"}).replace('"here"', quoted).encode()
+        at_once, one_by_one = both(monkeypatch, [odd, fine, changed([(("buyer",), [])], 6)])
+        assert (at_once.tables, at_once.rejected) == (one_by_one.tables, one_by_one.rejected)
+        assert {4, 6} <= set(at_once.tables["bronze.orders"]["id"].to_pylist())
 
 
 @pytest.mark.parametrize(

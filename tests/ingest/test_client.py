@@ -1,7 +1,9 @@
 """The client against a shop: what it sends, and when."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 from ingest.budget import Budget
 from ingest.client import Client
@@ -28,6 +30,18 @@ async def test_the_budget_counts_from_the_answer_where_it_took_long(
         answered = time.monotonic()
         await asking.fetch_first(ORDERS)
         assert time.monotonic() - answered >= 1.0
+
+
+async def test_two_clients_that_stamp_by_the_lake_never_stamp_the_same() -> None:
+    """A machine whose clock is behind: nothing else tells the lines of two looks at an order apart."""
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    clients = [Client(SourceSettings(), key="k", limiter=cast(Any, None)) for _ in range(2)]
+    for client in clients:
+        client.stamp_after(ahead)
+    stamps = [[client._stamp() for _ in range(50)] for client in clients]
+    assert all(ahead < stamp < ahead + timedelta(seconds=2) for some in stamps for stamp in some)
+    assert all(some == sorted(set(some)) for some in stamps)
+    assert stamps[0][0] != stamps[1][0]
 
 
 async def test_a_slash_at_the_end_of_the_address_changes_nothing(shop: ThreadedShop, tmp_path: Path) -> None:

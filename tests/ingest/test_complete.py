@@ -18,6 +18,7 @@ from lake.release import Release, publish
 from lake.runs import Run
 from lake.session import open_session
 from lake.settings import LakeSettings
+from lake.table import open_table
 from tests.ingest.conftest import SMALL
 from tests.ingest.shop import break_, edit, held, live, true
 
@@ -125,6 +126,28 @@ def test_a_refused_order_is_no_hole(
     ingest("sweep", wish=SWEEP_ALL, orders_by_id=5)
     assert asked_by_id(shop) == set()
     assert run.rejected > 0
+
+
+def counted(run: Run) -> tuple[int | None, int | None]:
+    """Return how many orders a full load found counted by the CRM, and held."""
+    (receipt,) = [window for window in run.windows if window.by == "count"]
+    return receipt.expected, receipt.seen
+
+
+def test_a_refused_order_that_is_gone_stands_for_no_other(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake
+) -> None:
+    """It counts as long as the CRM has it; after that it would hide one that is missing."""
+    break_(shop, kind="wrong_type", path="/order", page=2, times=0, field="grand_total", row=3)
+    first = ingest("full")
+    refused = set(open_table(lake, "bronze.rejected").read(["id"])["id"].to_pylist())
+    assert refused
+    assert counted(first) == (len(true(shop)), len(true(shop)))
+    mend(shop)
+    edit(shop, *(edits.DeleteOrder(found) for found in refused))
+    run = ingest("full")
+    assert run.verdict == "complete", run.reason
+    assert counted(run) == (len(true(shop)), len(true(shop)))
 
 
 def test_a_refused_object_is_counted_once_a_run(ingest: Ingest, shop: ThreadedShop) -> None:

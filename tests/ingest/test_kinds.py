@@ -160,13 +160,14 @@ def test_an_order_by_id_is_fetched_or_buried(
 def test_a_window_reads_only_its_span(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """Silent edits inside are found, outside not."""
+    """Silent edits of what was made in it are found, and what was changed in it however old; no others."""
     ingest("full")
     now = shop.call(lambda running: running.world.now)
     newest = max(true(shop))
-    edit(shop, edits.SetStatus(newest, 22, bump=False), edits.SetStatus(3, 22, bump=False))
-    ingest("window", wish=Wish(kind="window", since=now - timedelta(days=2), until=now))
+    edit(shop, *(edits.SetStatus(found, 22, bump=False) for found in (newest, 3)), edits.SetStatus(4, 22))
+    ingest("window", wish=Wish(kind="window", since=now - timedelta(days=2), until=now + timedelta(hours=1)))
     assert held(lake, engine)[newest] == true(shop)[newest]
+    assert held(lake, engine)[4] == true(shop)[4]
     assert held(lake, engine)[3] != true(shop)[3]
 
 
@@ -309,6 +310,18 @@ def test_an_order_that_no_window_can_reach_is_found_by_its_id(
         assert held(lake, engine) == true(shop)
 
 
+def test_a_sweep_takes_what_no_list_ever_showed(ingest: Ingest, lake: Lake, engine: LakeSettings) -> None:
+    """A hole in the ids behind which there is an order after all."""
+    old = msgspec.structs.replace(SMALL, start=date(1969, 12, 28), days=10, orders_per_day=8)
+    with serving(old) as shop:
+        ingest("full", shop_url=shop.url, orders_by_id=1)
+        missing = true(shop).keys() - held(lake, engine).keys()
+        assert missing
+        run = ingest("sweep", shop_url=shop.url, wish=SWEEP_ALL)
+        assert run.verdict == "complete", run.reason
+        assert held(lake, engine) == true(shop)
+
+
 def test_a_mistyped_id_leaves_nothing_behind(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
@@ -323,9 +336,15 @@ def test_a_mistyped_id_leaves_nothing_behind(
     assert held(lake, engine) == true(shop)
 
 
-def test_an_absurd_total_ends_soon(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
+@pytest.mark.parametrize("path", ["/buyer", "/order"])
+@pytest.mark.parametrize("delta", [10**12, 2**63])
+def test_an_absurd_total_ends_soon(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, path: str, delta: int
+) -> None:
     """A CRM that counts a million million rows is incomplete after a few pages, not after all memory."""
-    break_(shop, kind="total", path="/buyer", times=0, delta=10**12)
+    break_(shop, kind="total", path=path, times=0, delta=delta)
     run = ingest("full")
     assert run.verdict == "incomplete"
+    assert "no page of JSON" in (run.reason or "")
     assert run.requests < 400
+    assert list_runs(lake) == [run]
