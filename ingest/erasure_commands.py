@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import click
 
 from ingest.erasure import other_cards, redactions_of
+from lake.backup import read_manifest
 from lake.cli import open_lake
-from lake.erasure import erase, record
+from lake.erasure import Erased, erase, record
 from lake.paths import Lake
 
 
@@ -19,15 +20,19 @@ def erase_buyer(buyer: int, backups: tuple[str, ...]) -> None:
     Erase the person in the CRM first, or the next change there brings the name back.
     """
     _, place = open_lake()
+    for root in backups:
+        read_manifest(root)  # raises UsageError where there is no backup: nothing is erased by half
     others = other_cards(place, buyer)
+    rows = files = 0
     for root in (*backups, place.place):
         lake = Lake(root=root)
         erased = erase(lake, redactions_of(lake, buyer))
+        rows, files = rows + erased.rows, files + erased.files
         if erased.rows:
             print(f"{lake.place}: {erased.rows} rows of {erased.files} files no longer say who it was")
         else:
             print(f"{lake.place}: no row says who buyer {buyer} is: erased before, or no such buyer")
-    record(place, erased, at=datetime.now(UTC))
+    record(place, Erased(rows, files), at=datetime.now(UTC))
     if others:
         cards = ", ".join(map(str, sorted(others)))
         print(f"the same phone or e-mail is on other cards, which stay until they are erased too: {cards}")

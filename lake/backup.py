@@ -82,7 +82,12 @@ def read_manifest(place: str) -> Manifest:
     files = Files(place)
     if MANIFEST not in files.sizes():
         raise UsageError(f"{files.place} holds no finished backup: {MANIFEST} is not there")
-    return msgspec.json.decode(files.read(MANIFEST), type=Manifest)
+    try:
+        return msgspec.json.decode(files.read(MANIFEST), type=Manifest)
+    except msgspec.DecodeError:
+        raise UsageError(
+            f"{files.place}/{MANIFEST} is damaged: back up again, to this place or another"
+        ) from None
 
 
 def wanted_versions(lake: Lake, releases: Sequence[int]) -> Versions:
@@ -90,7 +95,9 @@ def wanted_versions(lake: Lake, releases: Sequence[int]) -> Versions:
 
     Ledgers are looked at before the heads of bronze, so that they claim nothing that is not copied.
     """
-    ledgers = {name: open_table(lake, name).version for name in lake.tables("ops")}
+    ledgers = {
+        name: open_table(lake, name).version for name in lake.tables("ops") if table_exists(lake, name)
+    }
     if RELEASES not in ledgers:
         find_release(lake, None)  # raises NoRelease
     current = newest_in(lake, ledgers[RELEASES])

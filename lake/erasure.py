@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from lake.contract import Contract
 from lake.errors import LakeError
 from lake.files import Files
+from lake.parquet import is_stepwise
 from lake.paths import Lake
 from lake.table import create_table
 
@@ -134,10 +135,30 @@ def parquet_of(rows: pa.Table, size: int, path: str) -> bytes:
     )
 
 
+def leaf(field: pa.Field) -> str:
+    """Return what Parquet calls the values of a column. Pure."""
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """True where values are texts, or lists of them. Pure."""
+    return bool(pa.types.is_string(kind) or (pa.types.is_list(kind) and pa.types.is_string(kind.value_type)))
+
+
 def encoded(rows: pa.Table, level: int, metadata: Mapping[str, str]) -> bytes:
-    """Return the rows as a Parquet file. Pure."""
+    """Return the rows as a Parquet file, laid out as ``lake.parquet`` does: else it would not fit. Pure."""
     to = BytesIO()
-    options = {"compression": "zstd", "compression_level": level, "store_schema": False}
+    steps = [field.name for field in rows.schema if is_stepwise(field.type)]
+    others = [leaf(field) for field in rows.schema if field.name not in steps]
+    texts = {leaf(field) for field in rows.schema if is_text(field.type)}
+    options = {
+        "compression": "zstd",
+        "compression_level": level,
+        "store_schema": False,
+        "column_encoding": dict.fromkeys(steps, "DELTA_BINARY_PACKED"),
+        "use_dictionary": others,
+        "write_statistics": [name for name in (*steps, *others) if name not in texts],
+    }
     with pq.ParquetWriter(to, rows.schema, **options) as writer:
         writer.write_table(rows)
         writer.add_key_value_metadata(metadata)

@@ -38,6 +38,7 @@ from lake.retention import (
 )
 from lake.settings import LakeSettings
 from lake.store import Folder, live_files
+from lake.table import table_exists
 from lake.tags import read_tags
 
 log = structlog.get_logger()
@@ -117,12 +118,27 @@ class Keeper:
 
 def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
     """Merge small files: of each day that is over, and of what has very many; return what changed."""
-    names = [name for layer in COMPACTED for name in lake.tables(layer)]
+    names = [name for layer in COMPACTED for name in tables(lake, layer)]
     found = [compact_table(lake, name, now.astimezone(UTC).date()) for name in names]
     done = [one for one in found if one]
-    if any(one.table.startswith("ops.") for one in done):
+    if any(one.table.startswith("ops.") for one in done) or not shows_ledgers(lake):
         show_ledgers(lake)
     return done
+
+
+def shows_ledgers(lake: Lake) -> bool:
+    """True where the catalogue is younger than the last commit to any ledger, or there is none.
+
+    A maintenance that was killed leaves it naming files that were merged, which vacuum deletes in a day.
+    """
+    if lake.catalogue is None or not lake.catalogue.exists():
+        return True
+    written = lake.catalogue.stat().st_mtime
+    return all(
+        max((file.modified.timestamp() for file in Folder(DeltaTable(lake.uri(name))).log_files), default=0)
+        <= written
+        for name in tables(lake, "ops")
+    )
 
 
 def show_ledgers(lake: Lake) -> None:
@@ -281,7 +297,12 @@ def size_of(keeper: Keeper, name: str) -> Size:
 
 def every_table(lake: Lake) -> list[str]:
     """Return the names of all tables."""
-    return [name for layer in LAYERS for name in lake.tables(layer)]
+    return [name for layer in LAYERS for name in tables(lake, layer)]
+
+
+def tables(lake: Lake, layer: str) -> list[str]:
+    """Return the names of a layer's tables; one that is being made at this moment is not there yet."""
+    return [name for name in lake.tables(layer) if table_exists(lake, name)]
 
 
 @contextmanager

@@ -85,7 +85,9 @@ def kept_releases(
     since = now - timedelta(days=keep_days)
     every = since if keep_all_hours is None else now - timedelta(hours=keep_all_hours)
     last = {release.published_at.astimezone(SHOP).date(): number for number, release in sorted(found.items())}
-    pinned = {*tagged, *(release.release for release in going_on(found))}
+    serving = going_on(found)
+    # The one before it, too: it is what a rollback goes back to, however long nothing was published.
+    pinned = {*tagged, *(release.release for release in serving), *(release.parent for release in serving)}
     return [
         release
         for number, release in found.items()

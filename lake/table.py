@@ -22,7 +22,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from lake.contract import breaks
 from lake.errors import CommitConflict, ContractBroken, TableMissing
-from lake.parquet import parquet
+from lake.parquet import COUNTED, parquet
 from lake.paths import Lake
 from lake.quote import literals
 
@@ -42,8 +42,6 @@ PINNED = CommitProperties(max_commit_retries=0)
 # A handle that follows its table grows by 130 kB a commit and slows down; one opened anew does not.
 REOPEN = 20
 TRIES = 5
-# Texts of which the log is asked how many rows have each: see ``counts``.
-COUNTED = ("entity",)
 # An observation of an id is told from all others by when it was made, and by which run.
 LOOK = ("fetched_at", "run_id")
 PART = re.compile(r"/(?:month|week)=(\d{4}-\d\d-\d\d)/")
@@ -215,7 +213,10 @@ class Table:
         """
         told = statistics(rows.schema, partition_by)
         if told.items() - self._delta.metadata().configuration.items():
-            self._delta.alter.set_table_properties(told)
+            try:
+                self._delta.alter.set_table_properties(told, commit_properties=PINNED)
+            except CommitFailedError:
+                raise self.conflict("somebody else committed") from None
         return self._overwrite(rows, schema_mode="overwrite", partition_by=list(partition_by))
 
     def append_pinned(self, rows: pa.Table) -> int:
@@ -244,10 +245,10 @@ class Table:
             self._delta.restore(version, commit_properties=PINNED)
         except CommitFailedError:
             raise self.conflict("somebody else committed") from None
-        self._delta.update_incremental()
         return self.version
 
     def _overwrite(self, rows: pa.Table, **how: Any) -> int:
+        """Commit, and hold what was committed: the head may be another's by now."""
         try:
             write_deltalake(
                 self._delta,
@@ -259,7 +260,6 @@ class Table:
             )
         except CommitFailedError:
             raise self.conflict("somebody else committed") from None
-        self._delta.update_incremental()
         return self.version
 
     def _actions(self) -> pa.Table:

@@ -20,6 +20,7 @@ from ingest.erasure_commands import erase_buyer
 from ingest.sandbox.command import ThreadedShop
 from lake.backup import back_up, restore
 from lake.erasure import ERASURES, erase
+from lake.errors import UsageError
 from lake.files import ASIDE
 from lake.paths import Lake
 from lake.release import current_release
@@ -212,6 +213,16 @@ def test_the_command_erases_backups_too_and_says_not_who(
     back_up(few.lake, place, now=datetime(2026, 8, 2, tzinfo=UTC))
     restore(place, Lake(root=str(tmp_path / "restored")))
     assert Shop(Lake(root=str(tmp_path / "restored")), FEW).read() == few.read()
+
+
+def test_a_backup_that_is_none_is_refused_before_anything_is_erased(
+    few: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistyped place would keep the person while the operator believes otherwise."""
+    monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.place)
+    with pytest.raises(UsageError, match="holds no finished backup"):
+        erase_buyer.main([str(BUYER), "--backup", str(tmp_path / "backpu")], standalone_mode=False)
+    assert secrets_in(few.lake.place) == set(SECRETS)
 
 
 def test_other_cards_of_the_person_are_named(few: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,13 +14,15 @@ import pytest
 from click.testing import CliRunner
 from deltalake import DeltaTable
 
+from lake.backup import back_up, restore
+from lake.catalogue import refresh_catalogue
 from lake.errors import TableMissing
 from lake.maintenance import MANY, compact, crowded, maintain, sizes, vacuum
 from lake.maintenance_commands import COMMANDS
 from lake.paths import LAYERS, Lake
 from lake.release import Release, find_release, list_releases, publish
-from lake.retention import NEAR
-from lake.rollback import run_resume, run_rollback
+from lake.retention import NEAR, kept_releases
+from lake.rollback import parent_of, run_resume, run_rollback
 from lake.runs import last_runs, list_runs, watermark
 from lake.settings import LakeSettings
 from lake.table import CHECKPOINTED, DataFile, open_table
@@ -96,6 +98,65 @@ def test_after_thirty_days_every_kept_release_reads_as_when_published(
     feed = pa.table(DeltaTable(lake.uri(BRONZE)).load_cdf(starting_version=newest(lake).consumed[BRONZE]))
     assert feed.num_rows == 3
     assert bounded(month, settings)
+
+
+def test_at_the_defaults_what_is_kept_reads_as_when_published(month: Simulated, tmp_path: Path) -> None:
+    """Six syncs a day, then two days of none: every kept release, a rollback to the parent, a backup."""
+    lake, settings = month.lake, LakeSettings()
+    write_tag(lake, newest(lake), "first", now=month.now)
+    said = {1: say(lake, newest(lake))}
+    for _ in range(8):
+        for _ in range(6):
+            month.sync()
+            said[newest(lake).release] = say(lake, newest(lake))
+            month.passes(timedelta(hours=4))
+        maintain(lake, settings, now=month.now)
+    month.passes(timedelta(days=2))
+    maintain(lake, settings, now=month.now)
+    hours = settings.keep_all_hours
+    kept = kept_releases(list_releases(lake), tagged=[1], now=month.now, keep_days=90, keep_all_hours=hours)
+    assert 8 <= len(kept) <= 12
+    for release in kept:
+        assert say(lake, release) == said[release.release]
+    current, first = newest(lake), find_release(lake, 1)
+    back = run_rollback(lake, parent_of(lake, current), current=current, now=month.now, settings=settings)
+    assert say(lake, back) == said[current.release - 1]
+    # The feed from the first release on was cleaned up long ago.
+    place = str(tmp_path / "backup")
+    back_up(lake, place, now=month.now, releases=[1])
+    restored = Lake(root=str(tmp_path / "restored"))
+    restore(place, restored)
+    assert read_release(restored, find_release(restored, 1)) == read_release(lake, first)
+
+
+def test_a_table_that_is_only_begun_stops_nobody(month: Simulated) -> None:
+    """Its maker was killed, or is at it at this moment."""
+    for name in ("gold.begun", "ops.begun"):
+        Path(month.lake.uri(name), "_delta_log").mkdir(parents=True)
+    maintain(month.lake, LakeSettings(), now=month.now)
+    names = {one.table for one in sizes(month.lake, LakeSettings(), now=month.now)}
+    assert BRONZE in names
+    assert not names & {"gold.begun", "ops.begun"}
+
+
+def test_a_maintenance_killed_before_it_wrote_the_catalogue_is_made_good(
+    month: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would name merged files of the ledgers, which are deleted a day later."""
+    lake = month.lake
+    for _ in range(MANY + 5):
+        month.idle()
+    refresh_catalogue(lake)
+    month.passes(timedelta(days=1))
+    with monkeypatch.context() as patch:
+        patch.setattr("lake.maintenance.show_ledgers", lambda _: None)
+        assert compact(lake, now=month.now)
+    for _ in range(3):
+        month.passes(timedelta(days=1))
+        maintain(lake, LakeSettings(), now=month.now)
+    assert lake.catalogue
+    with duckdb.connect(lake.catalogue, read_only=True) as analyst:
+        assert analyst.execute("select count(*) from ops.runs").fetchall() == [(len(list_runs(lake)),)]
 
 
 def bounded(month: Simulated, settings: LakeSettings) -> bool:
@@ -183,7 +244,7 @@ def test_compaction_changes_no_row_no_feed_and_no_statistic(month: Simulated) ->
     assert compact(lake, now=month.now) == []
     assert lake.catalogue
     with duckdb.connect(lake.catalogue, read_only=True) as analyst:
-        assert analyst.execute("select count(*) from ops.runs").fetchall() == [(2 * MANY + 11,)]
+        assert analyst.execute("select count(*) from ops.runs").fetchall() == [(2 * MANY + 12,)]
 
 
 def test_a_day_that_is_not_over_is_merged_only_where_it_has_very_many_files() -> None:

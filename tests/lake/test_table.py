@@ -1,13 +1,16 @@
 """Table: appends that meet, replacements that refuse, schemas that are kept."""
 
-from datetime import date
+from collections.abc import Callable
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from lake.contract import Contract
 from lake.errors import CommitConflict, ContractBroken, TableMissing
@@ -106,6 +109,57 @@ def test_the_log_says_what_ids_and_dates_a_file_has_and_no_text(lake: Lake) -> N
     create_table(lake, "silver.names", names).append(pa.Table.from_pylist([{"name": "Ліза"}], names))
     logs = [file.read_text("utf-8") for file in Path(lake.place).rglob("*.json")]
     assert not [name for name in ("Оксана", "Марта", "Назар", "Ліза") for log in logs if name in log]
+
+
+@pytest.mark.parametrize("work", ["replace", "redefine", "restore"])
+def test_the_version_returned_is_the_one_written(
+    lake: Lake, work: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else commits the moment after: a release must not name his version for ours."""
+    table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    table.append(rows((1, "1", JUNE)))
+
+    def then_another(write: Callable[..., Any]) -> Callable[..., Any]:
+        def both(*arguments: Any, **named: Any) -> None:
+            write(*arguments, **named)
+            monkeypatch.undo()
+            open_table(lake, "silver.things").replace(rows((9, "9", JULY)))
+
+        return both
+
+    monkeypatch.setattr("lake.table.write_deltalake", then_another(write_deltalake))
+    monkeypatch.setattr(DeltaTable, "restore", then_another(DeltaTable.restore))
+    at = table.restore(0) if work == "restore" else getattr(table, work)(rows((2, "2", JUNE)))
+    assert ids(lake) == [9]
+    assert ids(lake, at) == ([] if work == "restore" else [2])
+    assert (table.version, open_table(lake, "silver.things").version) == (at, at + 1)
+
+
+def test_a_table_that_got_other_columns_meanwhile_is_a_conflict(lake: Lake) -> None:
+    """One clear line, as of any other."""
+    table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    open_table(lake, "silver.things").append(rows((1, "1", JUNE)))
+    other = Contract.of({"name": "VARCHAR", "buyer_id": "BIGINT"}).schema
+    with pytest.raises(CommitConflict, match="run it again"):
+        table.redefine(other.empty_table())
+
+
+def test_a_file_has_statistics_of_what_rows_are_looked_for_by(lake: Lake) -> None:
+    """Of ids and instants, which are written as steps; of no text: it would be most of a small file."""
+    schema = Contract.of(
+        {"id": "BIGINT", "at": "TIMESTAMPTZ", "payload": "VARCHAR", "entity": "VARCHAR"}
+    ).schema
+    at = datetime(2026, 6, 1, tzinfo=UTC)
+    values = [{"id": key, "at": at, "payload": "Ы" * 500, "entity": "orders"} for key in (3, 4)]
+    table = create_table(lake, "bronze.things", schema)
+    table.append(pa.Table.from_pylist(values, schema))
+    (file,) = table.files()
+    group = pq.read_metadata(file.uri).row_group(0)
+    found = {group.column(place).path_in_schema: group.column(place) for place in range(group.num_columns)}
+    assert {name for name, column in found.items() if column.is_stats_set} == {"id", "at", "entity"}
+    assert (found["id"].statistics.min, found["id"].statistics.max) == (3, 4)
+    assert all("DELTA_BINARY_PACKED" in found[name].encodings for name in ("id", "at"))
+    assert table.counts("entity") == {"orders": 2}
 
 
 def test_a_handle_held_for_many_appends_is_still_pinned(tmp_path: Path) -> None:

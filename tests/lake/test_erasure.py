@@ -1,0 +1,72 @@
+"""Erasure: files as large as real ones are written anew in their size, whatever is in them."""
+
+import random
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from ingest.erasure import no_texts, nothing, order_payload
+from ingest.layout import SCHEMAS
+from lake.erasure import Change, Redaction, erase
+from lake.paths import Lake
+from lake.table import create_table, open_table
+from transform.models import read_models
+
+CONTRACTS = {**SCHEMAS, **{model.name: model.header.contract.schema for model in read_models()}}
+CARD: Mapping[str, Change] = {"name": nothing, "birthday": nothing, "phones": no_texts, "emails": no_texts}
+CASES: dict[str, tuple[str, Mapping[str, Change]]] = {
+    "silver.orders": ("buyer_id", {"buyer_name": nothing}),
+    "silver.buyers": ("id", CARD),
+    "bronze.orders": ("buyer_id", {"payload": order_payload}),
+    "bronze.order_products": ("order_id", {"comment": nothing}),
+    "bronze.buyers": ("id", {"full_name": nothing, "phone": no_texts}),
+}
+
+
+def value(field: pa.Field, row: int, dice: random.Random) -> Any:
+    """Return a value that is as unlike its neighbours as a shop's are."""
+    kind = field.type
+    if pa.types.is_integer(kind):
+        return row if field.name in ("id", "order_id") else dice.randrange(1, 9000)
+    if pa.types.is_decimal(kind):
+        return Decimal(dice.randrange(1000, 500_000)) / 100
+    if pa.types.is_timestamp(kind):
+        return datetime(2026, 5, 1, tzinfo=UTC) + timedelta(seconds=row * 1200 + dice.randrange(600))
+    if pa.types.is_date(kind):
+        return date(2026, 5, 1)
+    if pa.types.is_boolean(kind):
+        return dice.random() < 0.5
+    if pa.types.is_list(kind):
+        return [f"+380{dice.randrange(10**9):09}"]
+    if field.name == "payload":
+        name = f"Оксана {dice.randrange(10**6)}"
+        return f'{{"id":{row},"grand_total":{dice.randrange(9999)},"buyer":{{"full_name":"{name}"}}}}'
+    return dice.choice(("Оксана", "Марія", "Іван", dice.randbytes(5).hex()))
+
+
+@pytest.mark.parametrize("rows", [1, 50, 3000])
+@pytest.mark.parametrize("name", CASES)
+def test_a_file_of_any_size_loses_the_person_and_nothing_else(lake: Lake, name: str, rows: int) -> None:
+    """The same places and sizes, the same rows but for what says who it is."""
+    (key, changes), schema, dice = CASES[name], CONTRACTS[name], random.Random(rows)
+    parted = [part for part in ("observed_on", "month") if part in schema.names]
+    made = [{field.name: value(field, row, dice) for field in schema} for row in range(rows)]
+    table = create_table(lake, name, schema, partition_by=parted)
+    table.append(pa.Table.from_pylist(made, schema))
+    before, sizes = table.read().sort_by("id" if "id" in schema.names else key), table.files()
+    who = before[key][rows // 2].as_py()
+    erased = erase(lake, [Redaction(name, key, frozenset({who}), changes)])
+    assert (erased.files, erased.rows) == (1, pc.sum(pc.equal(before[key], who)).as_py())
+    after = open_table(lake, name)
+    assert after.files() == sizes
+    kept = [column for column in schema.names if column not in changes]
+    found = after.read().sort_by("id" if "id" in schema.names else key)
+    assert found.select(kept) == before.select(kept)
+    assert found.filter(pc.field(key) != who) == before.filter(pc.field(key) != who)
+    meant = found.filter(pc.field(key) == who).select(list(changes)).to_pylist()
+    assert all("Оксана" not in str(row) and "+380" not in str(row) for row in meant)
