@@ -259,18 +259,19 @@ def leftovers(files: Iterable[Stored], before: datetime) -> list[Stored]:
 
 
 def maintain(lake: Lake, settings: LakeSettings, *, now: datetime) -> list[Reclaimed]:
-    """Compact, clean up logs, make checkpoints, vacuum; return what vacuum deleted.
+    """Compact, vacuum, clean up logs, make checkpoints; return what vacuum deleted.
 
-    The clean-up goes by checkpoints that have been there for a while: those made now
-    serve the next one.
+    Vacuum comes first: it reads in the logs when a file was removed. The clean-up goes by
+    checkpoints that have been there for a while: those made now serve the next one.
     """
     compact(lake, now=now)
+    reclaimed = vacuum(lake, settings, now=now, dry_run=False)
     keeper = Keeper(lake, settings, now=now)
     for name in every_table(lake):
         with beside_others(name):
             clean(keeper, name)
             checkpoint(keeper, name)
-    return vacuum(lake, settings, now=now, dry_run=False)
+    return reclaimed
 
 
 def sizes(lake: Lake, settings: LakeSettings, *, now: datetime) -> list[Size]:
