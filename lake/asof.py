@@ -69,9 +69,12 @@ def refuse_gone(lake: Lake, release: Release, *, now: datetime, settings: LakeSe
     )
     named = {**release.tables, **release.consumed}
     if any(version not in kept.get(name, ()) for name, version in named.items()):
+        is_recent = release.published_at >= now - timedelta(days=settings.keep_days)
+        day = f"{release.published_at.astimezone(SHOP):%Y-%m-%d}"
+        last_of_day = f"; the last of that day is kept: {day}" if is_recent else ""
         raise NoRelease(
             f"release {release.release} is of {release.published_at:%Y-%m-%d} and has no tag: it is older"
-            " than what [lake] keep_days and keep_all_hours keep, and its files may be gone"
+            f" than what [lake] keep_days and keep_all_hours keep, and its files may be gone{last_of_day}"
         )
 
 

@@ -112,8 +112,8 @@ def create_view(connection: Connection, view: str, table: Table, files: Sequence
     except (duckdb.IOException, FileNotFoundError):
         raise TableMissing(
             f"{table.name}: files of version {table.version} are not here; a vacuum deletes what is older"
-            " than [lake] keep_all_hours, is no day's last and has no tag; a backup holds the newest release:"
-            " see `just releases`"
+            " than [lake] keep_all_hours, is no day's last and has no tag; a backup has the newest alone:"
+            " name a day, as --as-of 2026-04-05, whose last release is kept"
         ) from None
 
 

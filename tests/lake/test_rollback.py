@@ -179,6 +179,8 @@ def test_a_release_that_is_not_kept_any_more_is_refused(lake: Lake) -> None:
     publish_ids(lake, 1)
     publish_ids(lake, 2)
     publish_ids(lake, 3)
+    with pytest.raises(NoRelease, match="the last of that day is kept: 2026-06-01"):
+        back(lake, 1, now=NOON + timedelta(days=3))
     late = NOON + timedelta(days=120)
     with pytest.raises(NoRelease, match="release 1 is of 2026-06-01 and has no tag: it is older"):
         back(lake, 1, now=late)
