@@ -152,6 +152,20 @@ def test_what_changes_in_the_shop_is_followed_to_the_cent(filled: Shop) -> None:
         assert served_products(api) == product_daily(filled.truth)
 
 
+def test_a_deleted_order_leaves_revenue_at_the_next_release_and_comes_back(filled: Shop) -> None:
+    """A 404 for its id is what counts; the CRM shows it again, and so does the next release."""
+    succeed(filled.environ, "serve", "sync")
+    newest = max(order.id for order in counted(filled.truth))
+    figures = [revenue_daily(filled.truth)]
+    for change in (edits.DeleteOrder(newest), edits.RestoreOrder(newest)):
+        filled.shop.call(partial(apply, change))
+        succeed(filled.environ, "serve", "sync")
+        figures.append(revenue_daily(filled.truth))
+        with server(filled.environ) as api:
+            assert served_revenue(api) == figures[-1]
+    assert figures[0] == figures[2] != figures[1]
+
+
 def test_a_second_sync_of_an_unchanged_shop_writes_no_version(filled: Shop) -> None:
     """Looking costs nothing but the receipt."""
     succeed(filled.environ, "serve", "sync")

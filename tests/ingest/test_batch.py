@@ -127,7 +127,7 @@ def changed(changes: list[tuple[tuple[Any, ...], Any]], found: int) -> bytes:
         if new == GONE:
             del at[path[-1]]
         else:
-            at[path[-1]] = new
+            at[path[-1]] = deepcopy(new)
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 

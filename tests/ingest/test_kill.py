@@ -14,6 +14,8 @@ import pytest
 
 from ingest.__main__ import ingest as ingest_command
 from ingest.entities import ENTITIES
+from ingest.history import read_history
+from ingest.kinds import PATIENCE
 from ingest.sandbox import edits
 from ingest.sandbox.command import TEST_KEY, ThreadedShop
 from ingest.sync import Wish
@@ -147,11 +149,17 @@ def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
         killed[kind] += kill_midway(KINDS[kind][0], environ, shop, dice, nursery)
         if number < 6 or number % 2 == 0:
             continue  # killed again and again, the first load goes on; the others twice
+        now = shop.call(lambda running: running.world.now)
+        read = read_history(lake, now=now, patience=PATIENCE).windows("orders") if kind == "full" else []
         wish = Wish(kind="orders", ids=NAMED) if kind == "order" else None
         if kind == "window":
             wish = Wish(kind="window", since=FIRST, until=LAST)
         run = ingest(kind, wish=wish)
         assert run.verdict == "complete", (number, run.reason)
+        again = {
+            (one.since, one.until) for one in run.windows if (one.entity, one.by) == ("orders", "created")
+        }
+        assert not again & {(one.since, one.until) for one in read}, "what was read is not read again"
         after = watermark(lake)
         assert before is None or (after and after >= before)
         ours, theirs = held(lake, engine), true(shop)

@@ -133,10 +133,12 @@ def test_options_name_one_release_or_the_newest(dated: Lake) -> None:
 
 
 def test_an_old_release_is_gone_unless_its_versions_are_kept(lake: Lake) -> None:
-    """By a tag, by a younger release that shows the same, or by being the newest."""
+    """By a tag, by a younger release that shows the same, by being the newest or the one before it."""
     old = publish_ids(lake, 1, at=datetime(2026, 1, 1, tzinfo=UTC))
     refuse_gone(lake, old, now=NOON, settings=ENGINE)
     publish_ids(lake, 2, at=NOON)
+    refuse_gone(lake, old, now=NOON, settings=ENGINE)
+    publish_ids(lake, 3, at=NOON)
     with pytest.raises(NoRelease, match="release 1 is of 2026-01-01"):
         refuse_gone(lake, old, now=NOON, settings=ENGINE)
     refuse_gone(lake, old, now=NOON, settings=LakeSettings(keep_days=160, keep_all_hours=160 * 24))

@@ -104,7 +104,8 @@ def test_tags_are_moved_and_taken(lake: Lake, run: Commands) -> None:
 def test_a_release_that_is_gone_is_not_tagged(lake: Lake, run: Commands) -> None:
     """A name would promise what is not there."""
     publish_ids(lake, 1, at=NOON.replace(year=2020))
-    publish_ids(lake, 2, at=datetime.now(UTC))
+    publish_ids(lake, 2, at=NOON.replace(year=2021))
+    publish_ids(lake, 3, at=datetime.now(UTC))
     with pytest.raises(NoRelease, match="its files may be gone"):
         run("tag", "1", "old")
 

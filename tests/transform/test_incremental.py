@@ -61,7 +61,9 @@ class History(RuleBasedStateMachine):
         """Return the next look's stamp and run, as the ends of a row."""
         self.now += timedelta(minutes=1)
         self.runs.append(f"run-{len(self.runs)}")
-        at = datetime(2026, 6, 25, tzinfo=UTC) if stale else self.now
+        # Late in coming, but no two looks at an order are of one moment.
+        late = datetime(2026, 6, 25, tzinfo=UTC) + timedelta(minutes=len(self.runs))
+        at = late if stale else self.now
         return f"{at:%Y-%m-%d %H:%M} | {self.runs[-1]}"
 
     @rule(
