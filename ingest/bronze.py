@@ -9,14 +9,15 @@ at once where all of them are as documented: see ``ingest.batch``.
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
-from ingest.batch import DIGITS, KOPECKS, NOISE, Odd, column_at, flat, read
+from ingest.amounts import amount, to_places
+from ingest.batch import Odd, column_at, flat, read
 from ingest.entities import LINE_IDENTITY, ORDERS, Entity, Ref
 from ingest.layout import EXPENSES, LINES, LISTS, REJECTED, Layout
 from ingest.protocol import GARBAGE
@@ -24,10 +25,8 @@ from ingest.protocol import GARBAGE
 # 128 bits: no two states of one id will ever share a digest by chance.
 HASH_BYTES = 16
 AT_ONCE = 250
-DECIMALS = 40
-NOTHING = Decimal("0.00")
 # What is raised for a value that is not of its column.
-UNFIT = (pa.ArrowInvalid, ValueError, OverflowError)
+UNFIT = (ValueError, OverflowError)  # Arrow's own is a ValueError
 # What stands for a hash where there is nothing to hash; no digest is this short.
 GONE = "gone"
 Columns = dict[str, pa.Array]
@@ -125,8 +124,10 @@ def type_rows(entity: Entity, rows: Sequence[Seen], *, run_id: str) -> Typed:
     """
     if entity is ORDERS and (at_once := type_at_once(rows, run_id)):
         return at_once
-    starts = range(0, max(len(rows), 1), AT_ONCE)
-    typed = [type_some(entity, rows[start : start + AT_ONCE], run_id) for start in starts]
+    if len(rows) <= AT_ONCE:
+        return type_objects(entity, rows, run_id)
+    starts = range(0, len(rows), AT_ONCE)
+    typed = [type_rows(entity, rows[start : start + AT_ONCE], run_id=run_id) for start in starts]
     return Typed(
         {name: whole([some.tables[name] for some in typed]) for name in typed[0].tables},
         whole([some.rejected for some in typed]),
@@ -138,10 +139,8 @@ def whole(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables).combine_chunks()
 
 
-def type_some(entity: Entity, rows: Sequence[Seen], run_id: str) -> Typed:
-    """Return the rows as Arrow tables, all at once."""
-    if entity is ORDERS and (at_once := type_at_once(rows, run_id)):
-        return at_once
+def type_objects(entity: Entity, rows: Sequence[Seen], run_id: str) -> Typed:
+    """Return the rows as Arrow tables, made of one object after another."""
     objects: list[tuple[Seen, Any]] = []
     refused: list[tuple[Seen, str]] = []
     for row in rows:
@@ -281,29 +280,12 @@ def column(values: list[Any], field: pa.Field) -> pa.Array:
         return pa.array([in_calendar(value, field.name) for value in values], field.type)
     if not pa.types.is_decimal(field.type):
         return pa.array(values, field.type)
-    numbers = [number(value, field.name) for value in values]
+    numbers = [amount(value, field.name) for value in values]
     try:
         return pa.array(numbers, field.type)
     except pa.ArrowInvalid:
         places = field.type.scale
         return pa.array([to_places(value, places, field.name) for value in numbers], field.type)
-
-
-def number(value: Decimal | None, name: str) -> Decimal | None:
-    """Return the value; raises ValueError where nobody can reckon with it, Arrow least of all."""
-    if value is None:
-        return None
-    # By its exponent: to reckon with 1E+1000000 is already an error.
-    if value.is_finite() and not value:
-        return NOTHING
-    if not value.is_finite() or value.adjusted() >= DIGITS or exponent(value) < -DECIMALS:
-        raise ValueError(f"{name} is {value}, which is no amount")
-    return value
-
-
-def exponent(value: Decimal) -> int:
-    """Return the power of ten that a finite number's last digit counts."""
-    return int(value.as_tuple().exponent)
 
 
 def in_calendar(value: datetime | None, name: str) -> datetime | None:
@@ -312,16 +294,6 @@ def in_calendar(value: datetime | None, name: str) -> datetime | None:
         return value.astimezone(UTC) if value is not None and value.tzinfo else value
     except OverflowError:
         raise ValueError(f"{name} is {value}, which is no instant") from None
-
-
-def to_places(value: Decimal | None, places: int, name: str) -> Decimal | None:
-    """Return the amount to so many places; raises ValueError where it is finer than its kopecks."""
-    if value is None:
-        return None
-    rounded = value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
-    if places == KOPECKS and abs(rounded - value) > NOISE:
-        raise ValueError(f"{name} is {value}: finer than a kopeck")
-    return rounded
 
 
 def observed(rows: Sequence[Seen], run_id: str) -> Columns:

@@ -15,7 +15,7 @@ import structlog
 from deltalake import write_deltalake
 
 from lake.errors import LakeError, NoRelease, TableMissing, UsageError
-from lake.parquet import parquet
+from lake.parquet import writer_properties
 from lake.paths import Lake
 from lake.release import Release, current_release, list_releases, publish
 from lake.table import open_table, table_exists
@@ -132,7 +132,7 @@ def copy_table(lake: Lake, name: str, release: Release, target: Lake, contacts: 
             rows,
             mode="error",
             partition_by=table.partition_by,
-            writer_properties=parquet(rows.schema),
+            writer_properties=writer_properties(rows.schema),
             configuration={"delta.enableExpiredLogCleanup": "false"},
         )
     return open_table(target, name).version

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from lake.contract import Contract
 from lake.errors import LakeError
 from lake.files import Files
-from lake.parquet import is_stepwise
+from lake.parquet import LEVEL, arrow_options
 from lake.paths import Lake
 from lake.table import create_table
 
@@ -35,7 +35,7 @@ SCHEMA = Contract.of({"erased_at": "TIMESTAMPTZ", "rows": "BIGINT", "files": "BI
 # Whoever appends while this runs may bring the values once more.
 PASSES = 5
 # What makes a file smaller, if the first does not make it small enough to be filled up.
-LEVELS = (3, 19)
+LEVELS = (LEVEL, 19)
 FILLINGS = ("filling", "filling.")
 Change = Callable[[Any], Any]
 
@@ -135,31 +135,11 @@ def parquet_of(rows: pa.Table, size: int, path: str) -> bytes:
     )
 
 
-def leaf(field: pa.Field) -> str:
-    """Return what Parquet calls the values of a column. Pure."""
-    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """True where values are texts, or lists of them. Pure."""
-    return bool(pa.types.is_string(kind) or (pa.types.is_list(kind) and pa.types.is_string(kind.value_type)))
-
-
 def encoded(rows: pa.Table, level: int, metadata: Mapping[str, str]) -> bytes:
     """Return the rows as a Parquet file, laid out as ``lake.parquet`` does: else it would not fit. Pure."""
     to = BytesIO()
-    steps = [field.name for field in rows.schema if is_stepwise(field.type)]
-    others = [leaf(field) for field in rows.schema if field.name not in steps]
-    texts = {leaf(field) for field in rows.schema if is_text(field.type)}
-    options = {
-        "compression": "zstd",
-        "compression_level": level,
-        "store_schema": False,
-        "column_encoding": dict.fromkeys(steps, "DELTA_BINARY_PACKED"),
-        "use_dictionary": others,
-        "write_statistics": [name for name in (*steps, *others) if name not in texts],
-    }
-    with pq.ParquetWriter(to, rows.schema, **options) as writer:
+    options = arrow_options(rows.schema, level=level)
+    with pq.ParquetWriter(to, rows.schema, store_schema=False, **options) as writer:
         writer.write_table(rows)
         writer.add_key_value_metadata(metadata)
     return to.getvalue()

@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from lake.catalogue import FAILURES, write_catalogue
-from lake.parquet import parquet
+from lake.parquet import writer_properties
 from lake.paths import LAYERS, Lake
 from lake.release import current_release, list_releases
 from lake.retention import (
@@ -121,24 +121,14 @@ def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
     names = [name for layer in COMPACTED for name in tables(lake, layer)]
     found = [compact_table(lake, name, now.astimezone(UTC).date()) for name in names]
     done = [one for one in found if one]
-    if any(one.table.startswith("ops.") for one in done) or not shows_ledgers(lake):
+    if has_ledgers(done):
         show_ledgers(lake)
     return done
 
 
-def shows_ledgers(lake: Lake) -> bool:
-    """True where the catalogue is younger than the last commit to any ledger, or there is none.
-
-    A maintenance that was killed leaves it naming files that were merged, which vacuum deletes in a day.
-    """
-    if lake.catalogue is None or not lake.catalogue.exists():
-        return True
-    written = lake.catalogue.stat().st_mtime
-    return all(
-        max((file.modified.timestamp() for file in Folder(DeltaTable(lake.uri(name))).log_files), default=0)
-        <= written
-        for name in tables(lake, "ops")
-    )
+def has_ledgers(done: Iterable[Compacted]) -> bool:
+    """True where a ledger is among the tables whose files were merged. Pure."""
+    return any(one.table.startswith("ops.") for one in done)
 
 
 def show_ledgers(lake: Lake) -> None:
@@ -166,7 +156,7 @@ def compact_table(lake: Lake, name: str, today: date) -> Compacted | None:
             partition_filters=filters,
             target_size=TARGET,
             max_concurrent_tasks=1,
-            writer_properties=parquet(pa.schema(delta.schema().to_arrow())),
+            writer_properties=writer_properties(pa.schema(delta.schema().to_arrow())),
         )
     except CommitFailedError as error:
         log.warning("maintenance.compaction_met_another", table=name, error=str(error).split("\n")[0])
@@ -264,7 +254,8 @@ def maintain(lake: Lake, settings: LakeSettings, *, now: datetime) -> list[Recla
     Vacuum comes first: it reads in the logs when a file was removed. The clean-up goes by
     checkpoints that have been there for a while: those made now serve the next one.
     """
-    compact(lake, now=now)
+    if not has_ledgers(compact(lake, now=now)):
+        show_ledgers(lake)  # a maintenance that was killed had no time for it
     reclaimed = vacuum(lake, settings, now=now, dry_run=False)
     keeper = Keeper(lake, settings, now=now)
     for name in every_table(lake):

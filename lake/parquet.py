@@ -1,35 +1,59 @@
-"""Parquet: how the rows of a table lie in its files."""
+"""Parquet: how the rows of a table lie in its files, in the words of either library that writes one."""
+
+from typing import Any, Final
 
 import pyarrow as pa
 from deltalake import ColumnProperties, WriterProperties
 
 # Texts of which the log says the least and the greatest in a file, so that it counts the rows that have each.
 COUNTED = ("entity",)
+# zstd makes a quarter of snappy's bytes of JSON payloads, which are most of bronze.
+LEVEL = 3
 # As differences from row to row: an instant, or an id, is mostly a little more than the one before, and a
 # dictionary of values that hardly repeat is longer than they are.
-STEPS = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED", statistics_enabled="CHUNK")
-# The least and the greatest payload would be most of a small file, and nobody asks for rows by them.
-TEXT = ColumnProperties(statistics_enabled="NONE")
-OTHERS = ColumnProperties(statistics_enabled="CHUNK")
+STEPS: Final = "DELTA_BINARY_PACKED"
 
 
-def parquet(schema: pa.Schema) -> WriterProperties:
-    """Return how rows of this schema are written. Pure.
-
-    zstd makes a quarter of snappy's bytes of JSON payloads, which are most of bronze.
-    """
-    steps = {field.name: STEPS for field in schema if is_stepwise(field.type)}
-    texts = {
-        field.name: TEXT for field in schema if pa.types.is_string(field.type) and field.name not in COUNTED
-    }
+def writer_properties(schema: pa.Schema) -> WriterProperties:
+    """Return how delta-rs writes rows of this schema. Pure."""
+    steps = ColumnProperties(dictionary_enabled=False, encoding=STEPS, statistics_enabled="CHUNK")
+    told, untold = (ColumnProperties(statistics_enabled=how) for how in ("CHUNK", "NONE"))
     return WriterProperties(
         compression="ZSTD",
-        compression_level=3,
-        default_column_properties=OTHERS,
-        column_properties={**steps, **texts},
+        compression_level=LEVEL,
+        default_column_properties=told,
+        column_properties={
+            leaf(field): steps if is_stepwise(field) else told if is_told(field) else untold
+            for field in schema
+        },
     )
 
 
-def is_stepwise(kind: pa.DataType) -> bool:
+def arrow_options(schema: pa.Schema, *, level: int = LEVEL) -> dict[str, Any]:
+    """Return the same for pyarrow's ParquetWriter. Pure."""
+    return {
+        "compression": "zstd",
+        "compression_level": level,
+        "column_encoding": {leaf(field): STEPS for field in schema if is_stepwise(field)},
+        "use_dictionary": [leaf(field) for field in schema if not is_stepwise(field)],
+        "write_statistics": [leaf(field) for field in schema if is_told(field)],
+    }
+
+
+def leaf(field: pa.Field) -> str:
+    """Return what Parquet calls the values of a column. Pure."""
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
+
+
+def is_stepwise(field: pa.Field) -> bool:
     """True where values are whole numbers to Parquet, instants included. Pure."""
-    return bool(pa.types.is_integer(kind) or pa.types.is_timestamp(kind))
+    return bool(pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type))
+
+
+def is_told(field: pa.Field) -> bool:
+    """True where a file says the least and the greatest of its values. Pure.
+
+    Of payloads they would be most of a small file, and nobody asks for rows by a text.
+    """
+    kind = field.type.value_type if pa.types.is_list(field.type) else field.type
+    return not pa.types.is_string(kind) or field.name in COUNTED

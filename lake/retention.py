@@ -40,11 +40,13 @@ class Segment(msgspec.Struct, frozen=True):
     """A stretch of log without gaps: the files at ``base``, then the commits after it, in order.
 
     Where it can't be opened, no files are known at its base, and no kept version is in it.
+    ``at_base`` is the commit that made the base, where it is still there: it says what was removed then.
     """
 
     base: int
     files: dict[str, int]
     commits: tuple[Commit, ...]
+    at_base: Commit | None = None
 
 
 class Log(msgspec.Struct, frozen=True):
@@ -157,6 +159,8 @@ def needs(segments: Iterable[Segment], kept: Collection[int]) -> Needs:
     needed: dict[str, int] = {}
     removed_at: dict[str, datetime] = {}
     for segment in segments:
+        if made := segment.at_base:
+            removed_at.update(dict.fromkeys(made.removed, made.at))
         live = {path: (segment.base, size) for path, size in segment.files.items()}
         last = segment.base
         for commit in segment.commits:

@@ -74,13 +74,15 @@ class Folder:
     def segments(self) -> list[Segment]:
         """Read the log, stretch by stretch."""
         at = {file.path: file.modified for file in self.log_files}
+        log = self.log
         return [
             Segment(
                 versions[0] - 1 if base is None else base,
                 {} if base is None else self._files(base),
                 tuple(self._commit(version, at) for version in versions),
+                self._commit(base, at) if base in log.commits else None,
             )
-            for base, versions in segments_of(self.log)
+            for base, versions in segments_of(log)
         ]
 
     @property

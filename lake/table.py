@@ -8,8 +8,8 @@ BIGINT is 1).
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date
 from typing import Any
 from urllib.parse import unquote
@@ -22,7 +22,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from lake.contract import breaks
 from lake.errors import CommitConflict, ContractBroken, TableMissing
-from lake.parquet import COUNTED, parquet
+from lake.parquet import COUNTED, writer_properties
 from lake.paths import Lake
 from lake.quote import literals
 
@@ -194,16 +194,16 @@ class Table:
                 self._delta.update_incremental()
         return self.version
 
-    def replace(self, rows: pa.Table, months: Sequence[date] | None = None) -> int:
+    def replace(self, rows: pa.Table, parts: Sequence[date] | None = None) -> int:
         """Put ``rows`` in place of all rows, or of those of the given months, or weeks; return the version.
 
         The version held is the one replaced: raises CommitConflict if it is no longer the head.
         """
         self._guard(rows.schema)
         predicate = None
-        if months is not None:
+        if parts is not None:
             [part] = self.partition_by
-            predicate = f"{part} in ({literals(months)})"
+            predicate = f"{part} in ({literals(parts)})"
         return self._overwrite(rows, predicate=predicate)
 
     def redefine(self, rows: pa.Table, *, partition_by: Sequence[str] = ()) -> int:
@@ -213,19 +213,15 @@ class Table:
         """
         told = statistics(rows.schema, partition_by)
         if told.items() - self._delta.metadata().configuration.items():
-            try:
+            with self._alone():
                 self._delta.alter.set_table_properties(told, commit_properties=PINNED)
-            except CommitFailedError:
-                raise self.conflict("somebody else committed") from None
         return self._overwrite(rows, schema_mode="overwrite", partition_by=list(partition_by))
 
     def append_pinned(self, rows: pa.Table) -> int:
         """Append on the version held and nothing newer; raises CommitConflict."""
         self._guard(rows.schema)
-        try:
+        with self._alone():
             self._append(rows, PINNED)
-        except CommitFailedError:
-            raise self.conflict("somebody else committed") from None
         return self.version
 
     def partitions(self, column: str) -> set[str]:
@@ -234,32 +230,18 @@ class Table:
 
     def delete(self, where: str) -> None:
         """Delete the rows for which the SQL holds; raises CommitConflict where somebody is in the way."""
-        try:
+        with self._alone():
             self._delta.delete(where)
-        except CommitFailedError:
-            raise self.conflict("somebody else committed") from None
 
     def restore(self, version: int) -> int:
         """Commit the content of an older version as the newest; return the new version."""
-        try:
+        with self._alone():
             self._delta.restore(version, commit_properties=PINNED)
-        except CommitFailedError:
-            raise self.conflict("somebody else committed") from None
         return self.version
 
     def _overwrite(self, rows: pa.Table, **how: Any) -> int:
-        """Commit, and hold what was committed: the head may be another's by now."""
-        try:
-            write_deltalake(
-                self._delta,
-                rows,
-                mode="overwrite",
-                writer_properties=parquet(rows.schema),
-                commit_properties=PINNED,
-                **how,
-            )
-        except CommitFailedError:
-            raise self.conflict("somebody else committed") from None
+        with self._alone():
+            self._write(rows, mode="overwrite", commit_properties=PINNED, **how)
         return self.version
 
     def _actions(self) -> pa.Table:
@@ -272,15 +254,20 @@ class Table:
         if self._appended >= REOPEN:
             self._delta = DeltaTable(self._delta.table_uri, version=self.version)
             self._appended = 0
-        write_deltalake(
-            self._delta,
-            rows,
-            mode="append",
-            writer_properties=parquet(rows.schema),
-            commit_properties=commit,
-        )
-        self._delta.update_incremental()
+        self._write(rows, mode="append", commit_properties=commit)
         self._appended += 1
+
+    def _write(self, rows: pa.Table, **how: Any) -> None:
+        """Commit rows, and hold what was committed: the head may be another's by now."""
+        write_deltalake(self._delta, rows, writer_properties=writer_properties(rows.schema), **how)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Raise CommitConflict where somebody else has committed meanwhile."""
+        try:
+            yield
+        except CommitFailedError:
+            raise self.conflict("somebody else committed") from None
 
     def conflict(self, found: str) -> CommitConflict:
         """Return the error that says the head moved under us."""

@@ -162,7 +162,7 @@ class Build:
         if differs(table.schema, schema):
             at = table.redefine(rows, partition_by=partition(candidate))
         else:
-            at = table.replace(rows.select(table.schema.names), candidate.months)
+            at = table.replace(rows.select(table.schema.names), candidate.parts)
         log.debug("transform.committed", table=candidate.name, version=at, rows=rows.num_rows)
         return at
 

@@ -34,8 +34,8 @@ EVERYTHING = Whole()
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """A table as it would be, and how it differs from the release's.
 
-    ``part`` is the column it is partitioned by. ``months`` are its values that differ; None where
-    the table is written whole. ``scope`` is what was built anew of it, None for nothing.
+    ``part`` is the column it is partitioned by. ``parts`` are its values where it differs; None
+    where the table is written whole. ``scope`` is what was built anew of it, None for nothing.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     money: str | None = None
     scope: Scope | None = EVERYTHING
     differs: bool = False
-    months: tuple[date, ...] | None = None
+    parts: tuple[date, ...] | None = None
     moved: tuple[Move, ...] = ()
 
     @property
@@ -153,11 +153,11 @@ class Candidates:
     def rows_to_write(self, candidate: Candidate) -> pa.Table:
         """Return the rows of a candidate, of the months that differ, in the order of its key."""
         key = ", ".join(map(quoted, candidate.contract.key)) or "all"
-        if candidate.months is None:
+        if candidate.parts is None:
             rows = f"from {self.space.whole(candidate.name)}"
         else:
-            assert candidate.part, "what has months has a column of them"
-            rows = self.space.in_parts(candidate.name, candidate.part, candidate.months)
+            assert candidate.part, "what has parts has a column of them"
+            rows = self.space.in_parts(candidate.name, candidate.part, candidate.parts)
         names = ", ".join(map(quoted, candidate.contract.schema.names))
         return self.space.arrow(f"select {names} from ({rows}) order by {key}")
 
@@ -230,9 +230,9 @@ class Candidates:
         for name in reads:
             candidate = self.built.get(name)
             if candidate and self.space.sources[name].is_dated:
-                if candidate.months is None:
+                if candidate.parts is None:
                     return None
-                months |= set(candidate.months)
+                months |= set(candidate.parts)
                 continue
             found = None if candidate is None else self._referring(model, name, "month")
             if found is None or name.startswith("rules."):
@@ -347,8 +347,8 @@ class Candidates:
             (rows, money), (more, dearer) = before.get(month, none), differing[month]
             after = money + dearer if money is not None and dearer is not None else None
             moved.append(Move(candidate.name, month, rows, rows + more, money, after))
-        months = self._parts(candidate, moved) if candidate.part else None
-        return msgspec.structs.replace(candidate, differs=bool(moved), months=months, moved=tuple(moved))
+        parts = self._parts(candidate, moved) if candidate.part else None
+        return msgspec.structs.replace(candidate, differs=bool(moved), parts=parts, moved=tuple(moved))
 
     def _sums_by_month(
         self, rows: str, candidate: Candidate, times: str = "1"

@@ -167,6 +167,6 @@ def place_of(check: Check, parts: Parts, known: Known | None) -> Place:
 def months_of(table: str, candidates: Candidates) -> Months:
     """Return the months in which a table differs from the release; None where it can't be told."""
     candidate = candidates.built.get(table)
-    if candidate is None or candidate.months is None or not candidates.space.sources[table].is_dated:
+    if candidate is None or candidate.parts is None or not candidates.space.sources[table].is_dated:
         return None
-    return frozenset(candidate.months)
+    return frozenset(candidate.parts)

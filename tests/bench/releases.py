@@ -21,7 +21,7 @@ from lake.asof import resolve
 from lake.catalogue import publish
 from lake.diff import day_moves
 from lake.order_diff import order_moves
-from lake.parquet import parquet
+from lake.parquet import writer_properties
 from lake.paths import Lake
 from lake.release import Release, current_release, find_release
 from lake.release import publish as publish_alone
@@ -111,7 +111,7 @@ def write(
         query = "from made"
     reader = connection.sql(query).to_arrow_reader(100_000)
     create_table(lake, name, reader.schema, partition_by=["month"] if by is None else by)
-    write_deltalake(lake.uri(name), reader, mode="append", writer_properties=parquet(reader.schema))
+    write_deltalake(lake.uri(name), reader, mode="append", writer_properties=writer_properties(reader.schema))
 
 
 def daily(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:

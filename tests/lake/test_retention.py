@@ -90,6 +90,9 @@ def test_a_file_stays_while_one_kept_version_has_it() -> None:
     assert needs([segment], {11}).files == {"a": 1, "b": 2}
     assert needs([segment], {12, 13}).files == {"c": 3, "d": 4}
     assert needs([segment], {13}).removed_at == dict.fromkeys("abc", NOW)
+    made = Commit(10, NOW, {"a": 1}, frozenset({"z"}))
+    begun = Segment(10, {"a": 1}, (), made)
+    assert (needs([begun], {10}).files, needs([begun], {10}).removed_at) == ({"a": 1}, {"z": NOW})
 
 
 @given(
