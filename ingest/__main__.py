@@ -8,7 +8,6 @@ import sys
 from collections.abc import Coroutine
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import click
 import msgspec
@@ -24,13 +23,13 @@ from ingest.settings import IngestSettings, SourceSettings
 from ingest.sync import Wish, effective, run_sync
 from ingest.validation import run_validation
 from lake.cli import group, main, open_lake
+from lake.clock import SHOP
 from lake.config import Config, read_config
 from lake.errors import ConfigError, IngestIncomplete, LakeError, UsageError
 from lake.render import show_table
 from lake.runs import Run
 from lake.settings import LakeSettings
 
-KYIV = ZoneInfo("Europe/Kyiv")
 # It names a folder.
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
@@ -198,7 +197,7 @@ def instant(text: str, *, end: bool = False) -> datetime:
         raise UsageError(f"{text} is before or after any shop")
     if len(text) == len("2026-09-01"):
         found = (found + timedelta(days=1, seconds=-1)) if end else found
-        return found.replace(tzinfo=KYIV)
+        return found.replace(tzinfo=SHOP)
     if found.tzinfo is None:
         raise UsageError(f"{text!r} has no zone; write 2026-09-01T10:00:00Z, or +03:00 for Kyiv in summer")
     return found

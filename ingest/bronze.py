@@ -21,6 +21,7 @@ from ingest.batch import Odd, column_at, flat, read
 from ingest.entities import LINE_IDENTITY, ORDERS, Entity, Ref
 from ingest.layout import EXPENSES, LINES, LISTS, REJECTED, Layout
 from ingest.protocol import GARBAGE
+from lake.clock import shop_day
 
 # 128 bits: no two states of one id will ever share a digest by chance.
 HASH_BYTES = 16
@@ -184,7 +185,7 @@ def tombstones(entity: Entity, rows: Sequence[Seen], *, run_id: str) -> pa.Table
             "is_deleted": True,
             "fetched_at": row.fetched_at,
             "run_id": run_id,
-            "observed_on": row.fetched_at.astimezone(UTC).date(),
+            "observed_on": shop_day(row.fetched_at),
         }
         for row in rows
     ]
@@ -298,13 +299,13 @@ def in_calendar(value: datetime | None, name: str) -> datetime | None:
 
 def observed(rows: Sequence[Seen], run_id: str) -> Columns:
     """Return what every observation carries."""
-    stamps = pa.array([row.fetched_at for row in rows], pa.timestamp("us", "UTC"))
+    days = {at: shop_day(at) for at in {row.fetched_at for row in rows}}
     return {
         "payload_hash": pa.array([row.hash for row in rows], pa.string()),
         "is_deleted": pa.repeat(pa.scalar(False), len(rows)),
-        "fetched_at": stamps,
+        "fetched_at": pa.array([row.fetched_at for row in rows], pa.timestamp("us", "UTC")),
         "run_id": pa.repeat(pa.scalar(run_id), len(rows)),
-        "observed_on": stamps.cast(pa.date32()),
+        "observed_on": pa.array([days[row.fetched_at] for row in rows], pa.date32()),
     }
 
 
@@ -341,7 +342,7 @@ def rejects(entity: Entity, refused: Sequence[tuple[Seen, str]], run_id: str) ->
             "payload_hash": row.hash,
             "fetched_at": row.fetched_at,
             "run_id": run_id,
-            "observed_on": row.fetched_at.date(),
+            "observed_on": shop_day(row.fetched_at),
         }
         for row, reason in refused
     ]

@@ -12,7 +12,6 @@ content is: the lake's payload may have lost a person since.
 from collections.abc import Iterable, Set
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 import pyarrow as pa
@@ -26,6 +25,7 @@ from ingest.progress import Watch
 from ingest.protocol import GARBAGE
 from ingest.walk import Walk
 from ingest.windows import SECOND, Window
+from lake.clock import SHOP
 from lake.errors import IngestIncomplete, TableMissing
 from lake.paths import Lake
 from lake.release import Release, current_release
@@ -33,7 +33,6 @@ from lake.session import Connection, connect, create_view
 from lake.settings import LakeSettings
 from lake.table import open_table, table_exists
 
-KYIV = ZoneInfo("Europe/Kyiv")
 BEFORE, AFTER = timedelta(days=45), timedelta(days=7)
 OWN = tuple(LISTS[ORDERS.table].columns)
 COLUMNS = (*OWN, "payload_hash", "payload")
@@ -117,9 +116,9 @@ async def run_validation(day: date, lake: Lake, *, client: Client, engine: LakeS
 
 def day_of(day: date) -> tuple[datetime, datetime]:
     """Return the first and the last second of a shop day. Pure."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=KYIV)
+    midnight = datetime(day.year, day.month, day.day, tzinfo=SHOP)
     following = day + timedelta(days=1)
-    after = datetime(following.year, following.month, following.day, tzinfo=KYIV)
+    after = datetime(following.year, following.month, following.day, tzinfo=SHOP)
     return midnight.astimezone(UTC), after.astimezone(UTC) - SECOND
 
 

@@ -8,12 +8,12 @@ lives as long as the retention; an archive needs nothing of the lake it came fro
 
 from collections.abc import Collection
 from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import msgspec
 import structlog
 from deltalake import write_deltalake
 
+from lake.clock import SHOP, shop_day
 from lake.errors import LakeError, NoRelease, TableMissing, UsageError
 from lake.parquet import writer_properties
 from lake.paths import Lake
@@ -21,7 +21,6 @@ from lake.release import Release, current_release, list_releases, publish
 from lake.table import open_table, table_exists
 
 log = structlog.get_logger()
-KYIV = ZoneInfo("Europe/Kyiv")
 LAYERS = ("silver", "gold")
 # What leads to a buyer: a column by its name alone, or in one table.
 CONTACTS = frozenset(
@@ -146,13 +145,13 @@ def release_at(lake: Lake, month: date) -> Release | None:
 
 def month_before(now: datetime) -> date:
     """Return the first day of the last month that has ended in Kyiv. Pure."""
-    return (now.astimezone(KYIV).date().replace(day=1) - timedelta(days=1)).replace(day=1)
+    return (shop_day(now).replace(day=1) - timedelta(days=1)).replace(day=1)
 
 
 def month_after(month: date) -> datetime:
     """Return the instant at which a month ends in Kyiv. Pure."""
     first = (month.replace(day=1) + timedelta(days=31)).replace(day=1)
-    return datetime(first.year, first.month, 1, tzinfo=KYIV)
+    return datetime(first.year, first.month, 1, tzinfo=SHOP)
 
 
 def month_of(text: str) -> date:

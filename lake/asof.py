@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import pyarrow.compute as pc
 
+from lake.clock import SHOP, shop_day
 from lake.errors import NoRelease, UsageError
 from lake.paths import Lake
 from lake.release import (
@@ -15,7 +16,7 @@ from lake.release import (
     read_release,
     releases_table,
 )
-from lake.retention import SHOP, kept_releases, kept_versions
+from lake.retention import kept_releases, kept_versions
 from lake.settings import LakeSettings
 from lake.tags import read_tags
 
@@ -70,7 +71,7 @@ def refuse_gone(lake: Lake, release: Release, *, now: datetime, settings: LakeSe
     named = {**release.tables, **release.consumed}
     if any(version not in kept.get(name, ()) for name, version in named.items()):
         is_recent = release.published_at >= now - timedelta(days=settings.keep_days)
-        day = f"{release.published_at.astimezone(SHOP):%Y-%m-%d}"
+        day = f"{shop_day(release.published_at)}"
         last_of_day = f"; the last of that day is kept: {day}" if is_recent else ""
         raise NoRelease(
             f"release {release.release} is of {release.published_at:%Y-%m-%d} and has no tag: it is older"

@@ -29,9 +29,9 @@ from lake.errors import LakeError
 from lake.paths import LAYERS, Lake
 from lake.release import Release, current_release, find_release
 from lake.release import publish as publish_release
-from lake.session import CURRENT, Connection, connect, duckdb_types, ledgers, no_rows, one_release, parquet
+from lake.session import CURRENT, Connection, connect, duckdb_types, no_rows, one_release, parquet
 from lake.settings import LakeSettings
-from lake.table import Table, open_table
+from lake.table import Table, list_tables, open_table
 
 log = structlog.get_logger()
 
@@ -42,18 +42,19 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FAILURES = (OSError, duckdb.Error, LakeError)
 
 
-def publish(lake: Lake, release: Release, *, opened: Mapping[str, Table] = MappingProxyType({})) -> None:
-    """Make the release current, then show it in the catalogue. Raises what ``lake.release.publish`` does.
+def publish(lake: Lake, release: Release, *, opened: Mapping[str, Table] = MappingProxyType({})) -> Release:
+    """Make the release current, then show it in the catalogue; return it. Raises as ``lake.release.publish``.
 
     Tables that are ``opened`` at its versions already need not be opened for that.
     The release is published whatever becomes of the catalogue: if that can't be written the
     old one stays, which is true of its own release, and the next publish or refresh mends it.
     """
-    publish_release(lake, release)
+    release = publish_release(lake, release)
     try:
         write_catalogue(lake, release, opened=opened)
     except FAILURES as error:
         log.warning("lake.catalogue_not_written", release=release.release, reason=str(error))
+    return release
 
 
 def refresh_catalogue(lake: Lake) -> bool:
@@ -66,6 +67,16 @@ def refresh_catalogue(lake: Lake) -> bool:
         return False
     write_catalogue(lake, newest)
     return True
+
+
+def show_ledgers(lake: Lake) -> None:
+    """Let the catalogue name the files that the ledgers have now: vacuum deletes others in a while."""
+    release = current_release(lake)
+    try:
+        if release:
+            write_catalogue(lake, release)
+    except FAILURES as error:
+        log.warning("lake.ledgers_not_shown", reason=str(error))
 
 
 def write_catalogue(
@@ -142,7 +153,7 @@ def fill(
     if old and lake.catalogue:
         shutil.copyfile(lake.catalogue, file)
     pinned: dict[str, int | None] = {**release.tables, **release.consumed}
-    wanted = {**dict.fromkeys(ledgers(lake)), **pinned}
+    wanted = {**dict.fromkeys(list_tables(lake, "ops")), **pinned}
     with attached(connection, file, f"storage_version {quote.literal(STORAGE)}"):
         connection.execute("use made")
         for layer in LAYERS:

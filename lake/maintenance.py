@@ -1,27 +1,20 @@
-"""Maintenance: compaction, log clean-up, checkpoints, vacuum. It stops nobody and needs no lock.
+"""Maintenance: log clean-up, checkpoints, vacuum, after a compaction. It stops nobody and needs no lock.
 
-Only bronze and the ledgers are compacted, for they grow by a small file at a time.
-Silver and gold are written a file a month, and a commit to them would be in the way
-of a build: nothing here commits to them. Vacuum deletes files without a commit, so
-that a lake in which nothing happens does not change.
+Vacuum deletes files without a commit, so that a lake in which nothing happens does not change.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import msgspec
-import pyarrow as pa
 import structlog
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError
 
-from lake.catalogue import FAILURES, write_catalogue
-from lake.parquet import writer_properties
+from lake.catalogue import show_ledgers
+from lake.compaction import compact
 from lake.paths import LAYERS, Lake
-from lake.release import current_release, list_releases
+from lake.release import list_releases
 from lake.retention import (
     GRACE,
     UNDER_WAY,
@@ -37,27 +30,14 @@ from lake.retention import (
     wanted_checkpoints,
 )
 from lake.settings import LakeSettings
-from lake.store import Folder, live_files
-from lake.table import table_exists
+from lake.store import Folder
+from lake.table import list_tables
 from lake.tags import read_tags
 
 log = structlog.get_logger()
 
-COMPACTED = ("bronze", "ops")
-# So many files may a ledger, or the partition of a day that is not over, consist of.
-MANY = 32
-# What is larger is left alone: an ingest's own commits are, and kept releases would hold them twice.
-TARGET = 1024 * 1024
 # Who listed a log before its newest checkpoint was there reads what that one replaces.
 SETTLED = timedelta(hours=1)
-
-
-class Compacted(msgspec.Struct, frozen=True):
-    """What became of a table's small files."""
-
-    table: str
-    files_before: int
-    files_after: int
 
 
 class Reclaimed(msgspec.Struct, frozen=True):
@@ -114,68 +94,6 @@ class Keeper:
         head = max(found.commits)
         feed = range(self._feed[table], head + 1) if table in self._feed else ()
         return {*self._versions.get(table, ()), *feed, head} & openable(found)
-
-
-def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
-    """Merge small files: of each day that is over, and of what has very many; return what changed."""
-    names = [name for layer in COMPACTED for name in tables(lake, layer)]
-    found = [compact_table(lake, name, now.astimezone(UTC).date()) for name in names]
-    done = [one for one in found if one]
-    if has_ledgers(done):
-        show_ledgers(lake)
-    return done
-
-
-def has_ledgers(done: Iterable[Compacted]) -> bool:
-    """True where a ledger is among the tables whose files were merged. Pure."""
-    return any(one.table.startswith("ops.") for one in done)
-
-
-def show_ledgers(lake: Lake) -> None:
-    """Let the catalogue name the merged files of the ledgers: vacuum deletes the others in a day."""
-    release = current_release(lake)
-    try:
-        if release:
-            write_catalogue(lake, release)
-    except FAILURES as error:
-        log.warning("maintenance.catalogue_not_written", reason=str(error))
-
-
-def compact_table(lake: Lake, name: str, today: date) -> Compacted | None:
-    """Merge a table's small files, if it is worth it; rows and their order stay the same."""
-    delta = DeltaTable(lake.uri(name))
-    days = crowded(live_files(delta), today)
-    if not days:
-        return None
-    filters: Any = None
-    if max(days) < today.isoformat() and "" not in days:
-        filters = [("observed_on", "<", today.isoformat())]
-    before = len(delta.file_uris())
-    try:
-        delta.optimize.compact(
-            partition_filters=filters,
-            target_size=TARGET,
-            max_concurrent_tasks=1,
-            writer_properties=writer_properties(pa.schema(delta.schema().to_arrow())),
-        )
-    except CommitFailedError as error:
-        log.warning("maintenance.compaction_met_another", table=name, error=str(error).split("\n")[0])
-        return None
-    done = Compacted(name, before, len(DeltaTable(lake.uri(name)).file_uris()))
-    log.info("maintenance.compacted", table=name, before=done.files_before, after=done.files_after)
-    return done
-
-
-def crowded(files: dict[str, int], today: date) -> set[str]:
-    """Return the days (empty: not partitioned) that have too many small files. Pure."""
-    small = Counter(day_of(path) for path, size in files.items() if size < TARGET // 4)
-    return {day for day, count in small.items() if count > (1 if day and day < today.isoformat() else MANY)}
-
-
-def day_of(path: str) -> str:
-    """Return the day that a file's path names, empty without one. Pure."""
-    folder = path.rpartition("/")[0]
-    return folder.partition("observed_on=")[2]
 
 
 def clean(keeper: Keeper, name: str) -> int:
@@ -254,8 +172,8 @@ def maintain(lake: Lake, settings: LakeSettings, *, now: datetime) -> list[Recla
     Vacuum comes first: it reads in the logs when a file was removed. The clean-up goes by
     checkpoints that have been there for a while: those made now serve the next one.
     """
-    if not has_ledgers(compact(lake, now=now)):
-        show_ledgers(lake)  # a maintenance that was killed had no time for it
+    compact(lake, now=now)
+    show_ledgers(lake)  # a maintenance that was killed had no time for it
     reclaimed = vacuum(lake, settings, now=now, dry_run=False)
     keeper = Keeper(lake, settings, now=now)
     for name in every_table(lake):
@@ -289,12 +207,7 @@ def size_of(keeper: Keeper, name: str) -> Size:
 
 def every_table(lake: Lake) -> list[str]:
     """Return the names of all tables."""
-    return [name for layer in LAYERS for name in tables(lake, layer)]
-
-
-def tables(lake: Lake, layer: str) -> list[str]:
-    """Return the names of a layer's tables; one that is being made at this moment is not there yet."""
-    return [name for name in lake.tables(layer) if table_exists(lake, name)]
+    return [name for layer in LAYERS for name in list_tables(lake, layer)]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from lake import maintenance
 from lake.cli import open_lake
+from lake.compaction import compact as merge
 from lake.maintenance import Reclaimed
 from lake.render import FORMATS, show, show_table
 from lake.settings import LakeSettings
@@ -17,7 +18,7 @@ from lake.settings import LakeSettings
 def compact() -> None:
     """Merge the small files of bronze and the ledgers. Rows stay the same, and so does every release."""
     _, place = open_lake()
-    done = maintenance.compact(place, now=datetime.now(UTC))
+    done = merge(place, now=datetime.now(UTC))
     for one in done:
         print(f"{one.table}: {one.files_before} files are {one.files_after}")
     if not done:

@@ -5,9 +5,10 @@ publishing is one commit to ``ops.releases``, and a reader opens one row.
 """
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from lake.table import Table, create_table, open_table, table_exists
 RELEASES = "ops.releases"
 ROLLBACK = "rollback"
 RESUME = "resume"
+COMPACTION = "compaction"
 TRIES = 20
 MONEY = pa.decimal128(38, 2)
 VERSIONS = pa.map_(pa.string(), pa.int64())
@@ -102,22 +104,34 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     reconciled_through: datetime | None = None
 
 
-def publish(lake: Lake, release: Release) -> None:
-    """Make the release current, in one commit.
+def publish(lake: Lake, release: Release) -> Release:
+    """Make the release current, in one commit; return it as it was published.
 
-    Raises CommitConflict if another one was published since its parent was read:
-    two publishers can't both win. Raises LakeError where the hold would be lifted by
-    anything but a ``resume``.
+    Where bronze was compacted meanwhile it follows that release, which shows what its parent
+    showed. Raises CommitConflict if any other one was published since its parent was read: two
+    publishers can't both win. Raises LakeError where the hold would be lifted by anything but
+    a ``resume``.
     """
-    rows = pa.Table.from_pylist([as_row(release)], schema=SCHEMA)
     for _ in range(TRIES):
         table = create_table(lake, RELEASES, SCHEMA)
+        release = following(table, release)
         refuse(table, release)
         # The ledger is compacted like any table: what came first need not be a release.
         with contextlib.suppress(CommitConflict):
-            table.append_pinned(rows)
-            return
+            table.append_pinned(pa.Table.from_pylist([as_row(release)], schema=SCHEMA))
+            return release
     raise table.conflict("others committed again and again")
+
+
+def following(table: Table, release: Release) -> Release:
+    """Return the release as one that follows the newest, where only compactions lie between."""
+    newest = table.maximum("release")
+    if not isinstance(newest, int) or newest == release.parent or release.kind == COMPACTION:
+        return release
+    same = alike(read_release(table, newest), partial(read_release, table))
+    if release.parent not in {one.release for one in same}:
+        return release
+    return msgspec.structs.replace(release, release=newest + 1, parent=newest)
 
 
 def refuse(table: Table, release: Release) -> None:
@@ -129,6 +143,16 @@ def refuse(table: Table, release: Release) -> None:
         parent = read_release(table, newest)
         if parent.is_held:
             raise LakeError(hold(parent))
+
+
+def alike(release: Release, find: Callable[[int], Release | None]) -> list[Release]:
+    """Return a release, and of a compaction those before it that show the same, as far as they are found."""
+    found = [release]
+    while (parent := found[-1].parent) is not None and found[-1].kind == COMPACTION:
+        if (earlier := find(parent)) is None:
+            break
+        found.append(earlier)
+    return found
 
 
 def current_release(lake: Lake) -> Release | None:

@@ -9,11 +9,11 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import msgspec
 
-from lake.release import Release
+from lake.clock import shop_day
+from lake.release import Release, alike
 
 # Fewer commits than this between two kept versions cost less than a checkpoint.
 NEAR = 20
@@ -24,7 +24,6 @@ EVERY = 100
 GRACE = timedelta(hours=1)
 # A file that no log names may be of a commit under way for so long.
 UNDER_WAY = timedelta(days=1)
-SHOP = ZoneInfo("Europe/Kyiv")
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -86,16 +85,17 @@ def kept_releases(
     found = {release.release: release for release in releases}
     since = now - timedelta(days=keep_days)
     every = since if keep_all_hours is None else now - timedelta(hours=keep_all_hours)
-    last = {release.published_at.astimezone(SHOP).date(): number for number, release in sorted(found.items())}
+    last = {shop_day(release.published_at): number for number, release in sorted(found.items())}
     serving = going_on(found)
     # The one before it, too: it is what a rollback goes back to, however long nothing was published.
-    pinned = {*tagged, *(release.release for release in serving), *(release.parent for release in serving)}
+    before = [alike(release, found.get)[-1].parent for release in serving]
+    pinned = {*tagged, *(release.release for release in serving), *before}
     return [
         release
         for number, release in found.items()
         if number in pinned
         or release.published_at >= max(since, every)
-        or (release.published_at >= since and last[release.published_at.astimezone(SHOP).date()] == number)
+        or (release.published_at >= since and last[shop_day(release.published_at)] == number)
     ]
 
 

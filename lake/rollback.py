@@ -7,6 +7,7 @@ holds publishing, or the next build would bring back what was rolled back.
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from lake.asof import refuse_gone
 from lake.catalogue import publish
 from lake.errors import NoRelease, TableMissing, UsageError
 from lake.paths import Lake
-from lake.release import RESUME, ROLLBACK, Move, Release, find_release
+from lake.release import RESUME, ROLLBACK, Move, Release, alike, find_release
 from lake.runs import RUNS
 from lake.settings import LakeSettings
 from lake.table import open_table, table_exists
@@ -26,10 +27,11 @@ NOT_BUILT = ""
 
 
 def parent_of(lake: Lake, release: Release) -> Release:
-    """Return the release before. Raises NoRelease for the first."""
-    if release.parent is None:
+    """Return the release before, passing by compactions of this one. Raises NoRelease for the first."""
+    parent = alike(release, partial(find_release, lake))[-1].parent
+    if parent is None:
         raise NoRelease(f"release {release.release} is the first: there is none to go back to")
-    return find_release(lake, release.parent)
+    return find_release(lake, parent)
 
 
 def run_rollback(
@@ -53,8 +55,7 @@ def run_rollback(
         moved=moves(current, target),
         is_held=True,
     )
-    publish(lake, release)
-    return release
+    return publish(lake, release)
 
 
 def refuse_absent(lake: Lake, target: Release, current: Release) -> None:
@@ -101,8 +102,7 @@ def run_resume(
         excluded_runs=runs,
         models_hash=current.models_hash if runs == current.excluded_runs else NOT_BUILT,
     )
-    publish(lake, release)
-    return release
+    return publish(lake, release)
 
 
 def excluded(lake: Lake, current: Release, *, exclude: set[str], include: set[str]) -> tuple[str, ...]:

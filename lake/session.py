@@ -16,7 +16,7 @@ from lake.errors import TableMissing
 from lake.paths import Lake
 from lake.release import Release
 from lake.settings import LakeSettings
-from lake.table import Table, open_table, table_exists
+from lake.table import Table, list_tables, open_table
 
 Connection = duckdb.DuckDBPyConnection
 CURRENT = "ops.current_release"
@@ -53,16 +53,11 @@ def open_session(lake: Lake, settings: LakeSettings, release: Release | None) ->
     pinned = {**release.tables, **release.consumed} if release else heads(lake)
     for name, version in sorted(pinned.items()):
         create_view(connection, name, open_table(lake, name, version))
-    for name in ledgers(lake):
+    for name in list_tables(lake, "ops"):
         create_view(connection, name, open_table(lake, name))
     if release:
         connection.execute(f"create view {CURRENT} as {one_release(release)}")
     return connection
-
-
-def ledgers(lake: Lake) -> list[str]:
-    """Return the tables of layer ops; one that is being made at this moment is not there yet."""
-    return [name for name in lake.tables("ops") if table_exists(lake, name)]
 
 
 def one_release(release: Release) -> str:

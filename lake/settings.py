@@ -16,4 +16,4 @@ class LakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int = 0
     spill: str = ""
     keep_days: Days = 90
-    keep_all_hours: Hours = 24
+    keep_all_hours: Hours = 6

@@ -331,3 +331,8 @@ def is_told(field: pa.Field) -> bool:
 def table_exists(lake: Lake, name: str) -> bool:
     """True where a Delta table is at the name's place."""
     return DeltaTable.is_deltatable(lake.uri(name))
+
+
+def list_tables(lake: Lake, layer: str) -> list[str]:
+    """Return the names of a layer's tables; one that is being made at this moment is not there yet."""
+    return [name for name in lake.tables(layer) if table_exists(lake, name)]

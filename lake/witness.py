@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from lake.catalogue import show_ledgers
 from lake.contract import Contract
 from lake.errors import CommitConflict
-from lake.maintenance import show_ledgers
 from lake.paths import Lake
 from lake.quote import literal
 from lake.runs import id_of_run
@@ -61,4 +61,4 @@ def forget_witnesses(lake: Lake, *, now: datetime) -> None:
     except CommitConflict as conflict:
         log.info("witness.not_forgotten", reason=str(conflict))
         return
-    show_ledgers(lake)  # vacuum deletes the files in a day, and the catalogue names them
+    show_ledgers(lake)

@@ -80,14 +80,14 @@ def demo(once: bool) -> None:
     "--every", type=click.FloatRange(min=0, min_open=True), help="Seconds from one sync to the next."
 )
 def schedule(every: float | None) -> None:
-    """Sync on time, sweep and maintain nightly, each step a process of its own, until stopped."""
-    from serve.schedule import Schedule, nightly_jobs, sync_job
+    """Sync on time, maintain hourly, sweep and compare daily, each step a process, until stopped."""
+    from serve.schedule import Schedule, sync_job, upkeep_jobs
 
     config, lake = open_lake()
     settings = config.section(ScheduleSettings)
     jobs = [sync_job(settings.sync_every_seconds if every is None else every)]
-    if settings.nightly:
-        jobs += nightly_jobs()
+    if settings.upkeep:
+        jobs += upkeep_jobs()
 
     async def run() -> None:
         await Schedule(lake, jobs, stop_seconds=settings.stop_seconds).run()

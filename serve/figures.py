@@ -2,13 +2,11 @@
 
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 CENT = Decimal("0.01")
 DEFAULT_DAYS = 30
-SHOP = ZoneInfo("Europe/Kyiv")
 
 
 class Period(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):

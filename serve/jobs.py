@@ -27,6 +27,8 @@ from lake.table import Table, create_table
 
 JOBS = "ops.jobs"
 RENEW = timedelta(minutes=15)
+# Who was not heard of for longer is gone.
+HEARD = 2 * RENEW
 INSTANT = pa.timestamp("us", "UTC")
 SCHEMA = pa.schema(
     [
@@ -122,7 +124,7 @@ def is_gone(holder: str, *, since: timedelta) -> bool:
     """True where the holder runs no more; ``since`` is how long ago it was last heard of."""
     machine, _, process = holder.partition(" ")
     if machine != socket.gethostname():
-        return since > 2 * RENEW
+        return since > HEARD
     number, _, start = process.partition(" ")
     return not number.isdigit() or started(int(number)) != start
 

@@ -8,8 +8,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
+from lake.clock import SHOP
 from lake.status import ago
-from serve.figures import SHOP, percent
+from serve.figures import percent
 
 SPACE = "\u00a0"  # no line break inside a number
 MINUS = "−"

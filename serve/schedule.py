@@ -21,21 +21,27 @@ from apscheduler.triggers.date import DateTrigger
 
 from lake.errors import IngestIncomplete, LakeError
 from lake.paths import Lake
-from serve.jobs import Ledger, this_process
+from serve.jobs import HEARD, Ledger, this_process
 from serve.reader import newest_release
 
 log = structlog.get_logger()
 KILL_AFTER = 5.0
-DAY = 86_400.0
+HOUR, DAY = 3_600.0, 86_400.0
+# Between two syncs, and when a compaction takes the day for over: see lake.compaction.
+BEFORE_THE_HOUR = 480.0
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run how often: the steps are commands, run in their order; ``every`` in seconds."""
+    """What to run how often: the steps are commands, run in their order.
+
+    ``every`` is in seconds, and so is ``past``, by which its slots lie behind the grid's.
+    """
 
     name: str
     every: float
     steps: tuple[tuple[str, ...], ...]
+    past: float = 0.0
 
 
 def sync_job(every: float) -> Job:
@@ -44,16 +50,17 @@ def sync_job(every: float) -> Job:
     return Job(name="sync", every=every, steps=((*python, "ingest", "incremental"), (*python, "transform")))
 
 
-def nightly_jobs() -> tuple[Job, ...]:
-    """Return what is done once a day, from midnight UTC on, one after another and after the sync at hand.
+def upkeep_jobs() -> tuple[Job, ...]:
+    """Return what keeps a lake true and small; each waits for the sync at hand, and that for them.
 
-    Silent edits and deletions are found, the lake is kept small, and the release that serves
-    is held against a full build of it.
+    Once a day, from midnight UTC on, silent edits and deletions are looked for, and the release
+    that serves is held against a full build of it. Once an hour what nobody needs goes: shortly
+    before it ends, for the last release of a shop's day is to name merged files.
     """
     python = (sys.executable, "-m")
     return (
+        Job(name="maintain", every=HOUR, steps=((*python, "lake", "maintain"),), past=HOUR - BEFORE_THE_HOUR),
         Job(name="sweep", every=DAY, steps=((*python, "ingest", "sweep"), (*python, "transform"))),
-        Job(name="maintain", every=DAY, steps=((*python, "lake", "maintain"),)),
         Job(name="compare", every=DAY, steps=((*python, "transform", "compare"),)),
     )
 
@@ -108,10 +115,10 @@ class Schedule:
         )
 
     async def _take(self, job: Job) -> None:
-        slot = slot_of(datetime.now(UTC), job.every)
+        slot = slot_of(datetime.now(UTC), job.every, job.past)
         try:
             async with self._one_at_a_time:
-                slot = slot_of(datetime.now(UTC), job.every)
+                slot = slot_of(datetime.now(UTC), job.every, job.past)
                 if not self._stopping.is_set() and self._ledger.claim(job.name, slot, now=datetime.now(UTC)):
                     await self._run(job, slot)
         except Exception as error:
@@ -134,8 +141,8 @@ class Schedule:
         else:
             detail = f"release {after}" if after != before else ""
             log.info("schedule.finished", **facts, release=after)
-        # A claim is renewed by the slots that follow; those of a daily job come too late for that.
-        if code or detail or job.every >= DAY:
+        # A claim is renewed by the slots that follow, if they come in time for it.
+        if code or detail or timedelta(seconds=job.every) > HEARD:
             self._ledger.close(job.name, slot, now=datetime.now(UTC), exit_code=code, detail=detail)
 
     async def _steps(self, job: Job) -> tuple[int, str] | None:
@@ -218,11 +225,11 @@ async def pass_on(process: asyncio.subprocess.Process) -> str:
     return last
 
 
-def slot_of(now: datetime, every: float) -> datetime:
-    """Return the start of the slot that an instant is in, on the grid that begins in 1970."""
-    width = max(1, round(every * 1_000_000))
-    micros = (now - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros // width * width)
+def slot_of(now: datetime, every: float, past: float = 0.0) -> datetime:
+    """Return the start of the slot that an instant is in, on the grid that begins ``past`` 1970."""
+    width = max(timedelta(microseconds=1), timedelta(seconds=every))
+    start = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=past)
+    return start + (now - start) // width * width
 
 
 def step_name(step: Sequence[str]) -> str:

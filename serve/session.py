@@ -16,6 +16,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
+from lake.clock import shop_day
 from lake.paths import Lake
 from lake.quote import literal
 from lake.quote import name as quoted
@@ -25,7 +26,6 @@ from lake.settings import LakeSettings
 from lake.table import open_table
 from serve.dictionary import read_words
 from serve.errors import TooSlow
-from serve.figures import SHOP
 from serve.schemas import TableWords
 from serve.settings import ServeSettings
 
@@ -95,8 +95,8 @@ class Session:
         """
         through = self.release.complete_through
         if through is None:
-            return self.last_date or self.release.published_at.astimezone(SHOP).date()
-        return through.astimezone(SHOP).date()
+            return self.last_date or shop_day(self.release.published_at)
+        return shop_day(through)
 
     def rows(self, sql: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Run a query with its values bound and return all rows. Raises TooSlow after the time limit."""

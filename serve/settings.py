@@ -26,5 +26,5 @@ class ScheduleSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Section ``[schedule]``; ``stop_seconds`` is what a running job gets to end after SIGTERM."""
 
     sync_every_seconds: Seconds = 300.0
-    nightly: bool = True
+    upkeep: bool = True
     stop_seconds: Seconds = 30.0

@@ -232,8 +232,7 @@ def run_build(
             complete_through=build.complete_through,
             reconciled_through=reconciled or still_reconciled(build.parent),
         )
-    publish(lake, release, opened=build.tables)
-    return release
+    return publish(lake, release, opened=build.tables)
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """What maintenance is worth: ``python -m tests.bench.maintenance [--files N] [--month] [--syncs N]``.
 
 Prints ratios within one run: reading before and after compaction, and the size of a
-shop's lake after a month of syncs, maintained every night, beside its live bytes. The
-last days can be those of a real schedule (``--busy-days``), a sync every five minutes;
-of older days only their last release is kept, so that the others need not be as busy.
+shop's lake after a month of syncs, maintained as the schedule does, beside its live bytes.
+The last days can be those of a real schedule (``--busy-days``), a sync every five minutes
+and a maintenance every hour; of older days only their last release is kept, so that the
+others need not be as busy.
 """
 
 import asyncio
@@ -28,7 +29,9 @@ from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
 from ingest.sync import Wish, run_sync
-from lake.maintenance import Size, compact, maintain, sizes
+from lake.clock import SHOP, shop_day
+from lake.compaction import compact
+from lake.maintenance import Size, maintain, sizes
 from lake.paths import Lake
 from lake.release import list_releases
 from lake.runs import last_runs
@@ -46,6 +49,11 @@ select count(*), max(text)
 from (from b qualify row_number() over (partition by id order by fetched_at desc) = 1)
 """
 ENGINE = LakeSettings()
+HOUR = timedelta(hours=1)
+# When the schedule's maintenance is, within an hour.
+UPKEEP = timedelta(minutes=52)
+# A day of more syncs than this is maintained every hour.
+BUSY = 24
 
 
 def seconds(work: Callable[[], object], times: int = 7) -> float:
@@ -131,7 +139,7 @@ class Ageing:
 
 
 def month_of_syncs(syncs: Sequence[int], engine: LakeSettings) -> None:
-    """Print how large a lake is after days of so many syncs, maintained every night."""
+    """Print how large a lake is after days of the shop of so many syncs each."""
     settings = Sandbox(port=0, days=700, day_seconds=0, requests_per_minute=0)
     with (
         serving(settings) as shop,
@@ -141,20 +149,47 @@ def month_of_syncs(syncs: Sequence[int], engine: LakeSettings) -> None:
     ):
         lake, budget = Lake(root=folder + "/lake"), Path(folder) / "budget"
         ageing = Ageing(Path(lake.root))
+        midnight = datetime.combine(
+            shop_day(datetime.now(UTC)) + timedelta(days=1), datetime.min.time(), SHOP
+        )
+        turn_to(midnight)
         sync(shop, lake, "full", budget)
+        largest = 0.0
         for day, times in enumerate(syncs):
-            for number in range(1, times + 1):
-                live(shop, days=1 / times)
-                Later.by = timedelta(days=day + number / times)
-                sync(shop, lake, "incremental", budget)
+            for moment in moments(times):
+                turn_to(midnight + timedelta(days=day) + moment)
+                if moment % HOUR == UPKEEP:
+                    largest = max(largest, share(lake, engine)) if times > BUSY else 0.0
+                    maintain(lake, engine, now=Later.now(UTC))
+                else:
+                    live(shop, days=1 / times)
+                    sync(shop, lake, "incremental", budget)
                 ageing.age()
-            if day == len(syncs) - 1:
-                print_sizes(
-                    lake, engine, f"{len(syncs)} days, the last of {syncs[-1]} syncs, before its night"
-                )
+        print(f"largest total / live of the last busy days {largest:.2f}")
+        print_sizes(lake, engine, f"{len(syncs)} days, the last of {syncs[-1]} syncs")
+        for hours in range(1, engine.keep_all_hours + 3):
+            turn_to(midnight + timedelta(days=len(syncs), hours=hours) - HOUR + UPKEEP)
             maintain(lake, engine, now=Later.now(UTC))
             ageing.age()
-        print_sizes(lake, engine, "after it")
+        print_sizes(lake, engine, "a night without orders later")
+
+
+def turn_to(moment: datetime) -> None:
+    """Turn the clock to a moment."""
+    Later.by = moment - datetime.now(UTC)
+
+
+def moments(syncs: int) -> list[timedelta]:
+    """Return when of a day there is a sync, or a maintenance; on a day that is not busy only at its end."""
+    between = timedelta(days=1) / syncs
+    upkeep = [UPKEEP + hour * HOUR for hour in (range(24) if syncs > BUSY else [23])]
+    return sorted([*(between * number + between / 2 for number in range(syncs)), *upkeep])
+
+
+def share(lake: Lake, engine: LakeSettings) -> float:
+    """Return all bytes beside the live ones."""
+    found = sizes(lake, engine, now=Later.now(UTC))
+    return sum(one.total for one in found) / sum(one.live for one in found)
 
 
 def print_sizes(lake: Lake, engine: LakeSettings, when: str) -> None:

@@ -154,7 +154,7 @@ def roll_back(lake: Lake) -> None:
     run_rollback(lake, parent_of(lake, current), current=current, now=NOW, settings=ENGINE)
 
 
-def publish_next(lake: Lake, how: Callable[[Lake, Release], None]) -> None:
+def publish_next(lake: Lake, how: Callable[[Lake, Release], Release]) -> None:
     """Publish what the current release shows once more."""
     current = find_release(lake, None)
     how(lake, msgspec.structs.replace(current, release=current.release + 1, parent=current.release))

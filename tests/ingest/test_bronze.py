@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -58,7 +58,7 @@ def test_an_order_is_typed_without_loss() -> None:
     assert (row["buyer_id"], row["manager_id"]) == (3, 22)
     assert row["ordered_at"] == datetime(2026, 3, 4, 21, 47, 12, tzinfo=UTC)
     assert row["closed_at"] == datetime(2026, 3, 5, 1, tzinfo=UTC)
-    assert (row["observed_on"], row["run_id"], row["is_deleted"]) == (NOW.date(), "r1", False)
+    assert (row["observed_on"], row["run_id"], row["is_deleted"]) == (date(2026, 3, 5), "r1", False)
     sold = found.tables["bronze.order_products"].to_pylist()[0]
     assert (sold["order_id"], sold["position"], sold["product_id"], sold["offer_id"]) == (5, 1, 7, 9)
     assert (sold["price_sold"], sold["quantity"]) == (Decimal("9.50"), Decimal("2.000"))

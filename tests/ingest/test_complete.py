@@ -12,7 +12,7 @@ from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sync import Wish
 from ingest.windows import Window, split
-from lake.maintenance import compact
+from lake.compaction import compact
 from lake.paths import Lake
 from lake.release import Release, publish
 from lake.runs import Run

@@ -7,7 +7,7 @@ import pytest
 
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop
-from lake.maintenance import compact
+from lake.compaction import compact
 from lake.paths import Lake
 from lake.release import find_release
 from lake.runs import Run, last_runs

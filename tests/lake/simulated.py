@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from lake.clock import shop_day
 from lake.contract import Contract
 from lake.paths import Lake
 from lake.release import Release, current_release, list_releases, publish
@@ -67,7 +68,7 @@ class Simulated:
 
     def look(self, ids: Iterable[int]) -> None:
         """Append observations, and the receipt of the run that made them."""
-        at, day = self.now, self.now.date()
+        at, day = self.now, shop_day(self.now)
         rows = rows_of([(found, self.text(), at, day) for found in ids], LOOK)
         open_table(self.lake, BRONZE).append(rows)
         self.idle()

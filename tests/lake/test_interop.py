@@ -20,7 +20,8 @@ import pytest
 from ingest.sandbox.command import serving
 from ingest.sandbox.settings import Sandbox
 from lake.catalogue import refresh_catalogue, write_catalogue
-from lake.maintenance import MANY, Compacted, Reclaimed, compact, maintain
+from lake.compaction import MANY, Compacted, compact
+from lake.maintenance import Reclaimed, maintain
 from lake.paths import Lake
 from lake.release import find_release, list_releases
 from lake.settings import LakeSettings

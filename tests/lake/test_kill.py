@@ -20,11 +20,13 @@ import pytest
 
 from lake.backup import MANIFEST, back_up, read_manifest, restore
 from lake.catalogue import refresh_catalogue, shown_release
+from lake.clock import shop_day
+from lake.compaction import BEFORE_MIDNIGHT, compact, crowded
 from lake.erasure import Redaction, erase
 from lake.files import ASIDE
-from lake.maintenance import compact, crowded, maintain, vacuum
+from lake.maintenance import maintain, vacuum
 from lake.paths import Lake
-from lake.release import ROLLBACK, Release, current_release, find_release, list_releases
+from lake.release import COMPACTION, ROLLBACK, Release, current_release, find_release, list_releases
 from lake.rollback import parent_of, run_resume, run_rollback
 from lake.session import Connection, fetch, heads, open_session
 from lake.settings import LakeSettings
@@ -250,7 +252,7 @@ class Compact(Month):
         self.sync()
         self.month.passes(timedelta(days=1))
         self.rows = self.held()
-        self.version = open_table(self.lake, BRONZE).version
+        self.before = find_release(self.lake, None)
         return compact_at, (self.lake, self.month.now)
 
     def held(self) -> list[dict[str, Any]]:
@@ -259,15 +261,22 @@ class Compact(Month):
         return sorted(rows, key=lambda row: (row["fetched_at"], row["id"]))
 
     def is_new(self) -> bool:
-        """The rows are the same either way."""
+        """The rows are the same either way; at last a release names the merged files."""
         assert self.held() == self.rows
-        return open_table(self.lake, BRONZE).version > self.version
+        found = find_release(self.lake, None)
+        if found == self.before:
+            return False
+        assert (found.kind, found.parent) == (COMPACTION, self.before.release)
+        assert found.consumed == {BRONZE: open_table(self.lake, BRONZE).version}
+        assert self.witness.read(found) == self.witness.read(self.before)
+        return True
 
     def follow(self) -> None:
-        """No day that is over has more than one file."""
+        """Nothing is left to merge, and a release says so."""
         compact_at(self.lake, self.month.now)
-        assert self.held() == self.rows
-        assert not crowded(live_files(open_table(self.lake, BRONZE)._delta), self.month.now.date())
+        assert self.is_new()
+        files = live_files(open_table(self.lake, BRONZE)._delta)
+        assert not crowded(files, shop_day(self.month.now + BEFORE_MIDNIGHT).isoformat())
 
 
 def compact_at(lake: Lake, now: datetime) -> None:

@@ -16,10 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lake.clock import shop_day
+from lake.compaction import BEFORE_MIDNIGHT
 from lake.paths import Lake
 from lake.table import open_table, table_exists
 from serve.jobs import JOBS, RENEW, Ledger, is_gone, started, this_process
-from serve.schedule import DAY, Job, Schedule, nightly_jobs, run_once, slot_of, step_name
+from serve.schedule import DAY, HOUR, Job, Schedule, run_once, slot_of, step_name, sync_job, upkeep_jobs
 from tests.running import environ_of, launched, succeed
 from tests.serve.shop import make_tables, publish_gold
 
@@ -31,7 +33,7 @@ code = int(line.makefile().readline() or 0)
 print(f"{sys.argv[2]} ends with {code}", file=sys.stderr)
 sys.exit(code)
 """
-HOUR = 3600.0
+HALF_HOUR = 1800.0
 SOON = 0.05
 NOW = datetime(2026, 3, 30, 12, 2, tzinfo=UTC)
 SLOT = datetime(2026, 3, 30, 12, tzinfo=UTC)
@@ -107,7 +109,7 @@ async def test_idle_slots_cost_one_claim(lake: Lake, desk: Desk) -> None:
 
 async def test_clean_stop_closes(lake: Lake, desk: Desk) -> None:
     """A stop between slots leaves nothing open, and a start within the same slot runs nothing again."""
-    async with running(lake, desk.job(HOUR, "ingest")):
+    async with running(lake, desk.job(HALF_HOUR, "ingest")):
         await desk.end("ingest")
     assert rows(lake) == [("claimed", None, "me"), ("closed", 0, "stopped")]
     last = Ledger(lake, holder="other").last("sync")
@@ -116,16 +118,17 @@ async def test_clean_stop_closes(lake: Lake, desk: Desk) -> None:
     assert Ledger(lake, holder="other").claim("sync", last.slot + timedelta(hours=1), now=datetime.now(UTC))
 
 
-async def test_a_daily_slot_is_closed_when_it_is_done(lake: Lake, desk: Desk) -> None:
-    """No slot of the next hours renews its claim: a crash then must not run it again."""
-    async with running(lake, desk.job(DAY, "ingest")):
+@pytest.mark.parametrize("every", [HOUR, DAY])
+async def test_a_slot_of_upkeep_is_closed_when_it_is_done(lake: Lake, desk: Desk, every: float) -> None:
+    """No slot renews its claim in time: a crash then must not run it again."""
+    async with running(lake, desk.job(every, "ingest")):
         await desk.end("ingest")
     assert rows(lake) == [("claimed", None, "me"), ("closed", 0, "")]
 
 
 async def test_slot_with_a_release_is_closed_with_it(lake: Lake, desk: Desk) -> None:
     """What came of it stands beside it."""
-    async with running(lake, desk.job(HOUR, "ingest", "transform")):
+    async with running(lake, desk.job(HALF_HOUR, "ingest", "transform")):
         await desk.end("ingest")
         publish_gold(lake, make_tables(days=2))
         await desk.end("transform")
@@ -153,7 +156,7 @@ async def test_failing_job_is_closed_with_its_reason_and_goes_on(
 
 async def test_incomplete_ingest_is_transformed(lake: Lake, desk: Desk) -> None:
     """Exit 4 keeps what arrived, so the transform follows; the slot still says 4."""
-    async with running(lake, desk.job(HOUR, "ingest", "transform")):
+    async with running(lake, desk.job(HALF_HOUR, "ingest", "transform")):
         await desk.end("ingest", 4)
         await desk.end("transform")
     assert [row[:2] for row in rows(lake)] == [("claimed", None), ("closed", 4)]
@@ -174,30 +177,30 @@ async def test_slots_missed_by_a_long_run_become_one(lake: Lake, desk: Desk) -> 
 
 async def test_crash_is_run_at_the_next_start(lake: Lake, desk: Desk) -> None:
     """A claim whose holder is gone was never closed, so its slot is run at once, and once."""
-    slot = slot_of(datetime.now(UTC), HOUR)
+    slot = slot_of(datetime.now(UTC), HALF_HOUR)
     gone = f"{socket.gethostname()} 4194305 1"
     assert Ledger(lake, holder=gone).claim("sync", slot, now=datetime.now(UTC))
-    async with running(lake, desk.job(HOUR, "ingest")):
+    async with running(lake, desk.job(HALF_HOUR, "ingest")):
         await desk.end("ingest")
     assert rows(lake) == [("claimed", None, gone), ("claimed", None, "me"), ("closed", 0, "stopped")]
 
 
 async def test_interrupted_slot_is_run_at_the_next_start(lake: Lake, desk: Desk) -> None:
     """A stop waits for the running step, begins no other, and leaves the slot to whoever starts next."""
-    async with running(lake, desk.job(HOUR, "ingest", "transform")) as schedule:
+    async with running(lake, desk.job(HALF_HOUR, "ingest", "transform")) as schedule:
         _, waiting = await asyncio.wait_for(desk.started.get(), 300)
         schedule.stop()
         waiting.write(b"0\n")
         waiting.close()
     assert rows(lake) == [("claimed", None, "me")]
-    async with running(lake, desk.job(HOUR, "ingest", "transform")):
+    async with running(lake, desk.job(HALF_HOUR, "ingest", "transform")):
         await desk.end("ingest")
         await desk.end("transform")
 
 
 async def test_step_that_does_not_end_is_terminated(lake: Lake, desk: Desk) -> None:
     """After ``stop_seconds`` the process gets SIGTERM, and the scheduler ends."""
-    async with running(lake, desk.job(HOUR, "ingest"), stop_seconds=0.1):
+    async with running(lake, desk.job(HALF_HOUR, "ingest"), stop_seconds=0.1):
         await asyncio.wait_for(desk.started.get(), 300)
     assert rows(lake) == [("claimed", None, "me")]
 
@@ -215,12 +218,12 @@ def test_schedule_as_a_process_stops_on_sigterm(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nightly", "jobs"),
-    [("true", "sync/3600s,sweep/86400s,maintain/86400s,compare/86400s"), ("false", "sync/3600s")],
+    ("upkeep", "jobs"),
+    [("true", "sync/3600s,maintain/3600s,sweep/86400s,compare/86400s"), ("false", "sync/3600s")],
 )
-def test_the_nightly_jobs_are_a_setting(lake: Lake, nightly: str, jobs: str) -> None:
+def test_the_jobs_of_upkeep_are_a_setting(lake: Lake, upkeep: str, jobs: str) -> None:
     """What the schedule says it runs, and how often."""
-    environ = environ_of(lake, KEYLAKE_SCHEDULE_STOP_SECONDS="0.1", KEYLAKE_SCHEDULE_NIGHTLY=nightly)
+    environ = environ_of(lake, KEYLAKE_SCHEDULE_STOP_SECONDS="0.1", KEYLAKE_SCHEDULE_UPKEEP=upkeep)
     command = [sys.executable, "-m", "serve", "schedule", "--every", "3600"]
     with launched(command, env=environ, stderr=subprocess.PIPE) as process:
         assert process.stderr
@@ -229,11 +232,22 @@ def test_the_nightly_jobs_are_a_setting(lake: Lake, nightly: str, jobs: str) -> 
         process.stderr.read()
 
 
-def test_the_nightly_steps_are_commands_that_there_are(lake: Lake) -> None:
+def test_the_steps_of_upkeep_are_commands_that_there_are(lake: Lake) -> None:
     """Each of them knows what it is told."""
-    for job in nightly_jobs():
+    for job in upkeep_jobs():
         for _, _, *step in job.steps:
             assert "Usage:" in succeed(environ_of(lake), *step, "--help")
+
+
+@pytest.mark.parametrize("midnight", ["2026-01-15T22:00Z", "2026-07-15T21:00Z"])
+def test_a_day_of_the_shop_ends_with_a_maintenance(midnight: str) -> None:
+    """In winter and in summer: after the sync before the last, when a compaction takes the day for over."""
+    (maintain,) = (job for job in upkeep_jobs() if job.name == "maintain")
+    sync, ends = sync_job(300.0), datetime.fromisoformat(midnight)
+    slot = slot_of(ends - timedelta(seconds=1), maintain.every, maintain.past)
+    assert shop_day(ends - timedelta(seconds=1)) < shop_day(ends)
+    assert slot_of(slot, sync.every) < slot < slot_of(ends - timedelta(seconds=1), sync.every)
+    assert shop_day(slot + BEFORE_MIDNIGHT) == shop_day(ends)
 
 
 def test_two_schedulers_do_not_run_the_same(lake: Lake) -> None:
@@ -265,12 +279,16 @@ def test_claim_is_renewed(lake: Lake) -> None:
     assert len(rows(lake)) == 4
 
 
-@given(st.datetimes(timezones=st.just(UTC), min_value=datetime(1971, 1, 1)), st.floats(0.01, 1e6))
-def test_every_instant_is_in_one_slot(now: datetime, every: float) -> None:
+@given(
+    st.datetimes(timezones=st.just(UTC), min_value=datetime(1971, 1, 1)),
+    st.floats(0.01, 1e6),
+    st.floats(0, 1e6),
+)
+def test_every_instant_is_in_one_slot(now: datetime, every: float, past: float) -> None:
     """The slot begins at or before it, and ends after it."""
-    slot = slot_of(now, every)
+    slot = slot_of(now, every, past)
     assert slot <= now < slot + timedelta(seconds=every) + timedelta(microseconds=1)
-    assert slot_of(slot, every) == slot
+    assert slot_of(slot, every, past) == slot
 
 
 def test_sync_in_the_foreground_ends_with_the_first_failure() -> None:

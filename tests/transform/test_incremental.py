@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from lake.maintenance import compact
+from lake.compaction import compact
 from lake.release import current_release, find_release
 from lake.rollback import parent_of, run_resume, run_rollback
 from lake.runs import Run, write_run

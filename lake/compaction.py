@@ -1,0 +1,143 @@
+"""Compaction: fewer, larger files of bronze and the ledgers; rows, their order and the feed stay the same.
+
+Only they grow by a small file at a time. Silver and gold are written a file a month, and a
+commit to them would be in the way of a build: nothing here commits to them. Where bronze is
+merged, and holds nothing that no release has consumed, a release says so: the last one of
+a day, which is kept for long, names the merged files then, and not hundreds of small ones.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import structlog
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+
+from lake.catalogue import publish, show_ledgers
+from lake.clock import shop_day
+from lake.errors import CommitConflict
+from lake.parquet import writer_properties
+from lake.paths import Lake
+from lake.release import COMPACTION, Release, current_release
+from lake.store import live_files
+from lake.table import list_tables, open_table
+
+log = structlog.get_logger()
+
+COMPACTED = ("bronze", "ops")
+# So many small files may a ledger, or the partition of a day that is not over, consist of.
+MANY = 32
+# What is larger is left alone: an ingest's own commits are, and kept releases would hold them twice.
+TARGET = 1024 * 1024
+# A file is small below this.
+SMALL = TARGET // 4
+# Of a day that is over, small files are merged once they are this share of what is written anew with them.
+WORTH = 0.25
+# A day is over for this long before it ends: its last release is to name merged files.
+BEFORE_MIDNIGHT = timedelta(minutes=15)
+
+
+class Compacted(msgspec.Struct, frozen=True):
+    """What became of a table's small files."""
+
+    table: str
+    files_before: int
+    files_after: int
+
+    @property
+    def is_ledger(self) -> bool:
+        """True for a table that catalogues show at its head."""
+        return self.table.startswith("ops.")
+
+
+def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
+    """Merge small files: of each day that is over, and of what has very many; return what changed."""
+    today = shop_day(now + BEFORE_MIDNIGHT).isoformat()
+    names = [name for layer in COMPACTED for name in list_tables(lake, layer)]
+    found = [compact_table(lake, name, today) for name in names]
+    done = [one for one in found if one]
+    if not restate(lake, now=now) and any(one.is_ledger for one in done):
+        show_ledgers(lake)
+    return done
+
+
+def compact_table(lake: Lake, name: str, today: str) -> Compacted | None:
+    """Merge a table's small files, if it is worth it; rows and their order stay the same."""
+    delta = DeltaTable(lake.uri(name))
+    days = crowded(live_files(delta), today)
+    if not days:
+        return None
+    filters: Any = [("observed_on", "in", sorted(days))] if "" not in days else None
+    before = len(delta.file_uris())
+    try:
+        delta.optimize.compact(
+            partition_filters=filters,
+            target_size=TARGET,
+            max_concurrent_tasks=1,
+            writer_properties=writer_properties(pa.schema(delta.schema().to_arrow())),
+        )
+    except CommitFailedError as error:
+        log.warning("maintenance.compaction_met_another", table=name, error=str(error).split("\n")[0])
+        return None
+    done = Compacted(name, before, len(DeltaTable(lake.uri(name)).file_uris()))
+    log.info("maintenance.compacted", table=name, before=done.files_before, after=done.files_after)
+    return done
+
+
+def crowded(files: Mapping[str, int], today: str) -> set[str]:
+    """Return the days (empty: not partitioned) whose small files are to be merged. Pure."""
+    sizes: defaultdict[str, list[int]] = defaultdict(list)
+    for path, size in files.items():
+        if size < TARGET:
+            sizes[day_of(path)].append(size)
+    return {day for day, found in sizes.items() if is_crowded(found, is_over=bool(day) and day < today)}
+
+
+def is_crowded(sizes: Iterable[int], *, is_over: bool) -> bool:
+    """True where the small ones of these files are very many, or, of a day that is over, worth it. Pure."""
+    found = sorted(sizes)
+    small = [size for size in found if size < SMALL]
+    if len(small) > MANY:
+        return True
+    *others, largest = found
+    return is_over and len(small) > 1 and sum(size for size in others if size < SMALL) >= WORTH * largest
+
+
+def day_of(path: str) -> str:
+    """Return the day that a file's path names, empty without one. Pure."""
+    folder = path.rpartition("/")[0]
+    return folder.partition("observed_on=")[2]
+
+
+def restate(lake: Lake, *, now: datetime) -> Release | None:
+    """Publish what the current release shows with the merged files of bronze; return it.
+
+    None where it has them already, while publishing is held, and where an ingest has brought
+    something since, or a build has published: the release that comes of it has them.
+    """
+    current = current_release(lake)
+    if current is None or current.is_held:
+        return None
+    heads = {name: open_table(lake, name) for name in current.consumed}
+    moved = {name: table for name, table in heads.items() if table.version != current.consumed[name]}
+    if not moved or any(table.appended("id", after=current.consumed[name]) for name, table in moved.items()):
+        return None
+    release = msgspec.structs.replace(
+        current,
+        release=current.release + 1,
+        published_at=now,
+        kind=COMPACTION,
+        parent=current.release,
+        consumed={name: table.version for name, table in heads.items()},
+        moved=(),
+    )
+    try:
+        publish(lake, release)
+    except CommitConflict as error:
+        log.info("maintenance.release_met_another", reason=str(error))
+        return None
+    return release

@@ -1,0 +1,14 @@
+"""What tests of the lake share."""
+
+import pytest
+
+from lake.paths import Lake
+from tests.lake.simulated import Simulated, at
+
+
+@pytest.fixture
+def month(lake: Lake) -> Simulated:
+    """A lake on its first day."""
+    simulated = Simulated(lake, now=at(0))
+    simulated.start()
+    return simulated

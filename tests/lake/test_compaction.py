@@ -1,0 +1,190 @@
+"""Compaction: which files are merged, that nothing is seen of it, and the release that names them."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from lake.compaction import MANY, SMALL, TARGET, compact, crowded
+from lake.errors import CommitConflict
+from lake.maintenance import maintain, sizes
+from lake.release import COMPACTION, Release, current_release, list_releases, publish
+from lake.rollback import parent_of, run_resume, run_rollback
+from lake.runs import last_runs, list_runs, watermark
+from lake.settings import LakeSettings
+from lake.table import open_table
+from tests.lake.simulated import BRONZE, Simulated, newest, read, read_release, renamed
+
+TODAY = "2026-09-02"
+PAST = "observed_on=2026-09-01/"
+NOW = f"observed_on={TODAY}/"
+
+
+def test_compaction_changes_no_row_no_feed_and_no_statistic(month: Simulated) -> None:
+    """Whoever reads the newest stamp, the watermark or what is new finds what he would have found."""
+    lake = month.lake
+    for _ in range(MANY + 5):
+        month.idle()
+        month.look([1, 2])
+        month.passes(timedelta(minutes=1))
+    month.now += timedelta(days=1)
+    name = "bronze.orders"
+    said = (list_runs(lake), last_runs(lake), watermark(lake), open_table(lake, name).maximum("fetched_at"))
+    head = open_table(lake, name)
+    rows = read(lake, name, head.version)
+    done = {one.table: (one.files_before, one.files_after) for one in compact(lake, now=month.now)}
+    assert done == {name: (MANY + 6, 1), "ops.runs": (2 * MANY + 11, 1)}
+    again = (list_runs(lake), last_runs(lake), watermark(lake), open_table(lake, name).maximum("fetched_at"))
+    assert again == said
+    assert read(lake, name, open_table(lake, name).version) == rows == read(lake, name, head.version)
+    month.look([3])
+    feed = pa.table(DeltaTable(lake.uri(name)).load_cdf(starting_version=head.version))
+    assert feed["id"].to_pylist().count(3) == 1
+    assert feed.num_rows == 3
+    assert compact(lake, now=month.now) == []
+    assert lake.catalogue
+    with duckdb.connect(lake.catalogue, read_only=True) as analyst:
+        assert analyst.execute("select count(*) from ops.runs").fetchall() == [(2 * MANY + 11,)]
+
+
+def sized(folder: str, *sizes: int) -> dict[str, int]:
+    """Return files of these sizes in a folder."""
+    return {f"{folder}{number}": size for number, size in enumerate(sizes)}
+
+
+def test_a_day_that_is_not_over_is_merged_only_where_it_has_very_many_files() -> None:
+    """Otherwise each run of maintenance would write, and keep, the same day once more."""
+    assert crowded(sized(PAST, 9, 9), TODAY) == {"2026-09-01"}
+    assert crowded(sized(NOW, *[9] * MANY), TODAY) == set()
+    assert crowded(sized(NOW, *[9] * (MANY + 1)), TODAY) == {TODAY}
+    assert crowded(sized("", *[9] * (MANY + 1)), TODAY) == {""}
+    assert crowded(sized("", *[TARGET] * (MANY + 1)), TODAY) == set()
+    assert crowded(sized(PAST, *[SMALL] * (MANY + 1)), TODAY) == set()
+
+
+def test_what_a_merged_day_got_at_its_end_is_left_beside_it() -> None:
+    """Files are written anew for others only where those are as much as a quarter of them."""
+    assert crowded(sized(PAST, 200_000, 9_000, 9_000), TODAY) == set()
+    assert crowded(sized(PAST, 200_000, 9_000, 41_000), TODAY) == {"2026-09-01"}
+    assert crowded(sized(PAST, 900_000, 9_000, 41_000), TODAY) == set()
+    assert crowded(sized(PAST, 900_000, 200_000, 41_000), TODAY) == {"2026-09-01"}
+    assert crowded(sized(PAST, 900_000, *[900] * (MANY + 1)), TODAY) == {"2026-09-01"}
+
+
+def test_a_release_names_the_merged_files_and_shows_the_same(month: Simulated) -> None:
+    """So does the catalogue; what comes next goes on from it, and a step back passes by."""
+    lake = month.lake
+    month.passes(timedelta(days=1))
+    for _ in range(3):
+        month.sync()
+    before, said = newest(lake), read_release(lake, newest(lake))
+    month.passes(timedelta(days=1))
+    assert {one.table for one in compact(lake, now=month.now)} >= {BRONZE}
+    found = newest(lake)
+    consumed = {BRONZE: open_table(lake, BRONZE).version}
+    assert consumed != before.consumed
+    assert found == renamed(
+        before,
+        release=before.release + 1,
+        parent=before.release,
+        published_at=month.now,
+        kind=COMPACTION,
+        consumed=consumed,
+    )
+    assert read_release(lake, found) == said
+    assert lake.catalogue
+    with duckdb.connect(lake.catalogue, read_only=True) as analyst:
+        assert analyst.execute("select release from ops.current_release").fetchall() == [(found.release,)]
+        (bronze,) = analyst.execute("select sql from duckdb_views() where schema_name = 'bronze'").fetchall()
+    assert all(Path(file.uri).name in bronze[0] for file in open_table(lake, BRONZE).files())
+    assert compact(lake, now=month.now) == []
+    assert newest(lake) == found
+    assert parent_of(lake, found).release == before.release - 1
+    back = run_rollback(
+        lake, parent_of(lake, found), current=found, now=month.now, settings=LakeSettings(keep_all_hours=48)
+    )
+    assert read_release(lake, back) == read_release(lake, parent_of(lake, found))
+    assert parent_of(lake, back) == found
+
+
+def test_what_an_ingest_has_brought_since_is_left_to_the_build(month: Simulated) -> None:
+    """It is in the merged files; the release that comes of it names them."""
+    lake = month.lake
+    month.passes(timedelta(days=1))
+    month.sync()
+    month.look([5, 6])
+    before = newest(lake)
+    month.passes(timedelta(days=1))
+    assert {one.table for one in compact(lake, now=month.now)} >= {BRONZE}
+    assert newest(lake) == before
+
+
+def test_while_publishing_is_held_nothing_is_published(month: Simulated) -> None:
+    """Compaction is, once somebody has resumed."""
+    lake = month.lake
+    month.passes(timedelta(days=1))
+    month.sync()
+    month.sync()
+    current = newest(lake)
+    run_rollback(lake, parent_of(lake, current), current=current, now=month.now, settings=LakeSettings())
+    held = newest(lake)
+    month.passes(timedelta(days=1))
+    assert {one.table for one in compact(lake, now=month.now)} >= {BRONZE}
+    assert newest(lake) == held
+    run_resume(lake, now=month.now)
+    compact(lake, now=month.now)
+    assert newest(lake).kind == "resume"  # it is of an older bronze: what came since is to be built
+    month.publish(held.tables)
+    compact(lake, now=month.now)
+    assert newest(lake).kind == "sync"  # a build names the heads itself
+
+
+def following(parent: Release, kind: str = "sync") -> Release:
+    """Return what a build that began on a release publishes."""
+    return renamed(parent, release=parent.release + 1, parent=parent.release, kind=kind)
+
+
+def test_a_build_under_way_publishes_after_a_compaction(month: Simulated) -> None:
+    """Maintenance stops nobody: what it publishes shows the same, so that a build of that stands."""
+    lake = month.lake
+    month.sync()
+    begun = newest(lake)
+    for _ in range(2):  # twice: compactions may follow one another
+        publish(lake, following(newest(lake), COMPACTION))
+    made = publish(lake, following(begun))
+    assert (made.release, made.parent) == (begun.release + 3, begun.release + 2)
+    assert newest(lake) == made
+    with pytest.raises(CommitConflict):  # of two builds one wins, as ever
+        publish(lake, following(begun))
+    with pytest.raises(CommitConflict):  # and a compaction follows what it has looked at
+        publish(lake, following(begun, COMPACTION))
+    assert current_release(lake) == made
+
+
+def test_a_kept_day_holds_merged_files_alone(month: Simulated) -> None:
+    """Forty syncs a day: each day's last release reads as ever, and their small files are gone."""
+    lake, settings = month.lake, LakeSettings()
+    month.passes(timedelta(hours=21))  # midnight in Kyiv, in summer
+    said = {}
+    for _ in range(4):
+        for _ in range(40):
+            month.passes(timedelta(minutes=35))
+            month.sync()
+        month.passes(timedelta(minutes=32))
+        maintain(lake, settings, now=month.now)
+        last = newest(lake)
+        assert last.kind == COMPACTION
+        said[last.release] = read_release(lake, last)
+        month.passes(timedelta(minutes=8))
+    month.sync()  # the release before the one that serves is kept in any case
+    month.passes(timedelta(days=1))
+    maintain(lake, settings, now=month.now)
+    for release in list_releases(lake):
+        if release.release in said:
+            assert read_release(lake, release) == said[release.release]
+    (bronze,) = (one for one in sizes(lake, settings, now=month.now) if one.table == BRONZE)
+    assert bronze.retained < bronze.live / 10
+    assert len(list(Path(lake.uri(BRONZE)).glob("*/*.parquet"))) < 15
