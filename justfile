@@ -44,7 +44,7 @@ sync *args:
 serve *args:
     @exec {{ python }} -m serve api "$@"
 
-# Run the sync every five minutes, and sweep, maintain, compare once a night
+# Sync every five minutes, maintain every hour, sweep and compare once a night
 [group('every day')]
 [no-exit-message]
 schedule *args:

@@ -140,7 +140,8 @@ class Writer:
         (entity,) = set(rows["entity"].to_pylist())
         self._refused.update((entity, found) for found in rows["payload_hash"].to_pylist())
         self._shown_refused.update((entity, found) for found in rows["id"].drop_null().to_pylist())
-        known = self._table(REJECTED).read(
+        # Opened anew: a long load held one whose files were merged, and deleted, meanwhile.
+        known = open_table(self._lake, REJECTED).read(
             ["payload_hash"],
             where=(pc.field("entity") == entity)
             & pc.field("payload_hash").isin(rows["payload_hash"].to_pylist()),

@@ -1,9 +1,9 @@
 """Compaction: fewer, larger files of bronze and the ledgers; rows, their order and the feed stay the same.
 
 Only they grow by a small file at a time. Silver and gold are written a file a month, and a
-commit to them would be in the way of a build: nothing here commits to them. Where bronze is
-merged, and holds nothing that no release has consumed, a release says so: the last one of
-a day, which is kept for long, names the merged files then, and not hundreds of small ones.
+commit to them would be in the way of a build: nothing here commits to them. Where bronze
+is merged a release says so, which shows what the one before it showed: the last one of a day,
+which is kept for long, names the merged files then, and not hundreds of small ones.
 """
 
 from collections import defaultdict
@@ -55,7 +55,10 @@ class Compacted(msgspec.Struct, frozen=True):
 
 
 def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
-    """Merge small files: of each day that is over, and of what has very many; return what changed."""
+    """Merge small files: of each day that is over, and of what has very many; return what changed.
+
+    Then a release names what was merged of bronze, now or by a compaction that was killed.
+    """
     today = shop_day(now + BEFORE_MIDNIGHT).isoformat()
     names = [name for layer in COMPACTED for name in list_tables(lake, layer)]
     found = [compact_table(lake, name, today) for name in names]
@@ -116,28 +119,33 @@ def day_of(path: str) -> str:
 def restate(lake: Lake, *, now: datetime) -> Release | None:
     """Publish what the current release shows with the merged files of bronze; return it.
 
-    None where it has them already, while publishing is held, and where an ingest has brought
-    something since, or a build has published: the release that comes of it has them.
+    A table that an ingest has brought something to since stays as it was consumed. None where
+    nothing else was merged, while publishing is held, and where another one publishes just now.
     """
     current = current_release(lake)
     if current is None or current.is_held:
         return None
     heads = {name: open_table(lake, name) for name in current.consumed}
-    moved = {name: table for name, table in heads.items() if table.version != current.consumed[name]}
-    if not moved or any(table.appended("id", after=current.consumed[name]) for name, table in moved.items()):
+    merged = {
+        name: table.version
+        for name, table in heads.items()
+        if table.version > current.consumed[name] and not table.appended("id", after=current.consumed[name])
+    }
+    if not merged:
         return None
     release = msgspec.structs.replace(
         current,
         release=current.release + 1,
-        published_at=now,
+        published_at=max(now, current.published_at),  # a build may have published since ``now``
         kind=COMPACTION,
         parent=current.release,
-        consumed={name: table.version for name, table in heads.items()},
+        consumed=current.consumed | merged,
         moved=(),
     )
     try:
-        publish(lake, release)
+        release = publish(lake, release)
     except CommitConflict as error:
         log.info("maintenance.release_met_another", reason=str(error))
         return None
+    log.info("maintenance.published", release=release.release, kind=release.kind)
     return release

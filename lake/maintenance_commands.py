@@ -16,7 +16,7 @@ from lake.settings import LakeSettings
 
 @click.command()
 def compact() -> None:
-    """Merge the small files of bronze and the ledgers. Rows stay the same, and so does every release."""
+    """Merge the small files of bronze and the ledgers, and publish a release of them. Rows stay the same."""
     _, place = open_lake()
     done = merge(place, now=datetime.now(UTC))
     for one in done:

@@ -43,8 +43,9 @@ def run_rollback(
     UsageError where the target serves already, NoRelease where it is older than what is
     kept, CommitConflict where ``current`` is not the newest any more.
     """
-    if current.release == target.release:
-        raise UsageError(f"release {target.release} is the one that serves; name an older one")
+    if target.release in {one.release for one in alike(current, partial(find_release, lake))}:
+        is_it = "is the one that serves" if target == current else f"serves, as release {current.release}"
+        raise UsageError(f"release {target.release} {is_it}; name an older one")
     refuse_gone(lake, target, now=now, settings=settings)
     release = msgspec.structs.replace(
         target,

@@ -192,6 +192,11 @@ class Table:
                 if not left:
                     raise self.conflict("others committed without pause") from None
                 self._delta.update_incremental()
+            except DeltaError:  # the log is cleaned up behind the version held: hours have passed
+                held = self.version
+                self._delta.update_incremental()
+                if self.version == held or not left:
+                    raise
         return self.version
 
     def replace(self, rows: pa.Table, parts: Sequence[date] | None = None) -> int:

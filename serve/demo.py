@@ -55,7 +55,7 @@ CHOICES = {
     "KEYLAKE_SOURCE_REQUESTS_PER_MINUTE": "100000",
     "KEYLAKE_INGEST_EVERY_MINUTES": '{"products": 1, "offers": 1}',
     "KEYLAKE_SCHEDULE_SYNC_EVERY_SECONDS": "3",
-    "KEYLAKE_SCHEDULE_NIGHTLY": "false",
+    "KEYLAKE_SCHEDULE_UPKEEP": "false",
 }
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 

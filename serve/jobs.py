@@ -5,7 +5,8 @@ that a second scheduler leaves it alone and a crash can't lose it. It is closed 
 it failed, when a release came out of it, and when the scheduler stops. A slot that
 found nothing to do writes nothing: its claim stays open and covers the next slots
 too, until one of them has something to tell. So an idle day costs a renewal of the
-claim every RENEW, and not two commits every few minutes.
+claim every RENEW, and not two commits every few minutes. Slots too far apart to renew
+a claim are closed one by one.
 
 An open claim whose holder is gone is a crash: whoever starts next runs it at once.
 A holder on this machine is asked for by its process; one elsewhere counts as gone

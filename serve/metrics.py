@@ -34,7 +34,11 @@ class Metrics(Collector):
         if current:
             published = current.release.published_at.timestamp()
             yield gauge("keylake_release", "The release that serves", current.number)
-            yield gauge("keylake_release_age_seconds", "Since it was published", max(0.0, now - published))
+            yield gauge(
+                "keylake_release_age_seconds",
+                "Since a build or a compaction published it",
+                max(0.0, now - published),
+            )
         if run:
             yield gauge(
                 "keylake_last_run_age_seconds", "Since the last ingest", now - run.finished_at.timestamp()

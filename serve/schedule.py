@@ -27,7 +27,7 @@ from serve.reader import newest_release
 log = structlog.get_logger()
 KILL_AFTER = 5.0
 HOUR, DAY = 3_600.0, 86_400.0
-# Between two syncs, and when a compaction takes the day for over: see lake.compaction.
+# When a compaction takes the day for over, see lake.compaction, and no sync of every five minutes begins.
 BEFORE_THE_HOUR = 480.0
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -1,14 +1,19 @@
 """The commands as an operator meets them: exit codes, one line for what is wrong, no terminal."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
+from lake.config import read_config
 from lake.origin import claim_origin
 from lake.paths import Lake
+from serve.demo import CHOICES
+from serve.settings import ScheduleSettings
 from tests.running import environ_of, run, succeed
 
 SMALL = Sandbox(port=0, days=20, orders_per_day=10, day_seconds=0, requests_per_minute=0)
@@ -121,6 +126,14 @@ def test_every_command_has_help(lake: Lake) -> None:
     """Each with a sentence of its own."""
     for package in ("lake", "ingest", "transform", "serve"):
         assert "Usage:" in succeed(environ_of(lake), package, "--help")
+
+
+def test_what_the_demo_chooses_are_settings() -> None:
+    """Each by its name, and of its kind."""
+    with patch.dict(os.environ, CHOICES):
+        config = read_config()
+        assert config.section(ScheduleSettings) == ScheduleSettings(sync_every_seconds=3, upkeep=False)
+        assert config.section(Sandbox).day_seconds == 120
 
 
 def test_clean_and_demo_leave_a_real_lake_alone(lake: Lake) -> None:

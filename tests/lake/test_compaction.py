@@ -8,15 +8,16 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from lake.clock import shop_day
 from lake.compaction import MANY, SMALL, TARGET, compact, crowded
-from lake.errors import CommitConflict
+from lake.errors import CommitConflict, UsageError
 from lake.maintenance import maintain, sizes
 from lake.release import COMPACTION, Release, current_release, list_releases, publish
 from lake.rollback import parent_of, run_resume, run_rollback
 from lake.runs import last_runs, list_runs, watermark
 from lake.settings import LakeSettings
-from lake.table import open_table
-from tests.lake.simulated import BRONZE, Simulated, newest, read, read_release, renamed
+from lake.table import create_table, open_table
+from tests.lake.simulated import BRONZE, LOOK, Simulated, newest, read, read_release, renamed, rows_of
 
 TODAY = "2026-09-02"
 PAST = "observed_on=2026-09-01/"
@@ -103,6 +104,8 @@ def test_a_release_names_the_merged_files_and_shows_the_same(month: Simulated) -
     assert compact(lake, now=month.now) == []
     assert newest(lake) == found
     assert parent_of(lake, found).release == before.release - 1
+    with pytest.raises(UsageError, match=f"release {before.release} serves, as release {found.release}"):
+        run_rollback(lake, before, current=found, now=month.now, settings=LakeSettings())
     back = run_rollback(
         lake, parent_of(lake, found), current=found, now=month.now, settings=LakeSettings(keep_all_hours=48)
     )
@@ -120,6 +123,44 @@ def test_what_an_ingest_has_brought_since_is_left_to_the_build(month: Simulated)
     month.passes(timedelta(days=1))
     assert {one.table for one in compact(lake, now=month.now)} >= {BRONZE}
     assert newest(lake) == before
+
+
+def test_a_table_with_news_stays_as_it_was_consumed(month: Simulated) -> None:
+    """Others don't wait for it: a look that changes no model is never consumed."""
+    lake, other = month.lake, "bronze.cards"
+    month.passes(timedelta(days=1))
+    create_table(lake, other, LOOK, partition_by=["observed_on"])
+    for _ in range(3):
+        month.sync()
+        looked(month, other, 1)
+    before = newest(lake)
+    consumed = {**before.consumed, other: open_table(lake, other).version}
+    publish(lake, renamed(following(before), consumed=consumed))
+    looked(month, other, 2)
+    month.passes(timedelta(days=1))
+    assert {one.table for one in compact(lake, now=month.now)} >= {BRONZE, other}
+    assert newest(lake).consumed == {BRONZE: open_table(lake, BRONZE).version, other: consumed[other]}
+    assert open_table(lake, BRONZE).version > consumed[BRONZE]
+    assert set(open_table(lake, other).appended("id", after=consumed[other])) == {2}
+
+
+def looked(month: Simulated, name: str, found: int) -> None:
+    """Append one look to a table of bronze."""
+    rows = rows_of([(found, month.text(), month.now, shop_day(month.now))], LOOK)
+    open_table(month.lake, name).append(rows)
+
+
+def test_no_release_is_older_than_the_one_before_it(month: Simulated) -> None:
+    """A build may publish after midnight while a compaction that began before it is at work."""
+    lake = month.lake
+    month.passes(timedelta(days=1))
+    for _ in range(3):
+        month.sync()
+    began = month.now + timedelta(days=1)
+    published = publish(lake, renamed(following(newest(lake)), published_at=began + timedelta(minutes=9)))
+    compact(lake, now=began)
+    assert newest(lake).kind == COMPACTION
+    assert newest(lake).published_at == published.published_at
 
 
 def test_while_publishing_is_held_nothing_is_published(month: Simulated) -> None:

@@ -242,6 +242,19 @@ def test_ids_are_told_by_rows_where_the_feed_is_gone(lake: Lake, is_merged: bool
     assert open_table(lake, "silver.things").appended("id", after=before) == {3}
 
 
+def test_an_append_goes_on_where_the_log_was_cleaned_behind_it(lake: Lake) -> None:
+    """Whoever holds a table for hours has no commit to go on from."""
+    held = create_table(lake, "silver.things", SCHEMA)
+    other = open_table(lake, "silver.things")
+    for number in range(2, 30):
+        other.append(rows((number, "1", JUNE)))
+    DeltaTable(lake.uri("silver.things")).create_checkpoint()
+    for number in range(other.version):
+        Path(lake.uri("silver.things"), "_delta_log", f"{number:020}.json").unlink()
+    held.append(rows((1, "1", JUNE)))
+    assert sorted(open_table(lake, "silver.things").read(["id"])["id"].to_pylist()) == list(range(1, 30))
+
+
 def test_create_is_safe_twice_and_missing_tables_say_so(lake: Lake) -> None:
     """Two processes may both find no table and both make it."""
     with pytest.raises(TableMissing, match="no such table"):
