@@ -7,6 +7,7 @@ of the partitions touched. Both shops sell 4,000 orders a month; one is ten time
 """
 
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -144,6 +145,7 @@ def native(lake: Lake, models: Sequence[Model], file: Path) -> float:
         session.register("rule", rule.table)
         session.execute(f"create table own.{rule.name} as from rule")
         session.unregister("rule")
+    os.sync()  # what was written before is on the disk by now
     began = time.perf_counter()
     for model in models:
         session.execute(f"create table own.{model.name} as (\n{model.sql}\n)")
@@ -160,6 +162,7 @@ def build(lake: Lake, names: Sequence[str], *, full: bool = False) -> str:
         lake.root,
         *(["--full"] if full else []),
     ]
+    os.sync()
     done = subprocess.run([*command, *names], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
