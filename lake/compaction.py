@@ -6,9 +6,13 @@ is merged a release says so, which shows what the one before it showed: the last
 which is kept for long, names the merged files then, and not hundreds of small ones.
 """
 
+import fcntl
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -61,11 +65,31 @@ def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
     """
     today = shop_day(now + BEFORE_MIDNIGHT).isoformat()
     names = [name for layer in COMPACTED for name in list_tables(lake, layer)]
-    found = [compact_table(lake, name, today) for name in names]
-    done = [one for one in found if one]
-    if not restate(lake, now=now) and any(one.is_ledger for one in done):
-        show_ledgers(lake)
+    if not names:
+        return []
+    with alone(lake, names[0].split(".")[0]):
+        found = [compact_table(lake, name, today) for name in names]
+        done = [one for one in found if one]
+        if not restate(lake, now=now) and any(one.is_ledger for one in done):
+            show_ledgers(lake)
     return done
+
+
+@contextmanager
+def alone(lake: Lake, layer: str) -> Iterator[None]:
+    """Wait for another compaction of this machine: delta-rs lets two of them merge the same files.
+
+    A process that dies lets go. In an object store there is no lock: see ``undo``.
+    """
+    if lake.catalogue is None:
+        yield
+        return
+    folder = os.open(Path(lake.place) / layer, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def compact_table(lake: Lake, name: str, today: str) -> Compacted | None:
@@ -86,9 +110,29 @@ def compact_table(lake: Lake, name: str, today: str) -> Compacted | None:
     except CommitFailedError as error:
         log.warning("maintenance.compaction_met_another", table=name, error=str(error).split("\n")[0])
         return None
+    if row_count(lake, name, delta.version()) != row_count(lake, name, delta.version() - 1):
+        undo(lake, name, delta.version())
+        return None
     done = Compacted(name, before, len(DeltaTable(lake.uri(name)).file_uris()))
     log.info("maintenance.compacted", table=name, before=done.files_before, after=done.files_after)
     return done
+
+
+def row_count(lake: Lake, name: str, version: int) -> int:
+    """Return how many rows a version has, by the log."""
+    return sum(file.rows for file in open_table(lake, name, version).files())
+
+
+def undo(lake: Lake, name: str, version: int) -> None:
+    """Take back a compaction of files that another one had merged already: their rows are there twice.
+
+    Raises CommitConflict where somebody has committed on it.
+    """
+    table = open_table(lake, name)
+    if table.version != version:
+        raise table.conflict(f"two compactions met, and version {version} has rows twice: somebody")
+    table.restore(version - 1)
+    log.warning("maintenance.compaction_met_another", table=name, undone=version)
 
 
 def crowded(files: Mapping[str, int], today: str) -> set[str]:
