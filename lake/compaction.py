@@ -79,7 +79,7 @@ def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
 def alone(lake: Lake, layer: str) -> Iterator[None]:
     """Wait for another compaction of this machine: delta-rs lets two of them merge the same files.
 
-    A process that dies lets go. In an object store there is no lock: see ``undo``.
+    A process that dies lets go. In an object store there is no lock, and one must be at it at a time.
     """
     if lake.catalogue is None:
         yield
@@ -110,29 +110,9 @@ def compact_table(lake: Lake, name: str, today: str) -> Compacted | None:
     except CommitFailedError as error:
         log.warning("maintenance.compaction_met_another", table=name, error=str(error).split("\n")[0])
         return None
-    if row_count(lake, name, delta.version()) != row_count(lake, name, delta.version() - 1):
-        undo(lake, name, delta.version())
-        return None
     done = Compacted(name, before, len(DeltaTable(lake.uri(name)).file_uris()))
     log.info("maintenance.compacted", table=name, before=done.files_before, after=done.files_after)
     return done
-
-
-def row_count(lake: Lake, name: str, version: int) -> int:
-    """Return how many rows a version has, by the log."""
-    return sum(file.rows for file in open_table(lake, name, version).files())
-
-
-def undo(lake: Lake, name: str, version: int) -> None:
-    """Take back a compaction of files that another one had merged already: their rows are there twice.
-
-    Raises CommitConflict where somebody has committed on it.
-    """
-    table = open_table(lake, name)
-    if table.version != version:
-        raise table.conflict(f"two compactions met, and version {version} has rows twice: somebody")
-    table.restore(version - 1)
-    log.warning("maintenance.compaction_met_another", table=name, undone=version)
 
 
 def crowded(files: Mapping[str, int], today: str) -> set[str]:

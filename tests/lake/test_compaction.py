@@ -1,5 +1,6 @@
 """Compaction: which files are merged, that nothing is seen of it, and the release that names them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -229,3 +230,16 @@ def test_a_kept_day_holds_merged_files_alone(month: Simulated) -> None:
     (bronze,) = (one for one in sizes(lake, settings, now=month.now) if one.table == BRONZE)
     assert bronze.retained < bronze.live / 10
     assert len(list(Path(lake.uri(BRONZE)).glob("*/*.parquet"))) < 15
+
+
+def test_two_compactions_at_once_double_no_row(month: Simulated) -> None:
+    """Each would put the same files' rows into a file of its own, and delta-rs takes both."""
+    month.passes(timedelta(days=1))
+    for number in range(40):
+        month.look([number])
+    month.passes(timedelta(days=1))
+    rows = read(month.lake, BRONZE, open_table(month.lake, BRONZE).version)
+    with ThreadPoolExecutor(4) as pool:
+        merged = [pool.submit(compact, month.lake, now=month.now) for _ in range(4)]
+    assert sorted(len(one.result()) for one in merged) == [0, 0, 0, 2]
+    assert read(month.lake, BRONZE, open_table(month.lake, BRONZE).version) == rows

@@ -10,7 +10,6 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from deltalake import DeltaTable
 
 from ingest.layout import SCHEMAS
 from lake.asof import resolve
@@ -201,35 +200,6 @@ def test_of_two_writers_at_once_one_is_refused(lake: Lake) -> None:
     found = both(lambda: publish(lake, release_of(1, things=2)))
     assert [type(one) for one in found if not isinstance(one, Release)] == [CommitConflict]
     assert len(list_releases(lake)) == 1
-
-
-def test_two_compactions_at_once_double_no_row(lake: Lake) -> None:
-    """Each would put the same files' rows into a file of its own, and delta-rs takes both."""
-    looks = create_table(lake, "bronze.looks", LOOK, partition_by=["observed_on"])
-    create_table(lake, "ops.things", SCHEMA)
-    for number in range(40):
-        looks.append(pa.Table.from_pylist([{"id": number, "observed_on": JUNE}], schema=LOOK))
-    both(lambda: compact(lake, now=NOW))
-    found = open_table(lake, "bronze.looks").read(["id"])["id"].to_pylist()
-    assert sorted(found) == list(range(40))
-    assert len(open_table(lake, "bronze.looks").files()) == 1
-
-
-def test_a_compaction_of_what_another_one_merged_is_taken_back(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where no lock keeps them apart: the one that comes second sees it by the rows."""
-    looks = create_table(lake, "bronze.looks", LOOK, partition_by=["observed_on"])
-    create_table(lake, "ops.things", SCHEMA)
-    for number in range(4):
-        looks.append(pa.Table.from_pylist([{"id": number, "observed_on": JUNE}], schema=LOOK))
-    stale = DeltaTable(lake.uri("bronze.looks"))
-    DeltaTable(lake.uri("bronze.looks")).optimize.compact()
-    with monkeypatch.context() as patch:
-        patch.setattr("lake.compaction.DeltaTable", lambda _: stale)
-        assert compact(lake, now=NOW) == []
-    assert sorted(open_table(lake, "bronze.looks").read(["id"])["id"].to_pylist()) == list(range(4))
-    assert len(open_table(lake, "bronze.looks").files()) == 1
 
 
 def test_two_appends_at_once_both_arrive(lake: Lake) -> None:
