@@ -119,7 +119,9 @@ def newest_in(lake: Lake, version: int) -> Release:
 
 
 def refuse_place(lake: Lake, place: str) -> None:
-    """Raise UsageError where lake and backup would lie one in the other."""
+    """Raise UsageError where lake and backup would lie one in the other, or no place is named."""
+    if not place.strip():
+        raise UsageError("name a place to back up to: a folder, or one in an object store")
     ours, theirs = lake.place + "/", Lake(root=place).place + "/"
     if ours.startswith(theirs) or theirs.startswith(ours):
         raise UsageError(f"{place}: a backup lies beside the lake, not in it; the lake is {lake.place}")

@@ -1,4 +1,4 @@
-"""Maintenance: log clean-up, checkpoints, vacuum, after a compaction. It stops nobody and needs no lock.
+"""Maintenance: log clean-up, checkpoints, vacuum, after a compaction. It stops nobody.
 
 Vacuum deletes files without a commit, so that a lake in which nothing happens does not change.
 """

@@ -222,6 +222,8 @@ def test_places_that_can_be_no_backup_are_refused(few: Shop, tmp_path: Path) -> 
     for place in (few.lake.place, few.lake.place + "/backup", str(tmp_path)):
         with pytest.raises(UsageError, match="beside the lake"):
             back_up(few.lake, place, now=NOW)
+    with pytest.raises(UsageError, match="name a place"):  # what a variable that is not set comes to
+        back_up(few.lake, "", now=NOW)
     with pytest.raises(NoRelease):
         back_up(Lake(root=str(tmp_path / "nothing")), str(tmp_path / "backup"), now=NOW)
     other = few.built_anew(tmp_path / "other")
