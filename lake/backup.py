@@ -21,7 +21,7 @@ from lake.copying import Copied, Copy, Versions
 from lake.errors import UsageError
 from lake.files import Files
 from lake.paths import Lake
-from lake.release import RELEASES, Release, find_release
+from lake.release import RELEASES, Release, current_release, find_release
 from lake.session import heads
 from lake.table import open_table, table_exists
 
@@ -67,6 +67,8 @@ def restore(place: str, lake: Lake) -> Copied:
     Raises UsageError where the place is not empty, LakeError where the backup is not whole.
     """
     manifest = read_manifest(place)
+    if f"{lake.place}/".startswith(f"{Lake(root=place).place}/"):
+        raise UsageError(f"{lake.place} is in the backup; restore to a place beside it")
     if Files(lake.place).sizes():
         raise UsageError(f"{lake.place} is not empty; restore to an empty place and change [lake] root to it")
     source = Lake(root=place)
@@ -128,8 +130,13 @@ def refuse_place(lake: Lake, place: str) -> None:
 
 
 def refuse_stranger(lake: Lake, target: Lake) -> None:
-    """Raise UsageError where the place holds the backup of another lake."""
-    if table_exists(target, RELEASES) and identity(target) != identity(lake):
+    """Raise UsageError where the place holds the backup of another lake, or of one restored from it."""
+    if not table_exists(target, RELEASES):
+        return
+    held, ours = current_release(target), current_release(lake)
+    if held and ours and held.release <= ours.release:
+        ours = find_release(lake, held.release)
+    if identity(target) != identity(lake) or (held and held != ours):
         raise UsageError(f"{target.place} holds the backup of another lake; name another place")
 
 

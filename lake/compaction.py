@@ -21,7 +21,7 @@ import structlog
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from lake.catalogue import publish, show_ledgers
+from lake.catalogue import publish, refresh_catalogue, show_ledgers
 from lake.clock import shop_day
 from lake.errors import CommitConflict
 from lake.parquet import writer_properties
@@ -70,8 +70,12 @@ def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
     with alone(lake, names[0].split(".")[0]):
         found = [compact_table(lake, name, today) for name in names]
         done = [one for one in found if one]
-        if not restate(lake, now=now) and any(one.is_ledger for one in done):
+        if restate(lake, now=now):
+            return done
+        if any(one.is_ledger for one in done):
             show_ledgers(lake)
+        else:
+            refresh_catalogue(lake)  # a compaction that was killed may have published
     return done
 
 

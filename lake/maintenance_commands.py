@@ -10,6 +10,7 @@ from lake import maintenance
 from lake.cli import open_lake
 from lake.compaction import compact as merge
 from lake.maintenance import Reclaimed
+from lake.release import COMPACTION, current_release
 from lake.render import FORMATS, show, show_table
 from lake.settings import LakeSettings
 
@@ -18,10 +19,14 @@ from lake.settings import LakeSettings
 def compact() -> None:
     """Merge the small files of bronze and the ledgers, and publish a release of them. Rows stay the same."""
     _, place = open_lake()
+    before = current_release(place)
     done = merge(place, now=datetime.now(UTC))
     for one in done:
         print(f"{one.table}: {one.files_before} files are {one.files_after}")
-    if not done:
+    after = current_release(place)
+    if after and after != before and after.kind == COMPACTION:
+        print(f"release {after.release} names them, and shows what release {after.parent} showed")
+    elif not done:
         print("nothing to compact")
 
 

@@ -16,7 +16,7 @@ from lake.errors import TableMissing
 from lake.paths import Lake
 from lake.release import Release
 from lake.settings import LakeSettings
-from lake.table import Table, list_tables, open_table
+from lake.table import KEPT, Table, list_tables, open_table
 
 Connection = duckdb.DuckDBPyConnection
 CURRENT = "ops.current_release"
@@ -105,11 +105,7 @@ def create_view(connection: Connection, view: str, table: Table, files: Sequence
     try:
         connection.execute(f"create or replace view {view} as {select}")
     except (duckdb.IOException, FileNotFoundError):
-        raise TableMissing(
-            f"{table.name}: files of version {table.version} are not here; a vacuum deletes what is older"
-            " than [lake] keep_all_hours, is no day's last and has no tag; a backup has the newest alone:"
-            " name a day, as --as-of 2026-04-05, whose last release is kept"
-        ) from None
+        raise TableMissing(f"{table.name}: files of version {table.version} are not here; {KEPT}") from None
 
 
 def scan(connection: Connection, table: Table, files: Sequence[str] | None = None) -> str:

@@ -41,6 +41,11 @@ PROPERTIES = {
 PINNED = CommitProperties(max_commit_retries=0)
 # A handle that follows its table grows by 130 kB a commit and slows down; one opened anew does not.
 REOPEN = 20
+# What is to be said of a version, or of its files, where it is gone.
+KEPT = (
+    "a vacuum deletes what is older than [lake] keep_all_hours, is no day's last and has no tag; a backup"
+    " has the newest alone: name a day, as --as-of 2026-04-05, whose last release is kept"
+)
 TRIES = 5
 # An observation of an id is told from all others by when it was made, and by which run.
 LOOK = ("fetched_at", "run_id")
@@ -296,7 +301,7 @@ def open_table(lake: Lake, name: str, version: int | None = None) -> Table:
     except DeltaError as error:
         if version is None:
             raise
-        raise TableMissing(f"{name}: version {version} can't be opened in {lake.place}: {error}") from None
+        raise TableMissing(f"{name}: version {version} is not in {lake.place}; {KEPT}") from error
 
 
 def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequence[str] = ()) -> Table:

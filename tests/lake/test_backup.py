@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from lake.catalogue import shown_release
 from lake.errors import LakeError, NoRelease, UsageError
 from lake.files import ASIDE
 from lake.paths import Lake
-from lake.release import current_release
+from lake.release import current_release, find_release, publish
 from lake.table import CHECKPOINTED, open_table
+from tests.lake.simulated import renamed
 from tests.transform.shop import FEW, Shop, opened
 from tests.transform.test_crash import grow
 
@@ -234,6 +235,24 @@ def test_places_that_can_be_no_backup_are_refused(few: Shop, tmp_path: Path) -> 
         restore(str(tmp_path / "nothing"), Lake(root=str(tmp_path / "restored")))
     with pytest.raises(UsageError, match="not empty"):
         restore(str(tmp_path / "backup"), few.lake)
+    with pytest.raises(UsageError, match="in the backup"):
+        restore(str(tmp_path / "backup"), Lake(root=str(tmp_path / "backup/lake")))
+
+
+def test_a_restored_lake_and_its_original_do_not_share_a_backup(few: Shop, tmp_path: Path) -> None:
+    """Both go on from the same release, each with numbers of its own."""
+    backup = str(tmp_path / "backup")
+    back_up(few.lake, backup, now=NOW)
+    restored = Lake(root=str(tmp_path / "restored"))
+    restore(backup, restored)
+    for lake, minute in ((restored, 1), (few.lake, 2)):
+        last = find_release(lake, None)
+        at = last.published_at + timedelta(minutes=minute)
+        publish(lake, renamed(last, release=last.release + 1, parent=last.release, published_at=at))
+    back_up(restored, backup, now=NOW)
+    with pytest.raises(UsageError, match="another lake"):
+        back_up(few.lake, backup, now=NOW)
+    back_up(restored, backup, now=NOW)
 
 
 def test_a_damaged_lake_does_not_spoil_its_backup(few: Shop, tmp_path: Path) -> None:

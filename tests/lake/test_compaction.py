@@ -7,12 +7,15 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from deltalake import DeltaTable
 
+from lake.catalogue import refresh_catalogue, shown_release
 from lake.clock import shop_day
 from lake.compaction import MANY, SMALL, TARGET, compact, crowded
 from lake.errors import CommitConflict, UsageError
 from lake.maintenance import maintain, sizes
+from lake.maintenance_commands import COMMANDS
 from lake.release import COMPACTION, Release, current_release, list_releases, publish
 from lake.rollback import parent_of, run_resume, run_rollback
 from lake.runs import last_runs, list_runs, watermark
@@ -243,3 +246,25 @@ def test_two_compactions_at_once_double_no_row(month: Simulated) -> None:
         merged = [pool.submit(compact, month.lake, now=month.now) for _ in range(4)]
     assert sorted(len(one.result()) for one in merged) == [0, 0, 0, 2]
     assert read(month.lake, BRONZE, open_table(month.lake, BRONZE).version) == rows
+
+
+def test_the_command_names_the_release_and_the_next_one_shows_it(
+    month: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the one before it was killed after it had published."""
+    lake = month.lake
+    monkeypatch.setenv("KEYLAKE_LAKE_ROOT", lake.root)
+    (command,) = (one for one in COMMANDS if one.name == "compact")
+    month.sync()
+    refresh_catalogue(lake)
+    with monkeypatch.context() as patch:
+        patch.setattr("lake.catalogue.write_catalogue", lambda *_, **__: None)
+        before = newest(lake).release
+        for number in range(40):
+            month.look([number])
+        month.publish(newest(lake).tables)
+        said = CliRunner().invoke(command, [], catch_exceptions=False).output
+    assert f"release {before + 2} names them, and shows what release {before + 1} showed" in said
+    assert shown_release(lake) == before
+    assert "nothing to compact" in CliRunner().invoke(command, [], catch_exceptions=False).output
+    assert shown_release(lake) == before + 2
