@@ -5,7 +5,6 @@ begun anew, by whoever meets it first. It is emptied where it lies, not replaced
 sticky folder nobody may replace what is another's.
 """
 
-import fcntl
 import os
 import sqlite3
 import stat
@@ -18,6 +17,7 @@ from urllib.parse import quote
 import structlog
 
 from lake.errors import LakeError
+from lake.lock import locked
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
@@ -121,17 +121,6 @@ def make(file: Path) -> bool:
     os.fchmod(handle, mode)
     os.close(handle)
     return True
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time open or mend what is in the folder."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def is_broken(error: sqlite3.Error) -> bool:

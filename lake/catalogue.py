@@ -13,7 +13,6 @@ database nor a Parquet file there. ``just sql`` reads the lake wherever it is.
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -26,6 +25,7 @@ import structlog
 
 from lake import quote
 from lake.errors import LakeError
+from lake.lock import locked
 from lake.paths import LAYERS, Lake
 from lake.release import Release, current_release, find_release
 from lake.release import publish as publish_release
@@ -88,7 +88,7 @@ def write_catalogue(
     """
     if lake.catalogue is None:
         return
-    with alone(lake):
+    with locked(lake.place):
         newest = current_release(lake) or release
         newer = max(release, newest, key=lambda one: one.release)
         made = lake.catalogue.with_name(f"{lake.catalogue.name}.new")
@@ -200,14 +200,3 @@ def remove(file: Path) -> None:
     """Delete a database file and its log."""
     for found in (file, file.with_name(f"{file.name}.wal")):
         found.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def alone(lake: Lake) -> Iterator[None]:
-    """Hold the lake's folder against other writers of its catalogue; a process that dies lets go of it."""
-    folder = os.open(lake.place, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)

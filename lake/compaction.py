@@ -6,11 +6,9 @@ is merged a release says so, which shows what the one before it showed: the last
 which is kept for long, names the merged files then, and not hundreds of small ones.
 """
 
-import fcntl
-import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,10 @@ import structlog
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from lake.catalogue import publish, refresh_catalogue, show_ledgers
+from lake.catalogue import publish, show_ledgers
 from lake.clock import shop_day
 from lake.errors import CommitConflict
+from lake.lock import locked
 from lake.parquet import writer_properties
 from lake.paths import Lake
 from lake.release import COMPACTION, Release, current_release
@@ -52,11 +51,6 @@ class Compacted(msgspec.Struct, frozen=True):
     files_before: int
     files_after: int
 
-    @property
-    def is_ledger(self) -> bool:
-        """True for a table that catalogues show at its head."""
-        return self.table.startswith("ops.")
-
 
 def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
     """Merge small files: of each day that is over, and of what has very many; return what changed.
@@ -67,33 +61,12 @@ def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
     names = [name for layer in COMPACTED for name in list_tables(lake, layer)]
     if not names:
         return []
-    with alone(lake, names[0].split(".")[0]):
+    # delta-rs lets two of them merge the same files; in an object store one must be at it at a time.
+    with locked(Path(lake.place) / names[0].split(".")[0]) if lake.is_local else nullcontext():
         found = [compact_table(lake, name, today) for name in names]
-        done = [one for one in found if one]
-        if restate(lake, now=now):
-            return done
-        if any(one.is_ledger for one in done):
-            show_ledgers(lake)
-        else:
-            refresh_catalogue(lake)  # a compaction that was killed may have published
-    return done
-
-
-@contextmanager
-def alone(lake: Lake, layer: str) -> Iterator[None]:
-    """Wait for another compaction of this machine: delta-rs lets two of them merge the same files.
-
-    A process that dies lets go. In an object store there is no lock, and one must be at it at a time.
-    """
-    if lake.catalogue is None:
-        yield
-        return
-    folder = os.open(Path(lake.place) / layer, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
+        if not restate(lake, now=now):
+            show_ledgers(lake)  # always: a compaction that was killed had no time for it
+    return [one for one in found if one]
 
 
 def compact_table(lake: Lake, name: str, today: str) -> Compacted | None:

@@ -326,13 +326,13 @@ def statistics(schema: pa.Schema, partition_by: Sequence[str]) -> dict[str, str]
 
     By those files are passed over. Two payloads a file would be most of a log, and names have no place in it.
     """
-    told = [field.name for field in schema if is_told(field) and field.name not in partition_by]
+    told = [field.name for field in schema if is_logged(field) and field.name not in partition_by]
     if not told:
         return {"delta.dataSkippingNumIndexedCols": "0"}
     return {"delta.dataSkippingStatsColumns": ",".join(told)}
 
 
-def is_told(field: pa.Field) -> bool:
+def is_logged(field: pa.Field) -> bool:
     """True where the log says what values of a column each file has. Pure."""
     kind = field.type
     return pa.types.is_integer(kind) or pa.types.is_temporal(kind) or field.name in COUNTED

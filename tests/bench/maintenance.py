@@ -38,6 +38,7 @@ from lake.runs import last_runs
 from lake.session import connect, create_view
 from lake.settings import LakeSettings
 from lake.table import open_table
+from serve.schedule import BEFORE_THE_HOUR
 from tests.ingest.shop import live
 from tests.lake.simulated import BRONZE, Simulated
 from transform.build import run_build
@@ -51,7 +52,7 @@ from (from b qualify row_number() over (partition by id order by fetched_at desc
 ENGINE = LakeSettings()
 HOUR = timedelta(hours=1)
 # When the schedule's maintenance is, within an hour.
-UPKEEP = timedelta(minutes=52)
+UPKEEP = HOUR - timedelta(seconds=BEFORE_THE_HOUR)
 # A day of more syncs than this is maintained every hour.
 BUSY = 24
 

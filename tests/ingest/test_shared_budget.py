@@ -21,7 +21,7 @@ from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.running import RunningShop
 from ingest.sandbox.settings import Sandbox
 from ingest.sandbox.tally import Counts
-from ingest.shared_file import locked
+from lake.lock import locked
 from lake.paths import Lake
 from lake.runs import Run, list_runs
 from tests.ingest.shop import live

@@ -142,7 +142,7 @@ def test_a_maintenance_killed_before_it_wrote_the_catalogue_is_made_good(
     refresh_catalogue(lake)
     month.passes(timedelta(days=1))
     with monkeypatch.context() as patch:
-        patch.setattr("lake.maintenance.show_ledgers", lambda _: None)
+        patch.setattr("lake.compaction.show_ledgers", lambda _: None)
         assert compact(lake, now=month.now)
     for _ in range(3):
         month.passes(timedelta(days=1))
