@@ -19,7 +19,7 @@ import structlog
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from lake.catalogue import publish, show_ledgers
+from lake.catalogue import publish, refresh_catalogue, show_ledgers
 from lake.clock import shop_day
 from lake.errors import CommitConflict
 from lake.lock import locked
@@ -64,9 +64,14 @@ def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
     # delta-rs lets two of them merge the same files; in an object store one must be at it at a time.
     with locked(Path(lake.place) / names[0].split(".")[0]) if lake.is_local else nullcontext():
         found = [compact_table(lake, name, today) for name in names]
-        if not restate(lake, now=now):
-            show_ledgers(lake)  # always: a compaction that was killed had no time for it
-    return [one for one in found if one]
+        done = [one for one in found if one]
+        if restate(lake, now=now):
+            return done
+        if any(one.table.startswith("ops.") for one in done):
+            show_ledgers(lake)
+        else:
+            refresh_catalogue(lake)  # a compaction that was killed may have published
+    return done
 
 
 def compact_table(lake: Lake, name: str, today: str) -> Compacted | None:

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from deltalake import DeltaTable
 
+from lake.catalogue import show_ledgers
 from lake.compaction import compact
 from lake.paths import LAYERS, Lake
 from lake.release import list_releases
@@ -172,6 +173,7 @@ def maintain(lake: Lake, settings: LakeSettings, *, now: datetime) -> list[Recla
     checkpoints that have been there for a while: those made now serve the next one.
     """
     compact(lake, now=now)
+    show_ledgers(lake)  # a maintenance that was killed had no time for it
     reclaimed = vacuum(lake, settings, now=now, dry_run=False)
     keeper = Keeper(lake, settings, now=now)
     for name in every_table(lake):
