@@ -1,12 +1,15 @@
 """As of: which release somebody means who names a number, a tag or a time."""
 
 import re
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 
 import pyarrow.compute as pc
 
 from lake.clock import SHOP, shop_day
-from lake.errors import NoRelease, UsageError
+from lake.errors import NoRelease, TableMissing, UsageError
 from lake.paths import Lake
 from lake.release import (
     Release,
@@ -18,6 +21,7 @@ from lake.release import (
 )
 from lake.retention import kept_releases, kept_versions
 from lake.settings import LakeSettings
+from lake.table import open_table
 from lake.tags import read_tags
 
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -58,18 +62,7 @@ def refuse_gone(lake: Lake, release: Release, *, now: datetime, settings: LakeSe
     young = min(timedelta(days=settings.keep_days), timedelta(hours=settings.keep_all_hours))
     if release.published_at >= now - young:
         return
-    tagged = read_tags(lake).values()
-    kept = kept_versions(
-        kept_releases(
-            list_releases(lake),
-            tagged=tagged,
-            now=now,
-            keep_days=settings.keep_days,
-            keep_all_hours=settings.keep_all_hours,
-        )
-    )
-    named = {**release.tables, **release.consumed}
-    if any(version not in kept.get(name, ()) for name, version in named.items()):
+    if not is_kept(release, kept_by(lake, settings, now=now)):
         is_recent = release.published_at >= now - timedelta(days=settings.keep_days)
         day = f"{shop_day(release.published_at)}"
         last_of_day = f"; the last of that day is kept: {day}" if is_recent else ""
@@ -77,6 +70,44 @@ def refuse_gone(lake: Lake, release: Release, *, now: datetime, settings: LakeSe
             f"release {release.release} is of {release.published_at:%Y-%m-%d} and has no tag: it is older"
             f" than what [lake] keep_days and keep_all_hours keep, and its files may be gone{last_of_day}"
         )
+
+
+def refuse_absent(lake: Lake, release: Release, current: Release) -> None:
+    """Raise NoRelease where files of a release are not here.
+
+    A restored lake knows of more releases than it has.
+    """
+    held = {**current.tables, **current.consumed}
+    for name, at in {**release.tables, **release.consumed}.items():
+        if held.get(name) == at:
+            continue
+        try:
+            files = open_table(lake, name, at).files()
+        except TableMissing as error:
+            raise NoRelease(f"release {release.release} is not in this lake: {error}") from None
+        if lake.is_local and not all(Path(file.uri).exists() for file in files):
+            raise NoRelease(
+                f"release {release.release} is not in this lake: files of {name}, version {at}, are missing;"
+                " a restored lake has the releases that were backed up, see `just releases`"
+            )
+
+
+def kept_by(lake: Lake, settings: LakeSettings, *, now: datetime) -> dict[str, set[int]]:
+    """Return, per table, the versions that vacuum leaves; all of the ledger is read."""
+    kept = kept_releases(
+        list_releases(lake),
+        tagged=read_tags(lake).values(),
+        now=now,
+        keep_days=settings.keep_days,
+        keep_all_hours=settings.keep_all_hours,
+    )
+    return kept_versions(kept)
+
+
+def is_kept(release: Release, kept: Mapping[str, Collection[int]]) -> bool:
+    """True where all versions that a release names are kept. Pure."""
+    named = {**release.tables, **release.consumed}
+    return all(version in kept.get(name, ()) for name, version in named.items())
 
 
 def moment(text: str) -> datetime | None:
@@ -92,6 +123,8 @@ def moment(text: str) -> datetime | None:
             return stamp.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+    with suppress(ValueError):  # a week, or a day without dashes
+        raise UsageError(f"{text}: write a day as {date.fromisoformat(text)}")
     raise UsageError(f"{text}: a time needs its zone: {text}Z, or {text}+03:00")
 
 

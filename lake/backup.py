@@ -17,6 +17,7 @@ import msgspec
 import structlog
 from deltalake import DeltaTable
 
+from lake.asof import refuse_absent
 from lake.copying import Copied, Copy, Versions
 from lake.errors import UsageError
 from lake.files import Files
@@ -104,7 +105,10 @@ def wanted_versions(lake: Lake, releases: Sequence[int]) -> Versions:
         find_release(lake, None)  # raises NoRelease
     current = newest_in(lake, ledgers[RELEASES])
     wanted: dict[str, set[int]] = {}
-    for release in (current, *(find_release(lake, number) for number in releases)):
+    older = [find_release(lake, number) for number in releases]
+    for release in older:
+        refuse_absent(lake, release, current)
+    for release in (current, *older):
         for name, at in {**release.consumed, **release.tables}.items():
             wanted.setdefault(name, set()).add(at)
     for name, at in heads(lake).items():

@@ -30,7 +30,8 @@ def main(command: click.Command, program: str) -> NoReturn:
     except click.exceptions.Abort:
         code = complain("interrupted; what was done is kept", 130)
     except click.UsageError as error:
-        hint = f"; see `{program} --help`"
+        asked = error.ctx.command_path if error.ctx else program
+        hint = f"; see `{asked} --help`"
         code = complain(error.format_message().rstrip(".") + hint, 2)
     except click.ClickException as error:
         code = complain(error.format_message(), 1)

@@ -7,10 +7,8 @@ which is kept for long, names the merged files then, and not hundreds of small o
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,9 +18,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from lake.catalogue import publish, refresh_catalogue, show_ledgers
+from lake.claim import claimed
 from lake.clock import shop_day
 from lake.errors import CommitConflict
-from lake.lock import locked
 from lake.parquet import writer_properties
 from lake.paths import Lake
 from lake.release import COMPACTION, Release, current_release
@@ -59,28 +57,41 @@ def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
     """
     today = shop_day(now + BEFORE_MIDNIGHT).isoformat()
     names = [name for layer in COMPACTED for name in list_tables(lake, layer)]
-    if not names:
-        return []
-    # delta-rs lets two of them merge the same files; in an object store one must be at it at a time.
-    with locked(Path(lake.place) / names[0].split(".")[0]) if lake.is_local else nullcontext():
-        found = [compact_table(lake, name, today) for name in names]
-        done = [one for one in found if one]
-        if restate(lake, now=now):
-            return done
-        if any(one.table.startswith("ops.") for one in done):
-            show_ledgers(lake)
-        else:
-            refresh_catalogue(lake)  # a compaction that was killed may have published
+    done = merge(lake, names, today) if any(to_merge(lake, name, today) for name in names) else []
+    if restate(lake, now=now):
+        return done
+    if any(one.table.startswith("ops.") for one in done):
+        show_ledgers(lake)
+    else:
+        refresh_catalogue(lake)  # a compaction that was killed may have published
     return done
+
+
+def merge(lake: Lake, names: Sequence[str], today: str) -> list[Compacted]:
+    """Merge the small files of these tables; return what changed.
+
+    One process at a time: delta-rs lets two merge the same files, and keeps what both made of them.
+    """
+    found: list[Compacted | None] = []
+    with claimed(lake, names[0].split(".")[0]) as claim:
+        for name in names:
+            claim.renew()
+            found.append(compact_table(lake, name, today))
+    return [one for one in found if one]
+
+
+def to_merge(lake: Lake, name: str, today: str) -> set[str]:
+    """Return the days (empty: not partitioned) of a table whose small files are to be merged."""
+    return crowded(live_files(DeltaTable(lake.uri(name))), today)
 
 
 def compact_table(lake: Lake, name: str, today: str) -> Compacted | None:
     """Merge a table's small files, if it is worth it; rows and their order stay the same."""
-    delta = DeltaTable(lake.uri(name))
-    days = crowded(live_files(delta), today)
+    days = to_merge(lake, name, today)
     if not days:
         return None
     filters: Any = [("observed_on", "in", sorted(days))] if "" not in days else None
+    delta = DeltaTable(lake.uri(name))
     before = len(delta.file_uris())
     try:
         delta.optimize.compact(

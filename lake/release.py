@@ -5,7 +5,7 @@ publishing is one commit to ``ops.releases``, and a reader opens one row.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
@@ -23,6 +23,8 @@ RELEASES = "ops.releases"
 ROLLBACK = "rollback"
 RESUME = "resume"
 COMPACTION = "compaction"
+# What shows the same as its parent.
+ALIKE = (COMPACTION, RESUME)
 TRIES = 20
 MONEY = pa.decimal128(38, 2)
 VERSIONS = pa.map_(pa.string(), pa.int64())
@@ -128,7 +130,7 @@ def following(table: Table, release: Release) -> Release:
     newest = table.maximum("release")
     if not isinstance(newest, int) or newest == release.parent or release.kind == COMPACTION:
         return release
-    same = alike(read_release(table, newest), partial(read_release, table))
+    same = alike(read_release(table, newest), partial(read_release, table), kinds=(COMPACTION,))
     if release.parent not in {one.release for one in same}:
         return release
     return msgspec.structs.replace(release, release=newest + 1, parent=newest)
@@ -145,11 +147,17 @@ def refuse(table: Table, release: Release) -> None:
             raise LakeError(hold(parent))
 
 
-def alike(release: Release, find: Callable[[int], Release | None]) -> list[Release]:
-    """Return a release, and of a compaction those before it that show the same, as far as they are found."""
+def alike(
+    release: Release, find: Callable[[int], Release | None], *, kinds: Collection[str] = ALIKE
+) -> list[Release]:
+    """Return a release, and of these kinds those before it that show the same, as far as they are found.
+
+    A resume from which on other runs are left out is not like its parent.
+    """
     found = [release]
-    while (parent := found[-1].parent) is not None and found[-1].kind == COMPACTION:
-        if (earlier := find(parent)) is None:
+    while (parent := found[-1].parent) is not None and found[-1].kind in kinds:
+        earlier = find(parent)
+        if earlier is None or earlier.excluded_runs != release.excluded_runs:
             break
         found.append(earlier)
     return found

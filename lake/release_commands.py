@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pyarrow as pa
 
-from lake.asof import WORDS, pick, refuse_gone, resolve
+from lake.asof import WORDS, is_kept, kept_by, pick, refuse_absent, refuse_gone, resolve
 from lake.catalogue import refresh_catalogue
 from lake.cli import open_lake
 from lake.diff import DayMove, as_table, day_moves
@@ -17,7 +17,7 @@ from lake.explain import explain
 from lake.order_diff import OrderMoves, order_moves
 from lake.release import Release, find_release, list_releases, total
 from lake.render import FORMATS, as_text, show, show_table
-from lake.rollback import parent_of, refuse_absent, run_resume, run_rollback
+from lake.rollback import parent_of, run_resume, run_rollback
 from lake.settings import LakeSettings
 from lake.tags import remove_tag, tags_of, write_tag
 
@@ -37,9 +37,12 @@ def at_release(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Newest first.")
 @in_format
 def releases(limit: int, form: str) -> None:
-    """List releases: number, time, kind, parent, what moved, whether publishing is held, tags."""
-    _, lake = open_lake()
-    tags = tags_of(lake)
+    """List releases: number, time, kind, parent, what moved, whether publishing is held, tags.
+
+    One that is not kept may have lost its files to a vacuum.
+    """
+    config, lake = open_lake()
+    tags, kept = tags_of(lake), kept_by(lake, config.section(LakeSettings), now=datetime.now(UTC))
     rows = [
         {
             "release": release.release,
@@ -47,6 +50,7 @@ def releases(limit: int, form: str) -> None:
             "kind": release.kind,
             "parent": release.parent,
             "is_held": release.is_held,
+            "is_kept": is_kept(release, kept),
             "tags": tags.get(release.release, []),
             "excluded_runs": list(release.excluded_runs),
             "tables_moved": len({move.table for move in release.moved}),

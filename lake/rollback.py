@@ -8,14 +8,13 @@ holds publishing, or the next build would bring back what was rolled back.
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 
 import msgspec
 import pyarrow.compute as pc
 
 from lake.asof import refuse_gone
 from lake.catalogue import publish
-from lake.errors import NoRelease, TableMissing, UsageError
+from lake.errors import NoRelease, UsageError
 from lake.paths import Lake
 from lake.release import RESUME, ROLLBACK, Move, Release, alike, find_release
 from lake.runs import RUNS
@@ -27,7 +26,7 @@ NOT_BUILT = ""
 
 
 def parent_of(lake: Lake, release: Release) -> Release:
-    """Return the release before, passing by compactions of this one. Raises NoRelease for the first."""
+    """Return the release before, passing by those that show the same. Raises NoRelease for the first."""
     parent = alike(release, partial(find_release, lake))[-1].parent
     if parent is None:
         raise NoRelease(f"release {release.release} is the first: there is none to go back to")
@@ -57,26 +56,6 @@ def run_rollback(
         is_held=True,
     )
     return publish(lake, release)
-
-
-def refuse_absent(lake: Lake, target: Release, current: Release) -> None:
-    """Raise NoRelease where the release's files are not here.
-
-    A restored lake knows of more releases than it has. ``run_rollback`` opens no table; whoever
-    is asked by a person looks first.
-    """
-    for name, at in target.tables.items():
-        if current.tables.get(name) == at:
-            continue
-        try:
-            files = open_table(lake, name, at).files()
-        except TableMissing as error:
-            raise NoRelease(f"release {target.release} is not in this lake: {error}") from None
-        if lake.is_local and not all(Path(file.uri).exists() for file in files):
-            raise NoRelease(
-                f"release {target.release} is not in this lake: files of {name}, version {at}, are missing;"
-                " a restored lake has the releases that were backed up, see `just releases`"
-            )
 
 
 def run_resume(

@@ -294,14 +294,14 @@ def open_table(lake: Lake, name: str, version: int | None = None) -> Table:
     """Open a table at its head, or at a version. Raises TableMissing."""
     try:
         return Table(name, DeltaTable(lake.uri(name), version=version))
-    except TableNotFoundError:
+    except DeltaError as error:
+        if version is not None:
+            raise TableMissing(f"{name}: version {version} is not in {lake.place}; {KEPT}") from error
+        if not isinstance(error, TableNotFoundError):
+            raise
         raise TableMissing(
             f"{name}: no such table in {lake.place}; an ingest or a transform makes it"
         ) from None
-    except DeltaError as error:
-        if version is None:
-            raise
-        raise TableMissing(f"{name}: version {version} is not in {lake.place}; {KEPT}") from error
 
 
 def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequence[str] = ()) -> Table:

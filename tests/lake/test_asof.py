@@ -56,6 +56,7 @@ def test_a_number_or_a_time_names_a_release(dated: Lake, text: str, number: int)
         ("2026-06-01T20:59:58Z", NoRelease, "nothing was published by"),
         ("4", NoRelease, "release 4 was never published, the newest is 3"),
         ("0", NoRelease, "release 0 was never published"),
+        ("2026-W23", UsageError, "2026-W23: write a day as 2026-06-01"),
         ("march", UsageError, "'march' names no release: .* no release is tagged"),
         ("2026-02-30", UsageError, "names no release"),
         ("0001-01-01T00:00+14:00", UsageError, "names no release"),

@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from lake.backup import MANIFEST, back_up, read_manifest, restore
 from lake.backup_commands import COMMANDS
 from lake.catalogue import shown_release
-from lake.errors import LakeError, NoRelease, UsageError
+from lake.errors import LakeError, NoRelease, TableMissing, UsageError
 from lake.files import ASIDE
 from lake.paths import Lake
 from lake.release import current_release, find_release, publish
@@ -207,6 +207,18 @@ def test_older_releases_are_copied_where_they_are_named(few: Shop, tmp_path: Pat
     assert (both.read(1), both.read(2)) == (shown, few.read())
     with pytest.raises(NoRelease):
         backed_up(few, tmp_path / "both", releases=[7])
+
+
+def test_a_release_that_is_gone_is_not_backed_up(few: Shop, tmp_path: Path) -> None:
+    """It says so, of the release; a restored lake has those alone that were backed up."""
+    grow(few, 1)
+    few.published()
+    backed_up(few, tmp_path / "newest")
+    found = restored(tmp_path / "newest", tmp_path / "restored")
+    with pytest.raises(NoRelease, match="release 1 is not in this lake"):
+        backed_up(found, tmp_path / "again", releases=[1])
+    with pytest.raises(TableMissing, match=r"version 1 are not here; a vacuum deletes what is older"):
+        found.read(1)
 
 
 def test_a_head_ahead_of_its_release_does_not_leave(few: Shop, tmp_path: Path) -> None:

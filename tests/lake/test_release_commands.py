@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lake.paths import Lake
 from lake.release import find_release
 from lake.release_commands import COMMANDS
 from lake.rollback import run_resume
+from lake.tags import write_tag
 from tests.lake.history import NOON, publish_ids
 from tests.transform.shop import FEW, Shop, look, opened
 
@@ -68,6 +69,18 @@ def test_the_list_shows_holds_and_tags(lake: Lake, run: Commands) -> None:
     ]
     assert re.search(r"^ +3 .* rollback +2 +yes ", run("releases"), re.MULTILINE)
     assert "audit, Березень" in run("releases", "--limit", "3")
+
+
+def test_the_list_tells_what_is_kept(lake: Lake, run: Commands) -> None:
+    """The last of a day, the young and the tagged; the others may be gone."""
+    old = datetime.now(UTC) - timedelta(days=3)
+    for number in (1, 2, 3, 4):
+        publish_ids(lake, number, at=old + timedelta(milliseconds=number))
+    for number in (5, 6):
+        publish_ids(lake, number, at=datetime.now(UTC))
+    write_tag(lake, find_release(lake, 2), "audit", now=datetime.now(UTC))
+    kept = {row["release"]: row["is_kept"] for row in run.json("releases")}
+    assert kept == {6: True, 5: True, 4: True, 3: False, 2: True, 1: False}
 
 
 def test_rollback_and_resume_say_what_they_did(lake: Lake, run: Commands) -> None:
