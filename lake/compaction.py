@@ -1,4 +1,4 @@
-"""Compaction: fewer, larger files of bronze and the ledgers; rows, their order and the feed stay the same.
+"""Compaction: fewer, larger files of bronze and the ledgers; rows and the feed stay the same.
 
 Only they grow by a small file at a time. Silver and gold are written a file a month, and a
 commit to them would be in the way of a build: nothing here commits to them. Where bronze
@@ -8,24 +8,29 @@ which is kept for long, names the merged files then, and not hundreds of small o
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from uuid import uuid4
 
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import structlog
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
 
 from lake.catalogue import publish, refresh_catalogue, show_ledgers
-from lake.claim import claimed
 from lake.clock import shop_day
 from lake.errors import CommitConflict
-from lake.parquet import writer_properties
+from lake.live import LiveFile, in_place_of, read_live
+from lake.parquet import encoded
 from lake.paths import Lake
 from lake.release import COMPACTION, Release, current_release
-from lake.store import live_files
-from lake.table import list_tables, open_table
+from lake.retention import Stored
+from lake.store import Folder, live_files
+from lake.table import PINNED, list_tables, open_table
 
 log = structlog.get_logger()
 
@@ -38,6 +43,8 @@ TARGET = 1024 * 1024
 SMALL = TARGET // 4
 # Of a day that is over, small files are merged once they are this share of what is written anew with them.
 WORTH = 0.25
+# So often is a commit tried anew where others commit to the table without pause.
+TRIES = 20
 # A day is over for this long before it ends: its last release is to name merged files.
 BEFORE_MIDNIGHT = timedelta(minutes=15)
 
@@ -57,7 +64,7 @@ def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
     """
     today = shop_day(now + BEFORE_MIDNIGHT).isoformat()
     names = [name for layer in COMPACTED for name in list_tables(lake, layer)]
-    done = merge(lake, names, today) if any(to_merge(lake, name, today) for name in names) else []
+    done = [one for name in names if (one := compact_table(lake, name, today))]
     if restate(lake, now=now):
         return done
     if any(one.table.startswith("ops.") for one in done):
@@ -67,45 +74,78 @@ def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
     return done
 
 
-def merge(lake: Lake, names: Sequence[str], today: str) -> list[Compacted]:
-    """Merge the small files of these tables; return what changed.
-
-    One process at a time: delta-rs lets two merge the same files, and keeps what both made of them.
-    """
-    found: list[Compacted | None] = []
-    with claimed(lake, names[0].split(".")[0]) as claim:
-        for name in names:
-            claim.renew()
-            found.append(compact_table(lake, name, today))
-    return [one for one in found if one]
-
-
-def to_merge(lake: Lake, name: str, today: str) -> set[str]:
-    """Return the days (empty: not partitioned) of a table whose small files are to be merged."""
-    return crowded(live_files(DeltaTable(lake.uri(name))), today)
-
-
 def compact_table(lake: Lake, name: str, today: str) -> Compacted | None:
-    """Merge a table's small files, if it is worth it; rows and their order stay the same."""
-    days = to_merge(lake, name, today)
-    if not days:
-        return None
-    filters: Any = [("observed_on", "in", sorted(days))] if "" not in days else None
+    """Merge a table's small files, if it is worth it; rows stay the same."""
     delta = DeltaTable(lake.uri(name))
-    before = len(delta.file_uris())
-    try:
-        delta.optimize.compact(
-            partition_filters=filters,
-            target_size=TARGET,
-            max_concurrent_tasks=1,
-            writer_properties=writer_properties(pa.schema(delta.schema().to_arrow())),
-        )
-    except CommitFailedError as error:
-        log.warning("maintenance.compaction_met_another", table=name, error=str(error).split("\n")[0])
+    live = read_live(delta)
+    days = crowded({file.path: file.size for file in live}, today)
+    groups = grouped([file for file in live if day_of(file.path) in days])
+    if not groups:
         return None
-    done = Compacted(name, before, len(DeltaTable(lake.uri(name)).file_uris()))
+    folder = Folder(delta)
+    merged = [write_merged(folder, delta, group) for group in groups]
+    if not commit_merged(lake, name, merged, groups):
+        folder.delete(Stored(file.path, file.size, datetime.now(UTC)) for file in merged)
+        log.info("maintenance.compaction_met_another", table=name)
+        return None
+    gone = sum(map(len, groups))
+    done = Compacted(name, len(live), len(live) - gone + len(merged))
     log.info("maintenance.compacted", table=name, before=done.files_before, after=done.files_after)
     return done
+
+
+def grouped(files: Iterable[LiveFile]) -> list[list[LiveFile]]:
+    """Return the files to merge: small ones of a day, until they are large together. Pure."""
+    groups: dict[str, list[list[LiveFile]]] = {}
+    for file in files:
+        if file.size < TARGET:
+            of_day = groups.setdefault(day_of(file.path), [[]])
+            if sum(one.size for one in of_day[-1]) >= TARGET:
+                of_day.append([])
+            of_day[-1].append(file)
+    return [group for of_day in groups.values() for group in of_day if len(group) > 1]
+
+
+def write_merged(folder: Folder, delta: DeltaTable, group: Sequence[LiveFile]) -> LiveFile:
+    """Write the rows of a group's files into one; nobody sees it before a commit names it."""
+    schema = pa.schema(delta.schema().to_arrow())
+    parts = [pq.read_table(BytesIO(folder.read(file.path)), use_threads=False) for file in group]
+    own = pa.schema([field for field in schema if field.name in parts[0].schema.names])
+    content = encoded(pa.concat_tables(part.select(own.names).cast(own) for part in parts))
+    place, slash, _ = group[0].path.rpartition("/")
+    path = f"{place}{slash}part-00000-{uuid4()}-c000.zstd.parquet"
+    folder.write(path, content)
+    return in_place_of(group, path=path, size=len(content))
+
+
+def commit_merged(
+    lake: Lake, name: str, merged: Sequence[LiveFile], groups: Sequence[Sequence[LiveFile]]
+) -> bool:
+    """Put merged files in place of their groups, in one commit; False where others took files of those away.
+
+    It is made on the very version in which all of them were seen: delta-rs would let two compactions
+    merge the same files, and keep what both made of them.
+    """
+    gone = [file for group in groups for file in group]
+    for _ in range(TRIES):
+        delta = DeltaTable(lake.uri(name))
+        if not {file.path for file in gone} <= live_files(delta).keys():
+            return False
+        at = int(datetime.now(UTC).timestamp() * 1000)
+        actions: list[AddAction | RemoveAction] = [
+            *(file.added(at) for file in merged),
+            *(file.removed(at) for file in gone),
+        ]
+        with suppress(CommitFailedError):
+            delta.create_write_transaction(
+                actions,
+                "append",
+                delta.schema(),
+                delta.metadata().partition_columns,
+                commit_properties=PINNED,
+            )
+            return True
+    return False
 
 
 def crowded(files: Mapping[str, int], today: str) -> set[str]:

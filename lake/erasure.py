@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from lake.contract import Contract
 from lake.errors import LakeError
 from lake.files import Files
-from lake.parquet import LEVEL, arrow_options
+from lake.parquet import LEVEL, encoded
 from lake.paths import Lake
 from lake.table import create_table
 
@@ -124,7 +124,7 @@ def parquet_of(rows: pa.Table, size: int, path: str) -> bytes:
         for name in FILLINGS:
             filling = 0
             for _ in range(8):
-                content = encoded(rows, level, {name: "." * filling})
+                content = encoded(rows, level=level, metadata={name: "." * filling})
                 if len(content) == size:
                     return content
                 filling += size - len(content)
@@ -133,13 +133,3 @@ def parquet_of(rows: pa.Table, size: int, path: str) -> bytes:
     raise LakeError(
         f"{path}: without its erased values it does not fit into {size} bytes; it stays as it was"
     )
-
-
-def encoded(rows: pa.Table, level: int, metadata: Mapping[str, str]) -> bytes:
-    """Return the rows as a Parquet file, laid out as ``lake.parquet`` does: else it would not fit. Pure."""
-    to = BytesIO()
-    options = arrow_options(rows.schema, level=level)
-    with pq.ParquetWriter(to, rows.schema, store_schema=False, **options) as writer:
-        writer.write_table(rows)
-        writer.add_key_value_metadata(metadata)
-    return to.getvalue()

@@ -1,8 +1,11 @@
 """Parquet: how the rows of a table lie in its files, in the words of either library that writes one."""
 
+from collections.abc import Mapping
+from io import BytesIO
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import ColumnProperties, WriterProperties
 
 # Texts of which the log says the least and the greatest in a file, so that it counts the rows that have each.
@@ -11,6 +14,7 @@ COUNTED = ("entity",)
 LEVEL = 3
 # As differences from row to row: an instant, or an id, is mostly a little more than the one before, and a
 # dictionary of values that hardly repeat is longer than they are.
+
 STEPS: Final = "DELTA_BINARY_PACKED"
 
 
@@ -38,6 +42,17 @@ def arrow_options(schema: pa.Schema, *, level: int = LEVEL) -> dict[str, Any]:
         "use_dictionary": [leaf(field) for field in schema if not is_stepwise(field)],
         "write_statistics": [leaf(field) for field in schema if is_told(field)],
     }
+
+
+def encoded(rows: pa.Table, *, level: int = LEVEL, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return the rows as a Parquet file. Pure."""
+    to = BytesIO()
+    with pq.ParquetWriter(
+        to, rows.schema, store_schema=False, **arrow_options(rows.schema, level=level)
+    ) as writer:
+        writer.write_table(rows)
+        writer.add_key_value_metadata(metadata or {})
+    return to.getvalue()
 
 
 def leaf(field: pa.Field) -> str:

@@ -1,26 +1,35 @@
 """Compaction: which files are merged, that nothing is seen of it, and the release that names them."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from click.testing import CliRunner
 from deltalake import DeltaTable
 
+from lake import compaction
 from lake.catalogue import refresh_catalogue, shown_release
 from lake.clock import shop_day
 from lake.compaction import MANY, SMALL, TARGET, compact, crowded
+from lake.contract import Contract
 from lake.errors import CommitConflict, UsageError
+from lake.live import in_place_of, read_live
 from lake.maintenance import maintain, sizes
 from lake.maintenance_commands import COMMANDS
+from lake.paths import Lake
 from lake.release import COMPACTION, Release, current_release, list_releases, publish
 from lake.rollback import parent_of, run_resume, run_rollback
 from lake.runs import last_runs, list_runs, watermark
 from lake.settings import LakeSettings
 from lake.table import create_table, open_table
+from tests.lake.history import NOON
 from tests.lake.simulated import BRONZE, LOOK, Simulated, newest, read, read_release, renamed, rows_of
 
 TODAY = "2026-09-02"
@@ -235,8 +244,8 @@ def test_a_kept_day_holds_merged_files_alone(month: Simulated) -> None:
     assert len(list(Path(lake.uri(BRONZE)).glob("*/*.parquet"))) < 15
 
 
-def test_two_compactions_at_once_double_no_row(month: Simulated) -> None:
-    """Each would put the same files' rows into a file of its own, and delta-rs takes both."""
+def test_compactions_at_once_double_no_row(month: Simulated) -> None:
+    """Each would put the same files' rows into a file of its own, and delta-rs alone takes both."""
     month.passes(timedelta(days=1))
     for number in range(40):
         month.look([number])
@@ -244,8 +253,89 @@ def test_two_compactions_at_once_double_no_row(month: Simulated) -> None:
     rows = read(month.lake, BRONZE, open_table(month.lake, BRONZE).version)
     with ThreadPoolExecutor(4) as pool:
         merged = [pool.submit(compact, month.lake, now=month.now) for _ in range(4)]
-    assert sorted(len(one.result()) for one in merged) == [0, 0, 0, 2]
+    assert sorted(done.table for one in merged for done in one.result()) == [BRONZE, "ops.runs"]
     assert read(month.lake, BRONZE, open_table(month.lake, BRONZE).version) == rows
+
+
+def interrupted_by(other: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let something else happen between the moment when files are merged and the commit; once."""
+    commit_merged = compaction.commit_merged
+
+    def late(*arguments: Any) -> bool:
+        monkeypatch.setattr(compaction, "commit_merged", commit_merged)
+        other()
+        return commit_merged(*arguments)
+
+    monkeypatch.setattr(compaction, "commit_merged", late)
+
+
+def test_what_another_has_merged_meanwhile_is_left_to_it(
+    month: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a process stood still after it had read the files; what it wrote is nobody's, and goes."""
+    lake = month.lake
+    month.passes(timedelta(days=1))
+    for number in range(3):
+        month.look([number])
+    month.passes(timedelta(days=1))
+    rows = read(lake, BRONZE, open_table(lake, BRONZE).version)
+    interrupted_by(lambda: compact(lake, now=month.now), monkeypatch)
+    assert compact(lake, now=month.now) == []
+    head = open_table(lake, BRONZE)
+    assert read(lake, BRONZE, head.version) == rows
+    written = {str(file) for file in Path(lake.uri(BRONZE)).glob("*/*.parquet")}
+    known = {file.uri for at in range(head.version + 1) for file in open_table(lake, BRONZE, at).files()}
+    assert written == known
+
+
+def test_an_append_meanwhile_is_no_obstacle(month: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ingest commits every second: what it brings stays, and the merged files are committed after it."""
+    lake = month.lake
+    month.passes(timedelta(days=1))
+    for number in range(3):
+        month.look([number])
+    month.passes(timedelta(days=1))
+    rows = read(lake, BRONZE, open_table(lake, BRONZE).version)
+    interrupted_by(lambda: month.look([99999]), monkeypatch)
+    assert [done.table for done in compact(lake, now=month.now)] == [BRONZE]
+    now = read(lake, BRONZE, open_table(lake, BRONZE).version)
+    assert now.filter(pc.field("id") == 99999).num_rows == 1
+    assert now.filter(pc.field("id") != 99999).combine_chunks() == rows
+
+
+def test_a_merged_file_says_of_its_columns_what_the_small_ones_said(lake: Lake) -> None:
+    """The least, the greatest, and how many are missing; nothing where one of them did not say it."""
+    schema = Contract.of(
+        {"id": "BIGINT", "seen_at": "TIMESTAMPTZ?", "gone": "DATE?", "odd": "BIGINT?"}
+    ).schema
+    stamps = [datetime(2026, 6, 1, 12, 0, second, 123456, tzinfo=UTC) for second in (7, 3)]
+    rows = [
+        {"id": 5, "seen_at": stamps[0], "gone": None, "odd": 1},
+        {"id": 9, "seen_at": None, "gone": None, "odd": 2},
+        {"id": 2, "seen_at": stamps[1], "gone": None, "odd": 3},
+    ]
+    table = create_table(lake, "ops.things", schema)
+    for row in rows:
+        table.append(pa.Table.from_pylist([row], schema=schema))
+    files = read_live(DeltaTable(lake.uri("ops.things")))
+    silent = msgspec.structs.replace(files[0], least={"id": 5}, greatest={"id": 5}, nulls={"id": 0, "odd": 0})
+    merged = in_place_of(files, path="one", size=1)
+    assert (merged.rows, dict(merged.nulls)) == (3, {"id": 0, "seen_at": 1, "gone": 3, "odd": 0})
+    assert merged.least == {"id": 2, "seen_at": stamps[1].replace(microsecond=123000), "odd": 1}
+    assert merged.greatest == {"id": 9, "seen_at": stamps[0].replace(microsecond=123000), "odd": 3}
+    assert in_place_of([silent, *files[1:]], path="one", size=1).least == {"id": 2}
+    for row in rows * (MANY // 3):
+        table.append(pa.Table.from_pylist([row], schema=schema))
+    held = open_table(lake, "ops.things")
+    assert compact(lake, now=NOON)
+    now = open_table(lake, "ops.things")
+    assert [now.maximum(name) for name in schema.names] == [held.maximum(name) for name in schema.names]
+    assert [sorted(now.counts(name).items(), key=str) for name in schema.names] == [
+        sorted(held.counts(name).items(), key=str) for name in schema.names
+    ]
+    (file,) = read_live(DeltaTable(lake.uri("ops.things")))
+    assert (file.rows, dict(file.nulls)) == (33, {"id": 0, "seen_at": 11, "gone": 33, "odd": 0})
+    assert file.least == merged.least
 
 
 def test_the_command_names_the_release_and_the_next_one_shows_it(

@@ -218,7 +218,7 @@ class Rollback(Month):
         found = find_release(self.lake, None)
         if found == self.before:
             return False
-        shown = self.before if self.before.is_held else find_release(self.lake, self.before.parent)
+        shown = self.before if self.before.is_held else parent_of(self.lake, self.before)
         assert (found.release, found.parent) == (self.before.release + 1, self.before.release)
         assert found.is_held != self.before.is_held
         assert self.witness.read(found) == self.witness.read(shown)

@@ -208,6 +208,16 @@ def test_two_appends_at_once_both_arrive(lake: Lake) -> None:
     assert open_table(lake, "silver.things").read(["id"])["id"].to_pylist() == [1, 1]
 
 
+def test_of_compactions_at_once_one_merges(lake: Lake) -> None:
+    """The other leaves it to that one: no row is there twice."""
+    looks = create_table(lake, "bronze.looks", LOOK, partition_by=["observed_on"])
+    for number in range(12):
+        looks.append(pa.Table.from_pylist([{"id": number, "observed_on": JUNE}], schema=LOOK))
+    found = both(lambda: len(compact(lake, now=NOW)))
+    assert sorted(open_table(lake, "bronze.looks").read()["id"].to_pylist()) == list(range(12))
+    assert sorted(map(str, found)) == ["0", "1"]
+
+
 def test_tables_are_listed_and_the_lake_is_removed(lake: Lake) -> None:
     """What is beside the lake stays."""
     beside = Lake(root=f"{lake.root}-beside")

@@ -1,0 +1,104 @@
+"""Live: the files that a version of a table consists of, with all that its log says of each."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.transaction import AddAction, RemoveAction
+
+# One value of a column in a file: as Delta writes it into its log.
+Told = Mapping[str, Any]
+
+
+class LiveFile(msgspec.Struct, frozen=True):
+    """A file by its path in the table's folder: bytes, rows, what its folder says, and its columns' values.
+
+    A column whose least and greatest value the log does not say is not in ``least`` and ``greatest``.
+    """
+
+    path: str
+    size: int
+    rows: int
+    partition: Mapping[str, str]
+    nulls: Mapping[str, int]
+    least: Told
+    greatest: Told
+
+    def added(self, at: int) -> AddAction:
+        """Return the action that puts it into a table where others held its rows; ``at`` in milliseconds."""
+        statistics = {
+            "numRecords": self.rows,
+            "minValues": {name: spelled(value) for name, value in self.least.items()},
+            "maxValues": {name: spelled(value) for name, value in self.greatest.items()},
+            "nullCount": self.nulls,
+        }
+        said = msgspec.json.encode(statistics).decode()
+        return AddAction(self.path, self.size, self.partition, at, False, said)
+
+    def removed(self, at: int) -> RemoveAction:
+        """Return the action that takes it out where another holds its rows; ``at`` in milliseconds."""
+        return RemoveAction(self.path, False, at, self.size, dict(self.partition))
+
+
+def read_live(delta: DeltaTable) -> list[LiveFile]:
+    """Return the files of the version held, the oldest first."""
+    found = pa.table(delta.get_add_actions(flatten=True)).sort_by("modification_time")
+    return [as_file(row) for row in found.to_pylist()]
+
+
+def as_file(row: Mapping[str, Any]) -> LiveFile:
+    """Return a file as Delta's table of actions has it. Pure."""
+    said: dict[str, dict[str, Any]] = {"partition": {}, "null_count": {}, "min": {}, "max": {}}
+    for name, value in row.items():
+        group, _, column = name.partition(".")
+        if column and value is not None:
+            said[group][column] = value
+    partition = {name: spelled(value) for name, value in said["partition"].items()}
+    return LiveFile(
+        row["path"],
+        row["size_bytes"],
+        row["num_records"],
+        partition,
+        said["null_count"],
+        said["min"],
+        said["max"],
+    )
+
+
+def in_place_of(files: Sequence[LiveFile], *, path: str, size: int) -> LiveFile:
+    """Return the file that holds the rows of several of one partition. Pure.
+
+    Of a column it says what they said, if all of them did.
+    """
+    nulls = {
+        name: sum(file.nulls[name] for file in files)
+        for name in files[0].nulls
+        if all(name in file.nulls for file in files)
+    }
+    known = [name for name in nulls if all(is_known(file, name) for file in files)]
+    least = {name: [file.least[name] for file in files if name in file.least] for name in known}
+    greatest = {name: [file.greatest[name] for file in files if name in file.greatest] for name in known}
+    return LiveFile(
+        path,
+        size,
+        sum(file.rows for file in files),
+        files[0].partition,
+        nulls,
+        {name: min(values) for name, values in least.items() if values},
+        {name: max(values) for name, values in greatest.items() if values},
+    )
+
+
+def is_known(file: LiveFile, name: str) -> bool:
+    """True where a file says of a column what values it has, or that it has none. Pure."""
+    return (name in file.least and name in file.greatest) or file.nulls[name] == file.rows
+
+
+def spelled(value: Any) -> Any:
+    """Return a value as Delta's log has it; instants are cut to the millisecond. Pure."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return value.isoformat() if isinstance(value, date) else value
