@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from ingest.erasure import other_cards, redactions_of
-from lake.backup import read_manifest
+from lake.backup import read_manifest, refuse_stranger
 from lake.cli import open_lake
 from lake.erasure import Erased, erase, record
 from lake.paths import Lake
@@ -21,7 +21,9 @@ def erase_buyer(buyer: int, backups: tuple[str, ...]) -> None:
     """
     _, place = open_lake()
     for root in backups:
-        read_manifest(root)  # raises UsageError where there is no backup: nothing is erased by half
+        # Both raise UsageError, before anything is erased: no backup is there, or another shop's.
+        read_manifest(root)
+        refuse_stranger(place, Lake(root=root))
     others = other_cards(place, buyer)
     rows = files = 0
     for root in (*backups, place.place):
@@ -33,6 +35,8 @@ def erase_buyer(buyer: int, backups: tuple[str, ...]) -> None:
         else:
             print(f"{lake.place}: no row says who buyer {buyer} is: erased before, or no such buyer")
     record(place, Erased(rows, files), at=datetime.now(UTC))
+    if not backups:
+        print("backups of the lake hold the person as before; `--backup PLACE` erases there too")
     if others:
         cards = ", ".join(map(str, sorted(others)))
         print(f"the same phone or e-mail is on other cards, which stay until they are erased too: {cards}")

@@ -1,7 +1,6 @@
 """The lake's own commands: ``python -m lake status | releases | sql | rollback | compact | backup …``."""
 
 import click
-import duckdb
 import pyarrow as pa
 
 from lake.asof import pick
@@ -10,12 +9,12 @@ from lake.cli import group, main, open_lake
 from lake.errors import UsageError
 from lake.maintenance_commands import COMMANDS as MAINTENANCE
 from lake.origin import is_sandbox, read_origin
-from lake.prompt import run_prompt
+from lake.prompt import run_prompt, run_script
 from lake.release import current_release
 from lake.release_commands import COMMANDS as RELEASES
 from lake.release_commands import at_release
 from lake.render import FORMATS, show, show_table
-from lake.session import fetch, open_session
+from lake.session import open_session
 from lake.settings import LakeSettings
 from lake.status import ago, read_status
 
@@ -80,7 +79,8 @@ def status(form: str, release: int | None, as_of: str | None) -> None:
 def sql(query: str | None, form: str, release: int | None, as_of: str | None) -> None:
     """Run QUERY in DuckDB over bronze, rules, silver, gold and ops, pinned to one release.
 
-    Without QUERY: a prompt on a terminal, or the statements that stdin brings.
+    Every statement is answered, up to the first that fails. Without QUERY: a prompt on a terminal,
+    or the statements that stdin brings.
     """
     config, place = open_lake()
     is_named = release is not None or as_of is not None
@@ -91,11 +91,7 @@ def sql(query: str | None, form: str, release: int | None, as_of: str | None) ->
         return
     if not query.strip(" ;"):
         raise UsageError('the query is empty; write one, such as "from gold.revenue_daily limit 5"')
-    try:
-        rows = fetch(session, query)
-    except duckdb.Error as error:
-        raise UsageError(str(error).split("\n\n")[0]) from None
-    show(rows, form)
+    run_script(session, query, lambda rows: show(rows, form))
 
 
 @lake.command()

@@ -12,13 +12,15 @@ from datetime import date, datetime, timedelta
 import msgspec
 import structlog
 from deltalake import write_deltalake
+from deltalake.exceptions import DeltaError
 
 from lake.clock import SHOP, shop_day
-from lake.errors import LakeError, NoRelease, TableMissing, UsageError
+from lake.errors import CommitConflict, LakeError, NoRelease, TableMissing, UsageError
 from lake.parquet import writer_properties
 from lake.paths import Lake
-from lake.release import Release, current_release, list_releases, publish
-from lake.table import open_table, table_exists
+from lake.release import Release, current_release, find_release, list_outlines, publish
+from lake.restores import refuse_left_out
+from lake.table import PINNED, open_table, table_exists
 
 log = structlog.get_logger()
 LAYERS = ("silver", "gold")
@@ -77,8 +79,9 @@ def attempt(lake: Lake, month: date, now: datetime) -> bool:
 def archive(lake: Lake, month: date, *, now: datetime, contacts: Collection[str] = CONTACTS) -> Release:
     """Copy the release that was current when the month ended in Kyiv; return the archive's record.
 
-    A finished archive is left as it is. Raises UsageError for a month that has not ended,
-    NoRelease where nothing was published by its end, TableMissing where that release is gone.
+    A finished archive is left as it is, also by who made the same one at once. Raises UsageError
+    for a month that has not ended, NoRelease where nothing was published by its end or was not
+    restored with the lake, TableMissing where that release is gone.
     """
     if month > month_before(now):
         raise UsageError(
@@ -89,6 +92,7 @@ def archive(lake: Lake, month: date, *, now: datetime, contacts: Collection[str]
     release = release_at(lake, month)
     if release is None:
         raise NoRelease(f"{month:%Y-%m}: nothing was published by its end; see `just releases`")
+    refuse_left_out(lake, release)
     target = archive_lake(lake, month)
     names = [name for name in sorted(release.tables) if name.split(".")[0] in LAYERS]
     versions = {name: copy_table(lake, name, release, target, contacts) for name in names}
@@ -100,7 +104,12 @@ def archive(lake: Lake, month: date, *, now: datetime, contacts: Collection[str]
         rows={name: release.rows[name] for name in names if name in release.rows},
         money={name: release.money[name] for name in names if name in release.money},
     )
-    publish(target, record)
+    try:
+        publish(target, record)
+    except CommitConflict:  # two made it at once: they wrote the same
+        if done := read_archive(lake, month):
+            return done
+        raise
     log.info("archive.written", month=f"{month:%Y-%m}", release=release.release, tables=len(names))
     return record
 
@@ -126,21 +135,28 @@ def copy_table(lake: Lake, name: str, release: Release, target: Lake, contacts: 
                 f"{name} has {rows.num_rows} rows, release {release.release} was published with"
                 f" {release.rows[name]}; nothing is archived"
             )
-        write_deltalake(
-            target.uri(name),
-            rows,
-            mode="error",
-            partition_by=table.partition_by,
-            writer_properties=writer_properties(rows.schema),
-            configuration={"delta.enableExpiredLogCleanup": "false"},
-        )
+        try:
+            write_deltalake(
+                target.uri(name),
+                rows,
+                mode="error",
+                partition_by=table.partition_by,
+                writer_properties=writer_properties(rows.schema),
+                configuration={"delta.enableExpiredLogCleanup": "false"},
+                # Delta would try again, and append to what the other one wrote.
+                commit_properties=PINNED,
+            )
+        except DeltaError:  # two made it at once, of the same rows
+            if not table_exists(target, name):
+                raise
     return open_table(target, name).version
 
 
 def release_at(lake: Lake, month: date) -> Release | None:
     """Return the release that was current when the month ended in Kyiv, None where there was none yet."""
     end = month_after(month)
-    return next((release for release in list_releases(lake) if release.published_at < end), None)
+    by_then = [release.release for release in list_outlines(lake) if release.published_at < end]
+    return find_release(lake, max(by_then)) if by_then else None
 
 
 def month_before(now: datetime) -> date:

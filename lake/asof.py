@@ -1,27 +1,26 @@
 """As of: which release somebody means who names a number, a tag or a time."""
 
 import re
-from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
 
 import pyarrow.compute as pc
 
 from lake.clock import SHOP, shop_day
+from lake.copying import data_of
 from lake.errors import NoRelease, TableMissing, UsageError
+from lake.files import Files
+from lake.kept import read_kept
 from lake.paths import Lake
 from lake.release import (
     Release,
     current_release,
     find_release,
-    list_releases,
     read_release,
     releases_table,
 )
-from lake.retention import kept_releases, kept_versions
+from lake.restores import refuse_left_out
 from lake.settings import LakeSettings
-from lake.table import open_table
 from lake.tags import read_tags
 
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -57,12 +56,12 @@ def resolve(lake: Lake, text: str) -> Release:
 def refuse_gone(lake: Lake, release: Release, *, now: datetime, settings: LakeSettings) -> None:
     """Raise NoRelease where the release may have lost files: it is old, and nothing keeps its versions.
 
-    Only for an old release is the whole ledger read.
+    Only for an old release is it asked what is kept.
     """
     young = min(timedelta(days=settings.keep_days), timedelta(hours=settings.keep_all_hours))
     if release.published_at >= now - young:
         return
-    if not is_kept(release, kept_by(lake, settings, now=now)):
+    if not read_kept(lake, settings, now=now).has(release):
         is_recent = release.published_at >= now - timedelta(days=settings.keep_days)
         day = f"{shop_day(release.published_at)}"
         last_of_day = f"; the last of that day is kept: {day}" if is_recent else ""
@@ -73,41 +72,22 @@ def refuse_gone(lake: Lake, release: Release, *, now: datetime, settings: LakeSe
 
 
 def refuse_absent(lake: Lake, release: Release, current: Release) -> None:
-    """Raise NoRelease where files of a release are not here.
+    """Raise NoRelease where a release was not restored with the lake, or files of it are gone.
 
-    A restored lake knows of more releases than it has.
+    What it has in common with the current one is there; of the rest each table's folder is listed.
     """
-    held = {**current.tables, **current.consumed}
+    refuse_left_out(lake, release)
+    held, files = {**current.tables, **current.consumed}, Files(lake.place)
     for name, at in {**release.tables, **release.consumed}.items():
         if held.get(name) == at:
             continue
-        try:
-            files = open_table(lake, name, at).files()
-        except TableMissing as error:
-            raise NoRelease(f"release {release.release} is not in this lake: {error}") from None
-        if lake.is_local and not all(Path(file.uri).exists() for file in files):
-            raise NoRelease(
-                f"release {release.release} is not in this lake: files of {name}, version {at}, are missing;"
-                " a restored lake has the releases that were backed up, see `just releases`"
-            )
-
-
-def kept_by(lake: Lake, settings: LakeSettings, *, now: datetime) -> dict[str, set[int]]:
-    """Return, per table, the versions that vacuum leaves; all of the ledger is read."""
-    kept = kept_releases(
-        list_releases(lake),
-        tagged=read_tags(lake).values(),
-        now=now,
-        keep_days=settings.keep_days,
-        keep_all_hours=settings.keep_all_hours,
-    )
-    return kept_versions(kept)
-
-
-def is_kept(release: Release, kept: Mapping[str, Collection[int]]) -> bool:
-    """True where all versions that a release names are kept. Pure."""
-    named = {**release.tables, **release.consumed}
-    return all(version in kept.get(name, ()) for name, version in named.items())
+        with suppress(TableMissing):
+            if data_of(lake, name, at).keys() <= files.sizes(name.replace(".", "/")).keys():
+                continue
+        raise NoRelease(
+            f"release {release.release} is not in this lake any more: files of {name}, version {at},"
+            " are gone; name one that is kept, see `just releases`"
+        )
 
 
 def moment(text: str) -> datetime | None:

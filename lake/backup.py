@@ -3,13 +3,15 @@
 A file of a Delta table never changes, so what is there already is not copied again.
 Data comes first, then the logs that name it, the ledgers, ``ops.releases``, and last the
 one file that says what the backup holds: killed at any moment, the place opens and
-restores as the last backup or as this one.
+restores as the last backup or as this one. Of two backups to one place at once the one
+that ends last is refused: it may name what the other pruned.
 
 Bronze is copied twice over: as the release consumed it, and to its head, with the changes
 between. The receipts of runs are read before those heads: a restored lake must not believe
 that it holds what it does not, or the next ingest would leave it out for ever.
 """
 
+import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -19,10 +21,11 @@ from deltalake import DeltaTable
 
 from lake.asof import refuse_absent
 from lake.copying import Copied, Copy, Versions
-from lake.errors import UsageError
-from lake.files import Files
+from lake.errors import CommitConflict, UsageError
+from lake.files import ASIDE, Files
 from lake.paths import Lake
 from lake.release import RELEASES, Release, current_release, find_release
+from lake.restores import RESTORES, UNFINISHED, Restored, write_restore
 from lake.session import heads
 from lake.table import open_table, table_exists
 
@@ -38,24 +41,36 @@ class Manifest(msgspec.Struct, frozen=True):
     versions: Versions
 
 
+class Begun(msgspec.Struct, frozen=True):
+    """What a restore that is under way, or was killed, copies, and when it began."""
+
+    manifest: Manifest
+    begun_at: datetime
+
+
 def back_up(
     lake: Lake, place: str, *, now: datetime, releases: Sequence[int] = (), prune: bool = False
 ) -> Copied:
     """Copy what the current release needs, and what the older ones named do.
 
     ``prune`` deletes from the place, once the new backup stands, every file that only
-    older backups needed. Raises NoRelease, UsageError for a place that can't be one, and
-    LakeError where the lake lacks a file: then the place stays as it was.
+    older backups needed. Raises NoRelease, UsageError for a place that can't be one,
+    CommitConflict where another backup to it ended meanwhile, and LakeError where the lake
+    lacks a file: then the place restores as it did.
     """
     refuse_place(lake, place)
+    files = Files(place)
+    before = manifest_in(files)
     versions = wanted_versions(lake, releases)
     refuse_stranger(lake, Lake(root=place))
     release = newest_in(lake, versions[RELEASES][-1])
-    copy = Copy(lake, Files(place), versions)
+    copy = Copy(lake, files, versions)
     copied = copy.run(release)
     manifest = Manifest(release.release, now.astimezone(UTC), versions)
-    copy.target.write(MANIFEST, [msgspec.json.format(msgspec.json.encode(manifest))])
-    copy.target.tidy()
+    if manifest_in(files) != before:
+        raise CommitConflict(f"{files.place}: somebody else backed up to this place meanwhile; run it again")
+    files.write(MANIFEST, [msgspec.json.format(msgspec.json.encode(manifest))])
+    files.tidy()
     if prune:
         copied = msgspec.structs.replace(copied, pruned=copy.prune())
     log.info("backup.copied", **msgspec.structs.asdict(copied))
@@ -65,28 +80,56 @@ def back_up(
 def restore(place: str, lake: Lake) -> Copied:
     """Copy a backup to an empty place, where it is the lake it was taken of.
 
-    Raises UsageError where the place is not empty, LakeError where the backup is not whole.
+    One that was killed is gone on with. Raises UsageError where anything else is in the
+    place, LakeError where the backup is not whole.
     """
     manifest = read_manifest(place)
-    if f"{lake.place}/".startswith(f"{Lake(root=place).place}/"):
+    source, target = Lake(root=place), Files(lake.place)
+    if f"{lake.place}/".startswith(f"{source.place}/"):
         raise UsageError(f"{lake.place} is in the backup; restore to a place beside it")
-    if Files(lake.place).sizes():
-        raise UsageError(f"{lake.place} is not empty; restore to an empty place and change [lake] root to it")
-    source = Lake(root=place)
-    copy = Copy(source, Files(lake.place), manifest.versions)
+    begun = begin(target, Files(place), manifest)
+    copy = Copy(source, target, manifest.versions)
     copied = copy.run(newest_in(source, manifest.versions[RELEASES][-1]))
-    copy.target.tidy()
+    write_restore(lake, Restored(begun.begun_at, copied.release, copy.given))
+    target.tidy()
+    target.delete([UNFINISHED])
     log.info("backup.restored", **msgspec.structs.asdict(copied))
     return copied
+
+
+def begin(target: Files, source: Files, manifest: Manifest) -> Begun:
+    """Write down what is to be restored, or read what an attempt that was killed wrote down.
+
+    Raises UsageError where there is anything but what that attempt can have brought.
+    """
+    found = {path for path in target.sizes() if not path.startswith(f"{ASIDE}/")}
+    if not found:
+        begun = Begun(manifest, datetime.now(UTC))
+        target.write(UNFINISHED, [msgspec.json.encode(begun)])
+        return begun
+    ledger = f"{RESTORES.replace('.', '/')}/"
+    others = found - source.sizes().keys()
+    if UNFINISHED in others and all(path == UNFINISHED or path.startswith(ledger) for path in others):
+        with contextlib.suppress(msgspec.DecodeError):
+            begun = msgspec.json.decode(target.read(UNFINISHED), type=Begun)
+            if begun.manifest == manifest:
+                return begun
+    raise UsageError(f"{target.place} is not empty; restore to an empty place and change [lake] root to it")
+
+
+def manifest_in(files: Files) -> bytes | None:
+    """Return the manifest as it is written in a place; None where there is none yet."""
+    return files.read(MANIFEST) if files.has(MANIFEST) else None
 
 
 def read_manifest(place: str) -> Manifest:
     """Return what the backup at the place holds. Raises UsageError where there is none."""
     files = Files(place)
-    if MANIFEST not in files.sizes():
+    content = manifest_in(files)
+    if content is None:
         raise UsageError(f"{files.place} holds no finished backup: {MANIFEST} is not there")
     try:
-        return msgspec.json.decode(files.read(MANIFEST), type=Manifest)
+        return msgspec.json.decode(content, type=Manifest)
     except msgspec.DecodeError:
         raise UsageError(
             f"{files.place}/{MANIFEST} is damaged: back up again, to this place or another"
@@ -140,7 +183,7 @@ def refuse_stranger(lake: Lake, target: Lake) -> None:
     held, ours = current_release(target), current_release(lake)
     if held and ours and held.release <= ours.release:
         ours = find_release(lake, held.release)
-    if identity(target) != identity(lake) or (held and held != ours):
+    if ours is None or identity(target) != identity(lake) or (held and held != ours):
         raise UsageError(f"{target.place} holds the backup of another lake; name another place")
 
 

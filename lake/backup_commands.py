@@ -31,7 +31,10 @@ def backup(dest: str, releases: tuple[int, ...], prune: bool) -> None:
 @click.argument("source")
 @click.argument("dest")
 def restore(source: str, dest: str) -> None:
-    """Copy the backup in SOURCE to DEST, an empty place; then set [lake] root to it."""
+    """Copy the backup in SOURCE to DEST, an empty place; then set [lake] root to it.
+
+    One that was cut short goes on where it stopped.
+    """
     place = Lake(root=dest)
     copied = restore_backup(source, place)
     refresh_catalogue(place)

@@ -25,7 +25,7 @@ from lake.catalogue import publish, refresh_catalogue, show_ledgers
 from lake.clock import shop_day
 from lake.errors import CommitConflict
 from lake.live import LiveFile, in_place_of, read_live
-from lake.parquet import encoded
+from lake.parquet import GROUP, encoded
 from lake.paths import Lake
 from lake.release import COMPACTION, Release, current_release
 from lake.retention import Stored
@@ -111,7 +111,8 @@ def write_merged(folder: Folder, delta: DeltaTable, group: Sequence[LiveFile]) -
     schema = pa.schema(delta.schema().to_arrow())
     parts = [pq.read_table(BytesIO(folder.read(file.path)), use_threads=False) for file in group]
     own = pa.schema([field for field in schema if field.name in parts[0].schema.names])
-    content = encoded(pa.concat_tables(part.select(own.names).cast(own) for part in parts))
+    rows = pa.concat_tables(part.select(own.names).cast(own) for part in parts)
+    content = encoded(rows, rows_in_group=None if group[0].partition else GROUP)
     place, slash, _ = group[0].path.rpartition("/")
     path = f"{place}{slash}part-00000-{uuid4()}-c000.zstd.parquet"
     folder.write(path, content)

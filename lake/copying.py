@@ -34,10 +34,11 @@ class Copied(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Of one table, what is copied: data files, and files of the log in the order to copy them."""
+    """Of one table, what is copied: data files, the log in the order to copy it; and whole versions."""
 
     data: Sizes
     log: tuple[str, ...]
+    versions: frozenset[int]
 
 
 class Copy:
@@ -48,20 +49,26 @@ class Copy:
         self._source = Files(lake.place)
         self._versions = versions
         self.target = target
+        self.given: dict[str, frozenset[int]] = {}
         self._there = target.sizes()
         self._wanted: set[str] = set()
         self._files = self._bytes = 0
 
     def run(self, release: Release) -> Copied:
-        """Copy data, then logs, in the order of the versions. Raises LakeError where a file is missing."""
+        """Copy data, then logs, in the order of the versions; ``given`` says what can be opened there then.
+
+        Raises LakeError where a file is missing.
+        """
         check_rows(self._lake, release)
-        parts = [self._part(name, versions) for name, versions in self._versions.items()]
+        found = {name: self._part(name, versions) for name, versions in self._versions.items()}
+        parts = list(found.values())
         for part in parts:
             self._carry(part.data)
         self._carry(self._archived())
         for part in parts:
             for path in part.log:
                 self._carry_log(path)
+        self.given = {name: part.versions for name, part in found.items()}
         held = len(self._wanted) - self._files
         return Copied(release.release, self._files, self._bytes, held)
 
@@ -83,11 +90,11 @@ class Copy:
         log = tuple(f"{folder}/_delta_log/{file}" for file in needed_log(name, logs, spans))
         data: Sizes = {}
         for version in versions:
-            for file in open_table(self._lake, name, version).files():
-                data[f"{folder}/{file.uri.rpartition(f'/{folder}/')[2]}"] = file.size
+            data |= data_of(self._lake, name, version)
         if is_fed:
             data |= self._changes(folder, log, versions, sizes)
-        return Part(data, log)
+        whole = (version for first, last in spans for version in range(first, last + 1))
+        return Part(data, log, frozenset(whole))
 
     def _changes(self, folder: str, log: Iterable[str], versions: tuple[int, ...], sizes: Sizes) -> Sizes:
         """Return what was added between the versions: the change feed is read from it."""
@@ -122,6 +129,13 @@ class Copy:
         self._files += 1
         self._bytes += size
         return size
+
+
+def data_of(lake: Lake, name: str, version: int) -> Sizes:
+    """Return the bytes of a version's live files, by their paths in the lake. Raises TableMissing."""
+    folder = name.replace(".", "/")
+    files = open_table(lake, name, version).files()
+    return {f"{folder}/{file.uri.rpartition(f'/{folder}/')[2]}": file.size for file in files}
 
 
 def check_rows(lake: Lake, release: Release) -> None:

@@ -18,6 +18,7 @@ from lake.paths import Lake
 from lake.quote import literal, literals
 from lake.quote import name as quoted
 from lake.release import Release
+from lake.restores import refuse_left_out
 from lake.session import Connection, connect, create_view, fetch
 from lake.settings import LakeSettings
 from lake.table import Table, open_table
@@ -132,8 +133,11 @@ def day_moves(
 ) -> list[DayMove]:
     """Return the days that differ, of one table or all, in order of table and day.
 
-    Raises UsageError for a table that neither release shows.
+    Raises UsageError for a table that neither release shows, NoRelease for a release that a
+    restored lake was not given.
     """
+    for release in (before, after):
+        refuse_left_out(lake, release)
     names = before.tables.keys() | after.tables.keys()
     if table is not None and table not in names:
         raise UsageError(f"{table}: neither release shows it; they show {', '.join(sorted(names))}")

@@ -9,6 +9,7 @@ import pyarrow as pa
 from lake.errors import LakeError, UsageError
 from lake.paths import Lake
 from lake.release import Release
+from lake.restores import refuse_left_out
 from lake.session import Connection, connect, create_view, fetch
 from lake.settings import LakeSettings
 from lake.table import open_table
@@ -79,6 +80,7 @@ def explain(
 
 def show(connection: Connection, lake: Lake, release: Release) -> None:
     """Make views of the two tables as the release shows them. Raises UsageError where it does not."""
+    refuse_left_out(lake, release)
     for name in (ORDERS, REVENUE):
         if name not in release.tables:
             raise UsageError(f"release {release.release} does not show {name}")

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pyarrow.fs as fs
 
-from lake.errors import LakeError
+from lake.errors import CommitConflict, LakeError
 from lake.paths import Lake, open_store
 
 ASIDE = ".copying"
@@ -37,13 +37,20 @@ class Files:
             info.path.removeprefix(self._root): info.size for info in found if info.type == fs.FileType.File
         }
 
+    def has(self, path: str) -> bool:
+        """True where a file is at the path."""
+        return bool(self._system.get_file_info(self._root + path).type == fs.FileType.File)
+
     def read(self, path: str) -> bytes:
         """Return a file's bytes. Raises LakeError where it is not there."""
         with self._open(path) as stream:
             return bytes(stream.read())
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
-        """Put a file there, in place of an older one; return how many bytes it has."""
+        """Put a file there, in place of an older one; return how many bytes it has.
+
+        Raises CommitConflict where somebody else who copies to the place tidied it up meanwhile.
+        """
         size = 0
         written = f"{ASIDE}/{os.getpid()}-{uuid4().hex}" if self._is_local else path
         with self._create(written) as stream:
@@ -52,7 +59,12 @@ class Files:
                 size += len(chunk)
         if written != path:
             self._make_folder(path)
-            self._system.move(self._root + written, self._root + path)
+            try:
+                self._system.move(self._root + written, self._root + path)
+            except FileNotFoundError:
+                raise CommitConflict(
+                    f"{self.place}: somebody else copied to this place meanwhile; run it again"
+                ) from None
         return size
 
     def copy(self, source: "Files", path: str) -> int:

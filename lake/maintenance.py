@@ -10,20 +10,18 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from lake.catalogue import show_ledgers
 from lake.compaction import compact
+from lake.kept import read_kept
 from lake.paths import LAYERS, Lake
-from lake.release import list_releases
 from lake.retention import (
     GRACE,
     UNDER_WAY,
     Log,
     Stored,
     deletable,
-    feed_from,
-    kept_releases,
-    kept_versions,
     needless,
     needs,
     openable,
@@ -31,8 +29,7 @@ from lake.retention import (
 )
 from lake.settings import LakeSettings
 from lake.store import Folder
-from lake.table import list_tables
-from lake.tags import read_tags
+from lake.table import list_tables, open_table
 
 log = structlog.get_logger()
 
@@ -69,18 +66,8 @@ class Keeper:
     """Knows which versions of which table stay, by the releases at one moment; ``now`` is handed in."""
 
     def __init__(self, lake: Lake, settings: LakeSettings, *, now: datetime) -> None:
-        releases = list_releases(lake)
-        tagged = set(read_tags(lake).values())
-        kept = kept_releases(
-            releases,
-            tagged=tagged,
-            now=now - GRACE,
-            keep_days=settings.keep_days,
-            keep_all_hours=settings.keep_all_hours,
-        )
         self._lake = lake
-        self._versions = kept_versions(kept)
-        self._feed = feed_from(releases)
+        self._kept = read_kept(lake, settings, now=now - GRACE)
         self.now = now
         # Whoever opened a version while it was the newest may read on for as long as it would be kept.
         self.before = now - timedelta(hours=settings.keep_all_hours)
@@ -92,8 +79,8 @@ class Keeper:
     def kept(self, table: str, found: Log) -> set[int]:
         """Return the versions that stay: what releases name, the feed a build reads, the head."""
         head = max(found.commits)
-        feed = range(self._feed[table], head + 1) if table in self._feed else ()
-        return {*self._versions.get(table, ()), *feed, head} & openable(found)
+        since = self._kept.feed.get(table, head)
+        return {*self._kept.versions.get(table, ()), *range(since, head + 1)} & openable(found)
 
 
 def clean(keeper: Keeper, name: str) -> int:
@@ -140,7 +127,7 @@ def vacuum(lake: Lake, settings: LakeSettings, *, now: datetime, dry_run: bool =
     keeper = Keeper(lake, settings, now=now)
     found: list[Reclaimed] = []
     for name in every_table(lake):
-        with beside_others(name):
+        with beside_others(lake, name):
             found.append(vacuum_table(keeper, name, dry_run=dry_run))
     return [done for done in found if done.files]
 
@@ -177,7 +164,7 @@ def maintain(lake: Lake, settings: LakeSettings, *, now: datetime) -> list[Recla
     reclaimed = vacuum(lake, settings, now=now, dry_run=False)
     keeper = Keeper(lake, settings, now=now)
     for name in every_table(lake):
-        with beside_others(name):
+        with beside_others(lake, name):
             clean(keeper, name)
             checkpoint(keeper, name)
     return reclaimed
@@ -211,9 +198,13 @@ def every_table(lake: Lake) -> list[str]:
 
 
 @contextmanager
-def beside_others(name: str) -> Iterator[None]:
-    """Leave a table to somebody else who cleans it up at this very moment: his work is the same."""
+def beside_others(lake: Lake, name: str) -> Iterator[None]:
+    """Leave a table to somebody else who cleans it up at this very moment: his work is the same.
+
+    What he took away was named by the log when it was listed. Raises where the table can't be opened anew.
+    """
     try:
         yield
-    except FileNotFoundError as error:
+    except (FileNotFoundError, DeltaError) as error:
+        open_table(lake, name)
         log.warning("maintenance.left_to_another", table=name, error=str(error).split("\n")[0])

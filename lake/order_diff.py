@@ -15,6 +15,7 @@ from lake.paths import Lake
 from lake.quote import literal, literals
 from lake.quote import name as quoted
 from lake.release import Release
+from lake.restores import refuse_left_out
 from lake.session import fetch
 from lake.settings import LakeSettings
 
@@ -133,8 +134,11 @@ def order_moves(
 ) -> OrderMoves:
     """Return the orders that moved between two releases; ``days``: only those of these days, then or now.
 
-    Raises UsageError where neither release shows orders.
+    Raises UsageError where neither release shows orders, NoRelease for a release that a
+    restored lake was not given.
     """
+    for release in (before, after):
+        refuse_left_out(lake, release)
     with compared(settings) as connection:
         shown = show_both(connection, lake, ORDERS, before, after)
         if LINES in before.tables or LINES in after.tables:

@@ -12,6 +12,8 @@ from deltalake import ColumnProperties, WriterProperties
 COUNTED = ("entity",)
 # zstd makes a quarter of snappy's bytes of JSON payloads, which are most of bronze.
 LEVEL = 3
+# Rows that are read together of a ledger, where one is asked for by its number.
+GROUP = 1000
 # As differences from row to row: an instant, or an id, is mostly a little more than the one before, and a
 # dictionary of values that hardly repeat is longer than they are.
 
@@ -44,13 +46,18 @@ def arrow_options(schema: pa.Schema, *, level: int = LEVEL) -> dict[str, Any]:
     }
 
 
-def encoded(rows: pa.Table, *, level: int = LEVEL, metadata: Mapping[str, str] | None = None) -> bytes:
+def encoded(
+    rows: pa.Table,
+    *,
+    level: int = LEVEL,
+    rows_in_group: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
     """Return the rows as a Parquet file. Pure."""
     to = BytesIO()
-    with pq.ParquetWriter(
-        to, rows.schema, store_schema=False, **arrow_options(rows.schema, level=level)
-    ) as writer:
-        writer.write_table(rows)
+    options = arrow_options(rows.schema, level=level)
+    with pq.ParquetWriter(to, rows.schema, store_schema=False, **options) as writer:
+        writer.write_table(rows, rows_in_group)
         writer.add_key_value_metadata(metadata or {})
     return to.getvalue()
 

@@ -2,13 +2,16 @@
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
+from lake.cli import plain
 from lake.errors import UsageError
 from lake.session import CURRENT, Connection, fetch
 
@@ -43,12 +46,41 @@ def run_script(connection: Connection, text: str, show: Show) -> None:
     """Run the statements one after another and show each one's rows. Raises UsageError."""
     try:
         for statement in connection.extract_statements(text):
-            rows = fetch(connection, statement.query)
+            rows = fetch_or_stop(connection, statement.query)
             # What defines something has a column too in DuckDB, and nothing in it.
             if rows.num_rows or statement.type == duckdb.StatementType.SELECT:
                 show(rows)
     except duckdb.Error as error:
         raise UsageError(line(error)) from None
+
+
+def fetch_or_stop(connection: Connection, query: str) -> pa.Table:
+    """Return a query's rows. Ctrl-C and SIGTERM end the query first, and do then what they do.
+
+    DuckDB looks for signals itself, but only between the parts of its work, and a join may be one of them.
+    """
+    with put_off(signal.SIGINT, signal.SIGTERM) as came, ThreadPoolExecutor(1) as beside:
+        running = beside.submit(fetch, connection, query)
+        while not wait([running], timeout=0.1).done:
+            if came:  # said again and again: what comes before a query has begun is lost on it
+                connection.interrupt()
+    return running.result()
+
+
+@contextlib.contextmanager
+def put_off(*numbers: signal.Signals) -> Iterator[set[int]]:
+    """Give the set of signals that come meanwhile; those that somebody handles are raised at the end."""
+    came: set[int] = set()
+    handled = {number: found for number in numbers if callable(found := signal.getsignal(number))}
+    for number in handled:
+        signal.signal(number, lambda number, _: came.add(number))
+    try:
+        yield came
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
+        for one in came:
+            signal.raise_signal(one)
 
 
 def answer(connection: Connection, text: str, show: Show) -> None:
@@ -95,7 +127,7 @@ def is_whole(text: str) -> bool:
 
 def line(error: Exception) -> str:
     """Return DuckDB's complaint in one line, without the picture of the query."""
-    return " ".join(str(error).split("\n\n")[0].split())
+    return plain(str(error).split("\n\n")[0])
 
 
 @contextlib.contextmanager

@@ -59,6 +59,8 @@ SCHEMA = pa.schema(
     ]
 )
 MAPS = ("tables", "consumed", "rows", "money", "checks")
+# What tells releases apart, and what became of them.
+OUTLINE = ("release", "published_at", "kind", "parent", "is_held")
 # Rows as they were read, by file and number: a file is never written twice, nor a release.
 READ: dict[tuple[str, int], dict[str, Any]] = {}
 REMEMBERED = 200
@@ -150,14 +152,10 @@ def refuse(table: Table, release: Release) -> None:
 def alike(
     release: Release, find: Callable[[int], Release | None], *, kinds: Collection[str] = ALIKE
 ) -> list[Release]:
-    """Return a release, and of these kinds those before it that show the same, as far as they are found.
-
-    A resume from which on other runs are left out is not like its parent.
-    """
+    """Return a release, and of these kinds those before it that show the same, as far as they are found."""
     found = [release]
     while (parent := found[-1].parent) is not None and found[-1].kind in kinds:
-        earlier = find(parent)
-        if earlier is None or earlier.excluded_runs != release.excluded_runs:
+        if (earlier := find(parent)) is None:
             break
         found.append(earlier)
     return found
@@ -195,6 +193,28 @@ def list_releases(lake: Lake, *, limit: int | None = None, until: int | None = N
     where = (pc.field("release") >= since) & (pc.field("release") <= last)
     found = [as_release(row) for row in table.read(where=where).to_pylist()]
     return sorted(found, key=lambda release: release.release, reverse=True)
+
+
+def list_outlines(lake: Lake) -> list[Release]:
+    """Return all releases, oldest first, by what tells them apart: without tables, rows, money and moves."""
+    table = releases_table(lake)
+    if table is None:
+        return []
+    rows = table.read(OUTLINE).sort_by("release")
+    return [
+        Release(
+            release=number, published_at=at, kind=kind, parent=parent, tables={}, consumed={}, is_held=held
+        )
+        for number, at, kind, parent, held in zip(*(column.to_pylist() for column in rows), strict=True)
+    ]
+
+
+def read_versions(lake: Lake, numbers: Collection[int]) -> list[Release]:
+    """Return the outlines of some releases with the versions they name."""
+    table = releases_table(lake)
+    where = pc.field("release").isin(pa.array(numbers, pa.int64()))
+    rows = table.read([*OUTLINE, "tables", "consumed"], where).to_pylist() if table else []
+    return [Release(**{**row, **{name: dict(row[name]) for name in ("tables", "consumed")}}) for row in rows]
 
 
 def releases_table(lake: Lake) -> Table | None:

@@ -8,15 +8,17 @@ from typing import Any
 import click
 import pyarrow as pa
 
-from lake.asof import WORDS, is_kept, kept_by, pick, refuse_absent, refuse_gone, resolve
+from lake.asof import WORDS, pick, refuse_absent, refuse_gone, resolve
 from lake.catalogue import refresh_catalogue
 from lake.cli import open_lake
 from lake.diff import DayMove, as_table, day_moves
 from lake.errors import UsageError
 from lake.explain import explain
+from lake.kept import read_kept
 from lake.order_diff import OrderMoves, order_moves
 from lake.release import Release, find_release, list_releases, total
 from lake.render import FORMATS, as_text, show, show_table
+from lake.restores import read_restores
 from lake.rollback import parent_of, run_resume, run_rollback
 from lake.settings import LakeSettings
 from lake.tags import remove_tag, tags_of, write_tag
@@ -39,10 +41,11 @@ def at_release(command: Callable[..., Any]) -> Callable[..., Any]:
 def releases(limit: int, form: str) -> None:
     """List releases: number, time, kind, parent, what moved, whether publishing is held, tags.
 
-    One that is not kept may have lost its files to a vacuum.
+    One that is not kept may have lost its files to a vacuum, or was not restored with the lake.
     """
     config, lake = open_lake()
-    tags, kept = tags_of(lake), kept_by(lake, config.section(LakeSettings), now=datetime.now(UTC))
+    restores = read_restores(lake)
+    tags, kept = tags_of(lake), read_kept(lake, config.section(LakeSettings), now=datetime.now(UTC))
     rows = [
         {
             "release": release.release,
@@ -50,7 +53,7 @@ def releases(limit: int, form: str) -> None:
             "kind": release.kind,
             "parent": release.parent,
             "is_held": release.is_held,
-            "is_kept": is_kept(release, kept),
+            "is_kept": kept.has(release) and not any(one.left_out(release) for one in restores),
             "tags": tags.get(release.release, []),
             "excluded_runs": list(release.excluded_runs),
             "tables_moved": len({move.table for move in release.moved}),
@@ -74,9 +77,10 @@ def rollback(release: str | None) -> None:
     config, lake = open_lake()
     current = find_release(lake, None)
     target = resolve(lake, release) if release else parent_of(lake, current)
-    settings = config.section(LakeSettings)
+    settings, now = config.section(LakeSettings), datetime.now(UTC)
+    refuse_gone(lake, target, now=now, settings=settings)
     refuse_absent(lake, target, current)
-    made = run_rollback(lake, target, current=current, now=datetime.now(UTC), settings=settings)
+    made = run_rollback(lake, target, current=current, now=now, settings=settings)
     print(
         f"release {made.release} (rollback) shows what release {target.release} showed"
         f"{money_line(current, made)}; publishing is held until `just resume`"
@@ -112,6 +116,7 @@ def tag(release: str, name: str) -> None:
     config, lake = open_lake()
     found, now = resolve(lake, release), datetime.now(UTC)
     refuse_gone(lake, found, now=now, settings=config.section(LakeSettings))
+    refuse_absent(lake, found, find_release(lake, None))
     before = write_tag(lake, found, name, now=now)
     moved = f", and release {before} no longer" if before not in (None, found.release) else ""
     print(f"release {found.release} is {name}{moved}")

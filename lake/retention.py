@@ -118,13 +118,17 @@ def kept_versions(kept: Iterable[Release]) -> dict[str, set[int]]:
     return dict(found)
 
 
-def feed_from(releases: Iterable[Release]) -> dict[str, int]:
-    """Return, per bronze table, the version from which on a build reads what changed."""
-    bases = going_on({release.release: release for release in releases})
+def feed_from(outlines: Iterable[Release], named: Iterable[Release]) -> dict[str, int]:
+    """Return, per bronze table, the version from which on a build reads what changed.
+
+    The outlines say what a build goes on from; ``named`` are releases with their versions.
+    """
+    bases = {release.release for release in going_on({release.release: release for release in outlines})}
     found: dict[str, int] = {}
-    for release in bases:
-        for name, version in release.consumed.items():
-            found[name] = min(version, found.get(name, version))
+    for release in named:
+        if release.release in bases:
+            for name, version in release.consumed.items():
+                found[name] = min(version, found.get(name, version))
     return found
 
 

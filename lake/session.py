@@ -15,6 +15,7 @@ from lake import quote
 from lake.errors import TableMissing
 from lake.paths import Lake
 from lake.release import Release
+from lake.restores import refuse_left_out, refuse_unfinished
 from lake.settings import LakeSettings
 from lake.table import KEPT, Table, list_tables, open_table
 
@@ -45,8 +46,13 @@ def open_session(lake: Lake, settings: LakeSettings, release: Release | None) ->
     """Open DuckDB with schemas bronze, rules, silver, gold pinned to the release, and ops at its head.
 
     Without a release there is only what an ingest has brought; with one,
-    ``ops.current_release`` says in one row which.
+    ``ops.current_release`` says in one row which. Raises NoRelease for one that a restored
+    lake was not given, LakeError where a restore is not finished, TableMissing.
     """
+    if release:
+        refuse_left_out(lake, release)
+    else:
+        refuse_unfinished(lake)
     connection = connect(settings)
     for schema in ("bronze", "rules", "silver", "gold", "ops"):
         connection.execute(f"create schema {schema}")
@@ -104,8 +110,19 @@ def create_view(connection: Connection, view: str, table: Table, files: Sequence
     select = scan(connection, table, files)
     try:
         connection.execute(f"create or replace view {view} as {select}")
-    except (duckdb.IOException, FileNotFoundError):
+    except (duckdb.Error, FileNotFoundError) as error:
+        if not is_missing(error):
+            raise
         raise TableMissing(f"{table.name}: files of version {table.version} are not here; {KEPT}") from None
+
+
+def is_missing(error: Exception) -> bool:
+    """True where DuckDB failed for a file that is not there. Pure.
+
+    Of what a mount raises it keeps the traceback alone, as text.
+    """
+    is_plain = isinstance(error, duckdb.IOException | FileNotFoundError)
+    return is_plain or "\nFileNotFoundError: " in str(error)
 
 
 def scan(connection: Connection, table: Table, files: Sequence[str] | None = None) -> str:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from lake.paths import LAYERS, Lake
 from lake.release import Release, current_release, hold
+from lake.restores import refuse_left_out
 from lake.runs import Run, last_runs, windows_from_the_end
 from lake.table import Table, open_table, table_exists
 
@@ -151,6 +152,7 @@ def read_status(lake: Lake, release: Release | None = None) -> LakeStatus:
 
 def read_past(lake: Lake, release: Release, current: Release, now: datetime) -> LakeStatus:
     """Return what was there when an older release was published: the ledgers have no versions of it."""
+    refuse_left_out(lake, release)
     last_run, last_complete = last_runs(lake, by=release.published_at)
     named = {**release.tables, **release.consumed}
     names = sorted(named, key=lambda name: (LAYERS.index(name.split(".")[0]), name))

@@ -21,6 +21,7 @@ from lake.paths import Lake
 from lake.quote import literal
 from lake.quote import name as quoted
 from lake.release import Release
+from lake.restores import refuse_left_out
 from lake.session import connect, create_view
 from lake.settings import LakeSettings
 from lake.table import open_table
@@ -154,6 +155,7 @@ class Session:
 
 def open_session(lake: Lake, limits: LakeSettings, settings: ServeSettings, release: Release) -> Session:
     """Copy the release's gold tables and open them; raises what the lake raises where a version is gone."""
+    refuse_left_out(lake, release)
     with tempfile.TemporaryDirectory(prefix="keylake-serve-") as folder:
         file = f"{folder}/release.duckdb"
         copy_gold(lake, limits, release, file)

@@ -1,6 +1,9 @@
 """The commands as an operator meets them: exit codes, one line for what is wrong, no terminal."""
 
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -9,14 +12,52 @@ import pytest
 
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
+from lake.cli import explained
 from lake.config import read_config
 from lake.origin import claim_origin
 from lake.paths import Lake
 from serve.demo import CHOICES
 from serve.settings import ScheduleSettings
-from tests.running import environ_of, run, succeed
+from tests.running import environ_of, launched, run, succeed
 
 SMALL = Sandbox(port=0, days=20, orders_per_day=10, day_seconds=0, requests_per_minute=0)
+# A command that works without an end, in DuckDB or not, and closes what it has open.
+AT_WORK = """
+import ctypes, signal, threading, time
+import click
+from lake.cli import main
+from lake.session import connect, fetch
+from lake.settings import LakeSettings
+
+def tell(cpu):
+    # The query is under way when it has used some time of the processor.
+    while time.process_time() < cpu:
+        time.sleep(0.01)
+    print("begun", flush=True)
+
+@click.command()
+@click.argument("what")
+def work(what):
+    try:
+        if what == "query":
+            # Of several threads another may have it all, and DuckDB looks for no signal.
+            connection = connect(LakeSettings(threads=1))
+            threading.Thread(target=tell, args=[time.process_time() + 0.5], daemon=True).start()
+            fetch(connection, "select sum(range % 7) from range(1000000000000)")
+        if what == "deaf":
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            tell(0)
+            ctypes.CDLL(None).sleep(600)
+        tell(0)
+        time.sleep(600)
+    finally:
+        print("closed", flush=True)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main(work, "work")
+"""
+# How delta-rs writes what led to what, each on a line of its own.
+ARROW = "\n          \x1b[31m↳\x1b[0m "
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +161,138 @@ def test_debug_shows_the_traceback(lake: Lake) -> None:
     done = run(environ_of(lake), "lake", "sql", "select 1", "--release", "1", "--debug")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("what", ["query", "other work"])
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_who_is_stopped_closes_what_is_open(
+    lake: Lake, tmp_path: Path, what: str, number: signal.Signals, code: int, word: str
+) -> None:
+    """And says so in a line, with --debug too: it is no error."""
+    environ = environ_of(lake, PYTHONPATH=str(Path(__file__).parents[1]))
+    # Not by -c: DuckDB takes that for somebody at a keyboard and draws how far it is.
+    program = tmp_path / "work.py"
+    program.write_text(AT_WORK)
+    command = [sys.executable, str(program), what, "--debug"]
+    with launched(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout
+        assert child.stdout.readline() == "begun\n"
+        child.send_signal(number)
+        shown, said = child.communicate()
+    assert (child.returncode, shown) == (code, "closed\n")
+    assert said.strip() == f"{word}; what was done is kept"
+
+
+def test_a_signal_that_is_ignored_ends_nothing(lake: Lake) -> None:
+    """As whoever started the process wants it; a second SIGTERM cuts no clean-up short."""
+    environ = environ_of(lake, PYTHONPATH=str(Path(__file__).parents[1]))
+    for program, ended in (
+        (f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{AT_WORK}", 130),
+        (AT_WORK.replace("finally:", "finally:\n        signal.raise_signal(signal.SIGTERM)"), 143),
+    ):
+        command = [sys.executable, "-c", program, "other work"]
+        with launched(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            assert child.stdout
+            assert child.stdout.readline() == "begun\n"
+            child.send_signal(signal.SIGTERM)
+            child.send_signal(signal.SIGINT if ended == 130 else signal.SIGTERM)
+            assert child.communicate()[0] == "closed\n"
+        assert child.returncode == ended
+
+
+def test_who_does_not_listen_is_ended_in_the_middle(lake: Lake) -> None:
+    """DuckDB and delta-rs may be at work for long; what a lake is does not need their end."""
+    environ = environ_of(lake, PYTHONPATH=str(Path(__file__).parents[1]))
+    command = [sys.executable, "-c", AT_WORK, "deaf"]
+    with launched(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout
+        assert child.stdout.readline() == "begun\n"
+        child.terminate()
+        assert child.communicate() == ("", "terminated; what was done is kept\n")
+    assert child.returncode == 143
+
+
+@pytest.mark.parametrize("command", [("lake", "status"), ("lake", "sql", "from gold.x"), ("transform",)])
+def test_a_store_that_refuses_is_one_line(s3_lake: Lake, command: tuple[str, ...]) -> None:
+    """What it says, in a few words without colours, and what to look at."""
+    nowhere = environ_of(Lake(root="s3://nowhere/lake"))
+    line = refused(nowhere, *command, code=1)
+    assert line == (
+        f"error: the object store can't be reached or refuses: {nowhere['AWS_ENDPOINT_URL']}: The specified"
+        " bucket does not exist; check [lake] root and the credentials in the environment\n"
+    )
+    plain_http = {**environ_of(s3_lake), "AWS_ALLOW_HTTP": "false"}
+    assert "an http:// endpoint needs AWS_ALLOW_HTTP=true;" in refused(plain_http, *command, code=1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        (
+            [
+                "Generic S3 error",
+                "Error performing PUT http://169.254.169.254/latest/api/token in 3ms, after 10 retries"
+                " - HTTP error",
+                "error sending request",
+            ],
+            "the environment has no credentials for it",
+        ),
+        (
+            [
+                "Generic S3 error",
+                "Error performing list request",
+                "Error performing GET http://127.0.0.1:9/b?list-type=2 in 12s, after 9 retries, max_retries",
+                "10, retry_timeout",
+                "180s - HTTP error",
+                "error sending request",
+                "Connection refused (os error 111)\n",
+            ],
+            "http://127.0.0.1:9: Connection refused (os error 111)",
+        ),
+        (
+            [
+                "Kernel error -> The operation lacked the necessary privileges to complete for path lake/a",
+                "Error performing HEAD https://s3.example/b/a in 4ms - Server returned non-2xx status code",
+                "403 Forbidden\n",
+            ],
+            "https://s3.example: 403 Forbidden",
+        ),
+        (
+            [
+                "Generic GCS error",
+                "Error performing GET https://storage.example/b in 5ms - Server returned non-2xx status code",
+                "401 Unauthorized",
+                '{"error"',
+                '{"code"',
+                '401, "message"',
+                '"Anonymous caller"}}\n',
+            ],
+            "https://storage.example: 401 Unauthorized",
+        ),
+        (["Generic MicrosoftAzure error", "Account must be specified\n"], "Account must be specified"),
+    ],
+)
+def test_why_a_store_did_not_do_it_is_told_in_a_few_words(steps: list[str], reason: str) -> None:
+    """As delta-rs words it; the body of an answer and the way to it are left out."""
+    said = explained(OSError(ARROW.join(steps)))
+    assert said.split(": ", 1)[1].split(";")[0] == reason
+
+
+def test_other_errors_lose_their_colours_too(lake: Lake) -> None:
+    """A line is plain text, whatever it tells."""
+    program = AT_WORK.replace("time.sleep(600)", r"raise OSError('a\n \x1b[31m↳\x1b[0m b')")
+    environ = environ_of(lake, PYTHONPATH=str(Path(__file__).parents[1]))
+    done = subprocess.run(
+        [sys.executable, "-c", program, "other work"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "error: OSError: a: b; add --debug to see where\n")
 
 
 def test_every_command_has_help(lake: Lake) -> None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -21,6 +22,9 @@ from transform.guards import guards
 from transform.models import read_models
 from transform.settings import RulesSettings, TransformSettings
 
+# So many releases are looked at for the one in which a table moved last.
+LOOKED_BACK = 500
+
 
 @click.command()
 @click.option("--graph", type=click.Path(dir_okay=False), help="Draw who reads whom into this SVG file.")
@@ -35,7 +39,7 @@ def models(graph: str | None) -> None:
         print(f"{graph}: {len(found)} models and what they read; open it in a browser")
         return
     _, lake = open_lake()
-    releases = list_releases(lake)
+    releases = list_releases(lake, limit=LOOKED_BACK)
     rows = releases[0].rows if releases else {}
     show_table(
         ("table", "one row per", "rebuilt", "rows", "moved in", "reads"),
@@ -53,14 +57,15 @@ def models(graph: str | None) -> None:
     )
 
 
-def moved_in(table: str, releases: Sequence[Release]) -> int | None:
-    """Return the release from which on the table is as it is now; None where none shows it. Pure."""
-    found = None
-    for release in releases:
-        if release.tables.get(table) != releases[0].tables.get(table):
-            break
-        found = release.release if table in release.tables else None
-    return found
+def moved_in(table: str, releases: Sequence[Release]) -> str:
+    """Return the release from which on the table is as it is now, or that it is older than these. Pure."""
+    if not releases or table not in releases[0].tables:
+        return ""
+    for later, release in pairwise(releases):
+        if release.tables.get(table) != releases[0].tables[table]:
+            return str(later.release)
+    last = releases[-1]
+    return str(last.release) if last.parent is None else f"before {last.release}"
 
 
 @click.command()

@@ -205,6 +205,7 @@ def test_the_command_erases_backups_too_and_says_not_who(
     done = CliRunner().invoke(erase_buyer, [str(BUYER), "--backup", place], catch_exceptions=False)
     assert done.exit_code == 0
     assert "rows of" in done.stdout
+    assert "hold the person as before" not in done.stdout
     assert secrets_in(place) == secrets_in(few.lake.place) == set()
     (row,) = open_table(few.lake, ERASURES).read().to_pylist()
     assert row.keys() == {"erased_at", "rows", "files"}
@@ -223,6 +224,29 @@ def test_a_backup_that_is_none_is_refused_before_anything_is_erased(
     with pytest.raises(UsageError, match="holds no finished backup"):
         erase_buyer.main([str(BUYER), "--backup", str(tmp_path / "backpu")], standalone_mode=False)
     assert secrets_in(few.lake.place) == set(SECRETS)
+
+
+def test_the_backup_of_another_shop_is_refused_before_anything_is_erased(
+    few: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the number is another person's."""
+    monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.place)
+    other, place = few.built_anew(tmp_path / "other"), str(tmp_path / "backup")
+    back_up(other.lake, place, now=datetime(2026, 8, 1, tzinfo=UTC))
+    for root in (few.lake.place, str(tmp_path / "nothing")):
+        monkeypatch.setenv("KEYLAKE_LAKE_ROOT", root)
+        with pytest.raises(UsageError, match="holds the backup of another lake"):
+            erase_buyer.main([str(BUYER), "--backup", place], standalone_mode=False)
+    assert secrets_in(few.lake.place) == secrets_in(place) == set(SECRETS)
+
+
+def test_without_its_backups_it_names_the_option(few: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backup that is not erased brings the person back when it is restored."""
+    monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.place)
+    done = CliRunner().invoke(erase_buyer, [str(BUYER)], catch_exceptions=False)
+    assert done.stdout.splitlines()[1:] == [
+        "backups of the lake hold the person as before; `--backup PLACE` erases there too"
+    ]
 
 
 def test_other_cards_of_the_person_are_named(few: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from lake.paths import Lake
 from lake.release import RELEASES, Release, list_releases, publish
 from lake.table import open_table
 from tests.lake.test_backup import DRILL, MONEY, bytes_in
+from tests.lake.test_stores import both
 from tests.transform.shop import FEW, Shop, opened
 from tests.transform.test_crash import grow
 
@@ -141,6 +143,20 @@ def test_archiving_again_changes_nothing(few: Shop) -> None:
     shutil.rmtree(Path(few.lake.place) / "silver")
     assert archive(few.lake, MARCH, now=NOW) == record
     assert {path: (place / path).stat().st_mtime_ns for path in bytes_in(place)} == before
+
+
+def test_two_at_once_make_one_archive(few: Shop, tmp_path: Path) -> None:
+    """As `just archive` beside the first transform of a month: both end well, with the same."""
+    for number in range(4):
+        lake = few.copy(tmp_path / f"lake{number}").lake
+        found = both(partial(archive, lake, MARCH, now=NOW))
+        record = read_archive(lake, MARCH)
+        assert record
+        assert found == [record, record]
+        assert set(record.tables.values()) == {0}
+        tables = [open_table(archive_lake(lake, MARCH), name) for name in record.tables]
+        assert {table.version for table in tables} == {0}
+        assert {table.name: table.read([]).num_rows for table in tables} == record.rows
 
 
 def test_what_can_not_be_archived_says_why(few: Shop) -> None:

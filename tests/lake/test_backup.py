@@ -4,25 +4,29 @@ import json
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner
 from deltalake import DeltaTable
 
-from lake.backup import MANIFEST, back_up, read_manifest, restore
+from lake.backup import MANIFEST, Begun, back_up, read_manifest, restore
 from lake.backup_commands import COMMANDS
 from lake.catalogue import shown_release
-from lake.errors import LakeError, NoRelease, TableMissing, UsageError
-from lake.files import ASIDE
+from lake.errors import CommitConflict, LakeError, NoRelease, UsageError
+from lake.files import ASIDE, Files
 from lake.paths import Lake
 from lake.release import current_release, find_release, publish
+from lake.restores import RESTORES, UNFINISHED, read_restores, write_restore
+from lake.session import open_session
 from lake.table import CHECKPOINTED, open_table
 from tests.lake.simulated import renamed
-from tests.transform.shop import FEW, Shop, opened
+from tests.transform.shop import ENGINE, FEW, Shop, opened
 from tests.transform.test_crash import grow
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
@@ -73,6 +77,11 @@ def bytes_in(place: Path) -> dict[str, int]:
     """Return the size of every file below the place, by its path there, but for what is under way."""
     files = (file for file in place.rglob("*") if file.is_file() and ASIDE not in file.parts)
     return {str(file.relative_to(place)): file.stat().st_size for file in files}
+
+
+def without_restores(place: Path) -> set[str]:
+    """Return the files that a restore copied, without those it wrote."""
+    return {path for path in bytes_in(place) if not path.startswith("ops/restores/")}
 
 
 def backed_up(shop: Shop, place: Path, **options: Any) -> Any:
@@ -155,7 +164,7 @@ def test_a_restored_lake_goes_on_as_the_old_one_would(few: Shop, tmp_path: Path)
     backed_up(few, tmp_path / "backup")
     shop = restored(tmp_path / "backup", tmp_path / "restored")
     assert shop.read() == few.read()
-    assert shop.heads().items() <= few.heads().items()
+    assert {name: at for name, at in shop.heads().items() if name != RESTORES}.items() <= few.heads().items()
     assert heads_of(shop, "bronze") == heads_of(few, "bronze")
     changes = DeltaTable(shop.lake.uri("bronze.orders"))
     since = few.published().tables and current_release(shop.lake)
@@ -194,7 +203,7 @@ def test_a_backup_takes_the_log_from_its_newest_checkpoint_on(few: Shop, tmp_pat
     assert there.read() == few.read()
     assert restored(place, tmp_path / "restored").read() == few.read()
     assert backed_up(few, place, prune=True).pruned == 0
-    assert set(bytes_in(place)) - {MANIFEST} == set(bytes_in(tmp_path / "restored"))
+    assert set(bytes_in(place)) - {MANIFEST} == without_restores(tmp_path / "restored")
 
 
 def test_older_releases_are_copied_where_they_are_named(few: Shop, tmp_path: Path) -> None:
@@ -217,7 +226,7 @@ def test_a_release_that_is_gone_is_not_backed_up(few: Shop, tmp_path: Path) -> N
     found = restored(tmp_path / "newest", tmp_path / "restored")
     with pytest.raises(NoRelease, match="release 1 is not in this lake"):
         backed_up(found, tmp_path / "again", releases=[1])
-    with pytest.raises(TableMissing, match=r"version 1 are not here; a vacuum deletes what is older"):
+    with pytest.raises(NoRelease, match="release 1 is not in this lake: it was restored from a backup"):
         found.read(1)
 
 
@@ -334,3 +343,103 @@ def test_the_commands_say_what_they_did(few: Shop, tmp_path: Path, monkeypatch: 
     assert f"release 1 is restored in {target}: " in said("restore", str(place), str(target))
     assert Shop(Lake(root=str(target)), FEW).read() == few.read()
     assert shown_release(Lake(root=str(target))) == 1
+
+
+class Meanwhile(datetime):
+    """The instant of a backup that, by the time it is asked for it, somebody else has overtaken."""
+
+    overtake: Callable[[], object]
+
+    def astimezone(self, tz: tzinfo | None = None) -> Any:
+        """Let the other one do what he does."""
+        self.overtake()
+        return NOW
+
+
+def test_a_backup_that_another_overtook_leaves_his_as_it_is(few: Shop, tmp_path: Path) -> None:
+    """What it would name the other one pruned; run again it is the newest."""
+    place, restores = tmp_path / "backup", tmp_path / "restored"
+    backed_up(few, place)
+
+    def overtake() -> None:
+        grow(few, 1)
+        few.published()
+        backed_up(few, place, prune=True)
+
+    late = Meanwhile(2026, 8, 1, 12, tzinfo=UTC)
+    late.overtake = overtake
+    with pytest.raises(CommitConflict, match="somebody else backed up to this place meanwhile; run it again"):
+        back_up(few.lake, str(place), now=late, prune=True)
+    assert read_manifest(str(place)).release == 2
+    assert restored(place, restores / "2").read() == few.read()
+    late.overtake = lambda: backed_up(few, tmp_path / "first")
+    with pytest.raises(CommitConflict, match="run it again"):
+        back_up(few.lake, str(tmp_path / "first"), now=late)
+    grow(few, 2)
+    few.published()
+    backed_up(few, place, prune=True)
+    assert restored(place, restores / "3").read() == few.read()
+
+
+def test_a_restore_that_ended_after_any_of_its_files_is_gone_on_with(few: Shop, tmp_path: Path) -> None:
+    """Whatever was there then; at the end it is as if nothing had happened, and a restore was made once."""
+    place, whole, half = tmp_path / "backup", tmp_path / "whole", tmp_path / "half"
+    backed_up(few, place)
+    shop = restored(place, whole)
+    assert not (whole / UNFINISHED).exists()
+    paths = sorted(without_restores(whole), key=lambda path: (whole / path).stat().st_mtime_ns)
+    [said] = read_restores(shop.lake)
+    begun = Begun(read_manifest(str(place)), NOW)
+    for number in (0, 1, len(paths) // 2, len(paths) - 1, len(paths)):
+        shutil.rmtree(half, ignore_errors=True)
+        (half / ASIDE).mkdir(parents=True)
+        (half / ASIDE / "1-cut").write_bytes(b"half a fi")
+        if number:
+            (half / UNFINISHED).write_bytes(msgspec.json.encode(begun))
+        for path in paths[:number]:
+            (half / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(whole / path, half / path)
+        if number == len(paths):
+            write_restore(Lake(root=str(half)), msgspec.structs.replace(said, restored_at=NOW))
+        assert restored(place, half).read() == shop.read()
+        assert without_restores(half) == set(paths)
+        assert len(read_restores(Lake(root=str(half)))) == 1
+
+
+def test_an_unfinished_restore_is_of_one_backup_and_says_so(few: Shop, tmp_path: Path) -> None:
+    """With another backup, or with anything else there, the place is not empty."""
+    place, half = tmp_path / "backup", tmp_path / "half"
+    backed_up(few, place)
+    (file,) = open_table(Lake(root=str(place)), "gold.revenue_daily").files()[:1]
+    content = Path(file.uri).read_bytes()
+    Path(file.uri).unlink()
+    with pytest.raises(LakeError, match="no such file"):
+        restored(place, half)
+    with pytest.raises(LakeError, match="a restore to this place is not finished; run `just restore` again"):
+        open_session(Lake(root=str(half)), ENGINE, None)
+    Path(file.uri).write_bytes(content)
+    grow(few, 1)
+    few.published()
+    backed_up(few, tmp_path / "other")
+    with pytest.raises(UsageError, match="is not empty"):
+        restored(tmp_path / "other", half)
+    (half / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"):
+        restored(place, half)
+    (half / "mine.txt").unlink()
+    assert restored(place, half).releases() == [1]
+    with pytest.raises(UsageError, match="is not empty"):
+        restored(place, half)
+
+
+def test_a_file_that_another_copy_tidied_away_is_told_in_one_line(tmp_path: Path) -> None:
+    """He who ends first takes what is aside for a dead one's."""
+    files = Files(str(tmp_path))
+
+    def chunks() -> Iterator[bytes]:
+        yield b"half"
+        Files(str(tmp_path)).tidy()
+
+    with pytest.raises(CommitConflict, match="somebody else copied to this place meanwhile; run it again"):
+        files.write("gold/part", chunks())
+    assert files.sizes() == {}

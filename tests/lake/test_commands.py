@@ -3,8 +3,14 @@
 import csv
 import io
 import json
+import os
+import pty
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +21,21 @@ from lake.release import find_release
 from lake.table import DataFile, open_table
 from lake.tags import write_tag
 from tests.lake.simulated import BRONZE, GOLD, SILVER, Simulated, at, files
+from tests.lake.test_session import TERMINAL, press, read_until
+from tests.running import environ_of, launched
 
 Run = Callable[..., str]
 ORDERS = 40
+# A shell's background job ignores Ctrl-C, and what it starts does too.
+SQL = """
+import signal
+from lake.__main__ import lake, main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main(lake, "python -m lake")
+"""
+# No test waits for its end, and DuckDB by itself does not always look for signals in it.
+ENDLESS = "select count(*) as n from range(3000000) a, range(1000000) b where (a.range * b.range) % 7 = 3"
+ENDLESSLY = [ENDLESS, f"create temp table endless as {ENDLESS}"]
 
 
 @pytest.fixture
@@ -77,6 +95,76 @@ def test_an_export_is_of_the_release_that_is_named(days: Simulated, run: Run) ->
     assert counts == [ORDERS * 12 + 6, ORDERS * 12]
     for which in (("--release", "1"), ("--as-of", "1"), ("--as-of", "2026-09-01T03:00+03:00")):
         assert run("sql", query, "--format", "csv", *which) == exports[1]
+
+
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [("csv", "a\n1\nb\n2\n"), ("json", '[\n {\n    "a": 1\n }\n]\n[\n {\n    "b": 2\n }\n]\n')],
+)
+def test_every_statement_of_a_query_is_answered(days: Simulated, run: Run, form: str, shown: str) -> None:
+    """As those of a pipe are; the first that fails ends it with one line."""
+    said = run("sql", "select 1 as a; set threads = 1; select 2 as b;", "--format", form)
+    assert said.replace("  {", " {").replace("  }", " }") == shown
+    assert said.index("a") < said.index("b")
+    with pytest.raises(UsageError, match="nothing_there does not exist") as refused:
+        run("sql", "select 1 as a; from nothing_there; select 2 as b")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("endless", ENDLESSLY)
+def test_an_interrupted_query_leaves_the_session_as_it_is(lake: Lake, tmp_path: Path, endless: str) -> None:
+    """Ctrl-C ends what runs, says so, and the next line is asked for; temporary tables are there."""
+    ours, theirs = pty.openpty()
+    environ = environ_of(lake, XDG_STATE_HOME=str(tmp_path), TERM="dumb")
+    environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    with launched(
+        [sys.executable, "-c", TERMINAL + SQL, "sql", "--format", "csv"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environ,
+        start_new_session=True,
+    ) as child:
+        os.close(theirs)
+        read_until(ours, "sql> ")
+        os.write(ours, f"create temp table mine as select 41 as kept; from mine; {endless};\n".encode())
+        read_until(ours, "kept\r\n41\r\n")
+        press(ours, "\x03")
+        assert "interrupted\n" in read_until(ours, "sql> ")
+        os.write(ours, b"select kept + 1 as answer from mine;\n")
+        assert "answer\n42\n" in read_until(ours, "sql> ")
+        os.write(ours, b".quit\n")
+        read_until(ours, None)
+        os.close(ours)
+    assert child.returncode == 0
+
+
+@pytest.mark.parametrize("endless", ENDLESSLY)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_command_ends_with_one_line(
+    lake: Lake, endless: str, number: signal.Signals, code: int
+) -> None:
+    """A query of the command line, and one from a pipe."""
+    environ = environ_of(lake, PYTHONUNBUFFERED="1", PYTHONPATH=str(Path(__file__).parents[2]))
+    query = f"select 1 as begun; {endless}"
+    for arguments, given in (([query], ""), ([], query)):
+        with launched(
+            [sys.executable, "-c", SQL, "sql", "--format", "csv", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environ,
+        ) as child:
+            assert child.stdin
+            assert child.stdout
+            child.stdin.write(given)
+            child.stdin.close()
+            assert [child.stdout.readline() for _ in range(2)] == ["begun\n", "1\n"]
+            child.send_signal(number)
+            assert child.stderr
+            said = child.stderr.read()
+        word = "interrupted" if code == 130 else "terminated"
+        assert (child.returncode, said.strip()) == (code, f"{word}; what was done is kept")
 
 
 @pytest.mark.parametrize("command", [("status",), ("sql", "select 1")])

@@ -14,11 +14,12 @@ import pytest
 from click.testing import CliRunner
 from deltalake import DeltaTable
 
+from lake import maintenance
 from lake.backup import back_up, restore
 from lake.catalogue import refresh_catalogue
 from lake.compaction import MANY, compact
 from lake.errors import TableMissing
-from lake.maintenance import maintain, sizes, vacuum
+from lake.maintenance import Keeper, every_table, maintain, sizes, vacuum
 from lake.maintenance_commands import COMMANDS
 from lake.paths import LAYERS, Lake
 from lake.release import COMPACTION, Release, find_release, list_releases, publish
@@ -188,6 +189,59 @@ def test_a_ledger_that_is_written_all_day_is_cleaned_too(month: Simulated) -> No
     maintain(month.lake, LakeSettings(), now=month.now)
     assert len(log_of(month.lake, "ops.runs")) < entries - 2 * CHECKPOINTED
     assert list_runs(month.lake) == said
+
+
+def test_nothing_goes_for_the_sake_of_a_young_checkpoint(month: Simulated) -> None:
+    """Who listed the log before it was there reads what it replaces, however old that is."""
+    lake, name = month.lake, "ops.runs"
+    for _ in range(CHECKPOINTED // 2):
+        month.idle()
+    month.passes(timedelta(days=2))
+    DeltaTable(lake.uri(name)).create_checkpoint()
+    month.passes(timedelta(minutes=30))
+    entries, said = log_of(lake, name), list_runs(lake)
+    maintain(lake, LakeSettings(), now=month.now)
+    assert log_of(lake, name) == entries
+    month.passes(timedelta(minutes=31))
+    maintain(lake, LakeSettings(), now=month.now)
+    assert f"{0:020}.json" not in log_of(lake, name)
+    assert list_runs(lake) == said
+
+
+def test_young_log_entries_stay_whatever_replaces_them(month: Simulated) -> None:
+    """A writer under way compares its commit with all since it began."""
+    lake, name = month.lake, "ops.runs"
+    for _ in range(CHECKPOINTED // 2):
+        month.idle()
+    DeltaTable(lake.uri(name)).create_checkpoint()
+    month.passes(timedelta(hours=5))
+    entries, said = log_of(lake, name), list_runs(lake)
+    maintain(lake, LakeSettings(keep_all_hours=6), now=month.now)
+    assert log_of(lake, name) == entries
+    month.passes(timedelta(hours=2))
+    maintain(lake, LakeSettings(keep_all_hours=6), now=month.now)
+    assert f"{0:020}.json" not in log_of(lake, name)
+    assert list_runs(lake) == said
+
+
+def test_a_release_that_just_left_retention_can_be_named_for_an_hour_more(month: Simulated) -> None:
+    """Who saw that it is kept, and goes back to it or tags it now, finds its files."""
+    lake = month.lake
+    for _ in range(2):
+        month.passes(timedelta(days=1))
+        month.sync()
+    first, said = find_release(lake, 1), say(lake, find_release(lake, 1))
+    others = {file.uri for number in (2, 3) for file in shown(lake, find_release(lake, number).tables)}
+    own = {file.uri for file in shown(lake, first.tables)} - others
+    month.passes(first.published_at + timedelta(days=10, minutes=30) - month.now)
+    kept = kept_releases(list_releases(lake), now=month.now, keep_days=10, keep_all_hours=6)
+    assert first.release not in {release.release for release in kept}
+    vacuum(lake, KEEP_10, now=month.now, dry_run=False)
+    assert say(lake, first) == said
+    month.passes(timedelta(minutes=31))
+    vacuum(lake, KEEP_10, now=month.now, dry_run=False)
+    assert own
+    assert not any(Path(uri).exists() for uri in own)
 
 
 def shown(lake: Lake, tables: dict[str, int]) -> list[DataFile]:
@@ -397,3 +451,41 @@ def test_the_commands_say_what_they_did(month: Simulated, monkeypatch: pytest.Mo
         CliRunner().invoke(commands["maintain"], [], catch_exceptions=False).output == "nothing to delete\n"
     )
     assert CliRunner().invoke(commands["size"], [], catch_exceptions=False).exit_code == 0
+
+
+def test_a_table_that_another_cleans_at_this_moment_is_left_to_it(
+    month: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint may go between the look at the log that names it and the reading; the others are done."""
+    for _ in range(2 * CHECKPOINTED):
+        month.sync()
+    month.passes(timedelta(days=2))
+    checkpoint = maintenance.checkpoint
+    done: list[str] = []
+
+    def while_it_goes(keeper: Keeper, name: str) -> int:
+        log = Path(month.lake.uri(name), "_delta_log")
+        gone = sorted(log.glob("*.checkpoint.parquet")) if name == BRONZE else []
+        assert gone or name != BRONZE
+        for file in gone:
+            file.rename(file.with_suffix(".away"))
+        try:
+            return checkpoint(keeper, name)
+        finally:
+            done.append(name)
+            for file in gone:
+                file.with_suffix(".away").rename(file)
+
+    monkeypatch.setattr(maintenance, "checkpoint", while_it_goes)
+    maintain(month.lake, LakeSettings(), now=month.now)
+    assert done == every_table(month.lake)
+    assert done[0] == BRONZE
+
+    def broken(keeper: Keeper, name: str) -> int:
+        for file in Path(month.lake.uri(name), "_delta_log").iterdir():
+            file.unlink()
+        return checkpoint(keeper, name)
+
+    monkeypatch.setattr(maintenance, "checkpoint", broken)
+    with pytest.raises(TableMissing, match=BRONZE):
+        maintain(month.lake, LakeSettings(), now=month.now)

@@ -75,7 +75,7 @@ def test_while_publishing_is_held_the_release_to_resume_from_is_kept() -> None:
     kept = kept_releases(releases, now=NOW, keep_days=90)
     assert numbers(kept) == [1, 2, 3, 4]
     assert kept_versions(kept) == {"silver.things": {1, 2, 3, 4}, "bronze.things": {1, 2, 3, 4}}
-    assert feed_from(releases) == {"bronze.things": 2}
+    assert feed_from(releases, kept) == {"bronze.things": 2}
 
 
 def test_a_file_stays_while_one_kept_version_has_it() -> None:

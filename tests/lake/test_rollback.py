@@ -107,6 +107,27 @@ def test_a_step_back_passes_by_a_resume(lake: Lake) -> None:
     assert back(lake).tables == newer.tables != first.tables
 
 
+def test_after_the_whole_way_back_a_step_back_undoes_it(lake: Lake) -> None:
+    """A rollback, a resume without the run that did it: the next step is to what was left out, and again."""
+    publish_ids(lake, 1)
+    observe(lake, "bad")
+    bad = publish_ids(lake, 2)
+    first = back(lake)
+    assert run_resume(lake, exclude=["bad"], now=LATER)
+    assert back(lake).tables == bad.tables
+    assert run_resume(lake, now=LATER)
+    assert back(lake).tables == first.tables
+
+
+def test_what_serves_is_refused_whichever_release_it_is(lake: Lake) -> None:
+    """Once more the same would hold publishing for nothing."""
+    publish_ids(lake, 1)
+    publish_ids(lake, 2)
+    made = back(lake, 1)
+    with pytest.raises(UsageError, match=f"release 1 serves, as release {made.release}"):
+        back(lake, 1)
+
+
 def test_a_build_that_began_before_a_resume_does_not_follow_it(lake: Lake) -> None:
     """A resume may leave out runs that the build had."""
     publish_ids(lake, 1)
@@ -168,7 +189,7 @@ def test_a_rollback_brings_the_old_releases_exclusions_back(lake: Lake) -> None:
     publish_ids(lake, 1)
     observe(lake, "a")
     assert run_resume(lake, exclude=["a"], now=LATER)
-    assert back(lake).excluded_runs == ()
+    assert back(lake, 1).excluded_runs == ()
     assert back(lake).excluded_runs == ("a",)
 
 
