@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from lake.archive import (
     archive,
@@ -33,6 +34,7 @@ from tests.lake.test_backup import DRILL, MONEY, bytes_in
 from tests.lake.test_stores import both
 from tests.transform.shop import FEW, Shop, opened
 from tests.transform.test_crash import grow
+from transform import __main__ as command
 
 MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
 NOW = datetime(2026, 5, 5, tzinfo=UTC)
@@ -240,3 +242,18 @@ def test_an_archive_killed_midway_is_not_there_and_is_continued(few: Shop, tmp_p
         assert rows_of(place, record) == shown
         assert {name: open_table(place, name).version for name in record.tables} == record.tables
     assert killed > KILLS / 3
+
+
+def test_the_first_publish_of_a_month_archives_the_one_before(
+    few: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the command that builds ends; nobody has to think of it."""
+    grow(few, 2)
+    monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.root)
+    monkeypatch.setattr(command, "refuse_part_of_history", lambda _: None)
+    monkeypatch.setattr(command, "build_alone", lambda *_, **__: few.published())
+    assert CliRunner().invoke(command.transform, [], catch_exceptions=False).exit_code == 0
+    record = read_archive(few.lake, month_before(datetime.now(UTC)))
+    assert record is not None
+    assert record.release == 2
+    assert list_releases(few.lake)[0].release == 3
