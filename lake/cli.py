@@ -1,17 +1,14 @@
 """What every command line here has in common: one line for an error, an exit code, a log.
 
 Exit codes: 0 done, 1 error, 2 wrong usage or configuration, 3 a check refused to
-publish, 4 the ingest is incomplete, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+publish, 4 the ingest is incomplete, 130 interrupted (Ctrl-C).
 """
 
 import contextlib
 import logging
 import os
 import re
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -24,8 +21,6 @@ from lake.paths import Lake
 from lake.restores import refuse_unfinished
 from lake.settings import LakeSettings
 
-# Seconds that work outside Python may go on after SIGTERM.
-PATIENCE = 3.0
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # What delta-rs says of a store that it could not use, whoever's it is.
 STORE = re.compile(r"Generic (S3|GCS|MicrosoftAzure) error|Error performing [A-Z]+ https?://")
@@ -37,58 +32,15 @@ MEANINGS = {
 }
 
 
-class Terminated(SystemExit):
-    """SIGTERM came: what is open is closed on the way out, as after Ctrl-C."""
-
-
-class Stop:
-    """Handles SIGTERM: raises Terminated once, so that a second one cuts no clean-up short.
-
-    Python does so between two steps of its own. Where DuckDB or delta-rs is at work for longer than
-    PATIENCE, the process ends in the middle of it, as it would if nobody handled the signal.
-    """
-
-    def __init__(self) -> None:
-        self.has_come = False
-
-    def listen(self) -> None:
-        """Begin, unless whoever started this process has it ignore the signal."""
-        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-            return
-        told, tell = os.pipe()
-        os.set_blocking(tell, False)
-        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, self)
-        threading.Thread(target=self._watch, args=[told], daemon=True).start()
-
-    def __call__(self, number: int, frame: object) -> None:
-        """Raise Terminated where the process is now."""
-        if not self.has_come:
-            self.has_come = True
-            raise Terminated(128 + number)
-
-    def _watch(self, told: int) -> None:
-        while number := os.read(told, 1):
-            if number[0] != signal.SIGTERM:
-                continue
-            time.sleep(PATIENCE)
-            # A server, an ingest and the prompt handle it in their own way.
-            if not self.has_come and signal.getsignal(signal.SIGTERM) is self:
-                self.has_come = True
-                end(stopped(self))
-
-
 def main(command: click.Command, program: str) -> NoReturn:
     """Run the command and end the process with its exit code."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     set_up_log(debug=debug)
-    stop = Stop()
     try:
-        stop.listen()
         code = command.main(args=arguments, prog_name=program, standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt, Terminated):
-        code = stopped(stop)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        code = interrupted()
     except click.UsageError as error:
         asked = error.ctx.command_path if error.ctx else program
         hint = f"; see `{asked} --help`"
@@ -103,9 +55,9 @@ def main(command: click.Command, program: str) -> NoReturn:
             raise
         code = complain(str(error), error.exit_code)
     except Exception as error:
-        # DuckDB says so of a query that a signal ended, in place of what the signal raised.
+        # DuckDB says so of a query that Ctrl-C ended, in place of what that raised.
         if str(error) == "Query interrupted":
-            end(stopped(stop))
+            end(interrupted())
         if debug:
             raise
         code = complain(explained(error), 1)
@@ -124,11 +76,10 @@ def end(code: int) -> NoReturn:
     os._exit(code)
 
 
-def stopped(stop: Stop) -> int:
-    """Say what ended the command, a SIGTERM or Ctrl-C, and return the exit code."""
-    word, code = ("terminated", 143) if stop.has_come else ("interrupted", 130)
-    print(f"{word}; what was done is kept", file=sys.stderr)
-    return code
+def interrupted() -> int:
+    """Say that Ctrl-C ended the command, and return the exit code."""
+    print("interrupted; what was done is kept", file=sys.stderr)
+    return 130
 
 
 def complain(message: str, code: int) -> int:
@@ -141,19 +92,25 @@ def explained(error: Exception) -> str:
     """Return what an operator is told of an error that nobody raised on purpose. Pure."""
     if "No space left on device" in str(error):
         return "no space left on the disk; free some and run it again: what was committed stands"
-    if reason := store_reason(str(error)):
-        return (
-            f"the object store can't be reached or refuses: {reason};"
-            " check [lake] root and the credentials in the environment"
-        )
+    if refusal := store_refusal(str(error)):
+        return refusal
     return f"{type(error).__name__}: {error}; add --debug to see where"
 
 
-def store_reason(text: str) -> str | None:
-    """Return in a few words why an object store did not do as asked; None where it is none's error. Pure."""
+def store_refusal(text: str) -> str | None:
+    """Return in one line that an object store did not do as asked, and why; None for other errors. Pure."""
     text = plain(text)
-    if not STORE.search(text):
+    found = STORE.search(text)
+    if not found:
         return None
+    return (
+        f"the object store can't be reached or refuses: {store_reason(text[found.start() :])};"
+        " check [lake] root and the credentials in the environment"
+    )
+
+
+def store_reason(text: str) -> str:
+    """Return in a few words what a store said, or what kept it from being asked. Pure."""
     for said, meaning in MEANINGS.items():
         if said in text:
             return meaning

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from lake.cli import plain
+from lake.cli import plain, store_refusal
 from lake.errors import UsageError
 from lake.session import CURRENT, Connection, fetch
 
@@ -55,11 +55,11 @@ def run_script(connection: Connection, text: str, show: Show) -> None:
 
 
 def fetch_or_stop(connection: Connection, query: str) -> pa.Table:
-    """Return a query's rows. Ctrl-C and SIGTERM end the query first, and do then what they do.
+    """Return a query's rows. Ctrl-C ends the query first, and does then what it does.
 
-    DuckDB looks for signals itself, but only between the parts of its work, and a join may be one of them.
+    DuckDB looks for it itself, but only between the parts of its work, and a join may be one of them.
     """
-    with put_off(signal.SIGINT, signal.SIGTERM) as came, ThreadPoolExecutor(1) as beside:
+    with put_off(signal.SIGINT) as came, ThreadPoolExecutor(1) as beside:
         running = beside.submit(fetch, connection, query)
         while not wait([running], timeout=0.1).done:
             if came:  # said again and again: what comes before a query has begun is lost on it
@@ -68,19 +68,18 @@ def fetch_or_stop(connection: Connection, query: str) -> pa.Table:
 
 
 @contextlib.contextmanager
-def put_off(*numbers: signal.Signals) -> Iterator[set[int]]:
-    """Give the set of signals that come meanwhile; those that somebody handles are raised at the end."""
-    came: set[int] = set()
-    handled = {number: found for number in numbers if callable(found := signal.getsignal(number))}
-    for number in handled:
-        signal.signal(number, lambda number, _: came.add(number))
+def put_off(number: signal.Signals) -> Iterator[list[int]]:
+    """Give what lists how often a signal comes meanwhile; where somebody handles it, it is raised at the end."""
+    came: list[int] = []
+    handler = signal.getsignal(number)
+    if callable(handler):
+        signal.signal(number, lambda number, _: came.append(number))
     try:
         yield came
     finally:
-        for number, handler in handled.items():
-            signal.signal(number, handler)
-        for one in came:
-            signal.raise_signal(one)
+        signal.signal(number, handler)
+        if came:
+            signal.raise_signal(number)
 
 
 def answer(connection: Connection, text: str, show: Show) -> None:
@@ -127,7 +126,7 @@ def is_whole(text: str) -> bool:
 
 def line(error: Exception) -> str:
     """Return DuckDB's complaint in one line, without the picture of the query."""
-    return plain(str(error).split("\n\n")[0])
+    return store_refusal(str(error)) or plain(str(error).split("\n\n")[0])
 
 
 @contextlib.contextmanager
