@@ -69,7 +69,7 @@ def fetch_or_stop(connection: Connection, query: str) -> pa.Table:
 
 @contextlib.contextmanager
 def put_off(number: signal.Signals) -> Iterator[list[int]]:
-    """Give what lists how often a signal comes meanwhile; where somebody handles it, it is raised at the end."""
+    """Give what lists a signal that comes meanwhile; where somebody handles it, it is raised at the end."""
     came: list[int] = []
     handler = signal.getsignal(number)
     if callable(handler):
