@@ -28,7 +28,6 @@ from lake.live import LiveFile, in_place_of, read_live
 from lake.parquet import GROUP, encoded
 from lake.paths import Lake
 from lake.release import COMPACTION, Release, current_release
-from lake.retention import Stored
 from lake.store import Folder, live_files
 from lake.table import PINNED, list_tables, open_table
 
@@ -78,14 +77,14 @@ def compact_table(lake: Lake, name: str, today: str) -> Compacted | None:
     """Merge a table's small files, if it is worth it; rows stay the same."""
     delta = DeltaTable(lake.uri(name))
     live = read_live(delta)
-    days = crowded({file.path: file.size for file in live}, today)
-    groups = grouped([file for file in live if day_of(file.path) in days])
+    places = crowded({file.path: file.size for file in live}, today)
+    groups = grouped([file for file in live if place_of(file.path) in places])
     if not groups:
         return None
     folder = Folder(delta)
-    merged = [write_merged(folder, delta, group) for group in groups]
-    if not commit_merged(lake, name, merged, groups):
-        folder.delete(Stored(file.path, file.size, datetime.now(UTC)) for file in merged)
+    merged = [file for group in groups if (file := write_merged(folder, delta, group))]
+    # What is not committed is nobody's, and a vacuum's: an answer that was lost may have been a yes.
+    if len(merged) < len(groups) or not commit_merged(lake, name, merged, groups):
         log.info("maintenance.compaction_met_another", table=name)
         return None
     gone = sum(map(len, groups))
@@ -95,28 +94,42 @@ def compact_table(lake: Lake, name: str, today: str) -> Compacted | None:
 
 
 def grouped(files: Iterable[LiveFile]) -> list[list[LiveFile]]:
-    """Return the files to merge: small ones of a day, until they are large together. Pure."""
+    """Return the files to merge: small ones of one partition, until they are large together. Pure."""
     groups: dict[str, list[list[LiveFile]]] = {}
     for file in files:
         if file.size < TARGET:
-            of_day = groups.setdefault(day_of(file.path), [[]])
-            if sum(one.size for one in of_day[-1]) >= TARGET:
-                of_day.append([])
-            of_day[-1].append(file)
-    return [group for of_day in groups.values() for group in of_day if len(group) > 1]
+            of_place = groups.setdefault(place_of(file.path), [[]])
+            if sum(one.size for one in of_place[-1]) >= TARGET:
+                of_place.append([])
+            of_place[-1].append(file)
+    return [group for of_place in groups.values() for group in of_place if len(group) > 1]
 
 
-def write_merged(folder: Folder, delta: DeltaTable, group: Sequence[LiveFile]) -> LiveFile:
-    """Write the rows of a group's files into one; nobody sees it before a commit names it."""
+def write_merged(folder: Folder, delta: DeltaTable, group: Sequence[LiveFile]) -> LiveFile | None:
+    """Write the rows of a group's files into one, which nobody sees before a commit names it.
+
+    None where an erasure has changed one of them meanwhile: from then on it finds the new one too.
+    """
     schema = pa.schema(delta.schema().to_arrow())
-    parts = [pq.read_table(BytesIO(folder.read(file.path)), use_threads=False) for file in group]
-    own = pa.schema([field for field in schema if field.name in parts[0].schema.names])
-    rows = pa.concat_tables(part.select(own.names).cast(own) for part in parts)
+    held = read_files(folder, group)
+    parts = [as_declared(pq.read_table(BytesIO(one), use_threads=False), schema) for one in held]
+    rows = pa.concat_tables(parts, promote_options="default")
     content = encoded(rows, rows_in_group=None if group[0].partition else GROUP)
-    place, slash, _ = group[0].path.rpartition("/")
-    path = f"{place}{slash}part-00000-{uuid4()}-c000.zstd.parquet"
+    place = place_of(group[0].path)
+    path = f"{place}/" * bool(place) + f"part-00000-{uuid4()}-c000.zstd.parquet"
     folder.write(path, content)
-    return in_place_of(group, path=path, size=len(content))
+    return in_place_of(group, path=path, size=len(content)) if read_files(folder, group) == held else None
+
+
+def read_files(folder: Folder, group: Iterable[LiveFile]) -> list[bytes]:
+    """Return what is in each file of a group."""
+    return [folder.read(file.path) for file in group]
+
+
+def as_declared(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a file's rows in the table's types; a file older than a column does not have it. Pure."""
+    own = pa.schema([field for field in schema if field.name in rows.schema.names])
+    return rows.select(own.names).cast(own)
 
 
 def commit_merged(
@@ -130,7 +143,10 @@ def commit_merged(
     gone = [file for group in groups for file in group]
     for _ in range(TRIES):
         delta = DeltaTable(lake.uri(name))
-        if not {file.path for file in gone} <= live_files(delta).keys():
+        live = live_files(delta).keys()
+        if {file.path for file in merged} <= live:
+            return True  # by a commit whose answer was lost
+        if not {file.path for file in gone} <= live:
             return False
         at = int(datetime.now(UTC).timestamp() * 1000)
         actions: list[AddAction | RemoveAction] = [
@@ -150,12 +166,18 @@ def commit_merged(
 
 
 def crowded(files: Mapping[str, int], today: str) -> set[str]:
-    """Return the days (empty: not partitioned) whose small files are to be merged. Pure."""
+    """Return the partitions (empty: the table has none) whose small files are to be merged. Pure."""
     sizes: defaultdict[str, list[int]] = defaultdict(list)
     for path, size in files.items():
         if size < TARGET:
-            sizes[day_of(path)].append(size)
-    return {day for day, found in sizes.items() if is_crowded(found, is_over=bool(day) and day < today)}
+            sizes[place_of(path)].append(size)
+    return {place for place, found in sizes.items() if is_crowded(found, is_over=is_over(place, today))}
+
+
+def is_over(place: str, today: str) -> bool:
+    """True of the partition of a day before today. Pure."""
+    _, is_of_day, day = place.partition("observed_on=")
+    return bool(is_of_day) and day < today
 
 
 def is_crowded(sizes: Iterable[int], *, is_over: bool) -> bool:
@@ -168,10 +190,9 @@ def is_crowded(sizes: Iterable[int], *, is_over: bool) -> bool:
     return is_over and len(small) > 1 and sum(size for size in others if size < SMALL) >= WORTH * largest
 
 
-def day_of(path: str) -> str:
-    """Return the day that a file's path names, empty without one. Pure."""
-    folder = path.rpartition("/")[0]
-    return folder.partition("observed_on=")[2]
+def place_of(path: str) -> str:
+    """Return the folder of a file, which says of which partition it is; empty without one. Pure."""
+    return path.rpartition("/")[0]
 
 
 def restate(lake: Lake, *, now: datetime) -> Release | None:

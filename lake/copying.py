@@ -73,9 +73,12 @@ class Copy:
         return Copied(release.release, self._files, self._bytes, held)
 
     def prune(self) -> int:
-        """Delete from the target's tables what was not wanted there; return how many files."""
+        """Delete from the target's tables what was there before and is not wanted; return how many files.
+
+        What came since may be another backup's.
+        """
         layers = tuple(f"{layer}/" for layer in LAYERS)
-        stale = [path for path in self.target.sizes() if path.startswith(layers) and path not in self._wanted]
+        stale = [path for path in self._there if path.startswith(layers) and path not in self._wanted]
         self.target.delete(sorted(stale))
         return len(stale)
 

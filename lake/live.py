@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 import pyarrow as pa
@@ -58,7 +59,7 @@ def as_file(row: Mapping[str, Any]) -> LiveFile:
             said[group][column] = value
     partition = {name: spelled(value) for name, value in said["partition"].items()}
     return LiveFile(
-        row["path"],
+        unquote(row["path"]),
         row["size_bytes"],
         row["num_records"],
         partition,
@@ -69,10 +70,11 @@ def as_file(row: Mapping[str, Any]) -> LiveFile:
 
 
 def in_place_of(files: Sequence[LiveFile], *, path: str, size: int) -> LiveFile:
-    """Return the file that holds the rows of several of one partition. Pure.
+    """Return the file that holds the rows of several, all of one partition. Pure.
 
     Of a column it says what they said, if all of them did.
     """
+    assert all(file.partition == files[0].partition for file in files), "what a folder says is not in them"
     nulls = {
         name: sum(file.nulls[name] for file in files)
         for name in files[0].nulls

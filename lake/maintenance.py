@@ -3,9 +3,10 @@
 Vacuum deletes files without a commit, so that a lake in which nothing happens does not change.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -29,9 +30,12 @@ from lake.retention import (
 )
 from lake.settings import LakeSettings
 from lake.store import Folder
-from lake.table import list_tables, open_table
+from lake.table import list_tables
 
 log = structlog.get_logger()
+Result = TypeVar("Result")
+# So often is a table looked at where others clean it up at the same time.
+TRIES = 3
 
 # Who listed a log before its newest checkpoint was there reads what that one replaces.
 SETTLED = timedelta(hours=1)
@@ -125,10 +129,8 @@ def vacuum(lake: Lake, settings: LakeSettings, *, now: datetime, dry_run: bool =
     A dry run deletes nothing.
     """
     keeper = Keeper(lake, settings, now=now)
-    found: list[Reclaimed] = []
-    for name in every_table(lake):
-        with beside_others(lake, name):
-            found.append(vacuum_table(keeper, name, dry_run=dry_run))
+    names = every_table(lake)
+    found = [beside_others(name, partial(vacuum_table, keeper, name, dry_run=dry_run)) for name in names]
     return [done for done in found if done.files]
 
 
@@ -164,9 +166,8 @@ def maintain(lake: Lake, settings: LakeSettings, *, now: datetime) -> list[Recla
     reclaimed = vacuum(lake, settings, now=now, dry_run=False)
     keeper = Keeper(lake, settings, now=now)
     for name in every_table(lake):
-        with beside_others(lake, name):
-            clean(keeper, name)
-            checkpoint(keeper, name)
+        beside_others(name, partial(clean, keeper, name))
+        beside_others(name, partial(checkpoint, keeper, name))
     return reclaimed
 
 
@@ -197,14 +198,14 @@ def every_table(lake: Lake) -> list[str]:
     return [name for layer in LAYERS for name in list_tables(lake, layer)]
 
 
-@contextmanager
-def beside_others(lake: Lake, name: str) -> Iterator[None]:
-    """Leave a table to somebody else who cleans it up at this very moment: his work is the same.
+def beside_others(name: str, work: Callable[[], Result]) -> Result:
+    """Work at a table that somebody else may clean up at this very moment: then once more, by a new look.
 
-    What he took away was named by the log when it was listed. Raises where the table can't be opened anew.
+    What he took away was named by the log when it was listed. Raises where it is so every time.
     """
-    try:
-        yield
-    except (FileNotFoundError, DeltaError) as error:
-        open_table(lake, name)
-        log.warning("maintenance.left_to_another", table=name, error=str(error).split("\n")[0])
+    for _ in range(TRIES - 1):
+        try:
+            return work()
+        except (FileNotFoundError, DeltaError) as error:
+            log.info("maintenance.met_another", table=name, error=str(error).split("\n")[0])
+    return work()
