@@ -24,11 +24,12 @@ from deltalake.transaction import AddAction, RemoveAction
 from lake.catalogue import publish, refresh_catalogue, show_ledgers
 from lake.clock import shop_day
 from lake.errors import CommitConflict
+from lake.files import Files
 from lake.live import LiveFile, in_place_of, read_live
 from lake.parquet import GROUP, encoded
 from lake.paths import Lake
 from lake.release import COMPACTION, Release, current_release
-from lake.store import Folder, live_files
+from lake.store import live_files
 from lake.table import PINNED, list_tables, open_table
 
 log = structlog.get_logger()
@@ -81,7 +82,8 @@ def compact_table(lake: Lake, name: str, today: str) -> Compacted | None:
     groups = grouped([file for file in live if place_of(file.path) in places])
     if not groups:
         return None
-    folder = Folder(delta)
+    # Of the table's folder: what a killed one left there a vacuum finds.
+    folder = Files(lake.uri(name))
     merged = [file for group in groups if (file := write_merged(folder, delta, group))]
     # What is not committed is nobody's, and a vacuum's: an answer that was lost may have been a yes.
     if len(merged) < len(groups) or not commit_merged(lake, name, merged, groups):
@@ -105,7 +107,7 @@ def grouped(files: Iterable[LiveFile]) -> list[list[LiveFile]]:
     return [group for of_place in groups.values() for group in of_place if len(group) > 1]
 
 
-def write_merged(folder: Folder, delta: DeltaTable, group: Sequence[LiveFile]) -> LiveFile | None:
+def write_merged(folder: Files, delta: DeltaTable, group: Sequence[LiveFile]) -> LiveFile | None:
     """Write the rows of a group's files into one, which nobody sees before a commit names it.
 
     None where an erasure has changed one of them meanwhile: from then on it finds the new one too.
@@ -117,11 +119,11 @@ def write_merged(folder: Folder, delta: DeltaTable, group: Sequence[LiveFile]) -
     content = encoded(rows, rows_in_group=None if group[0].partition else GROUP)
     place = place_of(group[0].path)
     path = f"{place}/" * bool(place) + f"part-00000-{uuid4()}-c000.zstd.parquet"
-    folder.write(path, content)
+    folder.write(path, [content])
     return in_place_of(group, path=path, size=len(content)) if read_files(folder, group) == held else None
 
 
-def read_files(folder: Folder, group: Iterable[LiveFile]) -> list[bytes]:
+def read_files(folder: Files, group: Iterable[LiveFile]) -> list[bytes]:
     """Return what is in each file of a group."""
     return [folder.read(file.path) for file in group]
 

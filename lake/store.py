@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -94,27 +94,11 @@ class Folder:
         """Write the state at a version into the log, for readers to start from."""
         DeltaTable(self._delta.table_uri, version=version).create_checkpoint()
 
-    def read(self, path: str) -> bytes:
-        """Return a file's bytes."""
-        with self._fs.open_input_stream(self._root + path, compression=None) as stream:
-            return bytes(stream.read())
-
-    def write(self, path: str, content: bytes) -> None:
-        """Put a new file there; it is nobody's until a commit names it."""
-        with self._create(path) as stream:
-            stream.write(content)
-
     def delete(self, files: Iterable[Stored]) -> None:
         """Delete the files; one that is gone already is no matter."""
         for file in files:
             with suppress(FileNotFoundError):
                 self._fs.delete_file(self._root + file.path)
-
-    def _create(self, path: str) -> Any:
-        if isinstance(self._fs, pafs.LocalFileSystem):
-            return self._fs.open_output_stream(self._root + path, compression=None)
-        # Arrow hands its own buffers to a handler, and Delta's takes bytes: it is asked itself.
-        return closing(self._fs.handler._handler.open_output_stream(path))
 
     def _list(self) -> list[Stored]:
         found = self._fs.get_file_info(pafs.FileSelector(self._root.rstrip("/"), recursive=True))

@@ -71,3 +71,12 @@ def s3_lake(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     return Lake(root=f"s3://{BUCKET}/{tmp_path.name}")
+
+
+@pytest.fixture(params=["disk", "s3"])
+def any_lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
+    """An empty lake: a folder, or a prefix of a bucket."""
+    if request.param == "disk":
+        return Lake(root=str(tmp_path / "lake"))
+    found: Lake = request.getfixturevalue("s3_lake")
+    return found

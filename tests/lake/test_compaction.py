@@ -1,6 +1,6 @@
 """Compaction: which files are merged, that nothing is seen of it, and the release that names them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from lake.compaction import MANY, SMALL, TARGET, compact, crowded
 from lake.contract import Contract
 from lake.erasure import Redaction, erase
 from lake.errors import CommitConflict, UsageError
+from lake.files import Files
 from lake.live import in_place_of, read_live
 from lake.maintenance import maintain, sizes
 from lake.maintenance_commands import COMMANDS
@@ -30,7 +31,6 @@ from lake.release import COMPACTION, Release, current_release, list_releases, pu
 from lake.rollback import parent_of, run_resume, run_rollback
 from lake.runs import last_runs, list_runs, watermark
 from lake.settings import LakeSettings
-from lake.store import Folder
 from lake.table import create_table, open_table
 from lake.witness import WITNESSES, has_witness, make_witnesses
 from tests.lake.history import NOON
@@ -66,6 +66,15 @@ def test_compaction_changes_no_row_no_feed_and_no_statistic(month: Simulated) ->
     assert lake.catalogue
     with duckdb.connect(lake.catalogue, read_only=True) as analyst:
         assert analyst.execute("select count(*) from ops.runs").fetchall() == [(2 * MANY + 11,)]
+
+
+def small_files(month: Simulated, many: int = 3) -> pa.Table:
+    """Let a day pass that leaves so many small files, and another begin; return all rows of the table."""
+    month.passes(timedelta(days=1))
+    for number in range(many):
+        month.look([number])
+    month.passes(timedelta(days=1))
+    return read(month.lake, BRONZE, open_table(month.lake, BRONZE).version)
 
 
 def sized(folder: str, *sizes: int) -> dict[str, int]:
@@ -250,11 +259,7 @@ def test_a_kept_day_holds_merged_files_alone(month: Simulated) -> None:
 
 def test_compactions_at_once_double_no_row(month: Simulated) -> None:
     """Each would put the same files' rows into a file of its own, and delta-rs alone takes both."""
-    month.passes(timedelta(days=1))
-    for number in range(40):
-        month.look([number])
-    month.passes(timedelta(days=1))
-    rows = read(month.lake, BRONZE, open_table(month.lake, BRONZE).version)
+    rows = small_files(month, 40)
     with ThreadPoolExecutor(4) as pool:
         merged = [pool.submit(compact, month.lake, now=month.now) for _ in range(4)]
     assert sorted(done.table for one in merged for done in one.result()) == [BRONZE, "ops.runs"]
@@ -277,12 +282,7 @@ def test_what_another_has_merged_meanwhile_is_left_to_it(
     month: Simulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long a process stood still after it had read the files."""
-    lake = month.lake
-    month.passes(timedelta(days=1))
-    for number in range(3):
-        month.look([number])
-    month.passes(timedelta(days=1))
-    rows = read(lake, BRONZE, open_table(lake, BRONZE).version)
+    lake, rows = month.lake, small_files(month)
     interrupted_by(lambda: compact(lake, now=month.now), monkeypatch)
     assert compact(lake, now=month.now) == []
     assert read(lake, BRONZE, open_table(lake, BRONZE).version) == rows
@@ -290,12 +290,7 @@ def test_what_another_has_merged_meanwhile_is_left_to_it(
 
 def test_an_append_meanwhile_is_no_obstacle(month: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
     """An ingest commits every second: what it brings stays, and the merged files are committed after it."""
-    lake = month.lake
-    month.passes(timedelta(days=1))
-    for number in range(3):
-        month.look([number])
-    month.passes(timedelta(days=1))
-    rows = read(lake, BRONZE, open_table(lake, BRONZE).version)
+    lake, rows = month.lake, small_files(month)
     interrupted_by(lambda: month.look([99999]), monkeypatch)
     assert [done.table for done in compact(lake, now=month.now)] == [BRONZE]
     now = read(lake, BRONZE, open_table(lake, BRONZE).version)
@@ -364,12 +359,7 @@ def test_a_commit_whose_answer_was_lost_is_a_commit(
     month: Simulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store may do what it was asked and not say so; what is merged is there, and stays."""
-    lake = month.lake
-    month.passes(timedelta(days=1))
-    for number in range(3):
-        month.look([number])
-    month.passes(timedelta(days=1))
-    rows = read(lake, BRONZE, open_table(lake, BRONZE).version)
+    lake, rows = month.lake, small_files(month)
     commit = DeltaTable.create_write_transaction
 
     def lost(delta: DeltaTable, *arguments: Any, **options: Any) -> None:
@@ -403,18 +393,16 @@ def test_what_an_erasure_changed_meanwhile_is_not_merged(
 ) -> None:
     """It found nothing left before the merged file was there: that one would bring it back."""
     lake = month.lake
-    month.passes(timedelta(days=1))
-    for number in range(3):
-        month.look([number])
-    month.passes(timedelta(days=1))
-    write = Folder.write
+    small_files(month)
+    write = Files.write
 
-    def and_erase(folder: Folder, path: str, content: bytes) -> None:
+    def and_erase(folder: Files, path: str, content: Iterable[bytes]) -> int:
+        patch.undo()
         erase(lake, [Redaction(BRONZE, "id", {1}, {"text": lambda _: "-"})])
-        write(folder, path, content)
+        return write(folder, path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "write", and_erase)
+        patch.setattr(Files, "write", and_erase)
         assert compact(lake, now=month.now) == []
     assert compact(lake, now=month.now)
     texts = open_table(lake, BRONZE).read(where=pc.field("id") == 1)["text"].to_pylist()

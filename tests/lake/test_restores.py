@@ -38,13 +38,10 @@ START = datetime.now(UTC)
 GONE = "release 2 is not in this lake: it was restored from a backup without it; name release 3 or newer"
 
 
-@pytest.fixture(params=["disk", "s3"])
-def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
-    """An empty lake: a folder, or a prefix of a bucket."""
-    if request.param == "disk":
-        return Lake(root=str(tmp_path / "lake"))
-    found: Lake = request.getfixturevalue("s3_lake")
-    return found
+@pytest.fixture
+def lake(any_lake: Lake) -> Lake:
+    """An empty lake, in every kind of place."""
+    return any_lake
 
 
 def beside(lake: Lake, name: str) -> Lake:

@@ -37,13 +37,10 @@ LATER = NOW + timedelta(days=200)
 JUNE, JULY = date(2026, 6, 1), date(2026, 7, 1)
 
 
-@pytest.fixture(params=["disk", "s3"])
-def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
-    """An empty lake: a folder, or a prefix of a bucket."""
-    if request.param == "disk":
-        return Lake(root=str(tmp_path / "lake"))
-    found: Lake = request.getfixturevalue("s3_lake")
-    return found
+@pytest.fixture
+def lake(any_lake: Lake) -> Lake:
+    """An empty lake, in every kind of place."""
+    return any_lake
 
 
 def rows(*found: tuple[int, str, date]) -> pa.Table:
