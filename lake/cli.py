@@ -23,12 +23,15 @@ from lake.settings import LakeSettings
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # What delta-rs says of a store that it could not use, whoever's it is.
-STORE = re.compile(r"Generic (S3|GCS|MicrosoftAzure) error|Error performing [A-Z]+ https?://")
-# What it says of two mistakes in a set-up, which names neither.
+STORE = re.compile(
+    r"Generic (S3|GCS|MicrosoftAzure) error|Error performing [A-Z]+ https?://|loading credentials"
+)
+# What it says of mistakes in a set-up, which names neither.
 MEANINGS = {
     "URL scheme is not allowed": "an http:// endpoint needs AWS_ALLOW_HTTP=true",
     # Where it asks the machine for credentials, as there are none in the environment.
     "http://169.254.": "the environment has no credentials for it",
+    "loading credentials": "the environment has no credentials for it",
 }
 
 

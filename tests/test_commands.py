@@ -235,6 +235,10 @@ def test_a_store_that_refuses_is_one_line(s3_lake: Lake, command: tuple[str, ...
             ],
             "https://storage.example: 401 Unauthorized",
         ),
+        (
+            ["Operation not supported: an error occurred while loading credentials: failed to load: denied"],
+            "the environment has no credentials for it",
+        ),
         (["Generic MicrosoftAzure error", "Account must be specified\n"], "Account must be specified"),
     ],
 )
