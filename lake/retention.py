@@ -85,7 +85,8 @@ def kept_releases(
     found = {release.release: release for release in releases}
     since = now - timedelta(days=keep_days)
     every = since if keep_all_hours is None else now - timedelta(hours=keep_all_hours)
-    last = {shop_day(release.published_at): number for number, release in sorted(found.items())}
+    days = {number: shop_day(release.published_at) for number, release in sorted(found.items())}
+    last = {day: number for number, day in days.items()}
     serving = going_on(found)
     # The one before it, too: it is what a rollback goes back to, however long nothing was published.
     before = [alike(release, found.get)[-1].parent for release in serving]
@@ -95,7 +96,7 @@ def kept_releases(
         for number, release in found.items()
         if number in pinned
         or release.published_at >= max(since, every)
-        or (release.published_at >= since and last[shop_day(release.published_at)] == number)
+        or (release.published_at >= since and last[days[number]] == number)
     ]
 
 
