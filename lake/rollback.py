@@ -27,10 +27,11 @@ NOT_BUILT = ""
 
 def parent_of(lake: Lake, release: Release) -> Release:
     """Return the release before, passing by those that show the same. Raises NoRelease for the first."""
-    parent = alike(release, partial(find_release, lake))[-1].parent
-    if parent is None:
-        raise NoRelease(f"release {release.release} is the first: there is none to go back to")
-    return find_release(lake, parent)
+    last = alike(release, partial(find_release, lake))[-1]
+    if last.parent is None:
+        is_it = "is the first" if last == release else f"shows what the first, release {last.release}, did"
+        raise NoRelease(f"release {release.release} {is_it}: there is none to go back to")
+    return find_release(lake, last.parent)
 
 
 def run_rollback(

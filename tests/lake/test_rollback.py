@@ -189,6 +189,8 @@ def test_a_rollback_brings_the_old_releases_exclusions_back(lake: Lake) -> None:
     publish_ids(lake, 1)
     observe(lake, "a")
     assert run_resume(lake, exclude=["a"], now=LATER)
+    with pytest.raises(NoRelease, match="release 2 shows what the first, release 1, did: there is none"):
+        back(lake)
     assert back(lake, 1).excluded_runs == ()
     assert back(lake).excluded_runs == ("a",)
 
