@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import cache, reduce
+from itertools import accumulate
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -29,6 +30,8 @@ PLAIN: dict[Any, pa.DataType] = {
     # Read as text: Arrow takes more for an instant than we do.
     datetime: pa.string(),
 }
+# Arrow reckons with its powers of ten up to the 38th, and does not look whether there is one.
+TINY = r"[:\[,\s]-?[0-9]+(\.[0-9]{38}|(\.[0-9]+)?[eE]-[0-9]{2})"
 STAMP = r"^(19|20)\d\d-\d\d-\d\d[T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
 NAIVE, ZONED = STAMP + "$", STAMP + r"(Z|[+-](0\d|1[0-4]):[0-5]\d)$"
 
@@ -37,12 +40,17 @@ class Odd(Exception):
     """Something in the payloads is not as documented, or only nearly."""
 
 
-def read(kind: type[msgspec.Struct], payloads: Sequence[bytes]) -> pa.StructArray:
-    """Return the objects, one a row. Raises Odd where any is not as ``kind`` has it."""
+def read(kind: type[msgspec.Struct], payloads: Sequence[bytes]) -> tuple[pa.StructArray, pa.StringArray]:
+    """Return the objects, one a row, and the same payloads as text.
+
+    Raises Odd where any is not as ``kind`` has it.
+    """
     if not all(map(is_plain, payloads)):
         raise Odd("no object, or one over several lines")
     try:
-        pa.array(payloads, pa.binary()).cast(pa.string())  # text in a broken encoding
+        texts = as_text(payloads)
+        if pc.any(pc.match_substring_regex(texts, TINY)).as_py():
+            raise Odd("a number of very many places")
         found = pa.json.read_json(
             pa.BufferReader(b"\n".join(payloads)),
             pa.json.ReadOptions(use_threads=False, block_size=sum(map(len, payloads)) + len(payloads) + 1),
@@ -54,7 +62,15 @@ def read(kind: type[msgspec.Struct], payloads: Sequence[bytes]) -> pa.StructArra
         raise Odd("an object next to another")
     [rows] = found.to_struct_array().chunks
     complete(kind, rows)
-    return rows
+    return rows, texts
+
+
+def as_text(payloads: Sequence[bytes]) -> pa.StringArray:
+    """Return payloads as text, all of it in one buffer. Raises ArrowInvalid where one is no UTF-8."""
+    ends = pa.array(accumulate(map(len, payloads), initial=0), pa.int32())
+    texts = pa.StringArray.from_buffers(len(payloads), ends.buffers()[1], pa.py_buffer(b"".join(payloads)))
+    texts.validate(full=True)
+    return texts
 
 
 def is_plain(payload: bytes) -> bool:

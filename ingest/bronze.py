@@ -229,7 +229,7 @@ def tabulate(entity: Entity, objects: Sequence[tuple[Seen, Any]], run_id: str) -
 
 def tabulate_batch(seen: Sequence[Seen], run_id: str) -> dict[str, pa.Table]:
     """Return the orders' tables as ``tabulate`` does. Raises Odd where it may not be for this to say."""
-    rows = read(ORDERS.kind, [row.payload for row in seen])
+    rows, texts = read(ORDERS.kind, [row.payload for row in seen])
     layout = LISTS[ORDERS.table]
     own, carried = columns_at(layout, rows), observed(seen, run_id)
     tables = {}
@@ -237,7 +237,7 @@ def tabulate_batch(seen: Sequence[Seen], run_id: str) -> dict[str, pa.Table]:
         owners, positions, found = flat(rows, name)
         own_parts = {"order_id": own["id"].take(owners), "position": positions, **columns_at(part, found)}
         tables[part.table] = part_table(part, own_parts, owners, carried)
-    whole_rows = {**own, "payload": payloads(seen), **carried}
+    whole_rows = {**own, "payload": texts, **carried}
     return {**tables, layout.table: pa.table(whole_rows, schema=layout.schema)}
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
-from uuid import uuid4
 
 import msgspec
 import pyarrow as pa
@@ -25,11 +24,11 @@ from lake.catalogue import publish, refresh_catalogue, show_ledgers
 from lake.clock import shop_day
 from lake.errors import CommitConflict
 from lake.files import Files
-from lake.live import LiveFile, in_place_of, read_live
+from lake.live import LiveFile, in_place_of, live_files, read_live
 from lake.parquet import GROUP, encoded
+from lake.parts import new_name
 from lake.paths import Lake
 from lake.release import COMPACTION, Release, current_release
-from lake.store import live_files
 from lake.table import PINNED, list_tables, open_table
 
 log = structlog.get_logger()
@@ -118,8 +117,8 @@ def write_merged(folder: Files, delta: DeltaTable, group: Sequence[LiveFile]) ->
     rows = pa.concat_tables(parts, promote_options="default")
     content = encoded(rows, rows_in_group=None if group[0].partition else GROUP)
     place = place_of(group[0].path)
-    path = f"{place}/" * bool(place) + f"part-00000-{uuid4()}-c000.zstd.parquet"
-    folder.write(path, [content])
+    path = f"{place}/" * bool(place) + new_name()
+    folder.create(path, content)
     return in_place_of(group, path=path, size=len(content)) if read_files(folder, group) == held else None
 
 
@@ -152,7 +151,7 @@ def commit_merged(
             return False
         at = int(datetime.now(UTC).timestamp() * 1000)
         actions: list[AddAction | RemoveAction] = [
-            *(file.added(at) for file in merged),
+            *(file.added(at, is_change=False) for file in merged),
             *(file.removed(at) for file in gone),
         ]
         with suppress(CommitFailedError):

@@ -53,7 +53,9 @@ class Files:
         """
         size = 0
         written = f"{ASIDE}/{os.getpid()}-{uuid4().hex}" if self._is_local else path
-        with self._create(written) as stream:
+        if self._is_local:
+            self._make_folder(written)
+        with self._open_new(written) as stream:
             for chunk in chunks:
                 stream.write(chunk)
                 size += len(chunk)
@@ -66,6 +68,16 @@ class Files:
                     f"{self.place}: somebody else copied to this place meanwhile; run it again"
                 ) from None
         return size
+
+    def create(self, path: str, content: bytes) -> None:
+        """Put a new file there that nobody looks for before all of it is there."""
+        try:
+            opened = self._open_new(path)
+        except FileNotFoundError:  # the first one of a partition
+            self._make_folder(path)
+            opened = self._open_new(path)
+        with opened as stream:
+            stream.write(content)
 
     def copy(self, source: "Files", path: str) -> int:
         """Copy one file to the same path here; return how many bytes it has."""
@@ -91,9 +103,8 @@ class Files:
         except FileNotFoundError:
             raise LakeError(f"{self.place}/{path}: no such file, though it belongs there") from None
 
-    def _create(self, path: str) -> Any:
+    def _open_new(self, path: str) -> Any:
         if self._is_local:
-            self._make_folder(path)
             return self._system.open_output_stream(self._root + path, compression=None)
         # Arrow hands its own buffers to a handler, and Delta's takes bytes: it is asked itself.
         return contextlib.closing(self._system.handler._handler.open_output_stream(path))

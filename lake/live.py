@@ -28,8 +28,11 @@ class LiveFile(msgspec.Struct, frozen=True):
     least: Told
     greatest: Told
 
-    def added(self, at: int) -> AddAction:
-        """Return the action that puts it into a table where others held its rows; ``at`` in milliseconds."""
+    def added(self, at: int, *, is_change: bool) -> AddAction:
+        """Return the action that puts it into a table; ``at`` in milliseconds.
+
+        It ``is_change`` unless others held its rows before.
+        """
         statistics = {
             "numRecords": self.rows,
             "minValues": {name: spelled(value) for name, value in self.least.items()},
@@ -37,7 +40,7 @@ class LiveFile(msgspec.Struct, frozen=True):
             "nullCount": self.nulls,
         }
         said = msgspec.json.encode(statistics).decode()
-        return AddAction(self.path, self.size, self.partition, at, False, said)
+        return AddAction(self.path, self.size, self.partition, at, is_change, said)
 
     def removed(self, at: int) -> RemoveAction:
         """Return the action that takes it out where another holds its rows; ``at`` in milliseconds."""
@@ -48,6 +51,15 @@ def read_live(delta: DeltaTable) -> list[LiveFile]:
     """Return the files of the version held, the oldest first."""
     found = pa.table(delta.get_add_actions(flatten=True)).sort_by("modification_time")
     return [as_file(row) for row in found.to_pylist()]
+
+
+def live_files(delta: DeltaTable) -> dict[str, int]:
+    """Return bytes by path of the files of the version held."""
+    actions: Any = delta.get_add_actions(flatten=True)
+    names = [column.name if hasattr(column, "name") else column for column in actions.schema]
+    paths: Sequence[str] = actions.column(names.index("path")).to_pylist()
+    sizes: Sequence[int] = actions.column(names.index("size_bytes")).to_pylist()
+    return dict(zip(map(unquote, paths), sizes, strict=True))
 
 
 def as_file(row: Mapping[str, Any]) -> LiveFile:

@@ -43,6 +43,7 @@ def arrow_options(schema: pa.Schema, *, level: int = LEVEL) -> dict[str, Any]:
         "column_encoding": {leaf(field): STEPS for field in schema if is_stepwise(field)},
         "use_dictionary": [leaf(field) for field in schema if not is_stepwise(field)],
         "write_statistics": [leaf(field) for field in schema if is_told(field)],
+        "store_decimal_as_integer": True,
     }
 
 
@@ -79,3 +80,9 @@ def is_told(field: pa.Field) -> bool:
     """
     kind = field.type.value_type if pa.types.is_list(field.type) else field.type
     return not pa.types.is_string(kind) or field.name in COUNTED
+
+
+def is_logged(field: pa.Field) -> bool:
+    """True where a table's log says what values of a column each file has. Pure."""
+    kind = field.type
+    return pa.types.is_integer(kind) or pa.types.is_temporal(kind) or field.name in COUNTED

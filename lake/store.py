@@ -1,10 +1,9 @@
 """Store: the files in a table's folder, on this disk or in an object store, as they lie there."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -12,6 +11,7 @@ import pyarrow.fs as pafs
 from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 
+from lake.live import live_files
 from lake.retention import Commit, Log, Segment, Stored, segments_of
 
 LOG = "_delta_log/"
@@ -122,15 +122,6 @@ class Folder:
             {unquote(entry.add.path): entry.add.size for entry in entries if entry.add},
             frozenset(unquote(entry.remove.path) for entry in entries if entry.remove),
         )
-
-
-def live_files(delta: DeltaTable) -> dict[str, int]:
-    """Return bytes by path of the files of the version held."""
-    actions: Any = delta.get_add_actions(flatten=True)
-    names = [column.name if hasattr(column, "name") else column for column in actions.schema]
-    paths: Sequence[str] = actions.column(names.index("path")).to_pylist()
-    sizes: Sequence[int] = actions.column(names.index("size_bytes")).to_pylist()
-    return dict(zip(map(unquote, paths), sizes, strict=True))
 
 
 def filesystem(delta: DeltaTable) -> tuple[pafs.FileSystem, str]:

@@ -1,16 +1,15 @@
 """Table: one Delta table and the few things done to it.
 
-Appends may meet other appends and are retried by Delta; a replacement is made on
-the version it was computed from and is refused when somebody committed since.
-The schema is compared before every write: Delta would cast silently (1.5 into a
-BIGINT is 1).
+Appends may meet other appends and go behind them; a replacement is made on the
+version it was computed from and is refused when somebody committed since. The
+schema is compared before every write: nothing is cast silently (1.5 into a BIGINT is 1).
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,9 +21,11 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from lake.contract import breaks
 from lake.errors import CommitConflict, ContractBroken, TableMissing
-from lake.parquet import COUNTED, writer_properties
+from lake.files import Files
+from lake.live import LiveFile, live_files
+from lake.parquet import is_logged, writer_properties
+from lake.parts import write_files
 from lake.paths import Lake
-from lake.quote import literals
 
 # Delta's own clean-up looks at the clock alone and would drop versions that a
 # release still names; the change feed is what an incremental build reads.
@@ -46,7 +47,8 @@ KEPT = (
     "a vacuum deletes what is older than [lake] keep_all_hours, is no day's last and has no tag; a backup"
     " has the newest alone: name a day, as --as-of 2026-04-05, whose last release is kept"
 )
-TRIES = 5
+# An append meets others, and is made anew behind theirs.
+TRIES = 50
 # An observation of an id is told from all others by when it was made, and by which run.
 LOOK = ("fetched_at", "run_id")
 PART = re.compile(r"/(?:month|week)=(\d{4}-\d\d-\d\d)/")
@@ -73,7 +75,7 @@ class Table:
         self.name = name
         self._delta = delta
         self._told: tuple[int, pa.Table] | None = None
-        self._appended = 0
+        self._commits = 0
 
     @property
     def version(self) -> int:
@@ -186,22 +188,24 @@ class Table:
 
         Raises ContractBroken where the rows' schema is not the table's.
         """
-        self._guard(rows.schema)
+        self._guard(rows)
         if not rows.num_rows:
             return self.version
+        files = self._written(rows)
         for left in reversed(range(TRIES)):
+            held = self.version
             try:
-                self._append(rows)
+                self._commit(files)
                 break
-            except CommitFailedError:  # two made the table at once: the one that lost looks again
+            except CommitFailedError:
                 if not left:
                     raise self.conflict("others committed without pause") from None
                 self._delta.update_incremental()
             except DeltaError:  # the log is cleaned up behind the version held: hours have passed
-                held = self.version
                 self._delta.update_incremental()
                 if self.version == held or not left:
                     raise
+            self._guard(rows)
         return self.version
 
     def replace(self, rows: pa.Table, parts: Sequence[date] | None = None) -> int:
@@ -209,12 +213,15 @@ class Table:
 
         The version held is the one replaced: raises CommitConflict if it is no longer the head.
         """
-        self._guard(rows.schema)
-        predicate = None
+        self._guard(rows)
+        among: list[tuple[str, str, Any]] | None = None
         if parts is not None:
             [part] = self.partition_by
-            predicate = f"{part} in ({literals(parts)})"
-        return self._overwrite(rows, predicate=predicate)
+            among = [(part, "in", [day.isoformat() for day in parts])]
+        files = self._written(rows) if rows.num_rows else []
+        with self._alone():
+            self._commit(files, "overwrite", among)
+        return self.version
 
     def redefine(self, rows: pa.Table, *, partition_by: Sequence[str] = ()) -> int:
         """Put ``rows`` in place of all rows, their columns and partitions in place of the table's.
@@ -225,13 +232,24 @@ class Table:
         if told.items() - self._delta.metadata().configuration.items():
             with self._alone():
                 self._delta.alter.set_table_properties(told, commit_properties=PINNED)
-        return self._overwrite(rows, schema_mode="overwrite", partition_by=list(partition_by))
+        with self._alone():
+            write_deltalake(
+                self._delta,
+                rows,
+                mode="overwrite",
+                schema_mode="overwrite",
+                partition_by=list(partition_by),
+                writer_properties=writer_properties(rows.schema),
+                commit_properties=PINNED,
+            )
+        return self.version
 
     def append_pinned(self, rows: pa.Table) -> int:
         """Append on the version held and nothing newer; raises CommitConflict."""
-        self._guard(rows.schema)
+        self._guard(rows)
+        files = self._written(rows)
         with self._alone():
-            self._append(rows, PINNED)
+            self._commit(files)
         return self.version
 
     def partitions(self, column: str) -> set[str]:
@@ -249,27 +267,45 @@ class Table:
             self._delta.restore(version, commit_properties=PINNED)
         return self.version
 
-    def _overwrite(self, rows: pa.Table, **how: Any) -> int:
-        with self._alone():
-            self._write(rows, mode="overwrite", commit_properties=PINNED, **how)
-        return self.version
-
     def _actions(self) -> pa.Table:
         """Return what the log says of the live files, a row each; asked once of a version."""
         if self._told is None or self._told[0] != self.version:
             self._told = self.version, pa.table(self._delta.get_add_actions(flatten=True))
         return self._told[1]
 
-    def _append(self, rows: pa.Table, commit: CommitProperties | None = None) -> None:
-        if self._appended >= REOPEN:
-            self._delta = DeltaTable(self._delta.table_uri, version=self.version)
-            self._appended = 0
-        self._write(rows, mode="append", commit_properties=commit)
-        self._appended += 1
+    def _written(self, rows: pa.Table) -> list[LiveFile]:
+        """Write rows into files that no version has yet."""
+        folder = Files(unquote(self._delta.table_uri).removeprefix("file://"))
+        return write_files(folder, rows, self.partition_by)
 
-    def _write(self, rows: pa.Table, **how: Any) -> None:
-        """Commit rows, and hold what was committed: the head may be another's by now."""
-        write_deltalake(self._delta, rows, writer_properties=writer_properties(rows.schema), **how)
+    def _commit(self, files: Sequence[LiveFile], mode: str = "append", among: Any = None) -> None:
+        """Commit files upon the version held and hold what that made: the head may be another's by now."""
+        if self._commits >= REOPEN:
+            self._delta = DeltaTable(self._delta.table_uri, version=self.version)
+            self._commits = 0
+        at = int(datetime.now(UTC).timestamp() * 1000)
+        held = self.version
+        try:
+            self._delta.create_write_transaction(
+                [file.added(at, is_change=True) for file in files],
+                mode,
+                self._delta.schema(),
+                self.partition_by,
+                among,
+                commit_properties=PINNED,
+            )
+        except CommitFailedError:
+            if not self._has(held + 1, files):
+                raise
+        self._delta.load_as_version(held + 1)
+        self._commits += 1
+
+    def _has(self, version: int, files: Sequence[LiveFile]) -> bool:
+        """True where a version has the files: a store may do what it was asked, and its answer be lost."""
+        with suppress(DeltaError):
+            held = live_files(DeltaTable(self._delta.table_uri, version=version)).keys()
+            return bool(files) and {file.path for file in files} <= held
+        return False
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -285,9 +321,13 @@ class Table:
             f"{self.name}: {found} after version {self.version} was read; nothing was written, run it again"
         )
 
-    def _guard(self, found: pa.Schema) -> None:
-        if broken := breaks(found, self.schema):
+    def _guard(self, rows: pa.Table) -> None:
+        """Raise ContractBroken where the rows are not of the table's columns, or lack what it promises."""
+        if broken := breaks(rows.schema, self.schema):
             raise ContractBroken(f"{self.name}: {broken[0]}")
+        for field in self.schema:
+            if not field.nullable and (missing := rows[field.name].null_count):
+                raise ContractBroken(f"{self.name}: {field.name} is missing in {missing} rows")
 
 
 def open_table(lake: Lake, name: str, version: int | None = None) -> Table:
@@ -330,12 +370,6 @@ def statistics(schema: pa.Schema, partition_by: Sequence[str]) -> dict[str, str]
     if not told:
         return {"delta.dataSkippingNumIndexedCols": "0"}
     return {"delta.dataSkippingStatsColumns": ",".join(told)}
-
-
-def is_logged(field: pa.Field) -> bool:
-    """True where the log says what values of a column each file has. Pure."""
-    kind = field.type
-    return pa.types.is_integer(kind) or pa.types.is_temporal(kind) or field.name in COUNTED
 
 
 def table_exists(lake: Lake, name: str) -> bool:

@@ -1,6 +1,6 @@
 """Compaction: which files are merged, that nothing is seen of it, and the release that names them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -394,15 +394,15 @@ def test_what_an_erasure_changed_meanwhile_is_not_merged(
     """It found nothing left before the merged file was there: that one would bring it back."""
     lake = month.lake
     small_files(month)
-    write = Files.write
+    create = Files.create
 
-    def and_erase(folder: Files, path: str, content: Iterable[bytes]) -> int:
+    def and_erase(folder: Files, path: str, content: bytes) -> None:
         patch.undo()
         erase(lake, [Redaction(BRONZE, "id", {1}, {"text": lambda _: "-"})])
-        return write(folder, path, content)
+        create(folder, path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Files, "write", and_erase)
+        patch.setattr(Files, "create", and_erase)
         assert compact(lake, now=month.now) == []
     assert compact(lake, now=month.now)
     texts = open_table(lake, BRONZE).read(where=pc.field("id") == 1)["text"].to_pylist()

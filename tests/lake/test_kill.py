@@ -24,13 +24,13 @@ from lake.clock import shop_day
 from lake.compaction import BEFORE_MIDNIGHT, compact, crowded
 from lake.erasure import Redaction, erase
 from lake.files import ASIDE
+from lake.live import live_files
 from lake.maintenance import maintain, vacuum
 from lake.paths import Lake
 from lake.release import COMPACTION, ROLLBACK, Release, current_release, find_release, list_releases
 from lake.rollback import parent_of, run_resume, run_rollback
 from lake.session import Connection, fetch, heads, open_session
 from lake.settings import LakeSettings
-from lake.store import live_files
 from lake.table import open_table
 from tests.lake.simulated import BRONZE, GOLD, SILVER, Simulated, at, files
 from tests.nursery import Nursery

@@ -4,4 +4,4 @@ severity = "warn"
 */
 select id, ordered_at, updated_at
 from silver.orders
-where ordered_at > updated_at + interval 366 days
+where date_diff('day', updated_at, ordered_at) > 366

@@ -1,0 +1,72 @@
+"""Parts: the rows of each partition as a Parquet file in the table's folder, for a commit to name.
+
+Rows are cut where the partition changes, and not copied into partitions first: what is
+in order by partition, as a build's tables are, goes into its files as it lies in memory.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake.files import Files
+from lake.live import LiveFile
+from lake.parquet import encoded, is_logged
+
+CORES = os.cpu_count() or 1
+# What a folder says, and the rows in it.
+Part = tuple[dict[str, str], pa.Table]
+
+
+def write_files(folder: Files, rows: pa.Table, partition_by: Sequence[str]) -> list[LiveFile]:
+    """Write rows into files of a table's folder, one a partition, which nobody sees before a commit."""
+    parts = list(split(rows, partition_by))
+    if len(parts) < 2:
+        return [write_file(folder, *part) for part in parts]
+    with ThreadPoolExecutor(min(CORES, len(parts)), thread_name_prefix="encode") as pool:
+        return list(pool.map(lambda part: write_file(folder, *part), parts))
+
+
+def split(rows: pa.Table, partition_by: Sequence[str]) -> Iterator[Part]:
+    """Yield the rows of each partition, without its column, and what its folder says. Pure."""
+    if not partition_by:
+        yield {}, rows
+        return
+    [name] = partition_by
+    values = rows[name].combine_chunks()
+    found = pc.run_end_encode(values)
+    if len(found.values) > len(found.values.unique()):
+        rows = rows.take(pc.sort_indices(values))
+        found = pc.run_end_encode(rows[name].combine_chunks())
+    begin, own = 0, rows.drop_columns([name])
+    for value, end in zip(found.values.to_pylist(), found.run_ends.to_pylist(), strict=True):
+        yield {name: str(value)}, own.slice(begin, end - begin)
+        begin = end
+
+
+def write_file(folder: Files, partition: dict[str, str], rows: pa.Table) -> LiveFile:
+    """Write the rows of one partition; return the file as a log has it."""
+    content = encoded(rows)
+    place = "".join(f"{name}={quote(value, safe='')}/" for name, value in partition.items())
+    path = place + new_name()
+    folder.create(path, content)
+    told = [field.name for field in rows.schema if is_logged(field)]
+    ends = {name: pc.min_max(rows[name]).as_py() for name in told}
+    return LiveFile(
+        path,
+        len(content),
+        rows.num_rows,
+        partition,
+        {name: rows[name].null_count for name in told},
+        {name: end["min"] for name, end in ends.items() if end["min"] is not None},
+        {name: end["max"] for name, end in ends.items() if end["max"] is not None},
+    )
+
+
+def new_name() -> str:
+    """Return a name that no file has."""
+    return f"part-00000-{uuid4()}-c000.zstd.parquet"
