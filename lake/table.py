@@ -211,13 +211,16 @@ class Table:
     def replace(self, rows: pa.Table, parts: Sequence[date] | None = None) -> int:
         """Put ``rows`` in place of all rows, or of those of the given months, or weeks; return the version.
 
-        The version held is the one replaced: raises CommitConflict if it is no longer the head.
+        The version held is the one replaced: raises CommitConflict if it is no longer the head,
+        ContractBroken where a row is of none of these months.
         """
         self._guard(rows)
         among: list[tuple[str, str, Any]] | None = None
         if parts is not None:
             [part] = self.partition_by
             among = [(part, "in", [day.isoformat() for day in parts])]
+            if beyond := set(rows[part].unique().to_pylist()).difference(parts):
+                raise ContractBroken(f"{self.name}: {part} {min(beyond)} is not among what is replaced")
         files = self._written(rows) if rows.num_rows else []
         with self._alone():
             self._commit(files, "overwrite", among)

@@ -59,6 +59,15 @@ def test_replace_touches_only_the_months_named(lake: Lake) -> None:
     assert [file for file in open_table(lake, "silver.things").files() if "2026-07" in file.uri] == july
 
 
+def test_a_row_of_a_month_that_is_not_replaced_is_refused(lake: Lake) -> None:
+    """It would stand there beside those that the month has."""
+    table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    table.append(rows((1, "1", JUNE), (2, "2", JULY)))
+    with pytest.raises(ContractBroken, match="month 2026-07-01 is not among what is replaced"):
+        table.replace(rows((3, "3", JUNE), (4, "4", JULY)), [JUNE])
+    assert ids(lake) == [1, 2]
+
+
 def test_replace_with_no_rows_empties_the_month(lake: Lake) -> None:
     """The last order of a month moved away: the month holds nothing."""
     table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
