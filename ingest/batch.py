@@ -30,8 +30,9 @@ PLAIN: dict[Any, pa.DataType] = {
     # Read as text: Arrow takes more for an instant than we do.
     datetime: pa.string(),
 }
-# Arrow reckons with its powers of ten up to the 38th, and does not look whether there is one.
-TINY = r"[:\[,\s]-?[0-9]+(\.[0-9]{38}|(\.[0-9]+)?[eE]-[0-9]{2})"
+# Arrow reckons with its powers of ten up to the 38th, and does not look whether there is one. Numbers may be
+# quoted, and what is quoted may be spelled by its code.
+TINY = r'[eE]-[0-9]{2,}["\s,\]}]|\.[0-9]{38}|\\u00(2[bdeBDE]|3[0-9]|45|65)'
 STAMP = r"^(19|20)\d\d-\d\d-\d\d[T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
 NAIVE, ZONED = STAMP + "$", STAMP + r"(Z|[+-](0\d|1[0-4]):[0-5]\d)$"
 

@@ -26,7 +26,7 @@ from lake.errors import CommitConflict
 from lake.files import Files
 from lake.live import LiveFile, in_place_of, live_files, read_live
 from lake.parquet import GROUP, encoded
-from lake.parts import new_name
+from lake.parts import ROOM, new_name
 from lake.paths import Lake
 from lake.release import COMPACTION, Release, current_release
 from lake.table import PINNED, list_tables, open_table
@@ -115,7 +115,7 @@ def write_merged(folder: Files, delta: DeltaTable, group: Sequence[LiveFile]) ->
     held = read_files(folder, group)
     parts = [as_declared(pq.read_table(BytesIO(one), use_threads=False), schema) for one in held]
     rows = pa.concat_tables(parts, promote_options="default")
-    content = encoded(rows, rows_in_group=None if group[0].partition else GROUP)
+    content = encoded(rows, rows_in_group=None if group[0].partition else GROUP, metadata=ROOM)
     place = place_of(group[0].path)
     path = f"{place}/" * bool(place) + new_name()
     folder.create(path, content)

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from lake.contract import Contract
 from lake.errors import LakeError
-from lake.files import Files
+from lake.files import HALF, Files
 from lake.parquet import LEVEL, encoded
 from lake.paths import Lake
 from lake.table import create_table
@@ -82,7 +82,10 @@ def erase_table(files: Files, redaction: Redaction) -> Counter[str]:
     """Change one table's files; return rows and files."""
     folder = redaction.table.replace(".", "/")
     done: Counter[str] = Counter()
-    for path in sorted(files.sizes(folder)):
+    found = sorted(files.sizes(folder))
+    # What a killed writer left; one that is at it begins anew.
+    files.delete(path for path in found if path.endswith(HALF))
+    for path in found:
         is_data = path.endswith(".parquet") and not path.startswith(f"{folder}/_delta_log/")
         if is_data and (rows := erase_file(files, path, redaction)):
             done.update(rows=rows, files=1)

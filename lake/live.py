@@ -55,11 +55,8 @@ def read_live(delta: DeltaTable) -> list[LiveFile]:
 
 def live_files(delta: DeltaTable) -> dict[str, int]:
     """Return bytes by path of the files of the version held."""
-    actions: Any = delta.get_add_actions(flatten=True)
-    names = [column.name if hasattr(column, "name") else column for column in actions.schema]
-    paths: Sequence[str] = actions.column(names.index("path")).to_pylist()
-    sizes: Sequence[int] = actions.column(names.index("size_bytes")).to_pylist()
-    return dict(zip(map(unquote, paths), sizes, strict=True))
+    found = pa.table(delta.get_add_actions(flatten=True))
+    return dict(zip(map(unquote, found["path"].to_pylist()), found["size_bytes"].to_pylist(), strict=True))
 
 
 def as_file(row: Mapping[str, Any]) -> LiveFile:

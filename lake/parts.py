@@ -4,7 +4,6 @@ Rows are cut where the partition changes, and not copied into partitions first: 
 in order by partition, as a build's tables are, goes into its files as it lies in memory.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -13,11 +12,13 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.errors import ContractBroken
 from lake.files import Files
 from lake.live import LiveFile
 from lake.parquet import encoded, is_logged
 
-CORES = os.cpu_count() or 1
+# An erasure writes a file anew in its own size, and a little may be longer without the values.
+ROOM = {"room": "." * 32}
 # What a folder says, and the rows in it.
 Part = tuple[dict[str, str], pa.Table]
 
@@ -27,18 +28,23 @@ def write_files(folder: Files, rows: pa.Table, partition_by: Sequence[str]) -> l
     parts = list(split(rows, partition_by))
     if len(parts) < 2:
         return [write_file(folder, *part) for part in parts]
-    with ThreadPoolExecutor(min(CORES, len(parts)), thread_name_prefix="encode") as pool:
+    with ThreadPoolExecutor(min(folder.at_once, len(parts)), thread_name_prefix="encode") as pool:
         return list(pool.map(lambda part: write_file(folder, *part), parts))
 
 
 def split(rows: pa.Table, partition_by: Sequence[str]) -> Iterator[Part]:
-    """Yield the rows of each partition, without its column, and what its folder says. Pure."""
+    """Yield the rows of each partition, without its column, and what its folder says. Pure.
+
+    There is one such column, or none. Raises ContractBroken where a row has nothing there.
+    """
     if not partition_by:
         yield {}, rows
         return
     [name] = partition_by
     values = rows[name].combine_chunks()
     found = pc.run_end_encode(values)
+    if any(value in (None, "") for value in found.values.to_pylist()):
+        raise ContractBroken(f"{name} is missing, and the table is partitioned by it")
     if len(found.values) > len(found.values.unique()):
         rows = rows.take(pc.sort_indices(values))
         found = pc.run_end_encode(rows[name].combine_chunks())
@@ -50,7 +56,7 @@ def split(rows: pa.Table, partition_by: Sequence[str]) -> Iterator[Part]:
 
 def write_file(folder: Files, partition: dict[str, str], rows: pa.Table) -> LiveFile:
     """Write the rows of one partition; return the file as a log has it."""
-    content = encoded(rows)
+    content = encoded(rows, metadata=ROOM)
     place = "".join(f"{name}={quote(value, safe='')}/" for name, value in partition.items())
     path = place + new_name()
     folder.create(path, content)

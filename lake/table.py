@@ -2,7 +2,7 @@
 
 Appends may meet other appends and go behind them; a replacement is made on the
 version it was computed from and is refused when somebody committed since. The
-schema is compared before every write: nothing is cast silently (1.5 into a BIGINT is 1).
+schema is compared before every write: Delta would cast silently (1.5 into a BIGINT is 1).
 """
 
 import re
@@ -47,10 +47,12 @@ KEPT = (
     "a vacuum deletes what is older than [lake] keep_all_hours, is no day's last and has no tag; a backup"
     " has the newest alone: name a day, as --as-of 2026-04-05, whose last release is kept"
 )
-# An append meets others, and is made anew behind theirs.
+# So often an append goes behind others before it gives up.
 TRIES = 50
 # An observation of an id is told from all others by when it was made, and by which run.
 LOOK = ("fetched_at", "run_id")
+# Which partitions, as delta-rs asks: column, comparison, values.
+Partitions = list[tuple[str, str, list[str]]]
 PART = re.compile(r"/(?:month|week)=(\d{4}-\d\d-\d\d)/")
 
 
@@ -186,12 +188,12 @@ class Table:
     def append(self, rows: pa.Table) -> int:
         """Add rows and return the version; without rows nothing is committed.
 
-        Raises ContractBroken where the rows' schema is not the table's.
+        Raises ContractBroken where the rows' schema is not the table's, or a promised value is missing.
         """
         self._guard(rows)
         if not rows.num_rows:
             return self.version
-        files = self._written(rows)
+        files, cut_by = self._written(rows), self.partition_by
         for left in reversed(range(TRIES)):
             held = self.version
             try:
@@ -206,6 +208,9 @@ class Table:
                 if self.version == held or not left:
                     raise
             self._guard(rows)
+            if self.partition_by != cut_by:
+                raise ContractBroken(f"{self.name}: it is partitioned in another way meanwhile; run it again")
+        self._hold(held + 1)
         return self.version
 
     def replace(self, rows: pa.Table, parts: Sequence[date] | None = None) -> int:
@@ -215,16 +220,13 @@ class Table:
         ContractBroken where a row is of none of these months.
         """
         self._guard(rows)
-        among: list[tuple[str, str, Any]] | None = None
+        among: Partitions | None = None
         if parts is not None:
             [part] = self.partition_by
             among = [(part, "in", [day.isoformat() for day in parts])]
             if beyond := set(rows[part].unique().to_pylist()).difference(parts):
                 raise ContractBroken(f"{self.name}: {part} {min(beyond)} is not among what is replaced")
-        files = self._written(rows) if rows.num_rows else []
-        with self._alone():
-            self._commit(files, "overwrite", among)
-        return self.version
+        return self._commit_alone(self._written(rows), mode="overwrite", among=among)
 
     def redefine(self, rows: pa.Table, *, partition_by: Sequence[str] = ()) -> int:
         """Put ``rows`` in place of all rows, their columns and partitions in place of the table's.
@@ -250,10 +252,7 @@ class Table:
     def append_pinned(self, rows: pa.Table) -> int:
         """Append on the version held and nothing newer; raises CommitConflict."""
         self._guard(rows)
-        files = self._written(rows)
-        with self._alone():
-            self._commit(files)
-        return self.version
+        return self._commit_alone(self._written(rows))
 
     def partitions(self, column: str) -> set[str]:
         """Return the values that a partition column has, as its folders spell them."""
@@ -278,16 +277,27 @@ class Table:
 
     def _written(self, rows: pa.Table) -> list[LiveFile]:
         """Write rows into files that no version has yet."""
+        if not rows.num_rows:
+            return []
         folder = Files(unquote(self._delta.table_uri).removeprefix("file://"))
         return write_files(folder, rows, self.partition_by)
 
-    def _commit(self, files: Sequence[LiveFile], mode: str = "append", among: Any = None) -> None:
-        """Commit files upon the version held and hold what that made: the head may be another's by now."""
+    def _commit_alone(self, files: Sequence[LiveFile], **how: Any) -> int:
+        """Commit files on the version held; return the new one. Raises CommitConflict."""
+        held = self.version
+        with self._alone():
+            self._commit(files, **how)
+        self._hold(held + 1)
+        return self.version
+
+    def _commit(
+        self, files: Sequence[LiveFile], *, mode: str = "append", among: Partitions | None = None
+    ) -> None:
+        """Commit files upon the version held and none newer, in place of those ``among`` some partitions."""
         if self._commits >= REOPEN:
             self._delta = DeltaTable(self._delta.table_uri, version=self.version)
             self._commits = 0
         at = int(datetime.now(UTC).timestamp() * 1000)
-        held = self.version
         try:
             self._delta.create_write_transaction(
                 [file.added(at, is_change=True) for file in files],
@@ -297,14 +307,19 @@ class Table:
                 among,
                 commit_properties=PINNED,
             )
-        except CommitFailedError:
-            if not self._has(held + 1, files):
+        except (
+            DeltaError
+        ):  # it may be made for all that: its answer was lost, or no checkpoint could be written
+            if not self._has(self.version + 1, files):
                 raise
-        self._delta.load_as_version(held + 1)
+
+    def _hold(self, version: int) -> None:
+        """Hold what was committed: the head may be another's by now."""
+        self._delta.load_as_version(version)
         self._commits += 1
 
     def _has(self, version: int, files: Sequence[LiveFile]) -> bool:
-        """True where a version has the files: a store may do what it was asked, and its answer be lost."""
+        """True where a version has the files, if there are any."""
         with suppress(DeltaError):
             held = live_files(DeltaTable(self._delta.table_uri, version=version)).keys()
             return bool(files) and {file.path for file in files} <= held

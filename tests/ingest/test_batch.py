@@ -203,6 +203,33 @@ def test_every_spelling_of_a_number_is_taken_the_same_way(
 
 
 @pytest.mark.parametrize(
+    "spelled",
+    [
+        *SPELLED,
+        *(
+            "+0e-99999999",
+            "0.00e-499955555",
+            "-0e-499955555",
+            "1e-57",
+            "5e-57",
+            "1e-56",
+            "1e-9",
+            "1e-08000000",
+        ),
+        *("1e-8000000 ", r"\u0030e-499955555", r"1\u0065-8000000", r"1e\u002d8000000", r"0\u002e" + "0" * 60),
+    ],
+)
+def test_a_quoted_number_is_taken_the_same_way_alone(monkeypatch: pytest.MonkeyPatch, spelled: str) -> None:
+    """Where a field is a text in every order, Arrow reads numbers out of texts."""
+    odd = [
+        json.dumps({**WHOLE, "id": found, "shipping_price": "here"}).replace("here", spelled).encode()
+        for found in (5, 6)
+    ]
+    at_once, one_by_one = both(monkeypatch, odd)
+    assert (at_once.tables, at_once.rejected) == (one_by_one.tables, one_by_one.rejected)
+
+
+@pytest.mark.parametrize(
     "payload",
     [
         b'{"id":5}{"id":6}',

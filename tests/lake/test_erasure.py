@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pytest
 from ingest.erasure import no_texts, nothing, order_payload
 from ingest.layout import SCHEMAS
 from lake.erasure import Change, Redaction, erase
+from lake.files import HALF
 from lake.paths import Lake
 from lake.table import create_table, open_table
 from transform.models import read_models
@@ -70,3 +72,40 @@ def test_a_file_of_any_size_loses_the_person_and_nothing_else(lake: Lake, name: 
     assert found.filter(pc.field(key) != who) == before.filter(pc.field(key) != who)
     meant = found.filter(pc.field(key) == who).select(list(changes)).to_pylist()
     assert all("Оксана" not in str(row) and "+380" not in str(row) for row in meant)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_small_file_has_room_to_lose_short_values(lake: Lake, name: str) -> None:
+    """A sync of every five minutes writes such: a few rows, a short text, one that others have too."""
+    (key, changes), schema = CASES[name], CONTRACTS[name]
+    texts = [column for column in changes if pa.types.is_string(schema.field(column).type)]
+    for seed in range(24):
+        dice = random.Random(seed)
+        made = [{field.name: value(field, row, dice) for field in schema} for row in range(1 + seed % 8)]
+        for row in made:
+            short = dice.choice(("", "я", "Ян", "ok", "Оксана", "12.5"))
+            row.update(dict.fromkeys(texts, f'{{"id":1,"buyer":{{"full_name":"{short}"}}}}'))
+            if "payload" not in texts:
+                row.update(dict.fromkeys(texts, short))
+        own = Lake(root=f"{lake.root}/{seed}")
+        parted = [part for part in ("observed_on", "month") if part in schema.names]
+        table = create_table(own, name, schema, partition_by=parted)
+        table.append(pa.Table.from_pylist(made, schema))
+        (file,) = table.files()
+        erase(own, [Redaction(name, key, frozenset({made[0][key]}), changes)])
+        assert open_table(own, name).files() == [file]
+
+
+def test_what_a_killed_writer_left_is_deleted(lake: Lake) -> None:
+    """Half a file may hold the person too, and keeps nobody from erasing the others."""
+    schema = CONTRACTS["bronze.buyers"]
+    table = create_table(lake, "bronze.buyers", schema, partition_by=["observed_on"])
+    table.append(
+        pa.Table.from_pylist([{field.name: value(field, 1, random.Random(1)) for field in schema}], schema)
+    )
+    (file,) = table.files()
+    half = Path(file.uri + HALF)
+    half.write_bytes(Path(file.uri).read_bytes()[:-9])
+    key, changes = CASES["bronze.buyers"]
+    assert erase(lake, [Redaction("bronze.buyers", key, frozenset({1}), changes)]).rows == 1
+    assert not half.exists()

@@ -4,4 +4,4 @@ severity = "warn"
 */
 select id, ordered_at, updated_at
 from silver.orders
-where date_diff('day', updated_at, ordered_at) > 366
+where epoch(ordered_at) - epoch(updated_at) > 366 * 86400
