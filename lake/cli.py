@@ -22,7 +22,7 @@ from lake.restores import refuse_unfinished
 from lake.settings import LakeSettings
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-# What delta-rs says of a store that it could not use, whoever's it is.
+# What delta-rs, or obstore, says of a store that it could not use, whoever's it is.
 STORE = re.compile(
     r"Generic (S3|GCS|MicrosoftAzure) error|Error performing [A-Z]+ https?://|loading credentials"
 )
@@ -118,8 +118,8 @@ def store_reason(text: str) -> str:
         if said in text:
             return meaning
     message = re.search(r"<Message>(.+?)</Message>", text)
-    # The body of an answer, XML, HTML or JSON, comes last.
-    steps = re.split(r": | - ", re.split(r"[<{]", text)[0].rstrip(": "))
+    # The body of an answer, XML, HTML or JSON, comes last; then, after an upload, how the error came about.
+    steps = re.split(r": | - ", re.split(r"[<{]|Debug source", text)[0].rstrip(": "))
     host = re.search(r"https?://[^/\s]+", text)
     return ": ".join([*([host[0]] if host else []), message[1] if message else steps[-1]])
 

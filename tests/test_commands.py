@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from unittest.mock import patch
 
 import duckdb
 import pytest
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
 
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
@@ -249,6 +252,21 @@ def test_why_a_store_did_not_do_it_is_told_in_a_few_words(steps: list[str], reas
     # As DuckDB passes it on, which reads a store through Python.
     passed_on = f'Traceback (most recent call last):\n  File "<string>", line 1\nOSError: {ARROW.join(steps)}'
     assert line(duckdb.IOException(passed_on)) == said
+
+
+def test_why_a_store_does_not_take_a_file_is_told_in_a_few_words() -> None:
+    """As obstore words it, which tells how the error came about over many lines."""
+    store = S3Store(
+        "bucket",
+        endpoint="http://127.0.0.1:9",
+        region="x",
+        skip_signature=True,
+        client_options={"allow_http": True},
+        retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=1)},
+    )
+    with pytest.raises(BaseError) as caught:
+        store.put("a/b", b"x")
+    assert "refuses: http://127.0.0.1:9: error sending request; check" in explained(caught.value)
 
 
 def test_other_errors_lose_their_colours_too(lake: Lake) -> None:
