@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import msgspec
@@ -18,6 +20,7 @@ from lake.compaction import compact
 from lake.contract import Contract
 from lake.diff import day_moves
 from lake.errors import CommitConflict, LakeError, TableMissing
+from lake.files import Files
 from lake.maintenance import maintain, sizes, vacuum
 from lake.mount import Mount, RangeReader
 from lake.paths import Lake
@@ -271,3 +274,35 @@ def test_a_mount_refuses_to_write_and_half_an_answer() -> None:
     assert (reader.read(3), reader.tell()) == (b"234", 4)
     with pytest.raises(OSError, match="1 of 4 bytes arrived at 4"):
         reader.read(4)
+
+
+def test_a_store_takes_several_files_at_once_and_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers in this very process, and only once all of them have come."""
+    here = threading.Barrier(4, timeout=300)
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            here.wait()
+            self.send_response(200)
+            self.send_header("ETag", '"x"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        folder = Files("s3://bucket/lake")
+        with ThreadPoolExecutor(folder.at_once) as pool:
+            list(pool.map(lambda number: folder.create(f"a/{number}", b"x"), range(here.parties)))
+        server.shutdown()
