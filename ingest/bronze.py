@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 
 from ingest.amounts import amount, to_places
-from ingest.batch import Odd, column_at, flat, read
+from ingest.batch import Odd, as_text, column_at, flat, read
 from ingest.entities import LINE_IDENTITY, ORDERS, Entity, Ref
 from ingest.layout import EXPENSES, LINES, LISTS, REJECTED, Layout
 from ingest.protocol import GARBAGE
@@ -312,7 +312,7 @@ def observed(rows: Sequence[Seen], run_id: str) -> Columns:
 def payloads(rows: Sequence[Seen]) -> pa.Array:
     """Return the payloads as text; where one is no UTF-8, its odd bytes are shown, not lost."""
     try:
-        return pa.array([row.payload for row in rows], pa.binary()).cast(pa.string())
+        return as_text([row.payload for row in rows])
     except pa.ArrowInvalid:
         return pa.array([text(row) for row in rows], pa.string())
 
