@@ -440,6 +440,6 @@ def test_a_file_that_another_copy_tidied_away_is_told_in_one_line(tmp_path: Path
         yield b"half"
         Files(str(tmp_path)).tidy()
 
-    with pytest.raises(CommitConflict, match="somebody else tidied to this place meanwhile; run it again"):
+    with pytest.raises(CommitConflict, match="somebody else tidied this place up meanwhile; run it again"):
         files.write("gold/part", chunks())
     assert files.sizes() == {}
