@@ -16,11 +16,12 @@ from deltalake.exceptions import DeltaError
 
 from lake.clock import SHOP, shop_day
 from lake.errors import CommitConflict, LakeError, NoRelease, TableMissing, UsageError
+from lake.live import PINNED
 from lake.parquet import writer_properties
 from lake.paths import Lake
 from lake.release import Release, current_release, find_release, list_outlines, publish
 from lake.restores import refuse_left_out
-from lake.table import PINNED, open_table, table_exists
+from lake.table import open_table, table_exists
 
 log = structlog.get_logger()
 LAYERS = ("silver", "gold")

@@ -9,7 +9,7 @@ which is kept for long, names the merged files then, and not hundreds of small o
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from io import BytesIO
 
 import msgspec
@@ -18,18 +18,17 @@ import pyarrow.parquet as pq
 import structlog
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
-from deltalake.transaction import AddAction, RemoveAction
 
 from lake.catalogue import publish, refresh_catalogue, show_ledgers
 from lake.clock import shop_day
 from lake.errors import CommitConflict
 from lake.files import Files
-from lake.live import LiveFile, in_place_of, live_files, read_live
+from lake.live import LiveFile, commit_files, in_place_of, live_files, read_live
 from lake.parquet import GROUP, encoded
-from lake.parts import ROOM, new_name
+from lake.parts import ROOM, new_path
 from lake.paths import Lake
 from lake.release import COMPACTION, Release, current_release
-from lake.table import PINNED, list_tables, open_table
+from lake.table import list_tables, open_table
 
 log = structlog.get_logger()
 
@@ -116,8 +115,7 @@ def write_merged(folder: Files, delta: DeltaTable, group: Sequence[LiveFile]) ->
     parts = [as_declared(pq.read_table(BytesIO(one), use_threads=False), schema) for one in held]
     rows = pa.concat_tables(parts, promote_options="default")
     content = encoded(rows, rows_in_group=None if group[0].partition else GROUP, metadata=ROOM)
-    place = place_of(group[0].path)
-    path = f"{place}/" * bool(place) + new_name()
+    path = new_path(place_of(group[0].path))
     folder.create(path, content)
     return in_place_of(group, path=path, size=len(content)) if read_files(folder, group) == held else None
 
@@ -149,19 +147,8 @@ def commit_merged(
             return True  # by a commit whose answer was lost
         if not {file.path for file in gone} <= live:
             return False
-        at = int(datetime.now(UTC).timestamp() * 1000)
-        actions: list[AddAction | RemoveAction] = [
-            *(file.added(at, is_change=False) for file in merged),
-            *(file.removed(at) for file in gone),
-        ]
         with suppress(CommitFailedError):
-            delta.create_write_transaction(
-                actions,
-                "append",
-                delta.schema(),
-                delta.metadata().partition_columns,
-                commit_properties=PINNED,
-            )
+            commit_files(delta, merged, gone=gone)
             return True
     return False
 

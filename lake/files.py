@@ -64,16 +64,13 @@ class Files:
             for chunk in chunks:
                 stream.write(chunk)
                 size += len(chunk)
-        if written != path:
+        if self._is_local:
             self._make_folder(path)
             self._put_in_place(written, path)
         return size
 
     def create(self, path: str, content: bytes) -> None:
-        """Put a new file there. Raises CommitConflict as ``write`` does.
-
-        Other threads go on while a store takes it, which they can't where Delta's handler writes.
-        """
+        """Put a new file there, a whole one. Raises CommitConflict as ``write`` does."""
         if not self._is_local:
             self._objects.put(path, content)
             return
@@ -94,7 +91,7 @@ class Files:
 
     @cached_property
     def _objects(self) -> Any:
-        # Takes as long to import as a build for a small change.
+        # A lake on a disk does without.
         from obstore.store import from_url
 
         return from_url(self.place)
@@ -134,8 +131,9 @@ class Files:
     def _open_new(self, path: str) -> Any:
         if self._is_local:
             return self._system.open_output_stream(self._root + path, compression=None)
-        # Arrow hands its own buffers to a handler, and Delta's takes bytes: it is asked itself.
-        return contextlib.closing(self._system.handler._handler.open_output_stream(path))
+        from obstore import open_writer
+
+        return open_writer(self._objects, path)
 
     def _make_folder(self, path: str) -> None:
         os.makedirs((self._root + path).rpartition("/")[0], exist_ok=True)

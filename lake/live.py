@@ -1,15 +1,20 @@
-"""Live: the files that a version of a table consists of, with all that its log says of each."""
+"""Live: the files that a version of a table consists of, with all that its log says of each; their commit."""
 
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
+# Refuses when the version held is no longer the head, where Delta would retry on top of it.
+PINNED = CommitProperties(max_commit_retries=0)
+
+# Which partitions, as delta-rs asks: column, comparison, values.
+Partitions = list[tuple[str, str, list[str]]]
 # One value of a column in a file: as Delta writes it into its log.
 Told = Mapping[str, Any]
 
@@ -57,6 +62,31 @@ def live_files(delta: DeltaTable) -> dict[str, int]:
     """Return bytes by path of the files of the version held."""
     found = pa.table(delta.get_add_actions(flatten=True))
     return dict(zip(map(unquote, found["path"].to_pylist()), found["size_bytes"].to_pylist(), strict=True))
+
+
+def commit_files(
+    delta: DeltaTable,
+    added: Iterable[LiveFile],
+    *,
+    gone: Sequence[LiveFile] = (),
+    mode: str = "append",
+    among: Partitions | None = None,
+) -> None:
+    """Commit files on the very version held; those ``gone`` are files whose rows they hold.
+
+    ``mode`` overwrite puts them in place of all files, or of those ``among`` some partitions. Raises
+    CommitFailedError where others committed since, DeltaError; it may be made for all that: its answer
+    may be lost, or no checkpoint written.
+    """
+    at = int(datetime.now(UTC).timestamp() * 1000)
+    actions: list[AddAction | RemoveAction] = [
+        *(file.added(at, is_change=not gone) for file in added),
+        *(file.removed(at) for file in gone),
+    ]
+    partition_by = delta.metadata().partition_columns
+    delta.create_write_transaction(
+        actions, mode, delta.schema(), partition_by, among, commit_properties=PINNED
+    )
 
 
 def as_file(row: Mapping[str, Any]) -> LiveFile:

@@ -57,8 +57,7 @@ def split(rows: pa.Table, partition_by: Sequence[str]) -> Iterator[Part]:
 def write_file(folder: Files, partition: dict[str, str], rows: pa.Table) -> LiveFile:
     """Write the rows of one partition; return the file as a log has it."""
     content = encoded(rows, metadata=ROOM)
-    place = "".join(f"{name}={quote(value, safe='')}/" for name, value in partition.items())
-    path = place + new_name()
+    path = new_path("/".join(f"{name}={quote(value, safe='')}" for name, value in partition.items()))
     folder.create(path, content)
     told = [field.name for field in rows.schema if is_logged(field)]
     ends = {name: pc.min_max(rows[name]).as_py() for name in told}
@@ -73,6 +72,6 @@ def write_file(folder: Files, partition: dict[str, str], rows: pa.Table) -> Live
     )
 
 
-def new_name() -> str:
-    """Return a name that no file has."""
-    return f"part-00000-{uuid4()}-c000.zstd.parquet"
+def new_path(place: str) -> str:
+    """Return a path in a partition's folder (empty: the table has none) that no file has."""
+    return f"{place}/" * bool(place) + f"part-00000-{uuid4()}-c000.zstd.parquet"

@@ -9,20 +9,20 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from lake.contract import breaks
 from lake.errors import CommitConflict, ContractBroken, TableMissing
 from lake.files import Files
-from lake.live import LiveFile, live_files
+from lake.live import PINNED, LiveFile, Partitions, commit_files, live_files
 from lake.parquet import is_logged, writer_properties
 from lake.parts import write_files
 from lake.paths import Lake
@@ -38,8 +38,6 @@ PROPERTIES = {
     # A checkpoint would list what a week removed; vacuum here goes by commits, and by what releases name.
     "delta.deletedFileRetentionDuration": "interval 0 seconds",
 }
-# Refuses when the version held is no longer the head, where Delta would retry on top of it.
-PINNED = CommitProperties(max_commit_retries=0)
 # A handle that follows its table grows by 130 kB a commit and slows down; one opened anew does not.
 REOPEN = 20
 # What is to be said of a version, or of its files, where it is gone.
@@ -51,8 +49,6 @@ KEPT = (
 TRIES = 50
 # An observation of an id is told from all others by when it was made, and by which run.
 LOOK = ("fetched_at", "run_id")
-# Which partitions, as delta-rs asks: column, comparison, values.
-Partitions = list[tuple[str, str, list[str]]]
 PART = re.compile(r"/(?:month|week)=(\d{4}-\d\d-\d\d)/")
 
 
@@ -94,14 +90,18 @@ class Table:
         """The columns whose values are folders."""
         return list(self._delta.metadata().partition_columns)
 
+    @property
+    def place(self) -> str:
+        """The table's folder: a path, or a URI of an object store."""
+        # A URI writes spaces and the like in its own way, paths and DuckDB do not.
+        return unquote(self._delta.table_uri).removeprefix("file://").rstrip("/")
+
     def files(self) -> list[DataFile]:
         """Return the live files of the version held."""
         actions = self._actions()
-        # A URI writes spaces and the like in its own way, paths and DuckDB do not.
-        root = unquote(self._delta.table_uri).removeprefix("file://").rstrip("/")
-        paths = actions["path"].to_pylist()
+        place, paths = self.place, actions["path"].to_pylist()
         return [
-            DataFile(uri=f"{root}/{unquote(path)}", rows=rows or 0, size=size or 0)
+            DataFile(uri=f"{place}/{unquote(path)}", rows=rows or 0, size=size or 0)
             for path, rows, size in zip(
                 paths, actions["num_records"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True
             )
@@ -122,12 +122,12 @@ class Table:
         low, high = f"min.{column}", f"max.{column}"
         if low not in actions.column_names or high not in actions.column_names:
             return {}
-        root = unquote(self._delta.table_uri).removeprefix("file://").rstrip("/")
+        place = self.place
         rows = zip(
             actions["path"].to_pylist(), actions[low].to_pylist(), actions[high].to_pylist(), strict=True
         )
         return {
-            f"{root}/{unquote(path)}": (least, most)
+            f"{place}/{unquote(path)}": (least, most)
             for path, least, most in rows
             if least is not None and most is not None
         }
@@ -279,8 +279,7 @@ class Table:
         """Write rows into files that no version has yet."""
         if not rows.num_rows:
             return []
-        folder = Files(unquote(self._delta.table_uri).removeprefix("file://"))
-        return write_files(folder, rows, self.partition_by)
+        return write_files(Files(self.place), rows, self.partition_by)
 
     def _commit_alone(self, files: Sequence[LiveFile], **how: Any) -> int:
         """Commit files on the version held; return the new one. Raises CommitConflict."""
@@ -297,19 +296,9 @@ class Table:
         if self._commits >= REOPEN:
             self._delta = DeltaTable(self._delta.table_uri, version=self.version)
             self._commits = 0
-        at = int(datetime.now(UTC).timestamp() * 1000)
         try:
-            self._delta.create_write_transaction(
-                [file.added(at, is_change=True) for file in files],
-                mode,
-                self._delta.schema(),
-                self.partition_by,
-                among,
-                commit_properties=PINNED,
-            )
-        except (
-            DeltaError
-        ):  # it may be made for all that: its answer was lost, or no checkpoint could be written
+            commit_files(self._delta, files, mode=mode, among=among)
+        except DeltaError:
             if not self._has(self.version + 1, files):
                 raise
 

@@ -153,7 +153,7 @@ class Candidates:
     def rows_to_write(self, candidate: Candidate) -> pa.Table:
         """Return the rows of a candidate, of the months that differ, by month and in the order of its key."""
         by = [candidate.part] if candidate.part else []
-        key = ", ".join(map(quoted, [*by, *candidate.contract.key])) if candidate.contract.key else "all"
+        key = ", ".join(map(quoted, [*by, *candidate.contract.key])) or "all"
         if candidate.parts is None:
             rows = f"from {self.space.whole(candidate.name)}"
         else:
