@@ -3,8 +3,10 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+
+from lake.paths import Lake
 
 
 @contextmanager
@@ -16,3 +18,14 @@ def locked(folder: str | Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def one_builder(lake: Lake) -> AbstractContextManager[None]:
+    """Wait until nobody else of this machine commits silver and gold, and let nobody until it is published.
+
+    Two who committed their tables beside one another could each be first in one, and none would publish;
+    and what is committed but not yet published looks like what a crash left. In an object store nothing
+    keeps them apart: both may meet a conflict there, and run again.
+    """
+    folder = Path(lake.place) / "bronze"
+    return locked(folder) if lake.is_local and folder.exists() else nullcontext()

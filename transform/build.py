@@ -23,6 +23,7 @@ from lake.catalogue import publish, refresh_catalogue
 from lake.contract import differs
 from lake.errors import LakeError
 from lake.findings import read_findings, write_findings
+from lake.lock import one_builder
 from lake.paths import Lake
 from lake.release import Move, Release, current_release
 from lake.runs import newest_run
@@ -30,7 +31,7 @@ from lake.session import Connection, connect, open_heads
 from lake.settings import LakeSettings
 from lake.table import Table, create_table, open_table, table_exists
 from transform.candidates import Candidate, Candidates
-from transform.checks import findings_of, refuse
+from transform.checks import Outcome, findings_of, refuse
 from transform.dictionary import WORDS, dictionary
 from transform.guards import run_guards
 from transform.inspection import inspect
@@ -141,6 +142,37 @@ class Build:
         candidates.space.show_whole(candidates.space.sources)
         return Proposal(candidates.space.duckdb, self.parent, self.excluded_runs, candidates.moved())
 
+    def publish(
+        self,
+        candidates: Candidates,
+        outcomes: Iterable[Outcome],
+        *,
+        kind: str | None,
+        reconciled: datetime | None,
+    ) -> Release:
+        """Write what differs and make it the release that readers see. Raises CommitConflict."""
+        with one_builder(self._lake):
+            held = self.parent.tables if self.parent else {}
+            versions = {**held, **self.commit(candidates)}
+            release = Release(
+                release=self.parent.release + 1 if self.parent else 1,
+                published_at=datetime.now(UTC),
+                kind=kind or kind_of(self.parent, candidates, full=self._full),
+                parent=self.parent.release if self.parent else None,
+                tables={name: versions[name] for name in candidates.built},
+                consumed=self.consumed,
+                excluded_runs=self.excluded_runs,
+                rows=candidates.rows(),
+                money=candidates.money(),
+                moved=candidates.moved(),
+                checks={outcome.name: outcome.failures for outcome in outcomes if outcome.failures},
+                models_hash=self.models_hash,
+                code_version=version("keylake"),
+                complete_through=self.complete_through,
+                reconciled_through=reconciled or still_reconciled(self.parent),
+            )
+            return publish(self._lake, release, opened=self.tables)
+
     def commit(self, candidates: Candidates) -> dict[str, int]:
         """Write what differs; return the new versions.
 
@@ -200,7 +232,8 @@ def run_build(
     further than ``guards`` allow. Raises CheckFailed (nothing was committed), ModelError,
     CommitConflict, and LakeError where it does not fit into the engine's limits.
     """
-    build = Build(lake, engine, rules, models, full=full)
+    with one_builder(lake):
+        build = Build(lake, engine, rules, models, full=full)
     if (build.is_held and not dry_run) or not build.consumed or (build.is_current and not full):
         refresh_catalogue(lake)
         return None
@@ -214,25 +247,7 @@ def run_build(
         reconciled = before_commit(build.proposal(candidates)) if before_commit else None
         if not candidates.differ or dry_run:
             return None
-        versions = {**(build.parent.tables if build.parent else {}), **build.commit(candidates)}
-        release = Release(
-            release=build.parent.release + 1 if build.parent else 1,
-            published_at=datetime.now(UTC),
-            kind=kind or kind_of(build.parent, candidates, full=full),
-            parent=build.parent.release if build.parent else None,
-            tables={name: versions[name] for name in candidates.built},
-            consumed=build.consumed,
-            excluded_runs=build.excluded_runs,
-            rows=candidates.rows(),
-            money=candidates.money(),
-            moved=candidates.moved(),
-            checks={outcome.name: outcome.failures for outcome in outcomes if outcome.failures},
-            models_hash=build.models_hash,
-            code_version=version("keylake"),
-            complete_through=build.complete_through,
-            reconciled_through=reconciled or still_reconciled(build.parent),
-        )
-    return publish(lake, release, opened=build.tables)
+        return build.publish(candidates, outcomes, kind=kind, reconciled=reconciled)
 
 
 @contextmanager
