@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
+from lake.catalogue import publish
 from lake.contract import Contract
 from lake.errors import CommitConflict
 from lake.release import Release, current_release, list_releases
@@ -216,6 +217,29 @@ def test_of_two_builders_at_once_one_publishes(first_of_few: Shop, tmp_path: Pat
     assert shop.read() == shop.built_anew(tmp_path / "anew").read()
     shop.build()
     assert heads_read_as_released(shop)
+
+
+def test_what_is_committed_and_not_yet_published_is_no_crash(
+    few: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another builder waits for it, and then finds nothing left to do; it takes nothing back."""
+    grow(few, 1)
+    ended: list[Release | None] = []
+    other = threading.Thread(target=lambda: ended.append(few.build()))
+
+    def publish_late(*args: Any, **options: Any) -> Release:
+        other.start()
+        other.join(timeout=2)
+        assert other.is_alive(), "it did not wait"
+        return publish(*args, **options)
+
+    monkeypatch.setattr("transform.build.publish", publish_late)
+    release = few.published()
+    monkeypatch.undo()
+    other.join()
+    assert ended == [None]
+    assert {name: open_table(few.lake, name).version for name in release.tables} == release.tables
+    assert few.read() == few.built_anew(tmp_path / "anew").read()
 
 
 @pytest.fixture
