@@ -31,8 +31,14 @@ PLAIN: dict[Any, pa.DataType] = {
     datetime: pa.string(),
 }
 # Arrow reckons with its powers of ten up to the 38th, and does not look whether there is one. Numbers may be
-# quoted, and what is quoted may be spelled by its code.
-TINY = r'[eE]-[0-9]{2,}["\s,\]}]|\.[0-9]{38}|\\u00(2[bdeBDE]|3[0-9]|45|65)'
+# quoted, and what is quoted may be spelled by its code. Each begins with letters to go by: one after the
+# other they take a third of the time of one expression.
+TINY = (
+    r'e-[0-9]{2,}["\s,\]}]',
+    r'E-[0-9]{2,}["\s,\]}]',
+    r"\.[0-9]{38}",
+    r"\\u00(2[bdeBDE]|3[0-9]|45|65)",
+)
 STAMP = r"^(19|20)\d\d-\d\d-\d\d[T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
 NAIVE, ZONED = STAMP + "$", STAMP + r"(Z|[+-](0\d|1[0-4]):[0-5]\d)$"
 
@@ -50,7 +56,7 @@ def read(kind: type[msgspec.Struct], payloads: Sequence[bytes]) -> tuple[pa.Stru
         raise Odd("no object, or one over several lines")
     try:
         texts = as_text(payloads)
-        if pc.any(pc.match_substring_regex(texts, TINY)).as_py():
+        if any(pc.any(pc.match_substring_regex(texts, spelled)).as_py() for spelled in TINY):
             raise Odd("a number of very many places")
         found = pa.json.read_json(
             pa.BufferReader(b"\n".join(payloads)),

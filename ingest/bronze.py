@@ -60,23 +60,23 @@ def look(entity: Entity, payload: bytes, fetched_at: datetime) -> Seen:
     """Return an object's id and the hash of what is its own content."""
     try:
         value = msgspec.json.decode(payload)
+        said = value if isinstance(value, dict) else {}
+        stamps = instant(said.get("created_at")), instant(said.get("updated_at"))
         body = encoder.encode(content(entity, value))
     except GARBAGE:  # broken text inside a whole page: kept, and refused as it is
-        value, body = id_alone(payload), payload
-    found = value.get("id") if isinstance(value, dict) else None
+        said, stamps, body = id_alone(payload), (None, None), payload
+    found = said.get("id")
     digest = hashlib.blake2b(body, digest_size=HASH_BYTES).hexdigest()
     is_id = isinstance(found, int) and not isinstance(found, bool) and abs(found) < 2**63
-    said = value if isinstance(value, dict) else {}
-    stamps = instant(said.get("created_at")), instant(said.get("updated_at"))
     return Seen(found if is_id else None, digest, payload, fetched_at, *stamps)
 
 
-def id_alone(payload: bytes) -> dict[str, int] | None:
-    """Return the id of an object whose other text is broken; None where that can't be read either."""
+def id_alone(payload: bytes) -> dict[str, int]:
+    """Return the id of an object whose other text is broken; nothing where that can't be read either."""
     try:
         return {"id": msgspec.json.decode(payload, type=Ref).id}
     except GARBAGE:
-        return None
+        return {}
 
 
 def instant(text: object) -> datetime | None:
@@ -89,28 +89,22 @@ def instant(text: object) -> datetime | None:
 
 
 def content(entity: Entity, value: Any) -> Any:
-    """Return what of an object is its own: included objects by id, self-moving keys left out."""
+    """Return what of an object is its own: included objects by id, self-moving keys left out.
+
+    It is the object itself, which is not as it was: copies would take a fifth of the time of a look.
+    """
     if not isinstance(value, dict):
         return value
-    own = value.copy()
     for key in entity.volatile:
-        own.pop(key, None)
+        value.pop(key, None)
     for key in entity.identity:
-        own[key] = identity(own.get(key))
-    if entity is ORDERS and isinstance(lines := own.get("products"), list):
-        own["products"] = [line_content(line) for line in lines]
-    return own
-
-
-def line_content(line: Any) -> Any:
-    """Return what of an order's line is its own."""
-    if not isinstance(line, dict):
-        return line
-    own = line.copy()
-    for key in LINE_IDENTITY:
-        if key in own:
-            own[key] = identity(own[key])
-    return own
+        value[key] = identity(value.get(key))
+    if entity is ORDERS and isinstance(lines := value.get("products"), list):
+        for line in lines:
+            for key in LINE_IDENTITY:
+                if isinstance(line, dict) and key in line:
+                    line[key] = identity(line[key])
+    return value
 
 
 def identity(value: Any) -> Any:

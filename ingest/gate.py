@@ -17,7 +17,7 @@ from lake.paths import Lake
 from lake.quote import literals
 from lake.quote import name as quoted
 from lake.session import Connection, scan
-from lake.table import Table, open_table
+from lake.table import Staged, Table, open_table
 
 TRIES = 50
 # 32 bytes a look: a shop's million orders take as many megabytes, and no index of them.
@@ -105,12 +105,16 @@ class Gate:
         # What builds leave out is not held: what the CRM still says has to be seen again.
         self._counts = f"run_id not in ({literals(left_out)})" if left_out else "true"
         self._files: set[str] = set()
+        # An id above it was never seen, as most in a first load: there is nothing to ask of it.
+        self._greatest = -(2**63)
         self.table: Table = open_table(lake, table)
         connection.execute(HELD.format(gate=self._gate))
 
     def news(self, rows: Sequence[Seen]) -> list[Seen]:
         """Return the rows whose content is not what the lake holds as newest, nor older than that."""
         self._refresh()
+        if all(row.id is None or row.id > self._greatest for row in rows):
+            return list(rows)
         seen = pa.table(
             {
                 "place": pa.array(range(len(rows)), pa.int64()),
@@ -152,15 +156,21 @@ class Gate:
 
         ``rows`` are observations: id, payload_hash, fetched_at and whatever the table has besides.
         """
+        return self.append_staged(self.table.stage(rows))
+
+    def append_staged(self, staged: Staged) -> int:
+        """Append as ``append`` does what is in files already."""
         for _ in range(TRIES):
-            if not rows.num_rows:
+            if not staged.files:
                 return 0
             try:
-                self.table.append_pinned(rows)
-                return int(rows.num_rows)
+                self.table.append_pinned(staged)
+                return int(staged.rows.num_rows)
             except CommitConflict:
                 self._refresh()
-                rows = rows.take(self._places(looks(rows)))
+                places = self._places(looks(staged.rows))
+                if len(places) < staged.rows.num_rows:
+                    staged = self.table.stage(staged.rows.take(places))
         raise CommitConflict(f"{self._name}: others commit without pause; nothing was written, run it again")
 
     def _places(self, seen: pa.Table) -> pa.Array:
@@ -189,6 +199,9 @@ class Gate:
                 ADD.format(gate=self._gate, files=source, created_at=created_at, counts=self._counts)
             )
             self._files |= files
+            query = f"select max(id) from {self._gate}"
+            ((greatest,),) = self._duckdb.execute(query).fetchall()
+            self._greatest = self._greatest if greatest is None else greatest
 
 
 def ids_table(ids: Set[int]) -> pa.Table:

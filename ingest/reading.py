@@ -26,7 +26,7 @@ from lake.memory import give_back
 from lake.runs import WindowReceipt
 
 log = structlog.get_logger()
-ROWS_PER_COMMIT = 4000
+ROWS_PER_COMMIT = 6000
 BYTES_PER_COMMIT = 32 * 1024 * 1024
 # One thread for all commits: every further one would keep a heap of its own for good.
 COMMITTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")

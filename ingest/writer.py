@@ -6,7 +6,8 @@ appends all of them again.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -21,9 +22,11 @@ from ingest.windows import Window
 from ingest.witness import Witness
 from lake.paths import Lake
 from lake.session import Connection
-from lake.table import Table, create_table, open_table
+from lake.table import Staged, Table, create_table, open_table
 
 REJECTED = "bronze.rejected"
+# One thread for what orders consist of, beside the one that makes files of the orders themselves.
+STAGER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stage")
 # Delta's statistics cut instants to the millisecond.
 MILLISECOND = timedelta(milliseconds=1)
 
@@ -77,11 +80,18 @@ class Writer:
             self._witness.take(rows)
         ordered = sorted(rows, key=lambda row: row.fetched_at)
         latest = {row.id if row.id is not None else row.hash: row for row in ordered}
-        typed = type_rows(entity, self._gate(entity).news(list(latest.values())), run_id=self._run_id)
-        for name, table in typed.tables.items():
-            if name != entity.table:
-                self._append(name, table)
-        self.appended[entity.table] += self._gate(entity).append(typed.tables[entity.table])
+        gate = self._gate(entity)
+        typed = type_rows(entity, gate.news(list(latest.values())), run_id=self._run_id)
+        own = typed.tables.pop(entity.table)
+        # Files are made beside one another, and committed one table after the other.
+        parts = STAGER.submit(self._stage, typed.tables)
+        try:
+            whole = gate.table.stage(own)
+        finally:
+            wait([parts])
+        for name, part in parts.result().items():
+            self._append(name, part)
+        self.appended[entity.table] += gate.append_staged(whole)
         self._reject(typed.rejected)
 
     def not_shown(self, window: Window, *, shown: Set[int]) -> list[int]:
@@ -146,11 +156,15 @@ class Writer:
             where=(pc.field("entity") == entity)
             & pc.field("payload_hash").isin(rows["payload_hash"].to_pylist()),
         )
-        self._append(REJECTED, rows.filter(pc.invert(pc.is_in(rows["payload_hash"], known["payload_hash"]))))
+        news = rows.filter(pc.invert(pc.is_in(rows["payload_hash"], known["payload_hash"])))
+        self._append(REJECTED, self._table(REJECTED).stage(news))
 
-    def _append(self, name: str, rows: pa.Table) -> None:
-        self._table(name).append(rows)
-        self.appended[name] += rows.num_rows
+    def _stage(self, tables: Mapping[str, pa.Table]) -> dict[str, Staged]:
+        return {name: self._table(name).stage(rows) for name, rows in tables.items()}
+
+    def _append(self, name: str, staged: Staged) -> None:
+        self._table(name).append(staged)
+        self.appended[name] += staged.rows.num_rows
 
     def _table(self, name: str) -> Table:
         if name not in self._tables:

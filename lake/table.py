@@ -66,6 +66,14 @@ class DataFile(msgspec.Struct, frozen=True):
         return date.fromisoformat(match[1]) if match else None
 
 
+class Staged(msgspec.Struct, frozen=True):
+    """Rows in files of a table that no version names yet; ``partition_by`` is how they are cut into these."""
+
+    rows: pa.Table
+    files: list[LiveFile]
+    partition_by: list[str]
+
+
 class Table:
     """A Delta table held open at one version."""
 
@@ -185,19 +193,23 @@ class Table:
         dataset = self._delta.to_pyarrow_dataset()
         return dataset.to_table(columns=list(columns) if columns else None, filter=where, use_threads=False)
 
-    def append(self, rows: pa.Table) -> int:
-        """Add rows and return the version; without rows nothing is committed.
+    def stage(self, rows: pa.Table) -> Staged:
+        """Write rows into files that nobody sees before they are appended, and nobody ever if they are not.
 
         Raises ContractBroken where the rows' schema is not the table's, or a promised value is missing.
         """
         self._guard(rows)
-        if not rows.num_rows:
+        return Staged(rows, self._written(rows), self.partition_by)
+
+    def append(self, rows: pa.Table | Staged) -> int:
+        """Add rows and return the version; without rows nothing is committed. Raises as ``stage``."""
+        staged = rows if isinstance(rows, Staged) else self.stage(rows)
+        if not staged.files:
             return self.version
-        files, cut_by = self._written(rows), self.partition_by
         for left in reversed(range(TRIES)):
             held = self.version
             try:
-                self._commit(files)
+                self._commit(staged.files)
                 break
             except CommitFailedError:
                 if not left:
@@ -207,9 +219,7 @@ class Table:
                 self._delta.update_incremental()
                 if self.version == held or not left:
                     raise
-            self._guard(rows)
-            if self.partition_by != cut_by:
-                raise ContractBroken(f"{self.name}: it is partitioned in another way meanwhile; run it again")
+            self._guard_staged(staged)
         self._hold(held + 1)
         return self.version
 
@@ -249,10 +259,11 @@ class Table:
             )
         return self.version
 
-    def append_pinned(self, rows: pa.Table) -> int:
-        """Append on the version held and nothing newer; raises CommitConflict."""
-        self._guard(rows)
-        return self._commit_alone(self._written(rows))
+    def append_pinned(self, rows: pa.Table | Staged) -> int:
+        """Append on the version held and nothing newer; raises CommitConflict, and as ``stage``."""
+        staged = rows if isinstance(rows, Staged) else self.stage(rows)
+        self._guard_staged(staged)
+        return self._commit_alone(staged.files)
 
     def partitions(self, column: str) -> set[str]:
         """Return the values that a partition column has, as its folders spell them."""
@@ -327,6 +338,12 @@ class Table:
         return CommitConflict(
             f"{self.name}: {found} after version {self.version} was read; nothing was written, run it again"
         )
+
+    def _guard_staged(self, staged: Staged) -> None:
+        """Raise ContractBroken where the files do not fit the version held; others may have changed it."""
+        self._guard(staged.rows)
+        if self.partition_by != staged.partition_by:
+            raise ContractBroken(f"{self.name}: it is partitioned in another way meanwhile; run it again")
 
     def _guard(self, rows: pa.Table) -> None:
         """Raise ContractBroken where the rows are not of the table's columns, or lack what it promises."""
