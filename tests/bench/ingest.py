@@ -44,14 +44,31 @@ from tests.running import environ_of
 PAGE = 50
 
 
+@contextlib.contextmanager
+def shop_apart(*, days: int, per_minute: int) -> Iterator[str]:
+    """Run the sandbox shop as a process of its own; give its address."""
+    environ = environ_of(
+        Lake(root="none"),
+        KEYLAKE_SANDBOX_PORT="0",
+        KEYLAKE_SANDBOX_DAYS=str(days),
+        KEYLAKE_SANDBOX_DAY_SECONDS="0",
+        KEYLAKE_SANDBOX_REQUESTS_PER_MINUTE=str(per_minute),
+    )
+    command = [sys.executable, "-m", "ingest", "sandbox"]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as shop:
+        assert shop.stdout
+        yield shop.stdout.readline().split(" at ")[1].split()[0]
+        shop.terminate()
+
+
 def fetched(orders: int) -> list[bytes]:
     """Return so many order payloads as the sandbox renders them."""
     days = max(orders // 45, 10)
     payloads: list[bytes] = []
-    with serving(Sandbox(port=0, days=days, day_seconds=0, requests_per_minute=0)) as shop:
+    with shop_apart(days=days, per_minute=0) as address:
         page = 1
         while len(payloads) < orders:
-            url = f"{shop.url}/order?limit={PAGE}&page={page}&sort=id&include={ORDERS.include}"
+            url = f"{address}/order?limit={PAGE}&page={page}&sort=id&include={ORDERS.include}"
             request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TEST_KEY}"})
             with urllib.request.urlopen(request) as answer:
                 rows = msgspec.json.decode(answer.read(), type=Rows).data
@@ -139,23 +156,6 @@ class Counts(msgspec.Struct):
 
     most_in_a_minute: int
     refused: int
-
-
-@contextlib.contextmanager
-def shop_apart(*, days: int, per_minute: int) -> Iterator[str]:
-    """Run the sandbox shop as a process of its own; give its address."""
-    environ = environ_of(
-        Lake(root="none"),
-        KEYLAKE_SANDBOX_PORT="0",
-        KEYLAKE_SANDBOX_DAYS=str(days),
-        KEYLAKE_SANDBOX_DAY_SECONDS="0",
-        KEYLAKE_SANDBOX_REQUESTS_PER_MINUTE=str(per_minute),
-    )
-    command = [sys.executable, "-m", "ingest", "sandbox"]
-    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as shop:
-        assert shop.stdout
-        yield shop.stdout.readline().split(" at ")[1].split()[0]
-        shop.terminate()
 
 
 def budget(per_minute: int) -> None:
