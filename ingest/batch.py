@@ -112,10 +112,10 @@ def hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def complete(kind: type[msgspec.Struct], rows: pa.StructArray) -> None:
-    """Raise Odd where an object lacks what it must have, or one that it is made of does."""
+    """Raise Odd where an object lacks what it must have, or one that it is made of does; ``rows`` are all there."""
     required = {field.encode_name for field in msgspec.structs.fields(kind) if field.required}
     for name, hint in hints(kind).items():
-        values = pc.struct_field(rows, name)
+        values = rows.field(name)
         if name in required and values.null_count:
             raise Odd(f"no {name}")
         inner = (pa.types.is_list(values.type) and values.flatten()) or values
@@ -135,8 +135,7 @@ def part_of(hint: Any) -> type[msgspec.Struct]:
 
 def column_at(rows: pa.StructArray, paths: Sequence[str], field: pa.Field) -> pa.Array:
     """Return one column of a bronze table: the first value there is at the paths. Raises Odd."""
-    found = [pc.struct_field(rows, path.split(".")) for path in paths]
-    values = reduce(pc.coalesce, found)
+    values = reduce(pc.coalesce, [value_at(rows, path) for path in paths])
     try:
         if pa.types.is_timestamp(field.type):
             return instants(values, field.type)
@@ -145,6 +144,13 @@ def column_at(rows: pa.StructArray, paths: Sequence[str], field: pa.Field) -> pa
         return values.cast(field.type)
     except ValueError as error:  # Arrow's own is one
         raise Odd(str(error)) from None
+
+
+def value_at(rows: pa.StructArray, path: str) -> pa.Array:
+    """Return what is at a path of objects, none of which is missing."""
+    name, _, inner = path.partition(".")
+    # A field is at hand; to reckon what is further in, Arrow lets others run, and waits until it may go on.
+    return pc.struct_field(rows.field(name), inner.split(".")) if inner else rows.field(name)
 
 
 def instants(texts: pa.Array, kind: pa.TimestampType) -> pa.Array:
@@ -159,7 +165,7 @@ def instants(texts: pa.Array, kind: pa.TimestampType) -> pa.Array:
 
 def flat(rows: pa.StructArray, name: str) -> tuple[pa.Array, pa.Array, pa.StructArray]:
     """Return what objects consist of: the place of each part's owner, its position from 1, and the part."""
-    lists = pc.struct_field(rows, name)
+    lists = rows.field(name)
     owners = pc.list_parent_indices(lists)
     before = lists.offsets.cast(pa.int64()).take(owners)
     places = pa.array(range(1, len(owners) + 1), pa.int64())

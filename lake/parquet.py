@@ -1,7 +1,6 @@
 """Parquet: how the rows of a table lie in its files, in the words of either library that writes one."""
 
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any, Final
 
 import pyarrow as pa
@@ -55,12 +54,13 @@ def encoded(
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return the rows as a Parquet file. Pure."""
-    to = BytesIO()
+    # Memory of Arrow's own: into a Python object it would write a page at a time, and wait for its lock.
+    to = pa.BufferOutputStream()
     options = arrow_options(rows.schema, level=level)
     with pq.ParquetWriter(to, rows.schema, store_schema=False, **options) as writer:
         writer.write_table(rows, rows_in_group)
         writer.add_key_value_metadata(metadata or {})
-    return to.getvalue()
+    return bytes(to.getvalue().to_pybytes())
 
 
 def leaf(field: pa.Field) -> str:
