@@ -112,7 +112,7 @@ def hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def complete(kind: type[msgspec.Struct], rows: pa.StructArray) -> None:
-    """Raise Odd where an object lacks what it must have, or one that it is made of does; ``rows`` are all there."""
+    """Raise Odd where an object, none of which is missing, lacks what it must have, or a part of one does."""
     required = {field.encode_name for field in msgspec.structs.fields(kind) if field.required}
     for name, hint in hints(kind).items():
         values = rows.field(name)
