@@ -20,7 +20,7 @@ import pyarrow as pa
 import structlog
 
 from lake.catalogue import publish, refresh_catalogue
-from lake.contract import differs
+from lake.contract import differs, narrow
 from lake.errors import LakeError
 from lake.findings import read_findings, write_findings
 from lake.lock import one_builder
@@ -190,11 +190,10 @@ class Build:
     def _write(self, candidate: Candidate, rows: pa.Table) -> int:
         schema = candidate.contract.schema
         table = self._open(candidate)
-        rows = rows.cast(schema)
         if differs(table.schema, schema):
-            at = table.redefine(rows, partition_by=partition(candidate))
+            at = table.redefine(rows.cast(schema), partition_by=partition(candidate))
         else:
-            at = table.replace(rows.select(table.schema.names), candidate.parts)
+            at = table.replace(rows.cast(narrow(schema)).select(table.schema.names), candidate.parts)
         log.debug("transform.committed", table=candidate.name, version=at, rows=rows.num_rows)
         return at
 

@@ -165,8 +165,12 @@ class Workspace:
         return [value for (value, *_) in self.duckdb.execute(query).fetchall()]
 
     def arrow(self, query: str) -> pa.Table:
-        """Return a query's rows."""
-        return fetch(self.duckdb, query)
+        """Return a query's rows, decimals in as few bytes as they need: half of all bytes otherwise."""
+        self.duckdb.execute("set arrow_output_version = '1.5'")
+        try:
+            return fetch(self.duckdb, query)
+        finally:
+            self.duckdb.execute("reset arrow_output_version")
 
     def _ids(self, keys: str) -> list[int]:
         return self.column(f"select distinct key from {keys} order by key")

@@ -5,7 +5,7 @@ import re
 import pyarrow as pa
 import pytest
 
-from lake.contract import Column, Contract, breaks
+from lake.contract import Column, Contract, breaks, narrow
 from lake.errors import ContractBroken
 
 
@@ -43,3 +43,15 @@ def test_the_same_schema_breaks_nothing() -> None:
     schema = Contract.of({"id": "BIGINT", "at": "TIMESTAMPTZ?"}).schema
     assert breaks(schema, schema) == []
     assert breaks(pa.schema([pa.field(field.name, field.type, True) for field in schema]), schema) == []
+
+
+def test_a_decimal_is_the_same_in_fewer_bytes_and_not_in_fewer_digits() -> None:
+    """A build's are as DuckDB has them."""
+    schema = Contract.of({"share": "DECIMAL(5,2)", "total": "DECIMAL(18,2)", "sum": "DECIMAL(38,2)"}).schema
+    found = narrow(schema)
+    assert found.types == [pa.decimal32(5, 2), pa.decimal64(18, 2), pa.decimal128(38, 2)]
+    assert breaks(found, schema) == []
+    (line,) = breaks(
+        found, Contract.of({"share": "DECIMAL(5,2)", "total": "DECIMAL(18,4)", "sum": "DECIMAL(38,2)"}).schema
+    )
+    assert line.startswith("total is decimal64(18, 2), the contract says decimal128(18, 4)")
