@@ -62,7 +62,7 @@ def look(entity: Entity, payload: bytes, fetched_at: datetime) -> Seen:
         value = msgspec.json.decode(payload)
         said = value if isinstance(value, dict) else {}
         stamps = instant(said.get("created_at")), instant(said.get("updated_at"))
-        body = encoder.encode(content(entity, value))
+        body = encoder.encode(strip(entity, value))
     except GARBAGE:  # broken text inside a whole page: kept, and refused as it is
         said, stamps, body = id_alone(payload), (None, None), payload
     found = said.get("id")
@@ -88,10 +88,10 @@ def instant(text: object) -> datetime | None:
     return stamp.replace(tzinfo=UTC) if stamp and stamp.tzinfo is None else stamp
 
 
-def content(entity: Entity, value: Any) -> Any:
-    """Return what of an object is its own: included objects by id, self-moving keys left out.
+def strip(entity: Entity, value: Any) -> Any:
+    """Leave of an object what is its own, and return it: included objects by id, no self-moving keys.
 
-    It is the object itself, which is not as it was: copies would take a fifth of the time of a look.
+    The object is not as it was: a copy would take a fifth of the time of a look.
     """
     if not isinstance(value, dict):
         return value
@@ -101,9 +101,10 @@ def content(entity: Entity, value: Any) -> Any:
         value[key] = identity(value.get(key))
     if entity is ORDERS and isinstance(lines := value.get("products"), list):
         for line in lines:
-            for key in LINE_IDENTITY:
-                if isinstance(line, dict) and key in line:
-                    line[key] = identity(line[key])
+            if isinstance(line, dict):
+                for key in LINE_IDENTITY:
+                    if key in line:
+                        line[key] = identity(line[key])
     return value
 
 

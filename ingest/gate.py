@@ -198,10 +198,9 @@ class Gate:
             self._duckdb.execute(
                 ADD.format(gate=self._gate, files=source, created_at=created_at, counts=self._counts)
             )
-            self._files |= files
-            query = f"select max(id) from {self._gate}"
-            ((greatest,),) = self._duckdb.execute(query).fetchall()
+            ((greatest,),) = self._duckdb.execute(f"select max(id) from {self._gate}").fetchall()
             self._greatest = self._greatest if greatest is None else greatest
+            self._files |= files
 
 
 def ids_table(ids: Set[int]) -> pa.Table:

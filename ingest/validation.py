@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.bronze import Seen, content, look, type_rows
+from ingest.bronze import Seen, look, strip, type_rows
 from ingest.client import Client
 from ingest.entities import ORDERS, Entity
 from ingest.layout import LISTS
@@ -260,7 +260,7 @@ def contents(order: dict[str, Any]) -> dict[str, Any] | None:
     if look(ORDERS, body, datetime.fromtimestamp(0, UTC)).hash != order["payload_hash"]:
         return None
     try:
-        found = content(ORDERS, msgspec.json.decode(body))
+        found = strip(ORDERS, msgspec.json.decode(body))
     except GARBAGE:
         return None
     return found if isinstance(found, dict) else None

@@ -6,10 +6,11 @@ appends all of them again.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +25,7 @@ from lake.paths import Lake
 from lake.session import Connection
 from lake.table import Staged, Table, create_table, open_table
 
+Result = TypeVar("Result")
 REJECTED = "bronze.rejected"
 # One thread for what orders consist of, beside the one that makes files of the orders themselves.
 STAGER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stage")
@@ -82,11 +84,12 @@ class Writer:
         latest = {row.id if row.id is not None else row.hash: row for row in ordered}
         gate = self._gate(entity)
         typed = type_rows(entity, gate.news(list(latest.values())), run_id=self._run_id)
-        own = typed.tables.pop(entity.table)
         # Files are made beside one another, and committed one table after the other.
-        parts = STAGER.submit(self._stage, typed.tables)
+        parts = begun(
+            self._stage, {name: typed.tables[name] for name in typed.tables if name != entity.table}
+        )
         try:
-            whole = gate.table.stage(own)
+            whole = gate.table.stage(typed.tables[entity.table])
         finally:
             wait([parts])
         for name, part in parts.result().items():
@@ -170,3 +173,16 @@ class Writer:
         if name not in self._tables:
             self._tables[name] = create_table(self._lake, name, SCHEMAS[name], partition_by=["observed_on"])
         return self._tables[name]
+
+
+def begun(work: Callable[..., Result], *arguments: object) -> Future[Result]:
+    """Begin work beside the caller's, and return its future.
+
+    Where Python is ending and begins nothing more it is done by now: what arrived is to be kept.
+    """
+    try:
+        return STAGER.submit(work, *arguments)
+    except RuntimeError:
+        done: Future[Result] = Future()
+        done.set_result(work(*arguments))
+        return done

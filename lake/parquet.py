@@ -60,7 +60,8 @@ def encoded(
     with pq.ParquetWriter(to, rows.schema, store_schema=False, **options) as writer:
         writer.write_table(rows, rows_in_group)
         writer.add_key_value_metadata(metadata or {})
-    return bytes(to.getvalue().to_pybytes())
+    content: bytes = to.getvalue().to_pybytes()
+    return content
 
 
 def leaf(field: pa.Field) -> str:

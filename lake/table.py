@@ -196,13 +196,17 @@ class Table:
     def stage(self, rows: pa.Table) -> Staged:
         """Write rows into files that nobody sees before they are appended, and nobody ever if they are not.
 
-        Raises ContractBroken where the rows' schema is not the table's, or a promised value is missing.
+        Raises ContractBroken where the rows' schema is not the table's, or a promised value is missing;
+        CommitConflict where erasures tidy up again and again what is half there.
         """
         self._guard(rows)
-        return Staged(rows, self._written(rows), self.partition_by)
+        for _ in range(TRIES):
+            with suppress(CommitConflict):
+                return Staged(rows, self._written(rows), self.partition_by)
+        raise self.conflict("others tidied up without pause")
 
     def append(self, rows: pa.Table | Staged) -> int:
-        """Add rows and return the version; without rows nothing is committed. Raises as ``stage``."""
+        """Add rows and return the version; without rows nothing is committed. Raises as ``stage`` does."""
         staged = rows if isinstance(rows, Staged) else self.stage(rows)
         if not staged.files:
             return self.version
@@ -260,7 +264,7 @@ class Table:
         return self.version
 
     def append_pinned(self, rows: pa.Table | Staged) -> int:
-        """Append on the version held and nothing newer; raises CommitConflict, and as ``stage``."""
+        """Append on the version held and nothing newer; raises CommitConflict, and as ``stage`` does."""
         staged = rows if isinstance(rows, Staged) else self.stage(rows)
         self._guard_staged(staged)
         return self._commit_alone(staged.files)

@@ -57,8 +57,10 @@ def shop_apart(*, days: int, per_minute: int) -> Iterator[str]:
     command = [sys.executable, "-m", "ingest", "sandbox"]
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as shop:
         assert shop.stdout
-        yield shop.stdout.readline().split(" at ")[1].split()[0]
-        shop.terminate()
+        try:
+            yield shop.stdout.readline().split(" at ")[1].split()[0]
+        finally:
+            shop.terminate()
 
 
 def fetched(orders: int) -> list[bytes]:
@@ -223,7 +225,13 @@ def peak_of(process: int) -> int:
 
 @click.command()
 @click.option("--orders", default=100_000, show_default=True, help="Payloads to type.")
-@click.option("--rounds", default=5, show_default=True, help="How often they are; the middle one counts.")
+@click.option(
+    "--rounds",
+    default=5,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="How often they are; the middle one counts.",
+)
 @click.option("--per-minute", default=600, show_default=True, help="Budget of the full load.")
 @click.option("--million", "large", type=int, help="Also load a shop of so many orders and print its memory.")
 def main(orders: int, rounds: int, per_minute: int, large: int | None) -> None:

@@ -1,6 +1,7 @@
 """The gate: what is news at the very moment of the commit, whoever else commits."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -45,3 +46,26 @@ def test_what_another_appended_meanwhile_is_no_news(
     other.append(rows(seen(*theirs)))
     assert gate.append(rows(news)) == appended
     assert sorted(open_table(lake, TABLE).read(["id"])["id"].to_pylist()) == sorted({1, 2, *theirs})
+
+
+@pytest.mark.parametrize(("theirs", "written"), [((3,), 1), ((1,), 2)])
+def test_a_file_is_written_anew_only_where_rows_of_it_are_no_news_any_more(
+    lake: Lake, gate: Gate, theirs: tuple[int, ...], written: int
+) -> None:
+    """Whoever else committed, the rows that are in it already may still be right."""
+    staged = gate.table.stage(rows(gate.news(seen(1, 2))))
+    Gate(lake, connect(LakeSettings()), TABLE).append(rows(seen(*theirs)))
+    gate.append_staged(staged)
+    assert len(list(Path(lake.uri(TABLE)).rglob("*.parquet"))) == written + 1
+
+
+def test_an_id_above_all_others_is_news_and_no_other_that_is_held(gate: Gate) -> None:
+    """Held, gone or never seen: what is asked of the lake is what it can know."""
+    gate.append(rows(gate.news(seen(5, 7))))
+    assert [[row.id for row in gate.news(seen(*ids))] for ids in ((8, 9), (7,), (6,), (7, 8), (-1,))] == [
+        [8, 9],
+        [],
+        [6],
+        [8],
+        [-1],
+    ]

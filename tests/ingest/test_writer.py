@@ -1,11 +1,16 @@
-"""Writer: what is refused is kept, once for each resource."""
+"""Writer: what arrived is kept, and what is refused once for each resource."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ingest.bronze import look
-from ingest.entities import SOURCES, STATUSES
+import pytest
+
+from ingest.bronze import Seen, look
+from ingest.entities import ORDERS, SOURCES, STATUSES
 from ingest.writer import Writer
+from lake.files import Files
 from lake.maintenance import maintain
 from lake.paths import Lake
 from lake.session import connect
@@ -46,3 +51,57 @@ def test_a_load_of_many_hours_outlives_what_maintenance_deletes(lake: Lake, engi
     assert sorted(refused) == sorted(
         {f'{{"id":"{word}"}}' for word in ("x", "z", *(f"y{n}" for n in range(40)))}
     )
+
+
+def order(found: int) -> Seen:
+    """Return the look at an order of one line and one expense."""
+    stamp = "2026-09-01T05:53:14Z"
+    said = {"id": found, "source_id": 1, "status_id": 12, "grand_total": 2.5}
+    expense = {"id": found, "expense_type_id": 1, "amount": 1}
+    parts = {"products": [{"price": 2.5, "quantity": 1}], "expenses": [expense]}
+    stamps = dict.fromkeys(("ordered_at", "created_at", "updated_at"), stamp)
+    return look(ORDERS, json.dumps({**said, **parts, **stamps}).encode(), datetime.now(UTC))
+
+
+def rows(lake: Lake) -> dict[str, list[int]]:
+    """Return the orders' ids as they are in each table of orders."""
+    columns = {"orders": "id", "order_products": "order_id", "expenses": "order_id"}
+    return {
+        name: sorted(open_table(lake, f"bronze.{name}").read([column])[column].to_pylist())
+        for name, column in columns.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["orders", "order_products", "expenses"])
+def test_a_file_that_an_erasure_tidied_up_is_written_again(
+    lake: Lake, engine: LakeSettings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It takes away what is half there, be it of a writer that lives."""
+    writer = Writer(lake, connect(engine), run_id="r")
+    writer.make_tables()
+    put, tidied = Files._put_in_place, list[str]()
+
+    def late(self: Files, written: str, path: str) -> None:
+        if self.place.endswith(f"/{name}") and not tidied:
+            tidied.append(written)
+            self.delete([written])
+        put(self, written, path)
+
+    monkeypatch.setattr(Files, "_put_in_place", late)
+    writer.write(ORDERS, [order(1), order(2)])
+    assert tidied
+    assert rows(lake) == {"orders": [1, 2], "order_products": [1, 2], "expenses": [1, 2]}
+    assert writer.appended == {"bronze.orders": 2, "bronze.order_products": 2, "bronze.expenses": 2}
+
+
+def test_what_arrived_is_kept_while_python_ends(
+    lake: Lake, engine: LakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread begins anything by then."""
+    writer = Writer(lake, connect(engine), run_id="r")
+    writer.make_tables()
+    ended = ThreadPoolExecutor(1)
+    ended.shutdown()
+    monkeypatch.setattr("ingest.writer.STAGER", ended)
+    writer.write(ORDERS, [order(1)])
+    assert rows(lake) == {"orders": [1], "order_products": [1], "expenses": [1]}

@@ -1,5 +1,7 @@
 """Crashes and rivals: whatever stops a build, readers see one moment and the next build mends it."""
 
+import contextlib
+import errno
 import multiprocessing
 import os
 import random
@@ -234,12 +236,38 @@ def test_what_is_committed_and_not_yet_published_is_no_crash(
         return publish(*args, **options)
 
     monkeypatch.setattr("transform.build.publish", publish_late)
-    release = few.published()
-    monkeypatch.undo()
-    other.join()
+    with structlog.testing.capture_logs() as said:
+        release = few.published()
+        monkeypatch.undo()
+        other.join()
     assert ended == [None]
+    assert "lake.waits_for_another_build" in {line["event"] for line in said}
     assert {name: open_table(few.lake, name).version for name in release.tables} == release.tables
     assert few.read() == few.built_anew(tmp_path / "anew").read()
+
+
+def test_a_disk_without_locks_is_built_upon(few: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an object store is: a disk of a network may have none."""
+
+    def refused(*_: int) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    grow(few, 1)
+    monkeypatch.setattr("lake.lock.fcntl.flock", refused)
+    monkeypatch.setattr("lake.catalogue.locked", contextlib.nullcontext)
+    assert few.published()
+
+
+def test_who_waited_for_another_release_writes_nothing(few: Shop) -> None:
+    """Nothing is left for the next build to bring back."""
+    grow(few, 1)
+    slow, of_slow = prepared(few)
+    grow(few, 2)
+    few.published()
+    before = sorted(Path(few.lake.place).rglob("*.parquet"))
+    with pytest.raises(CommitConflict, match="was published meanwhile; nothing was written"):
+        slow.publish(of_slow, [], kind=None, reconciled=None)
+    assert sorted(Path(few.lake.place).rglob("*.parquet")) == before
 
 
 @pytest.fixture
