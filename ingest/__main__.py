@@ -142,16 +142,14 @@ def run_wish(wish: Wish) -> None:
     """Run one ingest and say in a line what it brought. Raises IngestIncomplete."""
     config, lake = open_lake()
     wish = effective(wish, lake)
-    run = asyncio.run(
-        until_stopped(
-            run_sync(
-                wish,
-                lake,
-                client=open_client(config, rank=wish.rank),
-                settings=config.section(IngestSettings),
-                engine=config.section(LakeSettings),
-                watch=Watch(budget=config.section(SourceSettings).requests_per_minute),
-            )
+    run = run_until_stopped(
+        run_sync(
+            wish,
+            lake,
+            client=open_client(config, rank=wish.rank),
+            settings=config.section(IngestSettings),
+            engine=config.section(LakeSettings),
+            watch=Watch(budget=config.section(SourceSettings).requests_per_minute),
         )
     )
     print(summary(run))
@@ -161,14 +159,19 @@ def run_wish(wish: Wish) -> None:
         )
 
 
-async def until_stopped(running: Coroutine[Any, Any, Run]) -> Run:
-    """Await a run; SIGTERM and SIGHUP end it as Ctrl-C does: what arrived is kept, a receipt is written."""
-    task = asyncio.ensure_future(running)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+def run_until_stopped(running: Coroutine[Any, Any, Run]) -> Run:
+    """Return a run; SIGTERM and SIGHUP end it as Ctrl-C does: what arrived is kept, a receipt is written."""
+
+    async def stoppable() -> Run:
+        task = asyncio.current_task()
+        assert task, "a coroutine runs in a task"
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        return await running
+
     try:
-        return await task
-    except asyncio.CancelledError:
+        return asyncio.run(stoppable())
+    except asyncio.CancelledError:  # not inside: asyncio would print it where a second Ctrl-C comes
         raise click.exceptions.Abort() from None
 
 
