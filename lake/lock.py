@@ -16,12 +16,9 @@ log = structlog.get_logger()
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
     """Wait until nobody else holds the folder, and hold it; a process that dies lets go of it."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    with opened(folder) as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager
@@ -36,10 +33,17 @@ def one_builder(lake: Lake) -> Iterator[None]:
     if not lake.is_local or not folder.exists():
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    with opened(folder) as handle:
         wait_for(handle)
         yield
+
+
+@contextmanager
+def opened(folder: str | Path) -> Iterator[int]:
+    """Give a handle of a folder; what it locks is free when it is closed."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield handle
     finally:
         os.close(handle)
 

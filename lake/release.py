@@ -132,10 +132,23 @@ def following(table: Table, release: Release) -> Release:
     newest = table.maximum("release")
     if not isinstance(newest, int) or newest == release.parent or release.kind == COMPACTION:
         return release
-    same = alike(read_release(table, newest), partial(read_release, table), kinds=(COMPACTION,))
-    if release.parent not in {one.release for one in same}:
+    if not is_upon(table, newest, release.parent):
         return release
     return msgspec.structs.replace(release, release=newest + 1, parent=newest)
+
+
+def is_upon(table: Table, newest: int, number: int | None) -> bool:
+    """True where the newest release is that of the number, or only compactions lie between them."""
+    same = alike(read_release(table, newest), partial(read_release, table), kinds=(COMPACTION,))
+    return number in {one.release for one in same}
+
+
+def refuse_rival(lake: Lake, parent: int | None) -> None:
+    """Raise CommitConflict where ``publish`` upon the parent would: asked before anything is written."""
+    table = releases_table(lake)
+    newest = table and table.maximum("release")
+    if table and isinstance(newest, int) and not is_upon(table, newest, parent):
+        raise CommitConflict(f"release {newest} was published meanwhile; nothing was written, run it again")
 
 
 def refuse(table: Table, release: Release) -> None:

@@ -5,7 +5,6 @@ version it was computed from and is refused when somebody committed since. The
 schema is compared before every write: Delta would cast silently (1.5 into a BIGINT is 1).
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,25 +18,16 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from lake.actions import Actions, DataFile
 from lake.contract import breaks
 from lake.errors import CommitConflict, ContractBroken, TableMissing
 from lake.files import Files
 from lake.live import PINNED, LiveFile, Partitions, commit_files, live_files
-from lake.parquet import is_logged, writer_properties
+from lake.parquet import writer_properties
 from lake.parts import write_files
 from lake.paths import Lake
+from lake.properties import PROPERTIES, statistics
 
-# Delta's own clean-up looks at the clock alone and would drop versions that a
-# release still names; the change feed is what an incremental build reads.
-# Whoever opens a table reads every commit since the last checkpoint, at a millisecond or two each.
-CHECKPOINTED = 10
-PROPERTIES = {
-    "delta.enableExpiredLogCleanup": "false",
-    "delta.enableChangeDataFeed": "true",
-    "delta.checkpointInterval": str(CHECKPOINTED),
-    # A checkpoint would list what a week removed; vacuum here goes by commits, and by what releases name.
-    "delta.deletedFileRetentionDuration": "interval 0 seconds",
-}
 # A handle that follows its table grows by 130 kB a commit and slows down; one opened anew does not.
 REOPEN = 20
 # What is to be said of a version, or of its files, where it is gone.
@@ -49,21 +39,6 @@ KEPT = (
 TRIES = 50
 # An observation of an id is told from all others by when it was made, and by which run.
 LOOK = ("fetched_at", "run_id")
-PART = re.compile(r"/(?:month|week)=(\d{4}-\d\d-\d\d)/")
-
-
-class DataFile(msgspec.Struct, frozen=True):
-    """One live Parquet file of a version: absolute place, rows, bytes."""
-
-    uri: str
-    rows: int
-    size: int
-
-    @property
-    def part(self) -> date | None:
-        """The first day of the month, or week, whose rows are in it; None in a table without such parts."""
-        match = PART.search(self.uri)
-        return date.fromisoformat(match[1]) if match else None
 
 
 class Staged(msgspec.Struct, frozen=True):
@@ -80,7 +55,7 @@ class Table:
     def __init__(self, name: str, delta: DeltaTable) -> None:
         self.name = name
         self._delta = delta
-        self._told: tuple[int, pa.Table] | None = None
+        self._told: tuple[int, Actions] | None = None
         self._commits = 0
 
     @property
@@ -106,14 +81,7 @@ class Table:
 
     def files(self) -> list[DataFile]:
         """Return the live files of the version held."""
-        actions = self._actions()
-        place, paths = self.place, actions["path"].to_pylist()
-        return [
-            DataFile(uri=f"{place}/{unquote(path)}", rows=rows or 0, size=size or 0)
-            for path, rows, size in zip(
-                paths, actions["num_records"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True
-            )
-        ]
+        return self._actions().files()
 
     def uris(self) -> set[str]:
         """Return the absolute places of the live files, as ``files`` does, without what else it says."""
@@ -126,19 +94,7 @@ class Table:
 
     def spans(self, column: str) -> dict[str, tuple[int, int]]:
         """Return, by their places, the least and the greatest value of a column in each file that says so."""
-        actions = self._actions()
-        low, high = f"min.{column}", f"max.{column}"
-        if low not in actions.column_names or high not in actions.column_names:
-            return {}
-        place = self.place
-        rows = zip(
-            actions["path"].to_pylist(), actions[low].to_pylist(), actions[high].to_pylist(), strict=True
-        )
-        return {
-            f"{place}/{unquote(path)}": (least, most)
-            for path, least, most in rows
-            if least is not None and most is not None
-        }
+        return self._actions().spans(column)
 
     def appended(self, column: str, *, after: int) -> set[int]:
         """Return the ids in a column of all rows that were appended after a version, up to the one held."""
@@ -169,24 +125,12 @@ class Table:
 
         Delta keeps instants in statistics to the millisecond, cut, not rounded.
         """
-        actions = self._actions()
-        name = f"max.{column}"
-        return pc.max(actions[name]).as_py() if name in actions.column_names and len(actions) else None
+        return self._actions().maximum(column)
 
     def counts(self, column: str) -> dict[Any, int]:
         """Return how many rows have each value of a column, by statistics where no file has two values."""
-        actions = pa.table(self._delta.get_add_actions(flatten=True))
-        ends = [f"min.{column}", f"max.{column}"]
-        found: Counter[Any] = Counter()
-        if set(ends) <= set(actions.column_names):
-            files = actions.select([*ends, f"null_count.{column}", "num_records"]).to_pylist()
-            for least, greatest, nulls, rows in (file.values() for file in files):
-                if least is None or least != greatest or nulls:
-                    break
-                found[least] += rows
-            else:
-                return dict(found)
-        return dict(Counter(self.read([column])[column].to_pylist()))
+        found = self._actions().counts(column)
+        return dict(Counter(self.read([column])[column].to_pylist())) if found is None else found
 
     def read(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
         """Return rows; files whose statistics exclude ``where`` are not opened."""
@@ -284,10 +228,10 @@ class Table:
             self._delta.restore(version, commit_properties=PINNED)
         return self.version
 
-    def _actions(self) -> pa.Table:
-        """Return what the log says of the live files, a row each; asked once of a version."""
+    def _actions(self) -> Actions:
+        """Return what the log says of the live files; asked once of a version."""
         if self._told is None or self._told[0] != self.version:
-            self._told = self.version, pa.table(self._delta.get_add_actions(flatten=True))
+            self._told = self.version, Actions(self._delta, self.place)
         return self._told[1]
 
     def _written(self, rows: pa.Table) -> list[LiveFile]:
@@ -387,17 +331,6 @@ def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequ
     except DeltaError:
         return open_table(lake, name)  # somebody else was first
     return Table(name, delta)
-
-
-def statistics(schema: pa.Schema, partition_by: Sequence[str]) -> dict[str, str]:
-    """Return the property that keeps the log small: it says what ids, dates and instants a file has. Pure.
-
-    By those files are passed over. Two payloads a file would be most of a log, and names have no place in it.
-    """
-    told = [field.name for field in schema if is_logged(field) and field.name not in partition_by]
-    if not told:
-        return {"delta.dataSkippingNumIndexedCols": "0"}
-    return {"delta.dataSkippingStatsColumns": ",".join(told)}
 
 
 def table_exists(lake: Lake, name: str) -> bool:

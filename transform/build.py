@@ -21,11 +21,11 @@ import structlog
 
 from lake.catalogue import publish, refresh_catalogue
 from lake.contract import differs, narrow
-from lake.errors import CommitConflict, LakeError
+from lake.errors import LakeError
 from lake.findings import read_findings, write_findings
 from lake.lock import one_builder
 from lake.paths import Lake
-from lake.release import COMPACTION, Move, Release, current_release
+from lake.release import Move, Release, current_release, refuse_rival
 from lake.runs import newest_run
 from lake.session import Connection, connect, open_heads
 from lake.settings import LakeSettings
@@ -152,7 +152,7 @@ class Build:
     ) -> Release:
         """Write what differs and make it the release that readers see. Raises CommitConflict."""
         with one_builder(self._lake):
-            refuse_rival(current_release(self._lake), self.parent)
+            refuse_rival(self._lake, self.parent.release if self.parent else None)
             held = self.parent.tables if self.parent else {}
             versions = {**held, **self.commit(candidates)}
             release = Release(
@@ -278,15 +278,6 @@ def kind_of(parent: Release | None, candidates: Candidates, *, full: bool) -> st
         return "full"
     changed = [name for name, found in candidates.built.items() if found.differs and name not in WORDS]
     return "rules" if any(name.startswith("rules.") for name in changed) else "sync"
-
-
-def refuse_rival(newest: Release | None, parent: Release | None) -> None:
-    """Raise CommitConflict where another build published meanwhile: before anything is written. Pure."""
-    is_known = newest is None or newest.kind == COMPACTION or (parent and newest.release == parent.release)
-    if newest and not is_known:
-        raise CommitConflict(
-            f"release {newest.release} was published meanwhile; nothing was written, run it again"
-        )
 
 
 def still_reconciled(parent: Release | None) -> datetime | None:

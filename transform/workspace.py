@@ -15,12 +15,13 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
+from lake.actions import DataFile
 from lake.errors import ModelError
 from lake.paths import LAYERS
 from lake.quote import literals
 from lake.quote import name as quoted
 from lake.session import Connection, fetch, scan
-from lake.table import DataFile, Table
+from lake.table import Table
 from transform.checks import check_types
 from transform.models import Model
 

@@ -21,10 +21,11 @@ from lake.catalogue import shown_release
 from lake.errors import CommitConflict, LakeError, NoRelease, UsageError
 from lake.files import ASIDE, Files
 from lake.paths import Lake
+from lake.properties import CHECKPOINTED
 from lake.release import current_release, find_release, publish
 from lake.restores import RESTORES, UNFINISHED, read_restores, write_restore
 from lake.session import open_session
-from lake.table import CHECKPOINTED, open_table
+from lake.table import open_table
 from tests.lake.simulated import renamed
 from tests.transform.shop import ENGINE, FEW, Shop, opened
 from tests.transform.test_crash import grow

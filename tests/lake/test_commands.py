@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from lake.__main__ import lake as commands
+from lake.actions import DataFile
 from lake.errors import NoRelease, TableMissing, UsageError
 from lake.paths import Lake
 from lake.release import find_release
-from lake.table import DataFile, open_table
+from lake.table import open_table
 from lake.tags import write_tag
 from tests.lake.simulated import BRONZE, GOLD, SILVER, Simulated, at, files
 from tests.lake.test_session import TERMINAL, press, read_until

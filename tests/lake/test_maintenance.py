@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lake import maintenance
+from lake.actions import DataFile
 from lake.backup import back_up, restore
 from lake.catalogue import refresh_catalogue
 from lake.compaction import MANY, compact
@@ -23,12 +24,13 @@ from lake.errors import TableMissing
 from lake.maintenance import Keeper, every_table, maintain, sizes, vacuum
 from lake.maintenance_commands import COMMANDS
 from lake.paths import LAYERS, Lake
+from lake.properties import CHECKPOINTED
 from lake.release import COMPACTION, Release, find_release, list_releases, publish
 from lake.retention import NEAR, kept_releases
 from lake.rollback import parent_of, run_resume, run_rollback
 from lake.runs import list_runs
 from lake.settings import LakeSettings
-from lake.table import CHECKPOINTED, DataFile, open_table
+from lake.table import open_table
 from lake.tags import write_tag
 from tests.lake.simulated import (
     BRONZE,
