@@ -17,7 +17,8 @@ from lake.paths import Lake
 from lake.quote import literals
 from lake.quote import name as quoted
 from lake.session import Connection, scan
-from lake.table import Staged, Table, open_table
+from lake.staged import Staged
+from lake.table import Table, open_table
 
 TRIES = 50
 # 32 bytes a look: a shop's million orders take as many megabytes, and no index of them.
@@ -156,21 +157,22 @@ class Gate:
 
         ``rows`` are observations: id, payload_hash, fetched_at and whatever the table has besides.
         """
-        return self.append_staged(self.table.stage(rows))
+        return self.append_staged(rows, self.table.stage(rows))
 
-    def append_staged(self, staged: Staged) -> int:
-        """Append as ``append`` does what is in files already."""
+    def append_staged(self, rows: pa.Table, staged: Staged) -> int:
+        """Append as ``append`` does rows that are in files already."""
         for _ in range(TRIES):
             if not staged.files:
                 return 0
             try:
                 self.table.append_pinned(staged)
-                return int(staged.rows.num_rows)
+                return int(rows.num_rows)
             except CommitConflict:
                 self._refresh()
-                places = self._places(looks(staged.rows))
-                if len(places) < staged.rows.num_rows:
-                    staged = self.table.stage(staged.rows.take(places))
+                places = self._places(looks(rows))
+                if len(places) < rows.num_rows:
+                    rows = rows.take(places)
+                    staged = self.table.stage(rows)
         raise CommitConflict(f"{self._name}: others commit without pause; nothing was written, run it again")
 
     def _places(self, seen: pa.Table) -> pa.Array:

@@ -23,7 +23,8 @@ from ingest.windows import Window
 from ingest.witness import Witness
 from lake.paths import Lake
 from lake.session import Connection
-from lake.table import Staged, Table, create_table, open_table
+from lake.staged import Staged
+from lake.table import Table, create_table, open_table
 
 Result = TypeVar("Result")
 REJECTED = "bronze.rejected"
@@ -94,7 +95,7 @@ class Writer:
             wait([parts])
         for name, part in parts.result().items():
             self._append(name, part)
-        self.appended[entity.table] += gate.append_staged(whole)
+        self.appended[entity.table] += gate.append_staged(typed.tables[entity.table], whole)
         self._reject(typed.rejected)
 
     def not_shown(self, window: Window, *, shown: Set[int]) -> list[int]:
@@ -167,7 +168,7 @@ class Writer:
 
     def _append(self, name: str, staged: Staged) -> None:
         self._table(name).append(staged)
-        self.appended[name] += staged.rows.num_rows
+        self.appended[name] += staged.count
 
     def _table(self, name: str) -> Table:
         if name not in self._tables:

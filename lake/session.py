@@ -38,7 +38,7 @@ def connect(settings: LakeSettings) -> Connection:
         }
     )
     # A file is opened for many queries and never changes: its footer is read once.
-    connection.execute("set timezone = 'UTC'; set parquet_metadata_cache = true")
+    connection.execute("set global timezone = 'UTC'; set parquet_metadata_cache = true")
     return connection
 
 

@@ -6,13 +6,12 @@ schema is compared before every write: Delta would cast silently (1.5 into a BIG
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
 from typing import Any
 from urllib.parse import unquote
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
@@ -21,12 +20,11 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from lake.actions import Actions, DataFile
 from lake.contract import breaks
 from lake.errors import CommitConflict, ContractBroken, TableMissing
-from lake.files import Files
 from lake.live import PINNED, LiveFile, Partitions, commit_files, live_files
 from lake.parquet import writer_properties
-from lake.parts import write_files
 from lake.paths import Lake
 from lake.properties import PROPERTIES, statistics
+from lake.staged import Staged, missing, stage
 
 # A handle that follows its table grows by 130 kB a commit and slows down; one opened anew does not.
 REOPEN = 20
@@ -39,14 +37,6 @@ KEPT = (
 TRIES = 50
 # An observation of an id is told from all others by when it was made, and by which run.
 LOOK = ("fetched_at", "run_id")
-
-
-class Staged(msgspec.Struct, frozen=True):
-    """Rows in files of a table that no version names yet; ``partition_by`` is how they are cut into these."""
-
-    rows: pa.Table
-    files: list[LiveFile]
-    partition_by: list[str]
 
 
 class Table:
@@ -138,16 +128,13 @@ class Table:
         return dataset.to_table(columns=list(columns) if columns else None, filter=where, use_threads=False)
 
     def stage(self, rows: pa.Table) -> Staged:
-        """Write rows into files that nobody sees before they are appended, and nobody ever if they are not.
+        """Write rows into files that nobody sees before they are committed, and nobody ever if they are not.
 
         Raises ContractBroken where the rows' schema is not the table's, or a promised value is missing;
         CommitConflict where erasures tidy up again and again what is half there.
         """
-        self._guard(rows)
-        for _ in range(TRIES):
-            with suppress(CommitConflict):
-                return Staged(rows, self._written(rows), self.partition_by)
-        raise self.conflict("others tidied up without pause")
+        self._guard(rows.schema, missing(rows))
+        return stage(self.name, self.place, rows, partition_by=self.partition_by)
 
     def append(self, rows: pa.Table | Staged) -> int:
         """Add rows and return the version; without rows nothing is committed. Raises as ``stage`` does."""
@@ -171,20 +158,22 @@ class Table:
         self._hold(held + 1)
         return self.version
 
-    def replace(self, rows: pa.Table, parts: Sequence[date] | None = None) -> int:
+    def replace(self, rows: pa.Table | Staged, parts: Sequence[date] | None = None) -> int:
         """Put ``rows`` in place of all rows, or of those of the given months, or weeks; return the version.
 
         The version held is the one replaced: raises CommitConflict if it is no longer the head,
-        ContractBroken where a row is of none of these months.
+        ContractBroken where a row is of none of these months, and as ``stage`` does.
         """
-        self._guard(rows)
+        staged = rows if isinstance(rows, Staged) else self.stage(rows)
+        self._guard_staged(staged)
         among: Partitions | None = None
         if parts is not None:
             [part] = self.partition_by
-            among = [(part, "in", [day.isoformat() for day in parts])]
-            if beyond := set(rows[part].unique().to_pylist()).difference(parts):
+            days = [day.isoformat() for day in parts]
+            among = [(part, "in", days)]
+            if beyond := {file.partition[part] for file in staged.files}.difference(days):
                 raise ContractBroken(f"{self.name}: {part} {min(beyond)} is not among what is replaced")
-        return self._commit_alone(self._written(rows), mode="overwrite", among=among)
+        return self._commit_alone(staged.files, mode="overwrite", among=among)
 
     def redefine(self, rows: pa.Table, *, partition_by: Sequence[str] = ()) -> int:
         """Put ``rows`` in place of all rows, their columns and partitions in place of the table's.
@@ -233,12 +222,6 @@ class Table:
         if self._told is None or self._told[0] != self.version:
             self._told = self.version, Actions(self._delta, self.place)
         return self._told[1]
-
-    def _written(self, rows: pa.Table) -> list[LiveFile]:
-        """Write rows into files that no version has yet."""
-        if not rows.num_rows:
-            return []
-        return write_files(Files(self.place), rows, self.partition_by)
 
     def _commit_alone(self, files: Sequence[LiveFile], **how: Any) -> int:
         """Commit files on the version held; return the new one. Raises CommitConflict."""
@@ -289,17 +272,17 @@ class Table:
 
     def _guard_staged(self, staged: Staged) -> None:
         """Raise ContractBroken where the files do not fit the version held; others may have changed it."""
-        self._guard(staged.rows)
+        self._guard(staged.schema, staged.missing)
         if self.partition_by != staged.partition_by:
             raise ContractBroken(f"{self.name}: it is partitioned in another way meanwhile; run it again")
 
-    def _guard(self, rows: pa.Table) -> None:
-        """Raise ContractBroken where the rows are not of the table's columns, or lack what it promises."""
-        if broken := breaks(rows.schema, self.schema):
+    def _guard(self, found: pa.Schema, lacking: Mapping[str, int]) -> None:
+        """Raise ContractBroken where rows are not of the table's columns, or lack what it promises."""
+        if broken := breaks(found, self.schema):
             raise ContractBroken(f"{self.name}: {broken[0]}")
         for field in self.schema:
-            if not field.nullable and (missing := rows[field.name].null_count):
-                raise ContractBroken(f"{self.name}: {field.name} is missing in {missing} rows")
+            if not field.nullable and field.name in lacking:
+                raise ContractBroken(f"{self.name}: {field.name} is missing in {lacking[field.name]} rows")
 
 
 def open_table(lake: Lake, name: str, version: int | None = None) -> Table:

@@ -3,12 +3,12 @@
 What the CRM showed since the last release says which keys and months have to be built
 anew; the rest is what the release has. Every candidate is built in DuckDB before anything
 is committed; a failed check leaves the lake as it was. Only tables and months whose rows
-differ from the last release are written. Where nothing differs there is no commit and no
+differ from the last release are written, while others are built and checked, and committed
+together in the end. Where nothing differs there is no commit and no
 release, and neither while publishing is held. Observations of excluded runs are left out.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,7 +20,6 @@ import pyarrow as pa
 import structlog
 
 from lake.catalogue import publish, refresh_catalogue
-from lake.contract import differs, narrow
 from lake.errors import LakeError
 from lake.findings import read_findings, write_findings
 from lake.lock import one_builder
@@ -29,8 +28,8 @@ from lake.release import Move, Release, current_release, refuse_rival
 from lake.runs import newest_run
 from lake.session import Connection, connect, open_heads
 from lake.settings import LakeSettings
-from lake.table import Table, create_table, open_table, table_exists
-from transform.candidates import Candidate, Candidates
+from lake.table import Table, open_table, table_exists
+from transform.candidates import Candidates
 from transform.checks import Outcome, findings_of, refuse
 from transform.dictionary import WORDS, dictionary
 from transform.guards import run_guards
@@ -38,11 +37,10 @@ from transform.inspection import inspect
 from transform.models import Model, hash_of
 from transform.rules import rule_tables
 from transform.settings import RulesSettings, TransformSettings
+from transform.staging import Staging
 
 log = structlog.get_logger()
 GUARDS = TransformSettings()
-# Tables written at once; each is in memory while it is.
-WRITERS = 2
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -80,7 +78,7 @@ class Build:
         self._full = full
         self.parent = current_release(lake)
         self._shown = shown(lake, self.parent) if self.parent else {}
-        self._made: dict[str, Table] = {}
+        self.staging = Staging(lake, self._shown)
         self.excluded_runs = self.parent.excluded_runs if self.parent else ()
         # Asked before bronze is looked at: what a run brings in between is in it, and not yet promised.
         self.complete_through = complete_through(lake, self.excluded_runs)
@@ -119,10 +117,10 @@ class Build:
     @property
     def tables(self) -> dict[str, Table]:
         """The tables it has open, each at the version that it read or wrote."""
-        return {**self._bronze, **self._shown, **self._made}
+        return {**self._bronze, **self._shown, **self.staging.tables}
 
-    def candidates(self) -> Candidates:
-        """Build what has to be built. Raises ModelError."""
+    def candidates(self, staging: Staging | None = None) -> Candidates:
+        """Build what has to be built; what is to be committed is handed to ``staging``. Raises ModelError."""
         candidates = Candidates(
             connect(self._engine),
             bronze=self._bronze,
@@ -133,8 +131,12 @@ class Build:
         )
         for rule in self._rules:
             candidates.add_rule(rule)
+            if staging:
+                staging.add(candidates, rule.name)
         for model in self._models:
             candidates.add_model(model)
+            if staging:
+                staging.add(candidates, model.name)
         return candidates
 
     def proposal(self, candidates: Candidates) -> Proposal:
@@ -150,11 +152,11 @@ class Build:
         kind: str | None,
         reconciled: datetime | None,
     ) -> Release:
-        """Write what differs and make it the release that readers see. Raises CommitConflict."""
+        """Commit what is staged and make it the release that readers see. Raises CommitConflict."""
         with one_builder(self._lake):
             refuse_rival(self._lake, self.parent.release if self.parent else None)
             held = self.parent.tables if self.parent else {}
-            versions = {**held, **self.commit(candidates)}
+            versions = {**held, **self.staging.commit()}
             release = Release(
                 release=self.parent.release + 1 if self.parent else 1,
                 published_at=datetime.now(UTC),
@@ -173,38 +175,6 @@ class Build:
                 reconciled_through=reconciled or still_reconciled(self.parent),
             )
             return publish(self._lake, release, opened=self.tables)
-
-    def commit(self, candidates: Candidates) -> dict[str, int]:
-        """Write what differs; return the new versions.
-
-        DuckDB puts the rows of a table in order while those of others are written.
-        """
-        writing: dict[str, Future[int]] = {}
-        with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as pool:
-            for candidate in candidates.built.values():
-                if candidate.differs:
-                    wait_for_room(writing.values())
-                    rows = candidates.rows_to_write(candidate)
-                    writing[candidate.name] = pool.submit(self._write, candidate, rows)
-        return {name: written.result() for name, written in writing.items()}
-
-    def _write(self, candidate: Candidate, rows: pa.Table) -> int:
-        schema = candidate.contract.schema
-        table = self._open(candidate)
-        if differs(table.schema, schema):
-            at = table.redefine(rows.cast(schema), partition_by=partition(candidate))
-        else:
-            at = table.replace(rows.cast(narrow(schema)).select(table.schema.names), candidate.parts)
-        log.debug("transform.committed", table=candidate.name, version=at, rows=rows.num_rows)
-        return at
-
-    def _open(self, candidate: Candidate) -> Table:
-        """Return the table as it was when the build began: what others commit meanwhile is a conflict."""
-        if held := self._shown.get(candidate.name):
-            return held
-        schema = candidate.contract.schema
-        made = create_table(self._lake, candidate.name, schema, partition_by=partition(candidate))
-        return self._made.setdefault(candidate.name, made)
 
     def _stored(self, name: str) -> pa.Table | None:
         held = self._shown.get(name)
@@ -237,9 +207,9 @@ def run_build(
     if (build.is_held and not dry_run) or not build.consumed or (build.is_current and not full):
         refresh_catalogue(lake)
         return None
-    with within(engine):
-        candidates = build.candidates()
-        outcomes = inspect(candidates, read_findings(lake))
+    with within(engine), build.staging as staging:
+        candidates = build.candidates(None if dry_run else staging)
+        outcomes = inspect(candidates, read_findings(lake), is_unique=staging.is_unique)
         if build.is_of_rules:  # else other rules, or runs, are the reason for whatever moves
             outcomes += run_guards(candidates, guards, because=because)
         write_findings(lake, findings_of(outcomes, now=datetime.now(UTC)))
@@ -262,16 +232,6 @@ def within(engine: LakeSettings) -> Iterator[None]:
         ) from None
 
 
-def wait_for_room(writing: Iterable[Future[int]]) -> None:
-    """Wait until a writer is free: tables in memory are as many as writers. Raises what a writer raised."""
-    under_way = [one for one in writing if not one.done()]
-    if len(under_way) >= WRITERS:
-        wait(under_way, return_when=FIRST_COMPLETED)
-    for one in writing:
-        if one.done():
-            one.result()
-
-
 def kind_of(parent: Release | None, candidates: Candidates, *, full: bool) -> str:
     """Return why a release came about."""
     if full or parent is None:
@@ -283,11 +243,6 @@ def kind_of(parent: Release | None, candidates: Candidates, *, full: bool) -> st
 def still_reconciled(parent: Release | None) -> datetime | None:
     """Return through when the parent was reconciled; None once other runs are left out than were then."""
     return parent.reconciled_through if parent and parent.models_hash else None
-
-
-def partition(candidate: Candidate) -> list[str]:
-    """Return the columns whose values are folders."""
-    return [candidate.part] if candidate.part else []
 
 
 def complete_through(lake: Lake, excluded_runs: Collection[str]) -> datetime | None:

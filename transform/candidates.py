@@ -8,6 +8,7 @@ table is the release's. That this equals a full build is the one law here.
 from collections.abc import Collection, Mapping
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -34,13 +35,15 @@ EVERYTHING = Whole()
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """A table as it would be, and how it differs from the release's.
 
-    ``part`` is the column it is partitioned by. ``parts`` are its values where it differs; None
-    where the table is written whole. ``scope`` is what was built anew of it, None for nothing.
+    ``part`` is the column it is partitioned by: the month, or week, of the date ``parted_by``. ``parts``
+    are its values where it differs; None where the table is written whole. ``scope`` is what was built
+    anew of it, None for nothing.
     """
 
     name: str
     contract: Contract
     part: str | None = None
+    parted_by: str | None = None
     money: str | None = None
     scope: Scope | None = EVERYTHING
     differs: bool = False
@@ -52,6 +55,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         """True where the first column of the key is a number, as ids are."""
         key = self.contract.key
         return bool(key) and pa.types.is_integer(self.contract.schema.field(key[0]).type)
+
+    @property
+    def apart(self) -> str | None:
+        """The partition's column where the key does not say in which one a row is."""
+        return None if self.parted_by in self.contract.key else self.part
 
 
 class Candidates:
@@ -110,6 +118,7 @@ class Candidates:
             name=model.name,
             contract=header.contract,
             part=header.part,
+            parted_by=header.parted_by,
             money=header.money,
             scope=scope,
         )
@@ -150,33 +159,41 @@ class Candidates:
             self._news[name, column] = found
         return self._news[name, column]
 
-    def rows_to_write(self, candidate: Candidate) -> pa.Table:
-        """Return the rows of a candidate, of the months that differ, by month and in the order of its key."""
-        by = [candidate.part] if candidate.part else []
-        key = ", ".join(map(quoted, [*by, *candidate.contract.key])) or "all"
+    def to_write(self, candidate: Candidate) -> str:
+        """Return the SELECT of a candidate's rows, of the parts that differ: by part, in order of its key."""
+        key = candidate.contract.key
+        # What is in order of its date is so by month.
+        by = [candidate.part] if candidate.part and key[0] != candidate.parted_by else []
+        order = ", ".join(map(quoted, [*by, *key])) or "all"
         if candidate.parts is None:
             rows = f"from {self.space.whole(candidate.name)}"
         else:
             assert candidate.part, "what has parts has a column of them"
             rows = self.space.in_parts(candidate.name, candidate.part, candidate.parts)
         names = ", ".join(map(quoted, candidate.contract.schema.names))
-        return self.space.arrow(f"select {names} from ({rows}) order by {key}")
+        return f"select {names} from ({rows}) order by {order}"
 
     def rows(self) -> dict[str, int]:
         """Return how many rows each table has."""
-        return {name: self._total(candidate)[0] for name, candidate in self.built.items()}
+        return {name: rows for name, (rows, _) in self._totals.items()}
 
     def money(self) -> dict[str, Decimal]:
         """Return the sum of each table's money column."""
-        sums = {name: self._total(candidate)[1] for name, candidate in self.built.items()}
-        return {name: amount for name, amount in sums.items() if amount is not None}
+        return {name: amount for name, (_, amount) in self._totals.items() if amount is not None}
 
     def moved(self) -> tuple[Move, ...]:
         """Return what moved, table by table."""
         return tuple(move for candidate in self.built.values() for move in candidate.moved)
 
+    @cached_property
+    def _totals(self) -> dict[str, tuple[int, Decimal | None]]:
+        """Rows and money of each table, once all are built."""
+        return {name: self._total(candidate) for name, candidate in self.built.items()}
+
     def _total(self, candidate: Candidate) -> tuple[int, Decimal | None]:
         """Return rows and money of a table: the release's, and what moved since."""
+        if [move.month for move in candidate.moved] == [None]:  # the whole table did
+            return candidate.moved[0].rows_after, candidate.moved[0].money_after
         if candidate.scope == EVERYTHING or self.parent is None:
             return self._sums(f"from {FULL}.{candidate.name}", candidate.money)
         rows = self.parent.rows[candidate.name]

@@ -15,6 +15,8 @@ from lake.session import Connection, fetch
 from transform.models import Check, Model
 
 log = structlog.get_logger()
+# That the key names each row.
+UNIQUE = "key_is_unique"
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -35,7 +37,7 @@ def checks_of(model: Model) -> list[Check]:
     """Return every check of a model: of its key, of its contract, of its header, beside it. Pure."""
     key = ", ".join(model.header.key)
     unique = Check(
-        "key_is_unique",
+        UNIQUE,
         model.name,
         f"({key}) names one row",
         "error",

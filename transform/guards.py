@@ -11,6 +11,7 @@ from decimal import Decimal
 import msgspec
 
 from lake.release import Move, Release
+from lake.session import fetch
 from transform.candidates import Candidates
 from transform.checks import Outcome
 from transform.models import Check
@@ -106,7 +107,7 @@ def newest_day_stays(check: Check, candidates: Candidates) -> Outcome:
         return Outcome(check, 0)
     query = LOST.format(gone=in_(GONE, ORDERS), come=in_(COME, ORDERS), observed=observed(candidates))
     candidates.space.show_whole([ORDERS])
-    rows = candidates.space.arrow(query).to_pylist()
+    rows = fetch(candidates.space.duckdb, query).to_pylist()
     if not rows:
         return Outcome(check, 0)
     return Outcome(check, len(rows), f"id={rows[0]['id']}, order_date={rows[0]['order_date']}")

@@ -1,6 +1,6 @@
 """Inspection: the checks of a build, each looking no further than what the build could have broken."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
 
@@ -8,7 +8,7 @@ import msgspec
 
 from lake.findings import HEALED, Finding
 from transform.candidates import Candidates
-from transform.checks import Outcome, checks_of, run_checks
+from transform.checks import UNIQUE, Outcome, checks_of, run_checks
 from transform.models import Check
 from transform.scope import Keys, Whole, key_in, subject
 from transform.workspace import KEYS, in_
@@ -43,6 +43,11 @@ class Place(msgspec.Struct, frozen=True):
 
 
 EVERYWHERE = Place()
+
+
+def unknown(_: str) -> bool:
+    """Nobody has seen whether a table's key names each row."""
+    return False
 
 
 class Parts:
@@ -82,21 +87,30 @@ class Parts:
         return space.of_keys(table, column, in_(KEYS, model))
 
 
-def inspect(candidates: Candidates, findings: Mapping[str, Finding]) -> list[Outcome]:
+def inspect(
+    candidates: Candidates, findings: Mapping[str, Finding], *, is_unique: Callable[[str], bool] = unknown
+) -> list[Outcome]:
     """Run every check on what was built anew, and on everything where that finds something.
 
     What touches none of a check's tables leaves it as the release found it; ``findings``
-    say what that was.
+    say what that was. ``is_unique`` knows of tables whose key is seen to name each row: of the
+    others it is asked in the end.
     """
     found: list[Outcome] = []
-    parts = Parts(candidates)
+    parts, of_keys = Parts(candidates), []
     for model in candidates.models.values():
         places: dict[Place, list[Check]] = {}
         for check in checks_of(model):
             known = known_of(check, candidates, findings)
-            places.setdefault(place_of(check, parts, known), []).append(check)
+            place = place_of(check, parts, known)
+            if check.name == UNIQUE and place == EVERYWHERE:
+                of_keys.append(check)
+            else:
+                places.setdefault(place, []).append(check)
         for place, checks in places.items():
             found += look(candidates, place, checks)
+    for check in of_keys:
+        found += [Outcome(check, 0)] if is_unique(check.model) else everywhere(candidates, [check])
     return found
 
 

@@ -20,7 +20,7 @@ from lake.errors import ModelError
 from lake.paths import LAYERS
 from lake.quote import literals
 from lake.quote import name as quoted
-from lake.session import Connection, fetch, scan
+from lake.session import Connection, scan
 from lake.table import Table
 from transform.checks import check_types
 from transform.models import Model
@@ -59,6 +59,8 @@ class Workspace:
         self.sources: dict[str, Source] = {}
         self._shown_in_part: dict[str, str] = {}
         connection.execute(f"attach ':memory:' as {PART}")
+        # To Arrow decimals go in as few bytes as they need: half of all bytes otherwise.
+        connection.execute("set arrow_output_version = '1.5'")
         for layer in LAYERS:
             connection.execute(f"create schema {FULL}.{layer}; create schema {PART}.{layer}")
         for schema in (KEYS, BUILT, GONE, COME, DIFF):
@@ -164,14 +166,6 @@ class Workspace:
     def column(self, query: str) -> list[Any]:
         """Return the first column of a query."""
         return [value for (value, *_) in self.duckdb.execute(query).fetchall()]
-
-    def arrow(self, query: str) -> pa.Table:
-        """Return a query's rows, decimals in as few bytes as they need: half of all bytes otherwise."""
-        self.duckdb.execute("set arrow_output_version = '1.5'")
-        try:
-            return fetch(self.duckdb, query)
-        finally:
-            self.duckdb.execute("reset arrow_output_version")
 
     def _ids(self, keys: str) -> list[int]:
         return self.column(f"select distinct key from {keys} order by key")

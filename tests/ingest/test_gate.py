@@ -53,9 +53,10 @@ def test_a_file_is_written_anew_only_where_rows_of_it_are_no_news_any_more(
     lake: Lake, gate: Gate, theirs: tuple[int, ...], written: int
 ) -> None:
     """Whoever else committed, the rows that are in it already may still be right."""
-    staged = gate.table.stage(rows(gate.news(seen(1, 2))))
+    ours = rows(gate.news(seen(1, 2)))
+    staged = gate.table.stage(ours)
     Gate(lake, connect(LakeSettings()), TABLE).append(rows(seen(*theirs)))
-    gate.append_staged(staged)
+    gate.append_staged(ours, staged)
     assert len(list(Path(lake.uri(TABLE)).rglob("*.parquet"))) == written + 1
 
 

@@ -14,7 +14,7 @@ import pytest
 from ingest.erasure import no_texts, nothing, order_payload
 from ingest.layout import SCHEMAS
 from lake.erasure import Change, Redaction, erase
-from lake.files import HALF
+from lake.files import HALF, Files
 from lake.paths import Lake
 from lake.table import create_table, open_table
 from transform.models import read_models
@@ -109,3 +109,23 @@ def test_what_a_killed_writer_left_is_deleted(lake: Lake) -> None:
     key, changes = CASES["bronze.buyers"]
     assert erase(lake, [Redaction("bronze.buyers", key, frozenset({1}), changes)]).rows == 1
     assert not half.exists()
+
+
+def test_a_file_that_is_deleted_meanwhile_holds_nobody(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a vacuum, or of a build that failed; the others lose the person."""
+    schema = CONTRACTS["bronze.buyers"]
+    table = create_table(lake, "bronze.buyers", schema, partition_by=["observed_on"])
+    for row in (1, 2):
+        made = {field.name: value(field, row, random.Random(row)) for field in schema}
+        table.append(pa.Table.from_pylist([made], schema))
+    gone = max(file.uri for file in table.files())
+    listed = Files.sizes
+
+    def late(files: Files, folder: str = "") -> dict[str, int]:
+        found = listed(files, folder)
+        Path(gone).unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Files, "sizes", late)
+    key, changes = CASES["bronze.buyers"]
+    assert erase(lake, [Redaction("bronze.buyers", key, frozenset({1, 2}), changes)]).rows == 1

@@ -105,6 +105,12 @@ def test_a_session_says_which_release_it_is(session: Connection) -> None:
     assert fetch(session, "select count(*) as n from ops.releases").to_pylist() == [{"n": 1}]
 
 
+def test_another_thread_reads_instants_as_utc_too(session: Connection) -> None:
+    """Its connection to the same DuckDB, wherever the machine is."""
+    with session.cursor() as other:
+        assert other.execute("select current_setting('timezone')").fetchone() == ("UTC",)
+
+
 def test_some_files_of_a_table_are_read(shop: Shop, engine: LakeSettings) -> None:
     """All of them are the table; none has its columns and no rows."""
     table = open_table(shop.lake, "gold.revenue_daily")

@@ -135,6 +135,14 @@ class Shop(msgspec.Struct, frozen=True):
             months.setdefault(file.uri.split("month=")[1][:7], set()).add(file.uri)
         return months
 
+    def strays(self) -> set[str]:
+        """Return the files of what is built, halves included, that no release shows."""
+        shown = {item for release in list_releases(self.lake) for item in release.tables.items()}
+        named = {uri for name, at in shown for uri in open_table(self.lake, name, at).uris()}
+        folders = [Path(self.lake.place) / layer for layer in ("rules", "silver", "gold")]
+        found = [file for folder in folders for file in folder.rglob("*.parquet*")]
+        return {str(file) for file in found if "_delta_log" not in file.parts} - named
+
     def copy(self, place: Path, *layers: str) -> "Shop":
         """Return a copy of the lake, or of some of its layers."""
         for layer in layers or LAYERS:

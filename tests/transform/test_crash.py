@@ -24,6 +24,7 @@ from lake.table import create_table, open_table
 from tests.transform.shop import ENGINE, FEW, Shop, look, opened
 from transform.build import Build, run_build
 from transform.settings import RulesSettings
+from transform.staging import Staging
 
 KILLS = 12
 CHILDREN = multiprocessing.get_context("forkserver")
@@ -158,21 +159,21 @@ def test_builds_killed_at_random_moments_converge(few: Shop, tmp_path: Path) -> 
     assert heads_read_as_released(few)
 
 
-def prepared(shop: Shop) -> tuple[Build, Any]:
-    """Return a build that is ready to commit, and what it would."""
+def prepared(shop: Shop) -> Staging:
+    """Return what a build is ready to commit."""
     build = Build(shop.lake, ENGINE, RulesSettings(), shop.models)
-    return build, build.candidates()
+    build.candidates(build.staging)
+    return build.staging
 
 
 def test_a_rival_that_committed_first_is_a_conflict(few: Shop, tmp_path: Path) -> None:
     """What was computed from an older moment is not laid over a newer one, published or not."""
     grow(few, 1)
-    slow, of_slow = prepared(few)
+    slow = prepared(few)
     grow(few, 2)
-    quick, of_quick = prepared(few)
-    quick.commit(of_quick)
+    prepared(few).commit()
     with pytest.raises(CommitConflict, match="nothing was written"):
-        slow.commit(of_slow)
+        slow.commit()
     few.published()
     assert few.read() == few.built_anew(tmp_path / "anew").read()
     assert heads_read_as_released(few)
@@ -181,12 +182,12 @@ def test_a_rival_that_committed_first_is_a_conflict(few: Shop, tmp_path: Path) -
 def test_a_rival_that_published_first_is_a_conflict(few: Shop, tmp_path: Path) -> None:
     """Also where the two would write different tables."""
     few.see("bronze.offers", f"id | product_id | quantity | fetched_at\n 70 | 7 | 5 | {look(1)}")
-    slow, of_slow = prepared(few)
+    slow = prepared(few)
     grow(few, 2)
     few.published()
     shown = few.read()
     with pytest.raises(CommitConflict):
-        slow.commit(of_slow)
+        slow.commit()
     assert few.build() is None
     assert few.read() == shown == few.built_anew(tmp_path / "anew").read()
 
@@ -259,15 +260,16 @@ def test_a_disk_without_locks_is_built_upon(few: Shop, monkeypatch: pytest.Monke
 
 
 def test_who_waited_for_another_release_writes_nothing(few: Shop) -> None:
-    """Nothing is left for the next build to bring back."""
+    """Nothing is left for the next build to bring back, nor a file that no version names."""
     grow(few, 1)
-    slow, of_slow = prepared(few)
-    grow(few, 2)
-    few.published()
-    before = sorted(Path(few.lake.place).rglob("*.parquet"))
-    with pytest.raises(CommitConflict, match="was published meanwhile; nothing was written"):
-        slow.publish(of_slow, [], kind=None, reconciled=None)
-    assert sorted(Path(few.lake.place).rglob("*.parquet")) == before
+    slow = Build(few.lake, ENGINE, RulesSettings(), few.models)
+    with slow.staging as staging:
+        of_slow = slow.candidates(staging)
+        grow(few, 2)
+        few.published()
+        with pytest.raises(CommitConflict, match="was published meanwhile; nothing was written"):
+            slow.publish(of_slow, [], kind=None, reconciled=None)
+    assert not few.strays()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from lake.errors import NoRelease, UsageError
 from lake.release import current_release, find_release
 from lake.rollback import parent_of, run_resume, run_rollback
 from lake.runs import Run, write_run
+from lake.session import fetch
 from tests.models.tables import plain
 from tests.transform.shop import ENGINE, HISTORY, Shop, opened
 from transform.build import Build
@@ -206,7 +207,7 @@ class History(RuleBasedStateMachine):
         full = Build(self.shop.lake, ENGINE, self.in_force, self.shop.models, full=True).candidates()
         shown = self.shop.read()
         for name in full.built:
-            rows = full.space.arrow(f"from {name}").to_pylist()
+            rows = fetch(full.space.duckdb, f"from {name}").to_pylist()
             assert sorted(map(plain, rows)) == shown[name], name
         found = {outcome.name: outcome.failures for outcome in inspect(full, {}) if outcome.failures}
         assert release.checks == found

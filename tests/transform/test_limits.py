@@ -47,6 +47,7 @@ def test_a_build_that_exceeds_its_limits_fails_as_a_candidate(large: Shop, tmp_p
         build_within(shop, "8MB", tmp_path / "spill")
     assert shop.heads() == heads
     assert shop.read() == shown
+    assert not shop.strays()
 
 
 def test_what_does_not_fit_into_memory_is_spilled(large: Shop, tmp_path: Path) -> None:

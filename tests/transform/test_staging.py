@@ -1,0 +1,182 @@
+"""Staging: what is written before it is known to be right is gone where it was not."""
+
+from datetime import date
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lake.errors import CheckFailed, LakeError, ModelError
+from lake.table import open_table
+from tests.transform.shop import ENGINE, FEW, Shop, look, opened
+from transform.build import Build
+from transform.models import Model
+from transform.settings import RulesSettings
+from transform.staging import is_distinct, names_each
+
+SCHEMA = pa.schema(
+    [
+        pa.field("order_id", pa.int64()),
+        pa.field("position", pa.int64()),
+        pa.field("name", pa.string()),
+        pa.field("month", pa.date32()),
+    ]
+)
+MONTHS = [date(2026, 1, 1), date(2026, 2, 1), date(2026, 3, 1)]
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "order_id": st.none() | st.integers(-3, 12),
+            "position": st.none() | st.integers(1, 2),
+            "name": st.none() | st.sampled_from(["Крем", "Тонік"]),
+            "month": st.sampled_from(MONTHS),
+        }
+    ),
+    max_size=25,
+)
+
+
+def in_chunks(rows: pa.Table, size: int) -> pa.Table:
+    """Return the rows in pieces, as a query gives them."""
+    return pa.concat_tables([rows.slice(at, size) for at in range(0, rows.num_rows, size)] or [rows])
+
+
+@given(
+    ROWS, st.sampled_from([("order_id",), ("order_id", "position"), ("order_id", "name")]), st.integers(1, 9)
+)
+def test_a_key_that_is_seen_to_name_each_row_does(
+    rows: list[dict[str, object]], key: tuple[str, ...], size: int
+) -> None:
+    """Whatever comes in which month; and what names each is seen to, where ids are there."""
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    keys = [tuple(row[name] for name in key) for row in rows]
+    is_each = len(set(keys)) == len(keys)
+    by_month = in_chunks(table.sort_by([(name, "ascending") for name in ("month", *key)]), size)
+    by_key = in_chunks(table.sort_by([(name, "ascending") for name in key]), size)
+    assert names_each(by_key, key, None) == is_each
+    found = names_each(by_month, key, "month")
+    assert is_each or not found
+    ids = {(row["month"], row["order_id"]) for row in rows}
+    if (
+        is_each
+        and len({number for _, number in ids}) == len(ids)
+        and None not in {number for _, number in ids}
+    ):
+        assert found
+
+
+@given(st.lists(st.integers(-5, 60), min_size=1), st.integers(1, 9))
+def test_ids_are_distinct_where_none_comes_twice(ids: list[int], size: int) -> None:
+    """In whatever order."""
+    parts = [ids[at : at + size] for at in range(0, len(ids), size)]
+    assert is_distinct(pa.chunked_array(parts, pa.int64())) == (len(set(ids)) == len(ids))
+
+
+def test_a_key_that_cannot_be_told_is_not_said_to_name_each() -> None:
+    """Names in several months, or no key at all: the check itself is asked."""
+    rows = pa.table({"name": ["а", "б"], "month": pa.array(MONTHS[:2])})
+    assert not names_each(rows, ["name"], "month")
+    assert not names_each(rows, [], None)
+    assert names_each(rows, ["name"], None)
+
+
+def grow(shop: Shop) -> None:
+    """Sell one order more."""
+    shop.see(
+        "bronze.orders",
+        "id | ordered_at | source_id | status_id | grand_total | fetched_at\n"
+        f"9 | 2026-07-04 10:00 | 1 | 12 | 900.00 | {look(1)}",
+    )
+
+
+def changed(model: str, sql: str) -> list[Model]:
+    """Return the models with another SQL for one of them; ``{sql}`` stands for its own."""
+    return [
+        msgspec.structs.replace(one, sql=sql.replace("{sql}", one.sql)) if one.name == model else one
+        for one in FEW
+    ]
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        "from ({sql}) union all from ({sql})",
+        "from ({sql}) union all select * replace (order_date + 31 as order_date) from ({sql}) where id = 1",
+        "from ({sql}) union all select * replace (order_date - 31 as order_date) from ({sql}) where id = 5",
+    ],
+    ids=["in one month", "in a later month", "in an earlier month"],
+)
+def test_a_key_that_comes_twice_is_found_in_a_full_build(tmp_path: Path, twice: str) -> None:
+    """Wherever its two rows lie; no file is left of it, nor a table that was not there."""
+    shop = opened(tmp_path / "lake", models=FEW)
+    with pytest.raises(CheckFailed, match=r"silver\.orders\.key_is_unique: .* the first is id="):
+        shop.build(models=changed("silver.orders", twice))
+    assert not shop.strays()
+    assert not [name for name in shop.heads() if name.startswith(("silver", "gold", "rules"))]
+
+
+def test_of_a_first_build_staging_knows_every_key(tmp_path: Path) -> None:
+    """Of tables whose rows are in one order; that is what a full build need not ask again."""
+    shop = opened(tmp_path / "lake")
+    build = Build(shop.lake, ENGINE, RulesSettings(), shop.models)
+    with build.staging as staging:
+        candidates = build.candidates(staging)
+        told = {name for name in candidates.models if staging.is_unique(name)}
+    assert {"silver.orders", "silver.order_lines", "gold.revenue_daily", "gold.product_daily"} <= told
+    assert not shop.strays()
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize(
+    ("model", "sql", "error"),
+    [
+        (
+            "gold.source_daily",
+            "select * replace ((revenue + 1)::decimal(18, 2) as revenue) from ({sql})",
+            CheckFailed,
+        ),
+        ("gold.source_daily", "select 1 / from silver.orders", ModelError),
+    ],
+)
+def test_a_build_that_fails_late_leaves_no_file(
+    few: Shop, tmp_path: Path, is_first: bool, model: str, sql: str, error: type[LakeError]
+) -> None:
+    """What was written of the tables before it is deleted; what releases show is not."""
+    shop = few.copy(tmp_path / "anew", "bronze") if is_first else few
+    grow(shop)
+    shown = {} if is_first else shop.read()
+    with pytest.raises(error):
+        shop.build(models=changed(model, sql))
+    assert not shop.strays()
+    assert is_first or shop.read() == shown
+    assert shop.published().rows["silver.orders"] == 6
+    assert not shop.strays()
+
+
+def test_a_dry_run_writes_nothing(few: Shop) -> None:
+    """Not even what it would delete again."""
+    grow(few)
+    folder = Path(few.lake.place) / "silver"
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
+    assert few.build(dry_run=True) is None
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
+
+
+def test_a_model_with_other_columns_is_checked_and_written_as_any_other(few: Shop) -> None:
+    """Its rows wait in memory, as its table has to change first."""
+    models = changed("gold.source_daily", "select *, 1::bigint as more from ({sql})")
+    models = [
+        msgspec.structs.replace(
+            one, header=msgspec.structs.replace(one.header, columns={**one.header.columns, "more": "BIGINT"})
+        )
+        if one.name == "gold.source_daily"
+        else one
+        for one in models
+    ]
+    release = few.published(models=models)
+    rows = open_table(few.lake, "gold.source_daily", release.tables["gold.source_daily"]).read()
+    assert set(rows["more"].to_pylist()) == {1}
+    assert not few.strays()

@@ -1,0 +1,167 @@
+"""Staging: what a build will commit, put in order and into files while the rest is built and checked.
+
+No version names these files. Those of a build that ends before it commits are deleted, those of
+one that was killed a vacuum finds. As rows are put in the order of their key anyway, where two
+that share one lie side by side, it also tells whether the key names each.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import structlog
+
+from lake.contract import differs, narrow
+from lake.paths import Lake
+from lake.session import Connection, fetch
+from lake.staged import Staged, discard, stage
+from lake.table import Table, create_table
+from transform.candidates import Candidate, Candidates
+
+log = structlog.get_logger()
+# Tables that are put in order and written at once; each is in memory while it is.
+WRITERS = 2
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A candidate's rows as they will be committed: in files, or where its columns change in memory.
+
+    ``is_unique`` where their order shows that the key names each.
+    """
+
+    candidate: Candidate
+    rows: Staged | pa.Table
+    is_unique: bool
+
+
+class Staging:
+    """The candidates of one build that differ from the tables ``held``, on their way to be committed.
+
+    ``tables`` are those that their commit made.
+    """
+
+    def __init__(self, lake: Lake, held: Mapping[str, Table]) -> None:
+        self._lake = lake
+        self._held = held
+        self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="stage")
+        self._ready: dict[str, Future[Ready]] = {}
+        self._is_offered = False
+        self.tables: dict[str, Table] = {}
+
+    def __enter__(self) -> Self:
+        """Return it; what was not offered to a commit by the end is deleted."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for what is under way, and delete it where it will not be committed."""
+        self._pool.shutdown(cancel_futures=True)
+        if self._is_offered:
+            return
+        for name, ready in self._ready.items():
+            is_there = not ready.cancelled() and not ready.exception()
+            if is_there and isinstance(written := ready.result().rows, Staged):
+                with suppress(OSError):  # why the build ends is to be heard; a vacuum finds them
+                    discard(self._lake.uri(name), written)
+
+    def add(self, candidates: Candidates, name: str) -> None:
+        """Begin to write a table that is built, where it differs from the release."""
+        candidate = candidates.built[name]
+        if candidate.differs:
+            rows = candidates.to_write(candidate)
+            connection = candidates.space.duckdb.cursor()
+            self._ready[name] = self._pool.submit(self._prepare, candidate, rows, connection)
+
+    def is_unique(self, name: str) -> bool:
+        """True where a table is written whole and its key is seen to name each row; False: it is not known.
+
+        Waits until it is written, and raises what writing it raised.
+        """
+        ready = self._ready.get(name)
+        return ready is not None and ready.result().candidate.parts is None and ready.result().is_unique
+
+    def commit(self) -> dict[str, int]:
+        """Commit what is written, table by table; return the new versions. Raises CommitConflict."""
+        ready = [one.result() for one in self._ready.values()]
+        self._is_offered = True
+        committed = {one.candidate.name: self._pool.submit(self._commit, one) for one in ready}
+        wait(committed.values())
+        return {name: version.result() for name, version in committed.items()}
+
+    def _prepare(self, candidate: Candidate, query: str, connection: Connection) -> Ready:
+        with connection:
+            rows = fetch(connection, query)
+        schema = candidate.contract.schema
+        held = self._held.get(candidate.name)
+        is_unique = candidate.parts is None and names_each(rows, candidate.contract.key, candidate.apart)
+        if held and differs(held.schema, schema):
+            return Ready(candidate, rows.cast(schema), is_unique)
+        rows = rows.cast(narrow(schema))
+        if held:
+            return Ready(candidate, held.stage(rows.select(held.schema.names)), is_unique)
+        uri = self._lake.uri(candidate.name)
+        return Ready(
+            candidate, stage(candidate.name, uri, rows, partition_by=partition(candidate)), is_unique
+        )
+
+    def _commit(self, ready: Ready) -> int:
+        candidate = ready.candidate
+        table = self._held.get(candidate.name) or self._create(candidate)
+        if isinstance(ready.rows, Staged):
+            at = table.replace(ready.rows, candidate.parts)
+        else:
+            at = table.redefine(ready.rows, partition_by=partition(candidate))
+        log.debug("transform.committed", table=candidate.name, version=at)
+        return at
+
+    def _create(self, candidate: Candidate) -> Table:
+        schema = candidate.contract.schema
+        made = create_table(self._lake, candidate.name, schema, partition_by=partition(candidate))
+        return self.tables.setdefault(candidate.name, made)
+
+
+def partition(candidate: Candidate) -> list[str]:
+    """Return the columns whose values are folders. Pure."""
+    return [candidate.part] if candidate.part else []
+
+
+def names_each(rows: pa.Table, key: Sequence[str], apart: str | None) -> bool:
+    """True where the order of rows shows that no two share a key; False where it can't be told. Pure.
+
+    They are in order of ``apart``, if any, then of the key: a key may come again where ``apart`` is another.
+    """
+    if not key or pc.any(repeats(rows, key)).as_py():
+        return False
+    first = rows[key[0]]
+    if apart is None or not rows.num_rows:
+        return True
+    if first.null_count or not pa.types.is_integer(first.type):
+        return False
+    begins = pc.invert(repeats(rows, [apart, key[0]]))
+    return is_distinct(pa.chunked_array([*first.slice(0, 1).chunks, *first.slice(1).filter(begins).chunks]))
+
+
+def is_distinct(ids: pa.ChunkedArray) -> bool:
+    """True where no id comes twice; quick where most are greater than all before them. Pure."""
+    late = pc.less_equal(ids.slice(1), pc.cumulative_max(ids).slice(0, len(ids) - 1))
+    found = ids.slice(1).filter(late).combine_chunks()
+    return bool(len(found) == pc.count_distinct(found).as_py() == (pc.sum(pc.is_in(ids, found)).as_py() or 0))
+
+
+def repeats(rows: pa.Table, columns: Sequence[str]) -> pa.ChunkedArray:
+    """Return, for each row but the first, whether it has the values of the one before it. Pure."""
+    found: pa.ChunkedArray | None = None
+    for name in columns:
+        before, after = rows[name].slice(0, max(rows.num_rows - 1, 0)), rows[name].slice(1)
+        same = pc.equal(before, after)
+        if rows[name].null_count:
+            neither = pc.and_(pc.is_null(before), pc.is_null(after))
+            same = pc.or_(pc.fill_null(same, False), neither)
+        found = same if found is None else pc.and_(found, same)
+    return found
