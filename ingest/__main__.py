@@ -117,7 +117,7 @@ def validate(day: str) -> None:
             f"{day}: {len(report.differences)} orders differ;"
             f" `just ingest order {report.ids}` copies them again"
         )
-    print(f"{day}: CRM and lake agree")
+    print(f"{day}: CRM and lake agree" + ("" if report.orders else ": neither has an order of that day"))
 
 
 @ingest.command()

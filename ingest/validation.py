@@ -66,10 +66,14 @@ RULES = ("excluded_sources", "return_statuses", "return_status_groups")
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What was found: figures as rows (name, CRM, lake), and differences as rows (order id, what)."""
+    """What was found: figures as rows (name, CRM, lake), and differences as rows (order id, what).
+
+    ``orders`` are those of the day on either side.
+    """
 
     figures: list[tuple[str, Any, Any]]
     differences: list[tuple[int, str]]
+    orders: int
 
     @property
     def ids(self) -> str:
@@ -111,7 +115,8 @@ async def run_validation(day: date, lake: Lake, *, client: Client, engine: LakeS
     held = read_held(lake, connection, *span)
     async with client:
         shown = await fetch_shown(client, *span, also=held.by_id)
-    return Report(figures(lake, connection, shown, held), differences(shown, held))
+    orders = len(shown.by_id.keys() | held.by_id.keys())
+    return Report(figures(lake, connection, shown, held), differences(shown, held), orders)
 
 
 def day_of(day: date) -> tuple[datetime, datetime]:

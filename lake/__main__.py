@@ -37,6 +37,9 @@ def status(form: str, release: int | None, as_of: str | None) -> None:
     found = read_status(place, pick(place, release=release, as_of=as_of) if is_named else None)
     if form == "table":
         print(found.headline)
+        if not found.tables:
+            print(f"there is no table in {place.place}; if another lake was meant, [lake] root names it")
+            return
         show_table(
             [
                 "table",

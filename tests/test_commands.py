@@ -98,7 +98,9 @@ def test_an_empty_lake_says_what_to_do(lake: Lake) -> None:
     assert "just sync" in refused(environ, "lake", "sql", "select 1", "--release", "1", code=1)
     assert succeed(environ, "lake", "sql", "select 1 as one", "--format", "csv") == "one\n1\n"
     assert "just ingest full" in refused(environ, "transform", code=4)
-    assert "no release yet" in succeed(environ, "lake", "status")
+    status = succeed(environ, "lake", "status")
+    assert "no release yet" in status
+    assert f"there is no table in {lake.place}" in status
     assert "nothing is published yet" in succeed(environ, "lake", "releases")
 
 

@@ -60,6 +60,14 @@ def test_a_day_that_agrees_is_exit_0_with_both_sides(ingest: Ingest, shop: Threa
     assert versions(lake) == before
 
 
+def test_a_day_without_an_order_is_said_to_have_none(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
+    """A mistyped year is no proof that the two agree."""
+    ingest("incremental")
+    assert succeed(environ_of(lake, shop.url), "ingest", "validate", "2031-01-01").endswith(
+        "2031-01-01: CRM and lake agree: neither has an order of that day\n"
+    )
+
+
 def test_revenue_is_what_a_release_says_of_the_day(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
     """Both sides without returns and excluded sources; a return that only the CRM knows of shows."""
     edit(shop, *(edits.SetStatus(found, 19) for found in some_day(shop)[1][:3]))
