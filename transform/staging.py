@@ -136,7 +136,9 @@ def names_each(rows: pa.Table, key: Sequence[str], apart: str | None) -> bool:
 
     They are in order of ``apart``, if any, then of the key: a key may come again where ``apart`` is another.
     """
-    if not key or pc.any(repeats(rows, key)).as_py():
+    if not key or any(pa.types.is_floating(rows.schema.field(name).type) for name in key):
+        return False  # to Arrow no NaN is like another
+    if pc.any(repeats(rows, key)).as_py():
         return False
     first = rows[key[0]]
     if apart is None or not rows.num_rows:

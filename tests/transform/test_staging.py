@@ -76,10 +76,11 @@ def test_ids_are_distinct_where_none_comes_twice(ids: list[int], size: int) -> N
 
 
 def test_a_key_that_cannot_be_told_is_not_said_to_name_each() -> None:
-    """Names in several months, or no key at all: the check itself is asked."""
+    """Names in several months, numbers that may be none, or no key at all: the check itself is asked."""
     rows = pa.table({"name": ["а", "б"], "month": pa.array(MONTHS[:2])})
     assert not names_each(rows, ["name"], "month")
     assert not names_each(rows, [], None)
+    assert not names_each(pa.table({"share": [float("nan")] * 2}), ["share"], None)
     assert names_each(rows, ["name"], None)
 
 
