@@ -4,11 +4,13 @@ from datetime import UTC, datetime
 
 import click
 
+from ingest.entities import BUYERS
 from ingest.erasure import other_cards, redactions_of
 from lake.backup import read_manifest, refuse_stranger
 from lake.cli import open_lake
 from lake.erasure import Erased, erase, record
 from lake.paths import Lake
+from lake.table import open_table
 
 
 @click.command("erase-buyer")
@@ -20,6 +22,7 @@ def erase_buyer(buyer: int, backups: tuple[str, ...]) -> None:
     Erase the person in the CRM first, or the next change there brings the name back.
     """
     _, place = open_lake()
+    open_table(place, BUYERS.table)  # raises TableMissing where no lake is
     for root in backups:
         # Both raise UsageError, before anything is erased: no backup is there, or another shop's.
         read_manifest(root)

@@ -6,14 +6,18 @@ import msgspec
 
 Days = Annotated[int, msgspec.Meta(ge=1)]
 Hours = Annotated[int, msgspec.Meta(ge=1)]
+# More of them than cores are of no use, and very many take minutes to begin.
+Threads = Annotated[int, msgspec.Meta(ge=0, le=512)]
+# As DuckDB reads it.
+Memory = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)? ?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")]
 
 
 class LakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section ``[lake]``."""
 
     root: str = "data/lake"
-    memory_limit: str = "2GB"
-    threads: int = 0
+    memory_limit: Memory = "2GB"
+    threads: Threads = 0
     spill: str = ""
     keep_days: Days = 90
     keep_all_hours: Hours = 6

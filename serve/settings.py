@@ -4,6 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from lake.settings import Memory
+
 Seconds = Annotated[float, Meta(gt=0)]
 
 
@@ -17,7 +19,7 @@ class ServeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
     query_seconds: Seconds = 10.0
-    memory_limit: str = "512MB"
+    memory_limit: Memory = "512MB"
     open_releases: Annotated[int, Meta(ge=1, le=64)] = 4
     cache_mb: Annotated[int, Meta(ge=0, le=4096)] = 32
 

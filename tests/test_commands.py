@@ -104,6 +104,25 @@ def test_an_empty_lake_says_what_to_do(lake: Lake) -> None:
     assert "nothing is published yet" in succeed(environ, "lake", "releases")
 
 
+def test_nobody_is_erased_where_no_lake_is(lake: Lake) -> None:
+    """A mistyped root must not look like a person who is gone; and no lake is begun there."""
+    assert "no such table" in refused(environ_of(lake), "ingest", "erase-buyer", "5", code=1)
+    assert not Path(lake.root).exists()
+
+
+def test_who_reads_a_part_of_the_answer_hears_no_complaint(lake: Lake) -> None:
+    """As `| head -3` does: the pipe is closed, and the command ends in silence."""
+    command = [sys.executable, "-m", "transform", "checks", "--all"]
+    root = Path(__file__).parents[1]
+    pipe = subprocess.PIPE
+    with launched(command, cwd=root, env=environ_of(lake), stdout=pipe, stderr=pipe) as child:
+        assert child.stdout
+        assert child.stderr
+        child.stdout.close()
+        assert child.stderr.read() == ""
+    assert child.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

@@ -31,7 +31,7 @@ WRITERS = 2
 class Ready(msgspec.Struct, frozen=True):
     """A candidate's rows as they will be committed: in files, or where its columns change in memory.
 
-    ``is_unique`` where their order shows that the key names each.
+    ``is_unique`` where all of them are here, and their order shows that the key names each.
     """
 
     candidate: Candidate
@@ -81,10 +81,10 @@ class Staging:
     def is_unique(self, name: str) -> bool:
         """True where a table is written whole and its key is seen to name each row; False: it is not known.
 
-        Waits until it is written, and raises what writing it raised.
+        Waits until it is written. Why that may have failed is for checks to say, and then for the commit.
         """
         ready = self._ready.get(name)
-        return ready is not None and ready.result().candidate.parts is None and ready.result().is_unique
+        return ready is not None and not ready.exception() and ready.result().is_unique
 
     def commit(self) -> dict[str, int]:
         """Commit what is written, table by table; return the new versions. Raises CommitConflict."""

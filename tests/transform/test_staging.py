@@ -119,6 +119,19 @@ def test_a_key_that_comes_twice_is_found_in_a_full_build(tmp_path: Path, twice: 
     assert not [name for name in shop.heads() if name.startswith(("silver", "gold", "rules"))]
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_value_that_is_missing_is_its_checks_to_say(few: Shop, tmp_path: Path, is_first: bool) -> None:
+    """Though no file can be written of it: which column, in how many rows, and the exit code of checks."""
+    shop = few.copy(tmp_path / "anew", "bronze") if is_first else few
+    models = changed(
+        "silver.orders", "select * replace (nullif(sales_type, 'retail') as sales_type) from ({sql})"
+    )
+    with pytest.raises(CheckFailed, match=r"silver\.orders\.sales_type_is_there: 3 rows") as refused:
+        shop.build(models=models)
+    assert refused.value.exit_code == 3
+    assert not shop.strays()
+
+
 def test_of_a_first_build_staging_knows_every_key(tmp_path: Path) -> None:
     """Of tables whose rows are in one order; that is what a full build need not ask again."""
     shop = opened(tmp_path / "lake")
