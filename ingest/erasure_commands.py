@@ -22,11 +22,11 @@ def erase_buyer(buyer: int, backups: tuple[str, ...]) -> None:
     Erase the person in the CRM first, or the next change there brings the name back.
     """
     _, place = open_lake()
-    open_table(place, BUYERS.table)  # raises TableMissing where no lake is
     for root in backups:
         # Both raise UsageError, before anything is erased: no backup is there, or another shop's.
         read_manifest(root)
         refuse_stranger(place, Lake(root=root))
+    open_table(place, BUYERS.table)  # raises TableMissing where no lake is
     others = other_cards(place, buyer)
     rows = files = 0
     for root in (*backups, place.place):

@@ -21,11 +21,6 @@ settings.register_profile("keylake", deadline=None, max_examples=60)
 settings.load_profile("keylake")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: tests wait, for servers, and for processes to be killed."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.fixture(autouse=True)
 def no_real_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the caller's lake or key, nor writes outside its own folder."""
