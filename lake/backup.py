@@ -27,7 +27,7 @@ from lake.paths import Lake
 from lake.release import RELEASES, Release, current_release, find_release
 from lake.restores import RESTORES, UNFINISHED, Restored, write_restore
 from lake.session import heads
-from lake.table import open_table, table_exists
+from lake.table import list_tables, open_table, table_exists
 
 log = structlog.get_logger()
 MANIFEST = "backup.json"
@@ -141,9 +141,7 @@ def wanted_versions(lake: Lake, releases: Sequence[int]) -> Versions:
 
     Ledgers are looked at before the heads of bronze, so that they claim nothing that is not copied.
     """
-    ledgers = {
-        name: open_table(lake, name).version for name in lake.tables("ops") if table_exists(lake, name)
-    }
+    ledgers = {name: open_table(lake, name).version for name in list_tables(lake, "ops")}
     if RELEASES not in ledgers:
         find_release(lake, None)  # raises NoRelease
     current = newest_in(lake, ledgers[RELEASES])

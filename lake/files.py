@@ -70,7 +70,7 @@ class Files:
         return size
 
     def create(self, path: str, content: bytes) -> None:
-        """Put a new file there, a whole one. Raises CommitConflict as ``write`` does."""
+        """Put a new file there, a whole one or none. Raises CommitConflict as ``write`` does."""
         if not self._is_local:
             self._objects.put(path, content)
             return
@@ -80,9 +80,13 @@ class Files:
         except FileNotFoundError:  # the first one of a partition
             self._make_folder(path)
             opened = self._open_new(half)
-        with opened as stream:
-            stream.write(content)
-        self._put_in_place(half, path)
+        try:
+            with opened as stream:
+                stream.write(content)
+            self._put_in_place(half, path)
+        except OSError:  # the disk is full
+            self.delete([half])
+            raise
 
     @property
     def at_once(self) -> int:

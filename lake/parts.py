@@ -5,7 +5,7 @@ in order by partition, as a build's tables are, goes into its files as it lies i
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -24,12 +24,22 @@ Part = tuple[dict[str, str], pa.Table]
 
 
 def write_files(folder: Files, rows: pa.Table, partition_by: Sequence[str]) -> list[LiveFile]:
-    """Write rows into files of a table's folder, one a partition, which nobody sees before a commit."""
+    """Write rows into files of a table's folder, one a partition, which nobody sees before a commit.
+
+    Where one of them can't be written none is left.
+    """
     parts = list(split(rows, partition_by))
     if len(parts) < 2:
         return [write_file(folder, *part) for part in parts]
     with ThreadPoolExecutor(min(folder.at_once, len(parts)), thread_name_prefix="encode") as pool:
-        return list(pool.map(lambda part: write_file(folder, *part), parts))
+        writing = [pool.submit(write_file, folder, *part) for part in parts]
+        wait(writing, return_when=FIRST_EXCEPTION)
+        pool.shutdown(cancel_futures=True)
+    ended = [one for one in writing if not one.cancelled()]
+    if failed := next(filter(None, (one.exception() for one in ended)), None):
+        folder.delete(one.result().path for one in ended if not one.exception())
+        raise failed
+    return [one.result() for one in writing]
 
 
 def split(rows: pa.Table, partition_by: Sequence[str]) -> Iterator[Part]:

@@ -56,11 +56,14 @@ class Lake(msgspec.Struct, frozen=True):
             Path(self.place).rmdir()
 
     def tables(self, layer: str) -> list[str]:
-        """Return the names of the tables that the lake has in a layer."""
+        """Return the names of the tables that the lake has in a layer.
+
+        In a store also of what a first build is writing files of; ``list_tables`` looks for a log.
+        """
         if self.is_local:
             logs = (Path(self.place) / layer).glob("*/_delta_log")
             return sorted(f"{layer}.{log.parent.name}" for log in logs)
-        # A store has no empty folders, and the first thing in a table's is its log.
+        # A store has no empty folders.
         found = open_store(self.place).get_file_info(pafs.FileSelector(layer, allow_not_found=True))
         return sorted(f"{layer}.{info.base_name}" for info in found if info.type == pafs.FileType.Directory)
 

@@ -13,7 +13,7 @@ from lake.paths import LAYERS, Lake
 from lake.release import Release, current_release, hold
 from lake.restores import refuse_left_out
 from lake.runs import Run, last_runs, windows_from_the_end
-from lake.table import Table, open_table, table_exists
+from lake.table import Table, list_tables, open_table, table_exists
 
 REJECTED = "bronze.rejected"
 
@@ -138,7 +138,7 @@ def read_status(lake: Lake, release: Release | None = None) -> LakeStatus:
     if release and current and release.release != current.release:
         return read_past(lake, release, current, now)
     last_run, last_complete = last_runs(lake)
-    tables = [open_table(lake, name) for layer in LAYERS for name in lake.tables(layer)]
+    tables = [open_table(lake, name) for layer in LAYERS for name in list_tables(lake, layer)]
     progress = read_progress(lake, entities_of(tables))
     released = {**current.tables, **current.consumed} if current else {}
     return LakeStatus(

@@ -117,7 +117,7 @@ class Build:
     @property
     def tables(self) -> dict[str, Table]:
         """The tables it has open, each at the version that it read or wrote."""
-        return {**self._bronze, **self._shown, **self.staging.tables}
+        return {**self._bronze, **self.staging.tables}
 
     def candidates(self, staging: Staging | None = None) -> Candidates:
         """Build what has to be built; what is to be committed is handed to ``staging``. Raises ModelError."""
@@ -156,7 +156,7 @@ class Build:
         with one_builder(self._lake):
             refuse_rival(self._lake, self.parent.release if self.parent else None)
             held = self.parent.tables if self.parent else {}
-            versions = {**held, **self.staging.commit()}
+            versions = {**held, **self.staging.commit(candidates)}
             release = Release(
                 release=self.parent.release + 1 if self.parent else 1,
                 published_at=datetime.now(UTC),

@@ -1,8 +1,9 @@
 """Staging: what a build will commit, put in order and into files while the rest is built and checked.
 
-No version names these files. Those of a build that ends before it commits are deleted, those of
-one that was killed a vacuum finds. As rows are put in the order of their key anyway, where two
-that share one lie side by side, it also tells whether the key names each.
+No version names these files. Those of a build that ends before it commits are deleted; what is
+left by one that was killed, or that others were faster than, a vacuum finds. As rows are put in
+the order of their key anyway, where two that share one lie side by side, it also tells whether
+the key names each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from lake.contract import differs, narrow
 from lake.paths import Lake
 from lake.session import Connection, fetch
 from lake.staged import Staged, discard, stage
-from lake.table import Table, create_table
+from lake.table import Table, create_table, open_table, table_exists
 from transform.candidates import Candidate, Candidates
 
 log = structlog.get_logger()
@@ -29,7 +30,7 @@ WRITERS = 2
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """A candidate's rows as they will be committed: in files, or where its columns change in memory.
+    """A candidate's rows as they will be committed: in files; in memory where its table has to change first.
 
     ``is_unique`` where all of them are here, and their order shows that the key names each.
     """
@@ -40,18 +41,17 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 class Staging:
-    """The candidates of one build that differ from the tables ``held``, on their way to be committed.
+    """The candidates of one build that differ from the release, on their way to be committed.
 
-    ``tables`` are those that their commit made.
+    ``tables`` are those of the lake that it writes or need not write, each at the version read or written.
     """
 
     def __init__(self, lake: Lake, held: Mapping[str, Table]) -> None:
         self._lake = lake
-        self._held = held
         self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="stage")
         self._ready: dict[str, Future[Ready]] = {}
         self._is_offered = False
-        self.tables: dict[str, Table] = {}
+        self.tables = dict(held)
 
     def __enter__(self) -> Self:
         """Return it; what was not offered to a commit by the end is deleted."""
@@ -71,9 +71,9 @@ class Staging:
                     discard(self._lake.uri(name), written)
 
     def add(self, candidates: Candidates, name: str) -> None:
-        """Begin to write a table that is built, where it differs from the release."""
+        """Begin to write a table that is built, once, where it differs from the release."""
         candidate = candidates.built[name]
-        if candidate.differs:
+        if candidate.differs and name not in self._ready:
             rows = candidates.to_write(candidate)
             connection = candidates.space.duckdb.cursor()
             self._ready[name] = self._pool.submit(self._prepare, candidate, rows, connection)
@@ -86,44 +86,50 @@ class Staging:
         ready = self._ready.get(name)
         return ready is not None and not ready.exception() and ready.result().is_unique
 
-    def commit(self) -> dict[str, int]:
-        """Commit what is written, table by table; return the new versions. Raises CommitConflict."""
-        ready = [one.result() for one in self._ready.values()]
+    def commit(self, candidates: Candidates) -> dict[str, int]:
+        """Commit what differs, table by table; return the new versions. Raises CommitConflict.
+
+        From here on nothing is deleted, also of tables that were refused: an answer that was lost may have
+        been a yes.
+        """
+        for name in candidates.built:
+            self.add(candidates, name)
+        ready = {name: one.result() for name, one in self._ready.items()}
         self._is_offered = True
-        committed = {one.candidate.name: self._pool.submit(self._commit, one) for one in ready}
-        wait(committed.values())
-        return {name: version.result() for name, version in committed.items()}
+        committing = {name: self._pool.submit(self._commit, one) for name, one in ready.items()}
+        try:
+            wait(committing.values())
+        finally:  # Ctrl-C waits for what is under way: the builders' lock is held for it
+            wait(committing.values())
+        return {name: version.result() for name, version in committing.items()}
 
     def _prepare(self, candidate: Candidate, query: str, connection: Connection) -> Ready:
         with connection:
             rows = fetch(connection, query)
-        schema = candidate.contract.schema
-        held = self._held.get(candidate.name)
+        name, schema, parted = candidate.name, candidate.contract.schema, partition(candidate)
         is_unique = candidate.parts is None and names_each(rows, candidate.contract.key, candidate.apart)
-        if held and differs(held.schema, schema):
+        # Also one that the release does not name: of a model that was gone, or of a build that was killed.
+        if name not in self.tables and table_exists(self._lake, name):
+            self.tables[name] = open_table(self._lake, name)
+        table = self.tables.get(name)
+        if table and differs(table.schema, schema):
             return Ready(candidate, rows.cast(schema), is_unique)
         rows = rows.cast(narrow(schema))
-        if held:
-            return Ready(candidate, held.stage(rows.select(held.schema.names)), is_unique)
-        uri = self._lake.uri(candidate.name)
-        return Ready(
-            candidate, stage(candidate.name, uri, rows, partition_by=partition(candidate)), is_unique
-        )
+        if table:
+            return Ready(candidate, table.stage(rows.select(table.schema.names)), is_unique)
+        return Ready(candidate, stage(name, self._lake.uri(name), rows, partition_by=parted), is_unique)
 
     def _commit(self, ready: Ready) -> int:
-        candidate = ready.candidate
-        table = self._held.get(candidate.name) or self._create(candidate)
+        candidate, name = ready.candidate, ready.candidate.name
+        if name not in self.tables:
+            schema, parted = candidate.contract.schema, partition(candidate)
+            self.tables[name] = create_table(self._lake, name, schema, partition_by=parted)
         if isinstance(ready.rows, Staged):
-            at = table.replace(ready.rows, candidate.parts)
+            at = self.tables[name].replace(ready.rows, candidate.parts)
         else:
-            at = table.redefine(ready.rows, partition_by=partition(candidate))
-        log.debug("transform.committed", table=candidate.name, version=at)
+            at = self.tables[name].redefine(ready.rows, partition_by=partition(candidate))
+        log.debug("transform.committed", table=name, version=at)
         return at
-
-    def _create(self, candidate: Candidate) -> Table:
-        schema = candidate.contract.schema
-        made = create_table(self._lake, candidate.name, schema, partition_by=partition(candidate))
-        return self.tables.setdefault(candidate.name, made)
 
 
 def partition(candidate: Candidate) -> list[str]:
@@ -136,8 +142,10 @@ def names_each(rows: pa.Table, key: Sequence[str], apart: str | None) -> bool:
 
     They are in order of ``apart``, if any, then of the key: a key may come again where ``apart`` is another.
     """
-    if not key or any(pa.types.is_floating(rows.schema.field(name).type) for name in key):
-        return False  # to Arrow no NaN is like another
+    kinds = [rows.schema.field(name).type for name in key]
+    # To Arrow no NaN is like another, and lists are not compared.
+    if not key or any(pa.types.is_floating(kind) or pa.types.is_nested(kind) for kind in kinds):
+        return False
     if pc.any(repeats(rows, key)).as_py():
         return False
     first = rows[key[0]]

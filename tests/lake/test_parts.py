@@ -1,5 +1,6 @@
 """Parts: what is written is what any reader finds, and the log says what is in each file."""
 
+import errno
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 
 from lake.contract import Contract, narrow
 from lake.errors import ContractBroken
+from lake.files import Files
 from lake.live import read_live
-from lake.parts import split
+from lake.parts import split, write_files
 from lake.paths import Lake
 from lake.session import connect, fetch, scan
 from lake.settings import LakeSettings
@@ -229,3 +231,22 @@ def test_a_commit_whose_answer_was_lost_is_made_once(
     assert getattr(table, work)(pa.table({"id": pa.array([1], pa.int64())}, schema=schema)) == 1
     assert table.read()["id"].to_pylist() == [1]
     assert sorted(open_table(lake, NAME).read()["id"].to_pylist()) == [1, 9]
+
+
+def test_where_one_file_cannot_be_written_none_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is not filled further by every try."""
+    days = [date(2026, month, 1) for month in range(1, 13)]
+    rows = pa.table({"id": range(12), "month": pa.array(days)})
+    put, left = Files._put_in_place, iter(range(12))
+
+    def full(files: Files, written: str, path: str) -> None:
+        if next(left) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        put(files, written, path)
+
+    monkeypatch.setattr(Files, "_put_in_place", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_files(Files(str(tmp_path)), rows, ["month"])
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]

@@ -28,7 +28,9 @@ from lake.release import Release, current_release, find_release, list_releases, 
 from lake.rollback import run_resume, run_rollback
 from lake.session import connect, create_view, fetch, open_session, scan
 from lake.settings import LakeSettings
-from lake.table import create_table, open_table, table_exists
+from lake.staged import stage
+from lake.status import read_status
+from lake.table import create_table, list_tables, open_table, table_exists
 from lake.tags import write_tag
 from tests.transform.shop import FEW, HISTORY, Shop, look
 
@@ -231,6 +233,14 @@ def test_tables_are_listed_and_the_lake_is_removed(lake: Lake) -> None:
     assert lake.tables("silver") == lake.tables("gold") == []
     assert not table_exists(lake, "gold.sums")
     assert beside.tables("gold") == ["gold.sums"]
+
+
+def test_files_of_a_table_that_is_not_there_yet_are_no_table(lake: Lake) -> None:
+    """A first build writes them before it commits, and may be killed; who looks at the lake goes on."""
+    create_table(lake, "gold.sums", SCHEMA, partition_by=["month"])
+    stage("gold.new_daily", lake.uri("gold.new_daily"), rows((1, "2.50", JUNE)), partition_by=["month"])
+    assert [table.table for table in read_status(lake).tables] == ["gold.sums"]
+    assert list_tables(lake, "gold") == ["gold.sums"]
 
 
 def test_a_build_publishes_and_notices_a_change(lake: Lake) -> None:

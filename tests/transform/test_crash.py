@@ -18,13 +18,12 @@ import structlog
 from lake.catalogue import publish
 from lake.contract import Contract
 from lake.errors import CommitConflict
-from lake.release import Release, current_release, list_releases
+from lake.release import Release, current_release, find_release, list_releases
 from lake.session import connect, create_view, heads
 from lake.table import create_table, open_table
 from tests.transform.shop import ENGINE, FEW, Shop, look, opened
 from transform.build import Build, run_build
 from transform.settings import RulesSettings
-from transform.staging import Staging
 
 KILLS = 12
 CHILDREN = multiprocessing.get_context("forkserver")
@@ -159,21 +158,24 @@ def test_builds_killed_at_random_moments_converge(few: Shop, tmp_path: Path) -> 
     assert heads_read_as_released(few)
 
 
-def prepared(shop: Shop) -> Staging:
-    """Return what a build is ready to commit."""
+@contextlib.contextmanager
+def prepared(shop: Shop) -> Iterator[Callable[[], object]]:
+    """Give what commits a build that is ready for it."""
     build = Build(shop.lake, ENGINE, RulesSettings(), shop.models)
-    build.candidates(build.staging)
-    return build.staging
+    with build.staging as staging:
+        candidates = build.candidates(staging)
+        yield lambda: staging.commit(candidates)
 
 
 def test_a_rival_that_committed_first_is_a_conflict(few: Shop, tmp_path: Path) -> None:
     """What was computed from an older moment is not laid over a newer one, published or not."""
     grow(few, 1)
-    slow = prepared(few)
-    grow(few, 2)
-    prepared(few).commit()
-    with pytest.raises(CommitConflict, match="nothing was written"):
-        slow.commit()
+    with prepared(few) as commit_slow:
+        grow(few, 2)
+        with prepared(few) as commit_quick:
+            commit_quick()
+        with pytest.raises(CommitConflict, match="nothing was written"):
+            commit_slow()
     few.published()
     assert few.read() == few.built_anew(tmp_path / "anew").read()
     assert heads_read_as_released(few)
@@ -182,14 +184,29 @@ def test_a_rival_that_committed_first_is_a_conflict(few: Shop, tmp_path: Path) -
 def test_a_rival_that_published_first_is_a_conflict(few: Shop, tmp_path: Path) -> None:
     """Also where the two would write different tables."""
     few.see("bronze.offers", f"id | product_id | quantity | fetched_at\n 70 | 7 | 5 | {look(1)}")
-    slow = prepared(few)
-    grow(few, 2)
-    few.published()
-    shown = few.read()
-    with pytest.raises(CommitConflict):
-        slow.commit()
+    with prepared(few) as commit_slow:
+        grow(few, 2)
+        few.published()
+        shown = few.read()
+        with pytest.raises(CommitConflict):
+            commit_slow()
     assert few.build() is None
     assert few.read() == shown == few.built_anew(tmp_path / "anew").read()
+
+
+def test_what_was_committed_before_a_conflict_keeps_its_files(few: Shop, tmp_path: Path) -> None:
+    """A build that was first in one table and not in the next deletes none of what versions name."""
+    grow(few, 1)
+    with prepared(few) as commit:
+        rival = open_table(few.lake, "gold.source_daily")
+        rival.replace(rival.read())
+        with pytest.raises(CommitConflict, match=r"gold\.source_daily: somebody else committed"):
+            commit()
+    assert few.heads()["silver.orders"] > find_release(few.lake, None).tables["silver.orders"]
+    heads = [open_table(few.lake, name) for name in few.heads()]
+    assert all(Path(uri).exists() for table in heads for uri in table.uris())
+    few.published()
+    assert few.read() == few.built_anew(tmp_path / "anew").read()
 
 
 @pytest.mark.parametrize("is_first", [True, False])

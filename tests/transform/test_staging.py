@@ -1,17 +1,20 @@
 """Staging: what is written before it is known to be right is gone where it was not."""
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lake.errors import CheckFailed, LakeError, ModelError
+from lake.paths import Lake
 from lake.table import open_table
-from tests.transform.shop import ENGINE, FEW, Shop, look, opened
+from tests.transform.shop import ENGINE, FEW, MODELS, Shop, look, opened
 from transform.build import Build
 from transform.models import Model
 from transform.settings import RulesSettings
@@ -75,11 +78,19 @@ def test_ids_are_distinct_where_none_comes_twice(ids: list[int], size: int) -> N
     assert is_distinct(pa.chunked_array(parts, pa.int64())) == (len(set(ids)) == len(ids))
 
 
+def test_a_key_in_two_months_is_seen_though_another_lies_between() -> None:
+    """Two lines of an order in one month, and one of them again in the next."""
+    rows = [(5, 1, MONTHS[0]), (5, 2, MONTHS[0]), (5, 1, MONTHS[1])]
+    found = [dict(zip(("order_id", "position", "month"), row, strict=True)) for row in rows]
+    assert not names_each(pa.Table.from_pylist(found, SCHEMA), ("order_id", "position"), "month")
+
+
 def test_a_key_that_cannot_be_told_is_not_said_to_name_each() -> None:
-    """Names in several months, numbers that may be none, or no key at all: the check itself is asked."""
+    """Names in several months, numbers that may be none, lists, or no key: the check itself is asked."""
     rows = pa.table({"name": ["а", "б"], "month": pa.array(MONTHS[:2])})
     assert not names_each(rows, ["name"], "month")
     assert not names_each(rows, [], None)
+    assert not names_each(pa.table({"phones": [["1"], ["2"]]}), ["phones"], None)
     assert not names_each(pa.table({"share": [float("nan")] * 2}), ["share"], None)
     assert names_each(rows, ["name"], None)
 
@@ -110,13 +121,17 @@ def changed(model: str, sql: str) -> list[Model]:
     ],
     ids=["in one month", "in a later month", "in an earlier month"],
 )
-def test_a_key_that_comes_twice_is_found_in_a_full_build(tmp_path: Path, twice: str) -> None:
-    """Wherever its two rows lie; no file is left of it, nor a table that was not there."""
-    shop = opened(tmp_path / "lake", models=FEW)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_key_that_comes_twice_is_found_in_a_full_build(
+    few: Shop, tmp_path: Path, twice: str, is_first: bool
+) -> None:
+    """Wherever its two rows lie, also where a release has one of them; no file is left, and no new table."""
+    shop = few.copy(tmp_path / "anew", "bronze") if is_first else few
+    before = shop.heads()
     with pytest.raises(CheckFailed, match=r"silver\.orders\.key_is_unique: .* the first is id="):
         shop.build(models=changed("silver.orders", twice))
     assert not shop.strays()
-    assert not [name for name in shop.heads() if name.startswith(("silver", "gold", "rules"))]
+    assert before == {name: at for name, at in shop.heads().items() if name != "ops.findings"}
 
 
 @pytest.mark.parametrize("is_first", [True, False])
@@ -139,8 +154,17 @@ def test_of_a_first_build_staging_knows_every_key(tmp_path: Path) -> None:
     with build.staging as staging:
         candidates = build.candidates(staging)
         told = {name for name in candidates.models if staging.is_unique(name)}
-    assert {"silver.orders", "silver.order_lines", "gold.revenue_daily", "gold.product_daily"} <= told
+    assert told == {model.name for model in MODELS}
     assert not shop.strays()
+
+
+def test_rows_lie_in_the_order_of_their_key(first_release: Shop) -> None:
+    """In every file: by it they are found, and seen to be unique."""
+    for model in MODELS:
+        for file in open_table(first_release.lake, model.name).files():
+            rows = pq.read_table(file.uri, columns=list(model.header.key), partitioning=None)
+            by = [(name, "ascending") for name in model.header.key]
+            assert rows == rows.sort_by(by), file.uri
 
 
 @pytest.mark.parametrize("is_first", [True, False])
@@ -179,18 +203,54 @@ def test_a_dry_run_writes_nothing(few: Shop) -> None:
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
 
 
-def test_a_model_with_other_columns_is_checked_and_written_as_any_other(few: Shop) -> None:
-    """Its rows wait in memory, as its table has to change first."""
-    models = changed("gold.source_daily", "select *, 1::bigint as more from ({sql})")
-    models = [
+def with_a_column_more(models: Sequence[Model]) -> list[Model]:
+    """Return the models, one of them with a column more."""
+    return [
         msgspec.structs.replace(
-            one, header=msgspec.structs.replace(one.header, columns={**one.header.columns, "more": "BIGINT"})
+            one,
+            sql=f"select *, 1::bigint as more from ({one.sql})",
+            header=msgspec.structs.replace(one.header, columns={**one.header.columns, "more": "BIGINT"}),
         )
         if one.name == "gold.source_daily"
         else one
         for one in models
     ]
-    release = few.published(models=models)
+
+
+def test_a_table_that_no_release_names_is_built_with_other_columns(few: Shop, tmp_path: Path) -> None:
+    """Its model was taken away, and came back changed."""
+    few.published(models=[one for one in FEW if one.name != "gold.source_daily"])
+    release = few.published(models=with_a_column_more(FEW))
+    rows = open_table(few.lake, "gold.source_daily", release.tables["gold.source_daily"]).read()
+    assert set(rows["more"].to_pylist()) == {1}
+    assert few.published().tables.keys() == few.built_anew(tmp_path / "anew").read().keys()
+    assert few.read() == Shop(Lake(root=str(tmp_path / "anew")), FEW).read()
+
+
+def test_what_a_killed_first_build_committed_is_built_with_other_columns(few: Shop, tmp_path: Path) -> None:
+    """It published nothing, and its tables are there."""
+    shop = few.copy(tmp_path / "killed", "bronze")
+    build = Build(shop.lake, ENGINE, RulesSettings(), FEW)
+    with build.staging as staging:
+        staging.commit(build.candidates(staging))
+    release = shop.published(models=with_a_column_more(FEW))
+    assert release.release == 1
+    assert shop.published().release == 2
+    assert shop.read() == few.read()
+
+
+def test_what_was_not_staged_is_committed_all_the_same(few: Shop, tmp_path: Path) -> None:
+    """A release never says more than its tables show."""
+    grow(few)
+    build = Build(few.lake, ENGINE, RulesSettings(), FEW)
+    with build.staging:
+        release = build.publish(build.candidates(), [], kind=None, reconciled=None)
+    assert release.rows["silver.orders"] == len(few.read()["silver.orders"]) == 6
+
+
+def test_a_model_with_other_columns_is_checked_and_written_as_any_other(few: Shop) -> None:
+    """Its rows wait in memory, as its table has to change first."""
+    release = few.published(models=with_a_column_more(FEW))
     rows = open_table(few.lake, "gold.source_daily", release.tables["gold.source_daily"]).read()
     assert set(rows["more"].to_pylist()) == {1}
     assert not few.strays()
