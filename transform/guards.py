@@ -145,5 +145,5 @@ def is_other(move: Move) -> bool:
 
 def observed(candidates: Candidates) -> str:
     """Return the relation of the ids of the orders that the CRM showed since the release."""
-    candidates.space.put_keys("observed", candidates.observed("bronze.orders", "id"))
+    candidates.space.put_keys("observed", candidates.changes.observed("bronze.orders", "id"))
     return in_(KEYS, "observed")

@@ -67,7 +67,7 @@ class Parts:
     def before(self, table: str, model: str, months: Months) -> str:
         """Return the same as the release has it; nothing where bronze has other rows by now."""
         space = self.candidates.space
-        if not self.candidates.is_news(table):
+        if not self.candidates.changes.is_news(table):
             return self.now(table, model, months)
         held = self.candidates.released.get(table)
         if held is None:
@@ -158,14 +158,14 @@ def place_of(check: Check, parts: Parts, known: Known | None) -> Place:
     tables = sorted(check.reads & candidates.space.sources.keys())
     if known is None:
         return EVERYWHERE
-    if not any(map(candidates.is_news, tables)):
+    if not any(map(candidates.changes.is_news, tables)):
         return Place(known=known)
     scope = candidates.built[check.model].scope
     if check.everywhere or isinstance(scope, Whole):
         return EVERYWHERE
     months = None if isinstance(scope, Keys) else candidates.space.sources[check.model].months or frozenset()
     upstream = candidates.upstream(check.model)
-    for table in filter(candidates.is_news, tables):
+    for table in filter(candidates.changes.is_news, tables):
         moved = months_of(table, candidates)
         if months is not None and moved is not None:
             months |= moved

@@ -5,6 +5,7 @@ is the id of ``silver.buyers``, and a table with an ``order_id`` is about orders
 """
 
 from collections.abc import Collection, Mapping
+from datetime import date
 
 import msgspec
 
@@ -12,13 +13,16 @@ from transform.models import Model
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """The rows of some keys; the relation that holds them is the workspace's business."""
+    """The rows whose ``column``, the first of the key, is one of some ids."""
 
     column: str
+    ids: frozenset[int]
 
 
 class Months(msgspec.Struct, frozen=True):
-    """All rows of some months, which the workspace holds."""
+    """All rows of some months, each by its first day."""
+
+    months: frozenset[date]
 
 
 class Whole(msgspec.Struct, frozen=True):

@@ -22,7 +22,8 @@ from lake.paths import Lake
 from lake.session import Connection, fetch
 from lake.staged import Staged, discard, stage
 from lake.table import Table, create_table, open_table, table_exists
-from transform.candidates import Candidate, Candidates
+from transform.candidate import Candidate
+from transform.candidates import Candidates
 
 log = structlog.get_logger()
 # Tables that are put in order and written at once; each is in memory while it is.

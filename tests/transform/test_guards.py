@@ -13,7 +13,8 @@ from lake.release import Move
 from tests.transform.shop import ENGINE, Shop, look, opened
 from tests.transform.test_build import edit_order
 from transform.build import Build
-from transform.candidates import TIMES, Candidates
+from transform.candidate import TIMES
+from transform.candidates import Candidates
 from transform.guards import Fall, run_guards
 from transform.settings import RulesSettings, TransformSettings
 from transform.workspace import DIFF, in_
