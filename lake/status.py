@@ -9,6 +9,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.jobs import Entry, failed_jobs
 from lake.paths import LAYERS, Lake
 from lake.release import Release, current_release, hold
 from lake.restores import refuse_left_out
@@ -38,7 +39,10 @@ class TableStatus(msgspec.Struct, frozen=True):
 
 
 class LakeStatus(msgspec.Struct, frozen=True):
-    """The whole lake; ``serving`` is the number of the release that serves, where it is another one."""
+    """The whole lake; ``serving`` is the number of the release that serves, where it is another one.
+
+    ``failed`` are the jobs of the schedule that failed when they last ended.
+    """
 
     release: Release | None
     last_run: Run | None
@@ -46,11 +50,12 @@ class LakeStatus(msgspec.Struct, frozen=True):
     tables: tuple[TableStatus, ...]
     now: datetime
     serving: int | None = None
+    failed: tuple[Entry, ...] = ()
 
     @property
     def headline(self) -> str:
-        """Release and last sync in one sentence each."""
-        return f"{self.release_line}\n{self.run_line}"
+        """Release, last sync and each job that failed, a line each."""
+        return "\n".join([self.release_line, self.run_line, *(job.failure for job in self.failed)])
 
     @property
     def release_line(self) -> str:
@@ -147,6 +152,7 @@ def read_status(lake: Lake, release: Release | None = None) -> LakeStatus:
         last_complete=last_complete,
         tables=tuple(table_status(table, released.get(table.name), progress) for table in tables),
         now=now,
+        failed=failed_jobs(lake, current),
     )
 
 

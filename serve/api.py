@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from litestar import Response, get
 
+from lake.jobs import Entry
 from lake.release import Release, total
 from lake.runs import Run
 from serve import questions
@@ -15,6 +16,7 @@ from serve.params import PERIOD, WHICH, choice, read_pairs, read_params, whole, 
 from serve.reader import Reader
 from serve.schemas import (
     Dictionary,
+    FailedJob,
     Health,
     ProductsTop,
     ReleaseLine,
@@ -170,6 +172,7 @@ def status_of(reader: Reader, now: datetime, number: int | None = None) -> Statu
             last_order_date=session.last_date,
             last_run=run_of(*reader.last_runs(release), now),
             rows={f"gold.{table.name}": table.rows for table in session.tables.values()},
+            failed_jobs=[failed_job(entry) for entry in reader.failed_jobs],
             problem=reader.problem,
         )
 
@@ -189,6 +192,11 @@ def run_of(run: Run | None, whole_run: Run | None, now: datetime) -> RunStatus |
         reason=run.reason,
         last_complete_at=whole_run.finished_at if whole_run else None,
     )
+
+
+def failed_job(entry: Entry) -> FailedJob:
+    """Return how a job failed."""
+    return FailedJob(entry.job, entry.at, entry.exit_code or 0, entry.detail or "")
 
 
 def line_of(release: Release) -> ReleaseLine:

@@ -2,11 +2,11 @@
 
 What must be written, and no more: a slot is claimed before its process starts, so
 that a second scheduler leaves it alone and a crash can't lose it. It is closed when
-it failed, when a release came out of it, and when the scheduler stops. A slot that
-found nothing to do writes nothing: its claim stays open and covers the next slots
-too, until one of them has something to tell. So an idle day costs a renewal of the
-claim every RENEW, and not two commits every few minutes. Slots too far apart to renew
-a claim are closed one by one.
+it failed, when it is the first that did not fail again, when a release came out of it,
+and when the scheduler stops. Any other slot that found nothing to do writes nothing:
+its claim stays open and covers the next slots too, until one of them has something to
+tell. So an idle day costs a renewal of the claim every RENEW, and not two commits every
+few minutes. Slots too far apart to renew a claim are closed one by one.
 
 An open claim whose holder is gone is a crash: whoever starts next runs it at once.
 A holder on this machine is asked for by its process; one elsewhere counts as gone
@@ -23,35 +23,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.errors import CommitConflict
+from lake.jobs import JOBS, SCHEMA, Entry
 from lake.paths import Lake
 from lake.table import Table, create_table
 
-JOBS = "ops.jobs"
 RENEW = timedelta(minutes=15)
 # Who was not heard of for longer is gone.
 HEARD = 2 * RENEW
-INSTANT = pa.timestamp("us", "UTC")
-SCHEMA = pa.schema(
-    [
-        pa.field("job", pa.string(), False),
-        pa.field("slot", INSTANT, False),
-        pa.field("state", pa.string(), False),
-        pa.field("at", INSTANT, False),
-        pa.field("exit_code", pa.int64()),
-        pa.field("detail", pa.string()),
-    ]
-)
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One row: ``state`` is claimed (``detail``: the holder) or closed (``detail``: what came of it)."""
-
-    job: str
-    slot: datetime
-    state: str
-    at: datetime
-    exit_code: int | None = None
-    detail: str | None = None
 
 
 class Ledger:

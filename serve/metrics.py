@@ -1,4 +1,4 @@
-"""What Prometheus sees at ``/metrics``: the release and its age, the last ingest, requests, query time."""
+"""What Prometheus sees at ``/metrics``: release and age, last ingest, failed jobs, requests, query time."""
 
 import time
 from collections.abc import Iterable
@@ -47,7 +47,12 @@ class Metrics(Collector):
                 "keylake_last_run_complete", "1 where the last ingest was complete", run.verdict == "complete"
             )
         yield gauge(
-            "keylake_release_problem", "1 where a newer release can't be opened", bool(self._reader.problem)
+            "keylake_release_problem", "1 where a newer release can't be opened", self._reader.is_behind
+        )
+        yield gauge(
+            "keylake_failed_jobs",
+            "Jobs of the schedule that failed when they last ended",
+            len(self._reader.failed_jobs),
         )
 
     def text(self) -> bytes:

@@ -21,6 +21,7 @@ import structlog
 
 from lake.asof import resolve
 from lake.errors import LakeError, NoRelease, UsageError
+from lake.jobs import JOBS, Entry, failed_jobs
 from lake.paths import Lake
 from lake.release import Release, find_release, list_releases, releases_table
 from lake.runs import RUNS, Run, last_runs, list_runs
@@ -51,12 +52,25 @@ class Reader:
         self._failed: tuple[int, float] = (0, 0.0)
         self._run_at: datetime | None = None
         self.current: Session | None = None
-        self.problem: str | None = None
+        self._problem: str | None = None
+        self._jobs_at: tuple[object, int] = (None, 0)
+        self.failed_jobs: tuple[Entry, ...] = ()
         self.last_run: Run | None = None
         self.last_complete: Run | None = None
 
+    @property
+    def problem(self) -> str | None:
+        """Why what is served is not the newest there could be, in one line; None where it is."""
+        said = [self._problem, *(job.failure for job in self.failed_jobs)]
+        return "; ".join(filter(None, said)) or None
+
+    @property
+    def is_behind(self) -> bool:
+        """True where a newer release can't be opened, or the lake not be read."""
+        return self._problem is not None
+
     def look(self) -> bool:
-        """Look once for a newer release and a newer run; True if another release serves from now on.
+        """Look once for a newer release, run and job; True if another release serves from now on.
 
         Reading is all it does. What goes wrong is kept in ``problem`` and never raised.
         """
@@ -64,7 +78,8 @@ class Reader:
             self._look_for_run()
             newest = newest_release(self._lake)
             if newest is None or (self.current and newest == self.current.number):
-                self.problem = None
+                self._look_for_jobs()
+                self._problem = None
                 return False
             if newest == self._failed[0] and time.monotonic() < self._failed[1]:
                 return False
@@ -152,6 +167,14 @@ class Reader:
         whole = run if run.verdict == "complete" else self.last_complete or last_runs(self._lake)[1]
         self.last_run, self.last_complete, self._run_at = run, whole, newest
 
+    def _look_for_jobs(self) -> None:
+        if not table_exists(self._lake, JOBS):
+            return
+        current = self.current.release if self.current else None
+        newest = open_table(self._lake, JOBS).maximum("at"), current.release if current else 0
+        if newest != self._jobs_at:
+            self.failed_jobs, self._jobs_at = failed_jobs(self._lake, current), newest
+
     def _swap(self, session: Session) -> None:
         with self._lock:
             if self.current and session.number < self.current.number:  # another lake is at this place now
@@ -160,7 +183,7 @@ class Reader:
                 self._open.clear()
             self._keep(session)
             self.current = session
-        self.problem = None
+        self._problem = None
         log.info("serve.release_opened", release=session.number, tables=len(session.tables))
 
     def _keep(self, session: Session) -> None:
@@ -201,9 +224,9 @@ class Reader:
         what = f"release {number} can't be opened" if number else "the lake can't be read"
         known = "see the server's log" if self.current else "see the server's log, then run `just status`"
         problem = f"{what} ({type(error).__name__}); {known}"
-        if problem != self.problem:
+        if problem != self._problem:
             log.error("serve.release_not_opened", release=number or None, reason=" ".join(str(error).split()))
-        self.problem = problem
+        self._problem = problem
         self._failed = (number, time.monotonic() + RETRY_AFTER)
         return False
 

@@ -20,6 +20,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.date import DateTrigger
 
 from lake.errors import IngestIncomplete, LakeError
+from lake.jobs import SYNC, failed_jobs
 from lake.paths import Lake
 from serve.jobs import HEARD, Ledger, this_process
 from serve.reader import newest_release
@@ -47,7 +48,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 def sync_job(every: float) -> Job:
     """Return the sync: what changed in the CRM, then what it changes here."""
     python = (sys.executable, "-m")
-    return Job(name="sync", every=every, steps=((*python, "ingest", "incremental"), (*python, "transform")))
+    return Job(name=SYNC, every=every, steps=((*python, "ingest", "incremental"), (*python, "transform")))
 
 
 def upkeep_jobs() -> tuple[Job, ...]:
@@ -142,7 +143,8 @@ class Schedule:
             detail = f"release {after}" if after != before else ""
             log.info("schedule.finished", **facts, release=after)
         # A claim is renewed by the slots that follow, if they come in time for it.
-        if code or detail or timedelta(seconds=job.every) > HEARD:
+        is_told = code or detail or timedelta(seconds=job.every) > HEARD
+        if is_told or job.name in {failed.job for failed in failed_jobs(self._lake, None)}:
             self._ledger.close(job.name, slot, now=datetime.now(UTC), exit_code=code, detail=detail)
 
     async def _steps(self, job: Job) -> tuple[int, str] | None:

@@ -36,8 +36,17 @@ class RunStatus(Struct, frozen=True):
     last_complete_at: datetime | None
 
 
+class FailedJob(Struct, frozen=True):
+    """A job of the schedule that failed when it last ended; ``detail`` is its last line."""
+
+    job: str
+    at: datetime
+    exit_code: int
+    detail: str
+
+
 class Status(Struct, frozen=True):
-    """Which release serves, how fresh it is; ``problem`` says why a newer one is not served.
+    """Which release serves, how fresh it is; ``problem`` says why there is no newer one, in one line.
 
     ``complete_through`` is the CRM's clock up to which all is in it, ``today`` the shop's day then.
     """
@@ -54,6 +63,7 @@ class Status(Struct, frozen=True):
     last_order_date: date | None
     last_run: RunStatus | None
     rows: dict[str, int]
+    failed_jobs: list[FailedJob]
     problem: str | None
 
 

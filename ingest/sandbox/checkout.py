@@ -194,7 +194,7 @@ class Checkout:
             order.is_gift, order.discount_percent = True, 100
         elif draw < 0.185:
             order.discount_percent = 5 if draw < 0.08 else 10
-        elif draw < 0.21:
+        elif draw < 0.21 and any(line.price_sold for line in order.lines):
             order.discount_percent, order.discount_amount = 3, 20
         if source_id in self._numbers:
             self._numbers[source_id] += 1

@@ -8,6 +8,7 @@ const charts = {};
 let shown = Number(byId("charts").dataset.release);
 let skew = 0; // the server's clock minus ours, in ms
 let asked = 0;
+let problem = byId("trouble").textContent; // what the server has to say of what it serves
 let refused = ""; // why the figures asked for last did not come
 
 function age(seconds) {
@@ -55,7 +56,7 @@ function go(query) {
 
 // Loads what the address asks for; what is refused stays told until something else is asked.
 function follow() {
-  load().then(() => trouble(""), (error) => trouble(refused = error.message));
+  load().then(() => trouble(problem), (error) => trouble(refused = error.message));
 }
 
 function tell(status) {
@@ -68,7 +69,8 @@ function tell(status) {
     since.dataset.since = run.finished_at;
     place.replaceChildren(document.createElement("i"), ` Sync ${run.verdict}, `, since, " ago");
   }
-  trouble(refused || status.problem || "");
+  problem = status.problem || "";
+  trouble(refused || problem);
 }
 
 async function poll() {

@@ -13,6 +13,7 @@ from lake.paths import Lake
 from lake.release import Release, current_release, publish
 from lake.runs import Run, write_run
 from lake.table import create_table
+from serve.jobs import Ledger
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
@@ -177,6 +178,13 @@ def record_run(
             reason=reason,
         ),
     )
+
+
+def fail_job(lake: Lake, job: str = "sync", *, at: datetime | None = None) -> None:
+    """Record that a job of the schedule failed."""
+    ended = at or datetime.now(UTC)
+    reason = "transform: no total falls by more than 20%: 90 rows fewer"
+    Ledger(lake, holder="test").close(job, ended, now=ended, exit_code=3, detail=reason)
 
 
 def between(rows: Iterable[Row], first: date, last: date) -> list[Row]:

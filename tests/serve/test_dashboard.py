@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from lake.paths import Lake
-from tests.running import environ_of, server
+from tests.running import environ_of, server, succeed
 from tests.serve.browser import CHROMIUM, Page, open_page
 from tests.serve.client import ask
-from tests.serve.shop import TODAY, Tables, add, between, make_tables, publish_gold, record_run
+from tests.serve.shop import TODAY, Tables, add, between, fail_job, make_tables, publish_gold, record_run
 
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium: `apt-get install chromium` gives one")
 
@@ -123,6 +123,34 @@ async def test_page_says_when_the_server_is_gone(lake: Lake, tmp_path: Path) -> 
         await page.until("!document.querySelector('#trouble').hidden")
         assert "can’t be reached" in await text(page, "#trouble")
         assert revenue(tables, 30) in await text(page, "#card-revenue")
+
+
+@needs_chromium
+async def test_a_sync_that_fails_is_seen_where_people_look(lake: Lake, tmp_path: Path) -> None:
+    """On the page while it is open and when it is opened, in the status, in the metrics, at the terminal."""
+    publish_gold(lake, make_tables())
+    why = "transform: no total falls by more than 20%: 90 rows fewer"
+    async with open_page(tmp_path / "profile") as page:
+        with server(environ_of(lake)) as base:
+            await page.open(base + "/")
+            assert await page.run("document.querySelector('#trouble').hidden")
+            assert "keylake_failed_jobs 0.0" in ask(base, "/metrics").body.decode()
+            fail_job(lake)
+            await page.until("!document.querySelector('#trouble').hidden")
+            assert why in await text(page, "#trouble")
+            await page.run("document.querySelector('a[href=\"/?days=7\"]').click()")
+            await page.until("document.querySelector('.choices [aria-current]').textContent === '7 days'")
+            assert why in await text(page, "#trouble")
+            opened = ask(base, "/").body.decode()
+            assert why in opened
+            status = ask(base, "/api/status").json
+            [job] = status["failed_jobs"]
+            assert (job["job"], job["exit_code"], job["detail"]) == ("sync", 3, why)
+            assert why in status["problem"]
+            assert "keylake_failed_jobs 1.0" in ask(base, "/metrics").body.decode()
+            assert why in succeed(environ_of(lake), "lake", "status")
+            publish_gold(lake, make_tables(seed=2))
+            await page.until("document.querySelector('#trouble').hidden")
 
 
 def test_page_says_everything_without_its_script(lake: Lake) -> None:

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from lake.clock import shop_day
 from lake.compaction import BEFORE_MIDNIGHT
+from lake.jobs import JOBS, failed_jobs
 from lake.paths import Lake
 from lake.table import open_table, table_exists
-from serve.jobs import JOBS, RENEW, Ledger, is_gone, started, this_process
+from serve.jobs import RENEW, Ledger, is_gone, started, this_process
 from serve.schedule import DAY, HOUR, Job, Schedule, run_once, slot_of, step_name, sync_job, upkeep_jobs
 from tests.running import environ_of, launched, succeed
 from tests.serve.shop import make_tables, publish_gold
@@ -152,6 +153,25 @@ async def test_failing_job_is_closed_with_its_reason_and_goes_on(
         ("claimed", None, "me"),
     ]
     assert "ingest ends with 1" in capfd.readouterr().err
+
+
+async def test_the_first_slot_after_a_failure_is_closed_too(lake: Lake, desk: Desk) -> None:
+    """So that nobody takes what was made good for a failure; the idle slots after it write nothing again."""
+    async with running(lake, desk.job(SOON, "ingest")):
+        await desk.end("ingest", 1)
+        name, second = await asyncio.wait_for(desk.started.get(), 300)
+        [failed] = failed_jobs(lake, None)
+        assert (name, failed.job, failed.exit_code) == ("ingest", "sync", 1)
+        second.write(b"0\n")
+        second.close()
+        await desk.end("ingest")
+        assert failed_jobs(lake, None) == ()
+        await desk.end("ingest")
+        _, waiting = await asyncio.wait_for(desk.started.get(), 300)
+        assert [row[:2] for row in rows(lake)] == [
+            ("claimed", None), ("closed", 1), ("claimed", None), ("closed", 0), ("claimed", None),
+        ]  # fmt: skip
+        waiting.close()
 
 
 async def test_incomplete_ingest_is_transformed(lake: Lake, desk: Desk) -> None:

@@ -2,7 +2,9 @@
 
 import gc
 import os
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -11,13 +13,15 @@ import pytest
 from lake.paths import Lake
 from lake.settings import LakeSettings
 from serve.errors import NothingThere, NotReady, TooSlow
+from serve.jobs import Ledger
 from serve.reader import Reader
 from serve.session import Session, open_session
 from serve.settings import ServeSettings
 from tests.serve.conftest import tree
-from tests.serve.shop import make_tables, publish_gold, publish_versions, record_run
+from tests.serve.shop import fail_job, make_tables, publish_gold, publish_versions, record_run
 
 SMALL = 12
+NOW = datetime(2026, 3, 30, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -155,6 +159,27 @@ def test_release_that_can_not_be_opened_leaves_the_old_one(reader: Reader, lake:
     publish_versions(lake, release.tables)
     assert reader.look()
     assert (reader.number(), str(reader.problem)) == (3, "None")
+
+
+def test_a_job_that_failed_is_told_until_it_is_made_good(reader: Reader, lake: Lake) -> None:
+    """Also before the first release. A release makes good what a sync failed to do, and no other job."""
+    fail_job(lake, at=datetime(2026, 3, 30, 12, 5, tzinfo=UTC))
+    reader.look()
+    said = "sync failed at 2026-03-30 12:05 UTC (exit 3): transform: no total falls"
+    with pytest.raises(NotReady, match=re.escape(said)):
+        reader.number()
+    fail_job(lake, "compare")
+    publish_gold(lake, make_tables(days=SMALL))
+    reader.look()
+    reader.look()
+    assert [entry.job for entry in reader.failed_jobs] == ["compare"]
+    fail_job(lake)
+    reader.look()
+    assert [entry.job for entry in reader.failed_jobs] == ["compare", "sync"]
+    for job in ("compare", "sync"):
+        Ledger(lake, holder="test").close(job, NOW, now=datetime.now(UTC), exit_code=0, detail="")
+    reader.look()
+    assert (reader.failed_jobs, reader.problem) == ((), None)
 
 
 def test_last_run_is_read_when_it_changes(reader: Reader, lake: Lake) -> None:

@@ -334,3 +334,11 @@ def test_share_of_line_edits_that_bump() -> None:
         bumped.append([order.updated_at > order.created_at for order in edited])
     assert not any(bumped[0])
     assert all(bumped[1])
+
+
+def test_no_order_costs_less_than_nothing() -> None:
+    """Also one whose only line is free and that would have had 20 kopecks off."""
+    orders = lived(Sandbox(seed=7, orders_per_day=150.0), 165).store.orders
+    free = [order for order in orders if order.lines and not any(line.price_sold for line in order.lines)]
+    assert free
+    assert min(order.grand_total for order in orders) == 0
