@@ -15,8 +15,9 @@ from lake.clock import shop_day
 from lake.contract import Contract
 from lake.paths import Lake
 from lake.release import Release, current_release, list_releases, publish
-from lake.runs import Run, write_run
+from lake.runs import write_run
 from lake.table import create_table, open_table
+from tests.receipts import receipt
 
 LOOK = Contract.of(
     {"id": "BIGINT", "text": "VARCHAR", "fetched_at": "TIMESTAMPTZ", "observed_on": "DATE"}
@@ -128,26 +129,6 @@ def month_of(now: datetime, back: int) -> date:
     """Return the first of the month so many months before."""
     months = now.year * 12 + now.month - 1 - back
     return date(months // 12, months % 12 + 1, 1)
-
-
-def receipt(now: datetime) -> Run:
-    """Return the receipt of a complete run."""
-    return Run(
-        run_id=f"{now:%Y%m%dT%H%M%S%f}",
-        kind="incremental",
-        verdict="complete",
-        started_at=now,
-        finished_at=now,
-        source="http://127.0.0.1/v1",
-        watermark=now,
-        source_time=now,
-        windows=(),
-        appended={},
-        rejected=0,
-        requests=1,
-        retries=0,
-        waited_seconds=0.0,
-    )
 
 
 def read(lake: Lake, name: str, version: int) -> pa.Table:

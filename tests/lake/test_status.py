@@ -9,9 +9,10 @@ import pytest
 from ingest.layout import REJECTED, SCHEMAS
 from lake import table as tables
 from lake.paths import Lake
-from lake.runs import RUNS, Run, WindowReceipt, write_run
+from lake.runs import RUNS, WindowReceipt, write_run
 from lake.status import LakeStatus, TableStatus, read_status
 from lake.table import create_table
+from tests.receipts import receipt
 from tests.running import environ_of, succeed
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -28,15 +29,8 @@ def window(entity: str, by: str = "list", *, complete: bool = True) -> WindowRec
 
 def ran(lake: Lake, at: datetime, *windows: WindowReceipt, watermark: datetime | None = None) -> None:
     """Write down a run that ended then."""
-    write_run(
-        lake,
-        Run(
-            run_id=f"{at:%Y%m%dT%H%M%S}", kind="incremental", started_at=at, finished_at=at,
-            verdict="complete" if watermark else "incomplete", source="", watermark=watermark,
-            source_time=at, windows=windows, appended={}, rejected=0, requests=1, retries=0,
-            waited_seconds=0.0,
-        ),
-    )  # fmt: skip
+    verdict = "complete" if watermark else "incomplete"
+    write_run(lake, receipt(at, verdict=verdict, windows=windows, watermark=watermark))
 
 
 def observe(lake: Lake, entity: str, *ids: int) -> None:

@@ -11,9 +11,10 @@ import pyarrow as pa
 from lake.contract import Contract
 from lake.paths import Lake
 from lake.release import Release, current_release, publish
-from lake.runs import Run, write_run
+from lake.runs import write_run
 from lake.table import create_table
 from serve.jobs import Ledger
+from tests.receipts import receipt
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
@@ -158,26 +159,7 @@ def record_run(
 ) -> None:
     """Write the receipt of an ingest that ended just now, or then."""
     now = at or datetime.now(UTC)
-    write_run(
-        lake,
-        Run(
-            run_id=f"run-{now.timestamp()}",
-            kind="incremental",
-            verdict=verdict,
-            started_at=now,
-            finished_at=now,
-            source="test",
-            watermark=now,
-            source_time=now,
-            windows=(),
-            appended={},
-            rejected=0,
-            requests=1,
-            retries=0,
-            waited_seconds=0.0,
-            reason=reason,
-        ),
-    )
+    write_run(lake, receipt(now, verdict=verdict, reason=reason))
 
 
 def fail_job(lake: Lake, job: str = "sync", *, at: datetime | None = None) -> None:

@@ -16,6 +16,7 @@ from lake.settings import LakeSettings
 from lake.table import create_table, open_table
 from tests.models.tables import bronze_rows, plain
 from transform.build import run_build
+from transform.header import Header
 from transform.models import Model, read_models
 from transform.settings import RulesSettings
 
@@ -73,6 +74,22 @@ HISTORY = {
     "bronze.offers": "id | product_id\n 70 | 7",
 }
 Files = dict[str, set[str]]
+
+
+def changed(name: str, sql: str, *, models: Sequence[Model] = FEW, **header: object) -> list[Model]:
+    """Return the models, one of them with another SQL and header; ``{sql}`` stands for its own SQL."""
+
+    def other(model: Model) -> Model:
+        head: Header = msgspec.structs.replace(model.header, **header)
+        return msgspec.structs.replace(model, header=head, sql=sql.replace("{sql}", model.sql))
+
+    return [other(model) if model.name == name else model for model in models]
+
+
+def columns_of(name: str, *without: str) -> dict[str, str]:
+    """Return a model's columns, without some of them."""
+    (model,) = [model for model in MODELS if model.name == name]
+    return {column: kind for column, kind in model.header.columns.items() if column not in without}
 
 
 class Shop(msgspec.Struct, frozen=True):

@@ -4,16 +4,14 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from lake.errors import CheckFailed, ModelError
 from lake.findings import read_findings
 from lake.paths import Lake
 from lake.release import Move, current_release
-from tests.transform.shop import ENGINE, FEW, MODELS, Shop, look, opened
+from tests.transform.shop import ENGINE, FEW, MODELS, Shop, changed, look, opened
 from transform.build import Build
-from transform.models import Model
 from transform.settings import RulesSettings, SalesRule
 
 MAY, JUNE, JULY, AUGUST = (date(2026, month, 1) for month in (5, 6, 7, 8))
@@ -31,14 +29,6 @@ def edit_order(
         "bronze.orders",
         ORDER_2 + f'{ordered_at} | 1 | 22 | 12 | {total} | {{"products":[1]}} | {look(minute)}',
     )
-
-
-def changed(model: str, sql: str) -> list[Model]:
-    """Return the models with another SQL for one of them; ``{sql}`` stands for its own."""
-    return [
-        msgspec.structs.replace(one, sql=sql.replace("{sql}", one.sql)) if one.name == model else one
-        for one in MODELS
-    ]
 
 
 def months_moved(moved: tuple[Move, ...], table: str) -> set[date | None]:
@@ -219,7 +209,9 @@ def test_a_rule_may_lose_its_last_row(few: Shop, tmp_path: Path) -> None:
 
 def test_a_changed_model_is_rebuilt_without_anything_new(shop: Shop) -> None:
     """Its text is an input like any other."""
-    models = changed("gold.customer_rfm", "select * replace (upper(segment) as segment) from ({sql})")
+    models = changed(
+        "gold.customer_rfm", "select * replace (upper(segment) as segment) from ({sql})", models=MODELS
+    )
     release = shop.published(models=models)
     assert {move.table for move in release.moved} == {"gold.customer_rfm"}
 
@@ -251,7 +243,9 @@ def test_a_failed_check_commits_nothing_and_the_last_release_serves(shop: Shop) 
     edit_order(shop, total="250.00")
     bronze = shop.heads()
     broken = changed(
-        "gold.revenue_daily", "select * replace ((revenue + 1)::decimal(18, 2) as revenue) from ({sql})"
+        "gold.revenue_daily",
+        "select * replace ((revenue + 1)::decimal(18, 2) as revenue) from ({sql})",
+        models=MODELS,
     )
     with pytest.raises(
         CheckFailed, match=r"gold\.revenue_daily\.equals_orders: 4 rows of 4\.00 ₴ break «revenue and"

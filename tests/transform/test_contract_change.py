@@ -1,67 +1,45 @@
 """A model's contract changes between two builds: the table follows, older releases stay as they were."""
 
-from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 
-import msgspec
 import pytest
 
 from lake.errors import CheckFailed
 from lake.release import Move
 from lake.table import open_table
-from tests.transform.shop import FEW, Shop, look
+from tests.transform.shop import Shop, changed, columns_of, look
 from transform.dictionary import WORDS
-from transform.header import Header
 from transform.models import Model
 
-Columns = dict[str, str]
-
-
-def changed(
-    name: str, sql: str, columns: Columns, *, models: Sequence[Model] = FEW, **header: object
-) -> list[Model]:
-    """Return the models, one of them with other columns; ``{sql}`` stands for its own SQL."""
-
-    def other(model: Model) -> Model:
-        head: Header = msgspec.structs.replace(model.header, columns=columns, **header)
-        return msgspec.structs.replace(model, header=head, sql=sql.replace("{sql}", model.sql))
-
-    return [other(model) if model.name == name else model for model in models]
-
-
-def columns_of(name: str, *without: str) -> Columns:
-    """Return a model's columns, without some of them."""
-    (model,) = [model for model in FEW if model.name == name]
-    return {column: kind for column, kind in model.header.columns.items() if column not in without}
-
-
 SOURCES = columns_of("gold.source_daily")
-ADDED = changed("gold.source_daily", "select *, 'x' as note from ({sql})", {**SOURCES, "note": "VARCHAR?"})
+ADDED = changed(
+    "gold.source_daily", "select *, 'x' as note from ({sql})", columns={**SOURCES, "note": "VARCHAR?"}
+)
 # One column gone, one of another type, one that may be missing now.
 CHANGED = changed(
     "silver.offers",
     "select * replace (nullif(is_archived, false) as is_archived) from ({sql})",
-    {**columns_of("silver.offers"), "is_archived": "BOOLEAN?"},
+    columns={**columns_of("silver.offers"), "is_archived": "BOOLEAN?"},
     models=changed(
         "gold.source_daily",
         "select * exclude (avg_check) replace (orders_count::integer as orders_count) from ({sql})",
-        {**columns_of("gold.source_daily", "avg_check"), "orders_count": "INTEGER"},
+        columns={**columns_of("gold.source_daily", "avg_check"), "orders_count": "INTEGER"},
     ),
 )
 # One no longer partitioned by month, one newly so.
 PARTITIONED = changed(
     "silver.buyers",
     "select *, date '2026-06-01' as seen from ({sql})",
-    {**columns_of("silver.buyers"), "seen": "DATE"},
-    models=changed("gold.source_daily", "{sql}", SOURCES, month=None, rebuild="whole"),
+    columns={**columns_of("silver.buyers"), "seen": "DATE"},
+    models=changed("gold.source_daily", "{sql}", month=None, rebuild="whole"),
     month="seen",
     rebuild="by month",
 )
 REORDERED = changed(
     "gold.source_daily",
     "select source_id, * exclude (source_id) from ({sql})",
-    {"source_id": "BIGINT", **SOURCES},
+    columns={"source_id": "BIGINT", **SOURCES},
 )
 
 
@@ -123,7 +101,7 @@ def test_a_new_contract_that_fails_a_check_leaves_the_old_table(few: Shop) -> No
     broken = changed(
         "gold.source_daily",
         "select * replace (1.00::decimal(18, 2) as revenue), 'x' as note from ({sql})",
-        {**SOURCES, "note": "VARCHAR?"},
+        columns={**SOURCES, "note": "VARCHAR?"},
     )
     before = few.heads()
     with pytest.raises(CheckFailed, match="adds_up"):

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from lake.errors import CommitConflict, NoRelease, UsageError
 from lake.release import Release, find_release, list_releases
 from lake.rollback import parent_of, run_resume, run_rollback
-from lake.runs import Run, write_run
+from lake.runs import write_run
 from lake.table import open_table
 from tests.lake.history import read_bytes
+from tests.receipts import receipt
 from tests.running import environ_of, succeed
 from tests.transform.shop import ENGINE, FEW, Shop, look, opened
 from transform.build import Build
@@ -174,31 +175,11 @@ def test_the_release_is_complete_through_the_last_run_that_counts(few: Shop) -> 
     """What an excluded run read is not in it, so its time isn't either."""
     for hour, run_id in enumerate(("one", "bad")):
         stamp = datetime(2026, 8, 1, hour, tzinfo=UTC)
-        write_run(few.lake, receipt(run_id, stamp))
+        write_run(few.lake, receipt(stamp, run_id=run_id, kind="full"))
     see(few, "bad", 1, "0.01")
     assert few.published().complete_through == datetime(2026, 8, 1, 1, tzinfo=UTC)
     resume(few, exclude=("bad",))
     assert few.published().complete_through == datetime(2026, 8, 1, 0, tzinfo=UTC)
-
-
-def receipt(run_id: str, stamp: datetime) -> Run:
-    """Return the receipt of a complete run."""
-    return Run(
-        run_id=run_id,
-        kind="full",
-        verdict="complete",
-        started_at=stamp,
-        finished_at=stamp,
-        source="http://127.0.0.1:9/v1",
-        watermark=stamp,
-        source_time=stamp,
-        windows=(),
-        appended={},
-        rejected=0,
-        requests=1,
-        retries=0,
-        waited_seconds=0.0,
-    )
 
 
 def test_a_build_that_began_before_the_rollback_publishes_nothing(few: Shop, tmp_path: Path) -> None:
@@ -249,7 +230,7 @@ def test_of_a_build_and_a_rollback_at_once_one_wins(few: Shop) -> None:
 
 def test_the_command_says_that_publishing_is_held(few: Shop) -> None:
     """In one line and with exit code 0: a schedule has no reason to complain."""
-    write_run(few.lake, receipt("one", datetime(2026, 8, 1, tzinfo=UTC)))
+    write_run(few.lake, receipt(datetime(2026, 8, 1, tzinfo=UTC), run_id="one", kind="full"))
     see(few, "bad", 1, "0.01")
     few.published()
     back(few)

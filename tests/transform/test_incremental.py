@@ -14,9 +14,10 @@ from lake.compaction import compact
 from lake.errors import NoRelease, UsageError
 from lake.release import current_release, find_release
 from lake.rollback import parent_of, run_resume, run_rollback
-from lake.runs import Run, write_run
+from lake.runs import write_run
 from lake.session import fetch
 from tests.models.tables import plain
+from tests.receipts import receipt
 from tests.transform.shop import ENGINE, HISTORY, Shop, opened
 from transform.build import Build
 from transform.inspection import inspect
@@ -181,7 +182,14 @@ class History(RuleBasedStateMachine):
             return
         exclude = self.runs[-1:] if back else []
         if exclude:
-            write_run(self.shop.lake, receipt(exclude[0]))
+            named = receipt(
+                datetime(2026, 9, 1, tzinfo=UTC),
+                run_id=exclude[0],
+                verdict="incomplete",
+                watermark=None,
+                source_time=None,
+            )
+            write_run(self.shop.lake, named)
         run_resume(self.shop.lake, exclude=exclude, now=datetime.now(UTC))
 
     @rule()
@@ -213,26 +221,6 @@ class History(RuleBasedStateMachine):
         assert release.checks == found
         assert release.rows == full.rows()
         assert release.money == full.money()
-
-
-def receipt(run_id: str) -> Run:
-    """Return the receipt of a run, so that it can be named."""
-    return Run(
-        run_id=run_id,
-        kind="incremental",
-        verdict="incomplete",
-        started_at=datetime(2026, 9, 1, tzinfo=UTC),
-        finished_at=datetime(2026, 9, 1, tzinfo=UTC),
-        source="test",
-        watermark=None,
-        source_time=None,
-        windows=(),
-        appended={},
-        rejected=0,
-        requests=1,
-        retries=0,
-        waited_seconds=0.0,
-    )
 
 
 TestHistory = History.TestCase

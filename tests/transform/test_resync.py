@@ -14,18 +14,16 @@ from lake.release import Release
 from lake.runs import Run, WindowReceipt, write_run
 from lake.table import open_table
 from lake.witness import SCHEMA, make_witnesses
+from tests.receipts import receipt
 from tests.transform.shop import Shop, look
 from transform.build import Proposal
 from transform.resync import Comparison, compare, reconciled_through, refuse_difference, witness_run
 
 BEGAN = datetime(2026, 8, 1, 1, tzinfo=UTC)
-RUN = Run(
-    run_id="20260801T010000Z-0a1b2c3d",
+RUN = receipt(
+    BEGAN + timedelta(minutes=20),
     kind="resync",
-    verdict="complete",
     started_at=BEGAN,
-    finished_at=BEGAN + timedelta(minutes=20),
-    source="http://crm",
     watermark=BEGAN,
     source_time=BEGAN + timedelta(minutes=21),
     windows=(
@@ -42,11 +40,6 @@ RUN = Run(
             complete=True,
         ),
     ),
-    appended={},
-    rejected=0,
-    requests=1,
-    retries=0,
-    waited_seconds=0,
 )
 Rows = dict[int, dict[str, Any]]
 

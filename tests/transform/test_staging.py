@@ -1,10 +1,8 @@
 """Staging: what is written before it is known to be right is gone where it was not."""
 
-from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,9 +12,8 @@ from hypothesis import strategies as st
 from lake.errors import CheckFailed, LakeError, ModelError
 from lake.paths import Lake
 from lake.table import open_table
-from tests.transform.shop import ENGINE, FEW, MODELS, Shop, look, opened
+from tests.transform.shop import ENGINE, FEW, MODELS, Shop, changed, columns_of, look, opened
 from transform.build import Build
-from transform.models import Model
 from transform.settings import RulesSettings
 from transform.staging import is_distinct, names_each
 
@@ -102,14 +99,6 @@ def grow(shop: Shop) -> None:
         "id | ordered_at | source_id | status_id | grand_total | fetched_at\n"
         f"9 | 2026-07-04 10:00 | 1 | 12 | 900.00 | {look(1)}",
     )
-
-
-def changed(model: str, sql: str) -> list[Model]:
-    """Return the models with another SQL for one of them; ``{sql}`` stands for its own."""
-    return [
-        msgspec.structs.replace(one, sql=sql.replace("{sql}", one.sql)) if one.name == model else one
-        for one in FEW
-    ]
 
 
 @pytest.mark.parametrize(
@@ -203,24 +192,17 @@ def test_a_dry_run_writes_nothing(few: Shop) -> None:
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
 
 
-def with_a_column_more(models: Sequence[Model]) -> list[Model]:
-    """Return the models, one of them with a column more."""
-    return [
-        msgspec.structs.replace(
-            one,
-            sql=f"select *, 1::bigint as more from ({one.sql})",
-            header=msgspec.structs.replace(one.header, columns={**one.header.columns, "more": "BIGINT"}),
-        )
-        if one.name == "gold.source_daily"
-        else one
-        for one in models
-    ]
+MORE = changed(
+    "gold.source_daily",
+    "select *, 1::bigint as more from ({sql})",
+    columns={**columns_of("gold.source_daily"), "more": "BIGINT"},
+)
 
 
 def test_a_table_that_no_release_names_is_built_with_other_columns(few: Shop, tmp_path: Path) -> None:
     """Its model was taken away, and came back changed."""
     few.published(models=[one for one in FEW if one.name != "gold.source_daily"])
-    release = few.published(models=with_a_column_more(FEW))
+    release = few.published(models=MORE)
     rows = open_table(few.lake, "gold.source_daily", release.tables["gold.source_daily"]).read()
     assert set(rows["more"].to_pylist()) == {1}
     assert few.published().tables.keys() == few.built_anew(tmp_path / "anew").read().keys()
@@ -233,7 +215,7 @@ def test_what_a_killed_first_build_committed_is_built_with_other_columns(few: Sh
     build = Build(shop.lake, ENGINE, RulesSettings(), FEW)
     with build.staging as staging:
         staging.commit(build.candidates(staging))
-    release = shop.published(models=with_a_column_more(FEW))
+    release = shop.published(models=MORE)
     assert release.release == 1
     assert shop.published().release == 2
     assert shop.read() == few.read()
@@ -250,7 +232,7 @@ def test_what_was_not_staged_is_committed_all_the_same(few: Shop, tmp_path: Path
 
 def test_a_model_with_other_columns_is_checked_and_written_as_any_other(few: Shop) -> None:
     """Its rows wait in memory, as its table has to change first."""
-    release = few.published(models=with_a_column_more(FEW))
+    release = few.published(models=MORE)
     rows = open_table(few.lake, "gold.source_daily", release.tables["gold.source_daily"]).read()
     assert set(rows["more"].to_pylist()) == {1}
     assert not few.strays()
