@@ -5,7 +5,7 @@ changed and when it is healed, and is silent between. Which findings are open is
 from the ledger alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
@@ -82,6 +82,25 @@ def write_findings(lake: Lake, found: Iterable[Finding]) -> list[Finding]:
         rows = [msgspec.structs.asdict(one) for one in said]
         create_table(lake, FINDINGS, SCHEMA).append(pa.Table.from_pylist(rows, schema=SCHEMA))
     return said
+
+
+def settle(lake: Lake, checks: Mapping[str, int], *, now: datetime) -> list[Finding]:
+    """Say what is open of what builds look at, where the release that serves is all there is to build.
+
+    ``checks`` is how many rows each found there: what a build that was refused has found beyond is gone.
+    """
+    said = [one for one in read_findings(lake).values() if one.state != HEALED and not is_nightly(one)]
+    if all(one.rows == checks.get(one.fingerprint, 0) for one in said):
+        return []
+    return write_findings(
+        lake,
+        [
+            one
+            if one.rows == checks.get(one.fingerprint, 0)
+            else msgspec.structs.replace(one, rows=checks.get(one.fingerprint, 0), amount=None, seen_at=now)
+            for one in said
+        ],
+    )
 
 
 def is_nightly(finding: Finding) -> bool:

@@ -21,7 +21,7 @@ import structlog
 
 from lake.catalogue import publish, refresh_catalogue
 from lake.errors import LakeError
-from lake.findings import read_findings, write_findings
+from lake.findings import read_findings, settle, write_findings
 from lake.lock import one_builder
 from lake.paths import Lake
 from lake.release import Move, Release, current_release, refuse_rival
@@ -107,12 +107,10 @@ class Build:
             and all(self._stored(rule.name) == rule.table for rule in self._rules)
         )
 
-    @cached_property
-    def is_of_rules(self) -> bool:
-        """True where the last release is of these very rules and runs, whatever its models were."""
-        said = (rule for rule in self._rules if rule.name not in WORDS)
-        is_of_runs = self.parent is not None and bool(self.parent.models_hash)
-        return is_of_runs and all(self._stored(rule.name) == rule.table for rule in said)
+    @property
+    def is_of_runs(self) -> bool:
+        """True where the last release is of these very runs, whatever its rules and models were."""
+        return self.parent is not None and bool(self.parent.models_hash)
 
     @property
     def tables(self) -> dict[str, Table]:
@@ -153,6 +151,7 @@ class Build:
         reconciled: datetime | None,
     ) -> Release:
         """Commit what is staged and make it the release that readers see. Raises CommitConflict."""
+        rows, money = candidates.rows(), candidates.money()  # they may not fit into the engine's limits
         with one_builder(self._lake):
             refuse_rival(self._lake, self.parent.release if self.parent else None)
             held = self.parent.tables if self.parent else {}
@@ -165,8 +164,8 @@ class Build:
                 tables={name: versions[name] for name in candidates.built},
                 consumed=self.consumed,
                 excluded_runs=self.excluded_runs,
-                rows=candidates.rows(),
-                money=candidates.money(),
+                rows=rows,
+                money=money,
                 moved=candidates.moved(),
                 checks={outcome.name: outcome.failures for outcome in outcomes if outcome.failures},
                 models_hash=self.models_hash,
@@ -205,12 +204,14 @@ def run_build(
     with one_builder(lake):
         build = Build(lake, engine, rules, models, full=full)
     if (build.is_held and not dry_run) or not build.consumed or (build.is_current and not full):
+        if build.parent and build.is_current and not build.is_held and not dry_run:
+            settle(lake, build.parent.checks, now=datetime.now(UTC))
         refresh_catalogue(lake)
         return None
     with within(engine), build.staging as staging:
         candidates = build.candidates(None if dry_run else staging)
         outcomes = inspect(candidates, read_findings(lake), is_unique=staging.is_unique)
-        if build.is_of_rules:  # else other rules, or runs, are the reason for whatever moves
+        if build.is_of_runs:  # else other runs are the reason for whatever moves
             outcomes += run_guards(candidates, guards, because=because)
         write_findings(lake, findings_of(outcomes, now=datetime.now(UTC)))
         refuse(outcomes)

@@ -1,7 +1,7 @@
 """Changes: which ids and months of a model what changed in its inputs touches.
 
-Ids come from the observations that bronze has got since the release, or from rows that
-differ in the tables built before; through them, by names alone, the rows that refer to them.
+Ids come from the observations that bronze has got since the release, or from rows that differ
+in the tables built before; through them come the rows that look them up.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,7 +14,7 @@ from lake.session import scan
 from lake.table import Table
 from transform.candidate import EVERYTHING, TIMES, Candidate
 from transform.models import Model
-from transform.scope import Keys, Months, Scope, key_in, refers_by, subject
+from transform.scope import Keys, Months, Scope, key_in, subject
 from transform.workspace import DIFF, KEYS, Workspace, in_
 
 
@@ -106,33 +106,32 @@ class Changes:
         return Months(frozenset(months)) if months else None
 
     def _referring(self, model: Model, dimension: str, wanted: str) -> set[Any] | None:
-        """Return the keys, or the months, of the rows that refer to changed rows of a dimension.
+        """Return the keys, or the months, of the rows that look up changed rows of a dimension.
 
         None where it can't be told.
         """
         parent = self._models.get(dimension)
-        columns = {name: self._space.sources[name].columns for name in model.reads}
-        columns[model.name] = tuple(self._released[model.name].schema.names)
-        dated = [name for name in model.reads if wanted == "month" and self._space.sources[name].is_dated]
-        place = refers_by(model, parent, columns, dated) if parent else None
-        if parent is None or place is None or not self._built[dimension].has_ids:
+        lookup = model.lookup(parent) if parent else None
+        if parent is None or lookup is None or not self._built[dimension].has_ids:
             return None
-        changed = self._changed(dimension, parent.header.key[0], model.columns_read(dimension))
+        changed = self._changed(dimension, parent.header.key[0], lookup.columns)
         if not changed:
             return set()
-        table, column = place
-        if table == model.name:
+        source = self._space.sources.get(lookup.source or "")
+        if lookup.shown_as:
             rows = f"from ({scan(self._space.duckdb, self._released[model.name])})"
+        elif wanted == "month" and lookup.source and source and source.is_dated:
+            rows = f"from {self._space.whole(lookup.source)}"
         else:
-            rows = f"from {self._space.whole(table)}"
+            return None
         self._space.put_keys("referred", changed)
-        among = f"{column} in (select key from {in_(KEYS, 'referred')})"
+        among = f"{lookup.shown_as or lookup.column} in (select key from {in_(KEYS, 'referred')})"
         return set(self._space.column(f"select distinct {wanted} {rows} where {among}"))
 
     def _changed(self, name: str, column: str, columns: Collection[str] | None) -> set[int]:
         """Return the ids in the rows of a table that differ from the release's, in some columns or in any."""
         names = self._built[name].contract.schema.names
-        wanted = [one for one in names if columns is None or one == column or one in columns]
+        wanted = [one for one in names if columns is None or one == column or one.lower() in columns]
         listed = ", ".join(map(quoted, wanted))
         differing = f"select {listed} from {in_(DIFF, name)} group by all having sum({TIMES}) <> 0"
         return set(

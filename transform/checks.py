@@ -34,7 +34,10 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def checks_of(model: Model) -> list[Check]:
-    """Return every check of a model: of its key, of its contract, of its header, beside it. Pure."""
+    """Return every check of a model: of its key, of its contract, of its header, beside it. Pure.
+
+    Raises ModelError where two of them have one name: one would be taken for the other.
+    """
     key = ", ".join(model.header.key)
     unique = Check(
         UNIQUE,
@@ -52,7 +55,11 @@ def checks_of(model: Model) -> list[Check]:
         if not column.nullable
     ]
     stated = [row_check(name, model, fact, fact) for name, fact in model.header.checks.items()]
-    return [unique, *required, *stated, *model.checks]
+    every = [unique, *required, *stated, *model.checks]
+    names = [check.name for check in every]
+    if twins := [name for name in names if names.count(name) > 1]:
+        raise ModelError(f"{model.name}: two checks are named {twins[0]}; rename yours")
+    return every
 
 
 def row_check(name: str, model: Model, fact: str, holds: str) -> Check:

@@ -1,8 +1,8 @@
 """Guards: what a release may not do to the one that serves, whichever model is at fault.
 
-They look at what moved, not at what was computed, and take their reasons from bronze. Where
-other rules or runs are the reason, they are silent: everything may move then. Other models,
-and a full build, may move any month, and take nothing away without a word.
+They look at what moved, not at what was computed, and take their reasons from bronze. Other
+rules, other models and a full build may move any month, and take nothing away without a word.
+Where other runs are left out they are silent: everything may move then.
 """
 
 from collections.abc import Iterable, Iterator
@@ -53,7 +53,7 @@ class Fall(msgspec.Struct, frozen=True):
 def guards(settings: TransformSettings) -> tuple[Check, Check, Check]:
     """Return the guards as the checks that they are."""
     fall = f"no total falls by more than {settings.largest_fall:.0%}"
-    reason = 'if it is right, run it once more with --because "…"'
+    reason = 'if it is right, `just transform --because "…"` publishes it with that reason'
     return (
         guard("no_older_month_moved", "no month moves that is older than every order seen since"),
         guard("newest_day_stays", "the newest day goes back only with orders that were seen anew"),

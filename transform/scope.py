@@ -1,10 +1,10 @@
 """Which part of a model has to be built anew, by what changed in the tables it reads. Pure.
 
-Nothing is declared but how a model is rebuilt. The rest follows from names: ``buyer_id``
-is the id of ``silver.buyers``, and a table with an ``order_id`` is about orders.
+Nothing is declared but how a model is rebuilt. What a table is about follows from names:
+``buyer_id`` is the id of ``silver.buyers``, and a table with an ``order_id`` is about orders.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import date
 
 import msgspec
@@ -55,20 +55,3 @@ def key_in(table: str, columns: Collection[str], about: str) -> str | None:
     if about in columns:
         return about
     return "id" if foreign_key(table) == about and "id" in columns else None
-
-
-def refers_by(
-    model: Model, dimension: Model, columns: Mapping[str, Collection[str]], dated: Collection[str]
-) -> tuple[str, str] | None:
-    """Return in which table and column rows of a dimension are referred to, for a model that reads it.
-
-    It is the model's own table, or a dated one that it reads. None where no name tells: then
-    a change of the dimension may be anywhere.
-    """
-    key = subject(dimension)
-    if model.times_read(dimension.name) != 1:
-        return None  # as itself and as its parent, say: a name tells of one of them
-    for table in (model.name, *sorted(model.reads & set(dated))):
-        if key in columns[table]:
-            return table, key
-    return None

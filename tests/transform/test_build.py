@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lake.errors import CheckFailed, ModelError
-from lake.findings import read_findings
+from lake.findings import HEALED, read_findings
 from lake.paths import Lake
 from lake.release import Move, current_release
 from tests.transform.shop import ENGINE, FEW, MODELS, Shop, changed, look, opened
@@ -17,6 +17,7 @@ from transform.settings import RulesSettings, SalesRule
 MAY, JUNE, JULY, AUGUST = (date(2026, month, 1) for month in (5, 6, 7, 8))
 DATED = [model.name for model in MODELS if model.header.month]
 ORDER_2 = "id | ordered_at | source_id | manager_id | status_id | grand_total | payload | fetched_at\n 2 | "
+ORDER_9 = "id | ordered_at | source_id | manager_id | status_id | grand_total | fetched_at\n 9 | "
 LINE_2 = "order_id | position | product_id | price | fetched_at\n 2 | 1 | 7 | "
 
 
@@ -267,6 +268,31 @@ def test_a_failed_check_commits_nothing_and_the_last_release_serves(shop: Shop) 
     assert read_findings(shop.lake)["gold.revenue_daily.equals_orders"].state == "healed"
 
 
+def test_what_a_refused_build_found_is_healed_once_its_models_are_taken_back(few: Shop) -> None:
+    """Though nothing has to be built then; what the release has itself stays as it is there."""
+    few.see("bronze.orders", f"{ORDER_9}2026-07-04 10:00 | 77 | 78 | 12 | 1000.00 | {look(1)}")
+    few.published()
+    broken = changed("silver.orders", "select * replace (nullif(source_id, 1) as source_id) from ({sql})")
+    broken = changed(
+        "gold.revenue_daily", "select * replace (-revenue as revenue) from ({sql})", models=broken
+    )
+    with pytest.raises(CheckFailed):
+        few.build(models=broken)
+    assert open_findings(few).keys() > {"silver.orders.source_is_known", "silver.orders.manager_is_known"}
+    few.build(dry_run=True)
+    assert len(open_findings(few)) > 2
+    assert few.build() is None
+    assert open_findings(few) == {"silver.orders.source_is_known": 1, "silver.orders.manager_is_known": 1}
+    head = few.heads()["ops.findings"]
+    assert few.build() is None
+    assert few.heads()["ops.findings"] == head
+
+
+def open_findings(shop: Shop) -> dict[str, int]:
+    """Return how many rows each open finding says."""
+    return {name: one.rows for name, one in read_findings(shop.lake).items() if one.state != HEALED}
+
+
 def test_a_first_build_that_fails_its_checks_publishes_nothing(tmp_path: Path) -> None:
     """There is no release and no table of silver or gold."""
     shop = opened(tmp_path / "lake")
@@ -284,8 +310,7 @@ def test_a_warning_is_recorded_and_blocks_nothing(shop: Shop) -> None:
     """A source, status and manager nobody listed: seen, counted and reported the day they appear."""
     shop.see(
         "bronze.orders",
-        "id | ordered_at | source_id | manager_id | status_id | grand_total | fetched_at\n"
-        f"9 | 2026-07-04 10:00 | 77 | 78 | 79 | 1000.00 | {look(1)}",
+        f"{ORDER_9}2026-07-04 10:00 | 77 | 78 | 79 | 1000.00 | {look(1)}",
     )
     release = shop.published()
     assert release.checks == {

@@ -10,8 +10,9 @@ from lake.errors import CheckFailed, ModelError
 from lake.session import Connection, connect
 from tests.models.tables import make_given
 from tests.transform.shop import ENGINE, HISTORY, MODELS, Shop, look
-from transform.checks import Outcome, checks_of, refuse, run_check, run_checks
-from transform.models import Check
+from transform.checks import UNIQUE, Outcome, checks_of, refuse, run_check, run_checks
+from transform.header import read_header
+from transform.models import Check, Model
 from transform.settings import RulesSettings
 from transform.workspace import build_model
 
@@ -418,3 +419,18 @@ def test_a_fact_of_all_history_is_not_told_from_a_part(shop: Shop) -> None:
     ]
     with pytest.raises(CheckFailed, match="new_are_first"):
         shop.build(models=broken)
+
+
+@pytest.mark.parametrize("name", [UNIQUE, "id_is_there", "is_fine"])
+def test_two_checks_of_one_name_are_refused(name: str) -> None:
+    """One would be taken for the other, and never be looked at."""
+    text = f"""/* grain = "g"
+    key = ["id"]
+    rebuild = "whole"
+    columns = {{ id = "BIGINT" }}
+    checks = {{ {name} = "id > 0" }} */ select 1::bigint as id"""
+    header, sql = read_header(text, "silver.a")
+    beside = (Check("is_fine", "silver.a", "it is", "error", "select 1"),)
+    model = Model("silver.a", header, sql, frozenset(), beside)
+    with pytest.raises(ModelError, match=rf"^silver\.a: two checks are named {name}; rename yours$"):
+        checks_of(model)

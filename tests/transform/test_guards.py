@@ -9,7 +9,7 @@ import pytest
 
 from lake.errors import CheckFailed
 from lake.findings import read_findings
-from lake.release import Move
+from lake.release import Move, current_release, publish
 from tests.transform.shop import ENGINE, Shop, look, opened
 from tests.transform.test_build import edit_order
 from transform.build import Build
@@ -141,10 +141,23 @@ def test_the_settings_say_how_far(tmp_path: Path) -> None:
         shop.build(guards=TransformSettings(largest_fall=0))
 
 
-def test_other_rules_are_a_reason(tmp_path: Path) -> None:
-    """Whoever leaves out a source has said why its orders go."""
+def test_other_rules_need_a_reason_to_lose_a_total(tmp_path: Path) -> None:
+    """A number too many in the settings must not empty the shop; any month may move."""
     shop = many(tmp_path)
-    assert shop.published(rules=RulesSettings(excluded_sources=(1, 3))).rows["silver.orders"] == 0
+    rules = RulesSettings(excluded_sources=(1, 3))
+    with pytest.raises(CheckFailed, match=r"totals_hold.*rows 120 -> 0.*just transform --because"):
+        shop.build(rules=rules)
+    assert shop.published(rules=rules, because="wholesale is another shop").rows["silver.orders"] == 0
+
+
+def test_other_runs_are_a_reason(tmp_path: Path) -> None:
+    """Whoever leaves a run out has said so when publishing was resumed."""
+    shop = many(tmp_path)
+    release = current_release(shop.lake)
+    assert release
+    publish(shop.lake, msgspec.structs.replace(release, release=2, parent=1, models_hash=""))
+    bury(shop, 30)
+    assert shop.published().rows["silver.orders"] == 90
 
 
 def test_other_models_are_no_reason_to_lose_a_total(tmp_path: Path) -> None:

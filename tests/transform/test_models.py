@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from lake.errors import ModelError
-from transform.models import HERE, hash_of, read_models
+from transform.models import HERE, Check, hash_of, read_models
 
 HEADER = '/* grain = "g"\nkey = ["id"]\nrebuild = "whole"\ncolumns = { id = "BIGINT" } */\n'
 CASES = Path(__file__).parent.parent / "models"
@@ -52,6 +52,10 @@ def test_a_file_is_a_table_of_its_name_in_the_order_to_build(tmp_path: Path) -> 
             {"silver__a": "select id from silver.orderz"},
             r"silver\.a: it reads silver\.orderz, which no model",
         ),
+        (
+            {"gold__a": "select release from ops.releases"},
+            r"it reads ops\.releases; models read bronze, rules",
+        ),
         ({"gold__a": "select id from gold.b"}, r"gold\.a: it reads gold\.b, which no model builds"),
         ({"silver__a": "select ("}, r"silver\.a: the SQL can't be read"),
         (
@@ -73,19 +77,51 @@ def test_a_folder_that_does_not_fit_together_is_one_line(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["Revenue_Daily", "pay-ment", "pay ment", "1pay", "pay.ment"])
+def test_a_file_whose_name_is_no_tables_is_one_line(tmp_path: Path, name: str) -> None:
+    """DuckDB takes names that differ in their case for one: a view would show another table."""
+    place = folder(tmp_path, gold__a="select 1::bigint as id")
+    (place / "gold" / f"{name}.sql").write_text(HEADER + "select 1::bigint as id")
+    with pytest.raises(ModelError, match=rf"small letters, digits and _: rename {name}\.sql$"):
+        read_models(place)
+
+
+def test_what_is_no_model_is_left_alone(tmp_path: Path) -> None:
+    """A folder, and what editors keep beside the file that is open; a mark of UTF-8 is none of the text."""
+    place = folder(tmp_path, gold__a="select 1::bigint as id", gold__a__is_fine="select 1")
+    text = (place / "gold" / "a.sql").read_bytes()
+    (place / "gold" / "a.sql").write_bytes(b"\xef\xbb\xbf" + text)
+    (place / "gold" / "old.sql").mkdir()
+    (place / "gold" / ".#a.sql").symlink_to("nobody@nowhere.1")
+    (place / "gold" / ".b.check.sql").write_text("x")
+    [model] = read_models(place)
+    assert (model.name, [check.name for check in model.checks]) == ("gold.a", ["is_fine"])
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """And what to do with it."""
+    place = folder(tmp_path, gold__a="select 1::bigint as id")
+    (place / "gold" / "b.sql").write_bytes(b"\xff\xfe")
+    with pytest.raises(ModelError, match=r"^gold\.b: b\.sql is not UTF-8; save it as that$"):
+        read_models(place)
+
+
 def test_another_text_is_another_hash(tmp_path: Path) -> None:
-    """Of the SQL or of the header, of one model of many."""
+    """Of the SQL, of the header or of a check, of one model of many."""
     models = read_models(
         folder(tmp_path, silver__a="select 1::bigint as id", silver__b="select 2::bigint as id")
     )
     first, second = models
     header = msgspec.structs.replace(first.header, grain="another")
+    check = Check("is_fine", first.name, "it is", "error", "select 1")
     others = [
         [second],
         [msgspec.structs.replace(first, sql="select 3"), second],
         [msgspec.structs.replace(first, header=header), second],
+        [msgspec.structs.replace(first, checks=(check,)), second],
+        [msgspec.structs.replace(first, checks=(msgspec.structs.replace(check, everywhere=True),)), second],
     ]
-    assert len({hash_of(models), *map(hash_of, others)}) == 4
+    assert len({hash_of(models), *map(hash_of, others)}) == 6
     assert hash_of(models) == hash_of(read_models(tmp_path))
 
 
