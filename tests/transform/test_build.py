@@ -180,6 +180,15 @@ def test_a_renamed_buyer_reaches_the_months_of_his_orders(shop: Shop) -> None:
     assert months_moved(release.moved, "silver.orders") == {MAY, JUNE, JULY}
 
 
+def test_a_renamed_category_reaches_its_products_and_the_months_in_which_they_sold(shop: Shop) -> None:
+    """And no table that shows none of its names."""
+    shop.see("bronze.categories", f"id | name | fetched_at\n 5 | Уходова | {look(1)}")
+    release = shop.published()
+    touched = {"silver.categories", "silver.products", "gold.category_daily"}
+    assert {move.table for move in release.moved} == touched
+    assert months_moved(release.moved, "gold.category_daily") == {MAY, JUNE, JULY}
+
+
 def test_a_changed_rule_rebuilds_what_it_touches_and_the_release_says_so(few: Shop) -> None:
     """From a date on: what was sold before stays as it was classified."""
     rules = RulesSettings(

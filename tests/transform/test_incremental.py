@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -12,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from lake.compaction import compact
 from lake.errors import NoRelease, UsageError
-from lake.release import current_release, find_release
+from lake.release import Move, Release, current_release, find_release
 from lake.rollback import parent_of, run_resume, run_rollback
 from lake.runs import write_run
 from lake.session import fetch
@@ -21,8 +22,10 @@ from tests.receipts import receipt
 from tests.transform.shop import ENGINE, HISTORY, Shop, opened
 from transform.build import Build
 from transform.inspection import inspect
+from transform.models import Model
 from transform.settings import RulesSettings, SalesRule
 
+Rows = list[tuple[str, ...]]
 DAYS = [date(2026, 5, 10), date(2026, 5, 31), date(2026, 6, 1), date(2026, 6, 20), date(2026, 8, 15)]
 TIMES = ["10:00", "20:59", "21:00", "21:30"]  # around midnight in Kyiv
 RULES = (
@@ -36,15 +39,26 @@ RULES = (
     ),
 )
 ORDER = (
-    "id | ordered_at | source_id | manager_id | buyer_id | status_id | grand_total | payload"
+    "id | ordered_at | source_id | manager_id | buyer_id | status_id | status_group_id | promocode"
+    " | total_discount | grand_total | payload | fetched_at | run_id"
+)
+LINES = (
+    "order_id | position | offer_id | product_id | name | price | purchased_price | quantity"
     " | fetched_at | run_id"
 )
-LINES = "order_id | position | product_id | name | price | quantity | fetched_at | run_id"
+NAMED = [
+    *((table, found) for table in ("buyers", "categories", "expense_types") for found in (5, 6, 31, 32)),
+    *(("managers", found) for found in (7, 15, 22)),
+    *(("sources", found) for found in (1, 3, 4, 77)),
+    *(("statuses", found) for found in (12, 19, 22)),
+]
+# A sync mostly brings several things; they are built together then.
+MORE = st.sampled_from([True, False, False])
 EXPENSES = "order_id | position | id | amount | expense_type_id | fetched_at | run_id"
 
 
 class History(RuleBasedStateMachine):
-    """A shop to which things happen; after each of them its lake is built, and compared."""
+    """A shop to which things happen; after one or more of them its lake is built, and compared."""
 
     @initialize()
     def open(self) -> None:
@@ -54,14 +68,16 @@ class History(RuleBasedStateMachine):
         self.in_force = RulesSettings()
         self.now = datetime(2026, 9, 1, tzinfo=UTC)
         self.runs: list[str] = []
+        self.waits = self.has_news = False
         self.shop.published()
 
     def teardown(self) -> None:
         """Remove the lake."""
         shutil.rmtree(self.place, ignore_errors=True)
 
-    def look(self, *, stale: bool = False) -> str:
-        """Return the next look's stamp and run, as the ends of a row."""
+    def look(self, *, stale: bool = False, more: bool = False) -> str:
+        """Return the next look's stamp and run, as the ends of a row; ``more`` follows before the build."""
+        self.waits, self.has_news = more, True
         self.now += timedelta(minutes=1)
         self.runs.append(f"run-{len(self.runs)}")
         # Late in coming, but no two looks at an order are of one moment.
@@ -77,9 +93,13 @@ class History(RuleBasedStateMachine):
         manager=st.sampled_from(["null", "22", "15", "7"]),
         buyer=st.sampled_from(["null", "31", "32", "33"]),
         status=st.sampled_from([12, 19, 22]),
+        group=st.sampled_from(["null", "6"]),
+        promocode=st.sampled_from(["null", "LITO"]),
+        cost=st.sampled_from(["null", "4.20"]),
         products=st.lists(st.sampled_from(["7", "8", "9", "null"]), max_size=3),
         expenses=st.integers(0, 2),
         stale=st.sampled_from([False, False, False, True]),
+        more=MORE,
     )
     def an_order_is_seen(
         self,
@@ -90,17 +110,22 @@ class History(RuleBasedStateMachine):
         manager: str,
         buyer: str,
         status: int,
+        group: str,
+        promocode: str,
+        cost: str,
         products: Sequence[str],
         expenses: int,
         stale: bool,
+        more: bool,
     ) -> None:
         """New, edited, moved, returned or not any more, of another buyer; now and then an old look late."""
-        seen = self.look(stale=stale)
+        seen = self.look(stale=stale, more=more)
         for place, product in enumerate(products, 1):
             price = f"{10 * place + order}.55"
             self.shop.see(
                 "bronze.order_products",
-                f"{LINES}\n{order} | {place} | {product} | x{product} | {price} | {place} | {seen}",
+                f"{LINES}\n{order} | {place} | {69 + place} | {product} | x{product} | {price} | {cost}"
+                f" | {place} | {seen}",
             )
         for place in range(1, expenses + 1):
             self.shop.see(
@@ -111,30 +136,42 @@ class History(RuleBasedStateMachine):
         payload = f'{{"products":{[1] * len(products)}}}'
         self.shop.see(
             "bronze.orders",
-            f"{ORDER}\n{order} | {day} {time} | {source} | {manager} | {buyer} | {status}"
-            f" | {total} | {payload} | {seen}",
+            f"{ORDER}\n{order} | {day} {time} | {source} | {manager} | {buyer} | {status} | {group}"
+            f" | {promocode} | {len(products)}.10 | {total} | {payload} | {seen}",
         )
 
-    @rule(order=st.integers(1, 9))
-    def an_order_is_gone(self, order: int) -> None:
+    @rule(order=st.integers(1, 9), more=MORE)
+    def an_order_is_gone(self, order: int, more: bool) -> None:
         """The CRM has it no longer."""
         self.shop.see(
-            "bronze.orders", f"id | is_deleted | fetched_at | run_id\n{order} | true | {self.look()}"
+            "bronze.orders", f"id | is_deleted | fetched_at | run_id\n{order} | true | {self.look(more=more)}"
         )
 
+    @rule(kept=st.integers(1, 9), other=st.integers(1, 9), day=st.sampled_from(DAYS), more=MORE)
+    def two_orders_are_merged(self, kept: int, other: int, day: date, more: bool) -> None:
+        """One of them has the lines of both from now on."""
+        self.an_order_is_gone(other, more)
+        self.an_order_is_seen(
+            order=kept, day=day, time=TIMES[2], source=1, manager="22", buyer="31", status=12, group="null",
+            promocode="null", cost="null", products=["7", "8"], expenses=1, stale=False, more=more,
+        )  # fmt: skip
+
     @rule(
-        table=st.sampled_from(["buyers", "managers", "sources", "statuses", "expense_types", "categories"]),
-        found=st.sampled_from([1, 3, 4, 5, 6, 7, 12, 15, 19, 22, 31, 32, 77]),
+        named=st.sampled_from(NAMED),
         gone=st.sampled_from([False, False, True]),
+        parent=st.sampled_from(["null", "5", "6"]),
+        more=MORE,
     )
-    def something_is_renamed(self, table: str, found: int, gone: bool) -> None:
-        """Or listed for the first time, or gone from the list."""
+    def something_is_renamed(self, named: tuple[str, int], gone: bool, parent: str, more: bool) -> None:
+        """Or listed for the first time, or gone from the list; a category may move below another."""
+        table, found = named
+        under = ("parent_id | ", f"{parent} | ") if table == "categories" else ("", "")
         column = "full_name" if table in ("buyers", "managers") else "name"
         name = f"n{len(self.runs)}"
         self.shop.see(
             f"bronze.{table}",
-            f"id | {column} | is_deleted | fetched_at | run_id\n"
-            f"{found} | {name} | {str(gone).lower()} | {self.look()}",
+            f"id | {column} | {under[0]}is_deleted | fetched_at | run_id\n"
+            f"{found} | {name} | {under[1]}{str(gone).lower()} | {self.look(more=more)}",
         )
 
     @rule(
@@ -142,23 +179,31 @@ class History(RuleBasedStateMachine):
         category=st.sampled_from(["null", "5", "6"]),
         brand=st.sampled_from(["Лелека", "Роса", ""]),
         price=st.integers(1, 3),
+        more=MORE,
     )
-    def a_product_changes(self, product: int, category: str, brand: str, price: int) -> None:
+    def a_product_changes(self, product: int, category: str, brand: str, price: int, more: bool) -> None:
         """Its name, category, brand or price; it may be new."""
         fields = f'[{{"uuid":"CT_1001","value":["{brand}"]}}]' if brand else "[]"
         self.shop.see(
             "bronze.products",
             "id | name | category_id | price | custom_fields | fetched_at | run_id\n"
-            f"{product} | p{len(self.runs) // 3} | {category} | {price}.00 | {fields} | {self.look()}",
+            f"{product} | p{len(self.runs) // 3} | {category} | {price}.00 | {fields}"
+            f" | {self.look(more=more)}",
         )
 
-    @rule(offer=st.sampled_from([70, 71]), quantity=st.integers(0, 5), cost=st.integers(1, 3))
-    def stock_moves(self, offer: int, quantity: int, cost: int) -> None:
-        """As it does all day."""
+    @rule(
+        offer=st.sampled_from([70, 71]),
+        product=st.sampled_from([7, 7, 8]),
+        quantity=st.integers(0, 5),
+        cost=st.integers(1, 3),
+        more=MORE,
+    )
+    def stock_moves(self, offer: int, product: int, quantity: int, cost: int, more: bool) -> None:
+        """As it does all day; an offer may become another product's."""
         self.shop.see(
             "bronze.offers",
             "id | product_id | quantity | purchased_price | fetched_at | run_id\n"
-            f"{offer} | 7 | {quantity} | {cost}.00 | {self.look()}",
+            f"{offer} | {product} | {quantity} | {cost}.00 | {self.look(more=more)}",
         )
 
     @rule(found=st.sampled_from(RULES))
@@ -171,31 +216,28 @@ class History(RuleBasedStateMachine):
         """Compaction brings no news."""
         compact(self.shop.lake, now=self.now + timedelta(days=400))
 
-    @rule(back=st.integers(0, 3))
+    @rule(back=st.sampled_from([0, 1, 1, 2]))
     def readers_go_back_and_builds_go_on(self, back: int) -> None:
-        """A rollback, and the hold lifted: the last run left out, or nothing."""
+        """A rollback, and the hold lifted: the last run or two left out, or none."""
         current = find_release(self.shop.lake, None)
         try:
             target = parent_of(self.shop.lake, current)
             run_rollback(self.shop.lake, target, current=current, now=datetime.now(UTC), settings=ENGINE)
         except (NoRelease, UsageError):  # none before it shows anything else
             return
-        exclude = self.runs[-1:] if back else []
-        if exclude:
-            named = receipt(
-                datetime(2026, 9, 1, tzinfo=UTC),
-                run_id=exclude[0],
-                verdict="incomplete",
-                watermark=None,
-                source_time=None,
-            )
+        exclude = self.runs[len(self.runs) - min(back, len(self.runs)) :]
+        for run in exclude:
+            at = datetime(2026, 9, 1, tzinfo=UTC)
+            named = receipt(at, run_id=run, verdict="incomplete", watermark=None, source_time=None)
             write_run(self.shop.lake, named)
         run_resume(self.shop.lake, exclude=exclude, now=datetime.now(UTC))
 
     @rule()
     def all_is_built_anew(self) -> None:
-        """As a resync does: nothing differs from what the changes alone have made."""
-        assert self.shop.build(rules=self.in_force, full=True, kind="resync") is None
+        """As a resync does: but for what is new, nothing differs from what the changes have made."""
+        release = self.shop.build(rules=self.in_force, full=True, kind="resync")
+        assert release is None or self.has_news
+        self.compare(release)
 
     @rule()
     def a_run_is_included_again(self) -> None:
@@ -206,10 +248,15 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def the_lake_is_what_a_full_build_makes(self) -> None:
-        """Every table of silver and gold, and what the release says of their rows and money."""
-        if not hasattr(self, "shop"):
+        """Every table of silver and gold, and what the release says of their rows, money and moves."""
+        if not hasattr(self, "shop") or self.waits:
+            self.waits = False
             return
-        self.shop.build(rules=self.in_force)
+        self.compare(self.shop.build(rules=self.in_force))
+
+    def compare(self, published: Release | None) -> None:
+        """Compare the release that serves with a full build, and what it says with that before it."""
+        self.has_news = False
         release = current_release(self.shop.lake)
         assert release
         full = Build(self.shop.lake, ENGINE, self.in_force, self.shop.models, full=True).candidates()
@@ -221,12 +268,38 @@ class History(RuleBasedStateMachine):
         assert release.checks == found
         assert release.rows == full.rows()
         assert release.money == full.money()
+        if published:
+            before = self.shop.read(published.parent)
+            for model in self.shop.models:
+                moved = {move for move in published.moved if move.table == model.name}
+                assert moved == moves(model, before[model.name], shown[model.name])
+
+
+def moves(model: Model, before: Rows, after: Rows) -> set[Move]:
+    """Return what moved in a table, by month where it is partitioned by a date."""
+    names = [*model.header.columns, model.header.part]
+    money = names.index(model.header.money) if model.header.money else None
+
+    def of(rows: Rows, month: str | None) -> tuple[Rows, Decimal | None]:
+        found = [row for row in rows if month is None or row[-1].startswith(month)]
+        if money is None:
+            return found, None
+        return found, sum((Decimal(row[money]) for row in found if row[money] != "None"), Decimal("0.00"))
+
+    said: set[Move] = set()
+    months = {row[-1][:7] for row in before + after} if model.header.part else {None}
+    for month in months:
+        (old, spent), (new, earned) = of(before, month), of(after, month)
+        if sorted(old) != sorted(new):
+            first = date.fromisoformat(f"{month}-01") if month else None
+            said.add(Move(model.name, first, len(old), len(new), spent, earned))
+    return said
 
 
 TestHistory = History.TestCase
 TestHistory.settings = settings(
     max_examples=5,
-    stateful_step_count=10,
+    stateful_step_count=12,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
