@@ -50,7 +50,10 @@ def main(command: click.Command, program: str) -> NoReturn:
         code = complain(error.format_message().rstrip(".") + hint, 2)
     except click.ClickException as error:
         code = complain(error.format_message(), 1)
-    except (BrokenPipeError, SystemExit):  # whoever read it has closed the pipe: rich ends the process then
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code != 1:
+            raise
+        # Whoever read it has closed the pipe: rich ends the process then, with 1.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except LakeError as error:

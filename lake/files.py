@@ -84,8 +84,9 @@ class Files:
             with opened as stream:
                 stream.write(content)
             self._put_in_place(half, path)
-        except OSError:  # the disk is full
-            self.delete([half])
+        except OSError:  # the disk is full, say
+            with contextlib.suppress(OSError):
+                self.delete([half])
             raise
 
     @property

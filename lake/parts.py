@@ -6,6 +6,7 @@ in order by partition, as a build's tables are, goes into its files as it lies i
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -37,7 +38,8 @@ def write_files(folder: Files, rows: pa.Table, partition_by: Sequence[str]) -> l
         pool.shutdown(cancel_futures=True)
     ended = [one for one in writing if not one.cancelled()]
     if failed := next(filter(None, (one.exception() for one in ended)), None):
-        folder.delete(one.result().path for one in ended if not one.exception())
+        with suppress(OSError):  # why it failed is to be heard
+            folder.delete(one.result().path for one in ended if not one.exception())
         raise failed
     return [one.result() for one in writing]
 

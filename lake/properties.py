@@ -6,10 +6,10 @@ import pyarrow as pa
 
 from lake.parquet import is_logged
 
-# Delta's own clean-up looks at the clock alone and would drop versions that a
-# release still names; the change feed is what an incremental build reads.
 # Whoever opens a table reads every commit since the last checkpoint, at a millisecond or two each.
 CHECKPOINTED = 10
+# Delta's own clean-up looks at the clock alone and would drop versions that a
+# release still names; the change feed is what an incremental build reads.
 PROPERTIES = {
     "delta.enableExpiredLogCleanup": "false",
     "delta.enableChangeDataFeed": "true",

@@ -3,8 +3,8 @@
 What the CRM showed since the last release says which keys and months have to be built
 anew; the rest is what the release has. Every candidate is built in DuckDB before anything
 is committed; a failed check leaves the lake as it was. Only tables and months whose rows
-differ from the last release are written, while others are built and checked, and committed
-together in the end. Where nothing differs there is no commit and no release, and neither
+differ from the last release are written, while others are built and checked; they are committed
+in the end, and published as one. Where nothing differs there is no commit and no release, and neither
 while publishing is held. Observations of excluded runs are left out.
 """
 

@@ -14,7 +14,7 @@ from transform.scope import Keys, Whole, key_in, subject
 from transform.workspace import KEYS, in_
 
 Views = tuple[tuple[str, str], ...]
-Months = frozenset[date] | None
+Span = frozenset[date] | None
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -55,16 +55,16 @@ class Parts:
 
     def __init__(self, candidates: Candidates) -> None:
         self.candidates = candidates
-        self._now: dict[tuple[str, str, Months], str] = {}
+        self._now: dict[tuple[str, str, Span], str] = {}
 
-    def now(self, table: str, model: str, months: Months) -> str:
+    def now(self, table: str, model: str, months: Span) -> str:
         """Return it as the next release would have it; asked once."""
         asked = (table, "" if months is not None else model, months)
         if asked not in self._now:
             self._now[asked] = self._part(table, model, months)
         return self._now[asked]
 
-    def before(self, table: str, model: str, months: Months) -> str:
+    def before(self, table: str, model: str, months: Span) -> str:
         """Return the same as the release has it; nothing where bronze has other rows by now."""
         space = self.candidates.space
         if not self.candidates.changes.is_news(table):
@@ -79,7 +79,7 @@ class Parts:
         column = key_in(table, held.schema.names, subject(self.candidates.models[model]))
         return space.held_of_keys(held, column, in_(KEYS, model)) if column else space.held(held)
 
-    def _part(self, table: str, model: str, months: Months) -> str:
+    def _part(self, table: str, model: str, months: Span) -> str:
         space = self.candidates.space
         if months is not None:
             return space.of_months(table, months)
@@ -178,7 +178,7 @@ def place_of(check: Check, parts: Parts, known: Known | None) -> Place:
     return Place(views, before, known) if all(rows for _, rows in before) else EVERYWHERE
 
 
-def months_of(table: str, candidates: Candidates) -> Months:
+def months_of(table: str, candidates: Candidates) -> Span:
     """Return the months in which a table differs from the release; None where it can't be told."""
     candidate = candidates.built.get(table)
     if candidate is None or candidate.parts is None or not candidates.space.sources[table].is_dated:
