@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from lake.errors import ConfigError
+from lake.wording import in_words
 
 SECTIONS = {
     "lake": "lake.settings:LakeSettings",
@@ -67,11 +68,11 @@ def read_config(environ: Mapping[str, str] | None = None) -> Config:
 def read_toml(file: Path) -> dict[str, Any]:
     """Return the file's tables."""
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        return tomllib.loads(file.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such settings file; name one in {PREFIX}CONFIG") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{file}: not readable as TOML: {error}") from None
+        raise ConfigError(f"{file}: not readable as TOML: {in_words(error, None)}") from None
 
 
 def read_overrides(environ: Mapping[str, str], kinds: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -96,14 +97,15 @@ def decode_section(
     try:
         section = msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{file}: [{name}] {plain(error)}") from None
+        raise ConfigError(f"{file}: [{name}] {in_words(error, kind, values)}") from None
     fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
     for key, text in overrides.items():
         variable = f"{PREFIX}{name}_{key}".upper()
         try:
             section = msgspec.structs.replace(section, **{key: decode_text(text, fields[key])})
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            raise ConfigError(f"{variable}={text!r}: {plain(error)}") from None
+        # Of msgspec's errors, which are such, and of what a section itself refuses.
+        except ValueError as error:
+            raise ConfigError(f"{variable}={text!r}: {in_words(error, kind, under=key)}") from None
     return section
 
 
@@ -121,9 +123,3 @@ def decode_text(text: str, kind: Any) -> Any:
                 [part.strip() for part in text.split(",") if part.strip()], kind, strict=False
             )
         raise
-
-
-def plain(error: Exception) -> str:
-    """Return msgspec's words with the key named as a person would."""
-    reason, _, place = str(error).partition(" - at `")
-    return f"{place.removeprefix('$.').rstrip('`')}: {reason}" if place else reason

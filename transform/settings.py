@@ -5,6 +5,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+# The CRM's ids, as tables hold them: in 64 bits.
+Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+Ids = tuple[Id, ...]
+
 
 class SalesRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who sells what. Either ``managers``, or ``sources`` for orders that have no manager.
@@ -13,8 +17,8 @@ class SalesRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     sales_type: Literal["retail", "b2b", "other"]
-    managers: tuple[int, ...] = ()
-    sources: tuple[int, ...] = ()
+    managers: Ids = ()
+    sources: Ids = ()
     valid_from: date = date(1970, 1, 1)
 
     def __post_init__(self) -> None:
@@ -25,10 +29,10 @@ class SalesRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RulesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section ``[rules]``: what makes an order a return, retail, or none of ours."""
 
-    return_statuses: tuple[int, ...] = (19, 21, 22, 23)
-    return_status_groups: tuple[int, ...] = ()
-    excluded_sources: tuple[int, ...] = (3,)
-    brand_field: str = "CT_1001"
+    return_statuses: Ids = (19, 21, 22, 23)
+    return_status_groups: Ids = ()
+    excluded_sources: Ids = (3,)
+    brand_field: Annotated[str, msgspec.Meta(min_length=1)] = "CT_1001"
     sales_types: tuple[SalesRule, ...] = (
         SalesRule(sales_type="retail", managers=(22, 4, 16)),
         SalesRule(sales_type="b2b", managers=(15,)),

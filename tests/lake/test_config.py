@@ -58,18 +58,44 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[serve]\nport = 'x'", r"\[serve\] port: Expected `int`"),
-        ("[serve]\nprot = 1", r"\[serve\].*unknown field `prot`"),
+        ("[serve]\nport = 'x'", r"\[serve\] port: a whole number is expected, found a text"),
+        ("[serve]\nprot = 1", r"\[serve\] prot is no key here; the keys are host, port, "),
         ("[server]\nport = 1", r"unknown section \[server\]"),
         ("serve = 1", r"\[serve\] is 1, a table"),
         ("[serve", "not readable as TOML"),
-        ("[lake]\nmemory_limit = 'lots'", r"\[lake\] memory_limit"),
-        ("[serve]\nmemory_limit = '5'", r"\[serve\] memory_limit"),
+        ("[serve]\nport = 1\nport = 2\n", r"not readable as TOML: something is written twice \(at line 3"),
+        ("[lake]\nmemory_limit = 'lots'", r"\[lake\] memory_limit: write it as 2GB$"),
+        ("[serve]\nmemory_limit = '5'", r"\[serve\] memory_limit: write it as 512MB$"),
         ("[lake]\nthreads = -1", r"\[lake\] threads"),
         ("[lake]\nthreads = 1000000", r"\[lake\] threads"),
         ("[source]\nbase_url = 'openapi'", r"\[source\] base_url"),
         ("[source]\nrequests_per_minute = 0", r"\[source\] requests_per_minute"),
-        ("[rules]\nsales_types = [{ sales_type = 'wholesale' }]", r"\[rules\] sales_types"),
+        (
+            "[rules]\nsales_types = [{ sales_type = 'retial' }]",
+            r"sales_types\[0\].sales_type: 'retial' is not known; write one of 'retail', 'b2b', 'other'$",
+        ),
+        (
+            "[rules]\nsales_types = [{ sales_type = 'b2b', managers = [1], valid_from = 'soon' }]",
+            r"\[rules\] sales_types\[0\].valid_from: a date as 2026-05-01 is expected$",
+        ),
+        (
+            "[rules]\nreturn_statuses = 19",
+            r"return_statuses: a list in \[ \] is expected, found a whole number$",
+        ),
+        ("[rules]\nreturn_statuses = [-1]", r"return_statuses\[0\]: a whole number >= 1 is expected$"),
+        (
+            "[rules]\nreturn_statuses = [1, 99999999999999999999]",
+            r"return_statuses\[1\]: a whole number <= 9\d+",
+        ),
+        ("[rules]\nbrand_field = ''", r"\[rules\] brand_field: it is empty$"),
+        (
+            "[ingest]\nevery_minutes = { orders = 1 }",
+            r"every_minutes: 'orders' is not known; write one of 'products'",
+        ),
+        (
+            "[ingest]\nevery_minutes = { offers = 'x' }",
+            r"every_minutes.offers: a whole number is expected, found",
+        ),
     ],
 )
 def test_a_wrong_file_is_one_clear_line(tmp_path: Path, text: str, said: str) -> None:
@@ -88,12 +114,30 @@ def test_a_wrong_file_is_one_clear_line(tmp_path: Path, text: str, said: str) ->
         ("KEYLAKE_NOTHING", "1"),
         ("KEYLAKE_RULES_RETURN_STATUSES", "19, x"),
         ("KEYLAKE_RULES_SALES_TYPES", "[{"),
+        (
+            "KEYLAKE_RULES_SALES_TYPES",
+            '[{"sales_type": "b2b", "managers": [1]}, {"sales_type": "other", "managers": [1]}]',
+        ),
+        ("KEYLAKE_RULES_EXCLUDED_SOURCES", "99999999999999999999"),
     ],
 )
 def test_a_wrong_variable_is_named(variable: str, text: str) -> None:
     """An unknown one too: a typing error must not pass for a default."""
     with pytest.raises(ConfigError, match=variable):
         read_config({variable: text})
+
+
+def test_a_wrong_variable_says_what_is_right() -> None:
+    """As the file's key does."""
+    with pytest.raises(ConfigError, match=r"^KEYLAKE_LAKE_MEMORY_LIMIT='5': write it as 2GB$"):
+        read_config({"KEYLAKE_LAKE_MEMORY_LIMIT": "5"})
+    with pytest.raises(ConfigError, match=r"\[1\]: a whole number is expected, found a text$"):
+        read_config({"KEYLAKE_RULES_RETURN_STATUSES": "19, x"})
+
+
+def test_a_file_may_begin_with_a_mark_of_its_encoding(tmp_path: Path) -> None:
+    """As some editors write it."""
+    assert read_config(config_file(tmp_path, "\ufeff[serve]\nport = 1")).section(ServeSettings).port == 1
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
