@@ -7,12 +7,13 @@ read the same way, through a mount.
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from lake import quote
-from lake.errors import TableMissing
+from lake.errors import ConfigError, TableMissing
 from lake.paths import Lake
 from lake.release import Release
 from lake.restores import refuse_left_out, refuse_unfinished
@@ -26,7 +27,9 @@ TYPES: dict[pa.DataType, str] = {}
 
 
 def connect(settings: LakeSettings) -> Connection:
-    """Open an empty in-memory DuckDB within the limits set; instants read as UTC."""
+    """Open an empty in-memory DuckDB within the limits set; instants read as UTC. Raises ConfigError."""
+    if settings.spill:
+        refuse_spill(Path(settings.spill))
     connection = duckdb.connect(
         config={
             "memory_limit": settings.memory_limit,
@@ -40,6 +43,17 @@ def connect(settings: LakeSettings) -> Connection:
     # A file is opened for many queries and never changes: its footer is read once.
     connection.execute("set global timezone = 'UTC'; set parquet_metadata_cache = true")
     return connection
+
+
+def refuse_spill(folder: Path) -> None:
+    """Raise ConfigError where DuckDB could not write to the folder, or make it when it spills."""
+    try:
+        with tempfile.TemporaryDirectory(dir=folder if folder.exists() else folder.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"[lake] spill: {folder} can't be written: {error.strerror}; name a folder on a disk with room"
+        ) from None
 
 
 def open_session(lake: Lake, settings: LakeSettings, release: Release | None) -> Connection:

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from lake.errors import UsageError
+from lake.errors import ConfigError, UsageError
 from lake.prompt import is_whole, run_prompt, run_script
 from lake.release import find_release
 from lake.render import as_csv
@@ -103,6 +103,19 @@ def test_a_session_says_which_release_it_is(session: Connection) -> None:
     rows = fetch(session, "select release, kind from ops.current_release").to_pylist()
     assert rows == [{"release": 1, "kind": "full"}]
     assert fetch(session, "select count(*) as n from ops.releases").to_pylist() == [{"n": 1}]
+
+
+@pytest.mark.parametrize("spill", ["a file", "a file/spill", "no folder/spill", "/proc/none"])
+def test_a_place_to_spill_to_that_can_not_be_written_is_refused(tmp_path: Path, spill: str) -> None:
+    """Before the work begins; a folder that can be made is not made before it is needed."""
+    (tmp_path / "a file").touch()
+    with pytest.raises(
+        ConfigError, match=r"^\[lake\] spill: .* can't be written: .*; name a folder"
+    ) as refused:
+        connect(LakeSettings(spill=str(tmp_path / spill)))
+    assert refused.value.exit_code == 2
+    connect(LakeSettings(spill=str(tmp_path / "spill"))).close()
+    assert [file.name for file in tmp_path.iterdir()] == ["a file"]
 
 
 def test_another_thread_reads_instants_as_utc_too(session: Connection) -> None:

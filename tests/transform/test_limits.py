@@ -53,7 +53,8 @@ def test_a_build_that_exceeds_its_limits_fails_as_a_candidate(large: Shop, tmp_p
 def test_what_does_not_fit_into_memory_is_spilled(large: Shop, tmp_path: Path) -> None:
     """The same tables as with memory enough; without a folder to spill to it is none."""
     shop = large.copy(tmp_path / "lake")
-    (tmp_path / "no folder").write_text("")
+    # Where it leads to is not there: nothing can be made in its place.
+    (tmp_path / "no folder").symlink_to(tmp_path / "nowhere" / "to be found")
     with pytest.raises(duckdb.IOException, match="no folder"):
         build_within(shop, "24MB", tmp_path / "no folder")
     assert build_within(shop, "24MB", tmp_path / "spill") == 2
