@@ -5,6 +5,7 @@ that one set of credentials, the environment's, serves tables and everything els
 """
 
 import contextlib
+import re
 import shutil
 from pathlib import Path
 
@@ -12,13 +13,20 @@ import msgspec
 import pyarrow.fs as pafs
 from deltalake.fs import DeltaStorageHandler
 
+from lake.errors import UsageError
+
 LAYERS = ("bronze", "rules", "silver", "gold", "ops")
+STORE = re.compile(r"(s3|s3a|gs|az|azure|adl|abfs|abfss)://[^/].*")
 
 
 class Lake(msgspec.Struct, frozen=True):
     """A lake's place: a folder, or the URI of an object store's prefix (credentials: environment)."""
 
     root: str
+
+    def __post_init__(self) -> None:
+        if found := fault(self.root):
+            raise UsageError(f"{self.root!r}: {found}")
 
     @property
     def is_local(self) -> bool:
@@ -66,6 +74,15 @@ class Lake(msgspec.Struct, frozen=True):
         # A store has no empty folders.
         found = open_store(self.place).get_file_info(pafs.FileSelector(layer, allow_not_found=True))
         return sorted(f"{layer}.{info.base_name}" for info in found if info.type == pafs.FileType.Directory)
+
+
+def fault(root: str) -> str | None:
+    """Return why no lake can be at a root; None where one can. Pure."""
+    if not root.strip():
+        return "it is empty; name a folder, or a place in an object store"
+    if re.match(r"\w[\w+.-]+:/", root) and not STORE.fullmatch(root):
+        return "it is no place of a lake; name a folder, or one in an object store: s3://bucket/lake (gs://, az://)"
+    return None
 
 
 def open_store(uri: str) -> pafs.FileSystem:

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import msgspec
 
+from lake.paths import fault
+
 Days = Annotated[int, msgspec.Meta(ge=1)]
 Hours = Annotated[int, msgspec.Meta(ge=1)]
 # More of them than cores are of no use, and very many take minutes to begin.
@@ -21,3 +23,7 @@ class LakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spill: str = ""
     keep_days: Days = 90
     keep_all_hours: Hours = 6
+
+    def __post_init__(self) -> None:
+        if found := fault(self.root):
+            raise ValueError(f"root is {self.root!r}: {found}")

@@ -247,6 +247,8 @@ def test_places_that_can_be_no_backup_are_refused(few: Shop, tmp_path: Path) -> 
             back_up(few.lake, place, now=NOW)
     with pytest.raises(UsageError, match="name a place"):  # what a variable that is not set comes to
         back_up(few.lake, "", now=NOW)
+    with pytest.raises(UsageError, match="'ftp://x/y': it is no place of a lake"):
+        back_up(few.lake, "ftp://x/y", now=NOW)
     with pytest.raises(NoRelease):
         back_up(Lake(root=str(tmp_path / "nothing")), str(tmp_path / "backup"), now=NOW)
     other = few.built_anew(tmp_path / "other")

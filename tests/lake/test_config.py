@@ -66,6 +66,13 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("[serve]\nport = 1\nport = 2\n", r"not readable as TOML: something is written twice \(at line 3"),
         ("[lake]\nmemory_limit = 'lots'", r"\[lake\] memory_limit: write it as 2GB$"),
         ("[serve]\nmemory_limit = '5'", r"\[serve\] memory_limit: write it as 512MB$"),
+        ("[lake]\nroot = ''", r"\[lake\] root is '': it is empty; name a folder"),
+        (
+            "[lake]\nroot = 's3:/x'",
+            r"\[lake\] root is 's3:/x': it is no place of a lake; name .* s3://bucket",
+        ),
+        ("[lake]\nroot = 'ftp://x/y'", r"it is no place of a lake; .*\(gs://, az://\)$"),
+        ("[lake]\nroot = 's3://'", "it is no place of a lake"),
         ("[lake]\nthreads = -1", r"\[lake\] threads"),
         ("[lake]\nthreads = 1000000", r"\[lake\] threads"),
         ("[source]\nbase_url = 'openapi'", r"\[source\] base_url"),
@@ -112,6 +119,7 @@ def test_a_wrong_file_is_one_clear_line(tmp_path: Path, text: str, said: str) ->
         ("KEYLAKE_SERVE_PORT", "many"),
         ("KEYLAKE_SERVE_PROT", "1"),
         ("KEYLAKE_NOTHING", "1"),
+        ("KEYLAKE_LAKE_ROOT", " "),
         ("KEYLAKE_RULES_RETURN_STATUSES", "19, x"),
         ("KEYLAKE_RULES_SALES_TYPES", "[{"),
         (
