@@ -2,18 +2,23 @@
 
 import re
 import tomllib
-from typing import Literal, get_args, get_type_hints
+from collections import Counter
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pyarrow as pa
 
 from lake.contract import Contract
 from lake.errors import ContractBroken, ModelError
+from lake.quote import is_word
+from lake.wording import in_words
 
 COMMENT = re.compile(r"\A\s*/\*(.*?)\*/\s*(.*)\Z", re.DOTALL)
 # What a column means stands behind it, as a remark to the reader of the file.
 NOTE = re.compile(r'^\s*(\w+)\s*=\s*"[^"]*"\s*#\s*(.+?)\s*$', re.MULTILINE)
 DATE = pa.date32()
+Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,7 +32,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     what columns mean, from the remarks behind them.
     """
 
-    grain: str
+    grain: Text
     columns: dict[str, str]
     rebuild: Literal["by key", "by month", "whole"]
     key: tuple[str, ...]
@@ -36,7 +41,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     width: Literal["month", "week"] = "month"
     about: str | None = None
     money: str | None = None
-    checks: dict[str, str] = {}
+    checks: dict[str, Text] = {}
     notes: dict[str, str] = {}
 
     @property
@@ -63,19 +68,21 @@ class CheckHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     be told from a part: a buyer's first purchase, say.
     """
 
-    fact: str
+    fact: Text
     severity: Literal["error", "warn"] = "error"
     looks: Literal["at the new", "everywhere"] = "at the new"
 
 
 def read_header(text: str, name: str) -> tuple[Header, str]:
     """Return a model's header and its SQL. Raises ModelError."""
-    comment, sql = apart(text, name)
+    comment, sql = apart(text, name, "model")
+    values: dict[str, Any] = {}
     try:
-        header = msgspec.convert({**tomllib.loads(comment), "notes": notes(comment)}, Header)
+        values = tomllib.loads(comment)
+        header = msgspec.convert({**values, "notes": notes(comment)}, Header)
         found = fault(header)
-    except (msgspec.ValidationError, ContractBroken, ValueError) as error:
-        found = in_words(error, Header)
+    except (ContractBroken, ValueError) as error:
+        found = in_words(error, Header, values, hidden="notes")
     if found:
         raise ModelError(f"{name}: the header can't be used: {found}")
     return header, sql
@@ -89,15 +96,20 @@ def notes(comment: str) -> dict[str, str]:
 
 def fault(header: Header) -> str | None:
     """Return what in a header does not fit together; None for nothing. Raises ContractBroken."""
+    if found := fault_of_columns(header.columns):
+        return found
     types = {field.name: field.type for field in header.contract.schema}
     named = [*header.key, *filter(None, (header.month, header.partition, header.money))]
     if unknown := [column for column in named if column not in header.columns]:
         return f"it names {unknown[0]}, which is none of its columns"
+    if twice := [column for column, times in Counter(header.key).items() if times > 1]:
+        return f"key names {twice[0]} twice"
     if not header.key:
         return "key is empty: which columns name a row?"
     if header.month and header.partition:
         return "month and partition: one of them says by which date the table is parted"
-    if header.parted_by and (types[header.parted_by] != DATE or header.part in header.columns):
+    taken = {column.lower() for column in header.columns}
+    if header.parted_by and (types[header.parted_by] != DATE or header.part in taken):
         return f"month is {header.parted_by}: name a DATE, and no column of your own {header.part}"
     if header.width == "week" and not header.partition:
         return "width is week: that is for a partition, what is of a day is parted by month"
@@ -108,28 +120,32 @@ def fault(header: Header) -> str | None:
     return None
 
 
+def fault_of_columns(columns: Mapping[str, str]) -> str | None:
+    """Return what is wrong with the names or the decimals of columns; None for nothing."""
+    for name, kind in columns.items():
+        if not is_word(name):
+            return f"column {name!r}: rename it: letters, digits, _ and no word of SQL's"
+        if same := [other for other in columns if other != name and other.lower() == name.lower()]:
+            return (
+                f"columns {name} and {same[0]} differ only in case, which SQL doesn't tell apart; rename one"
+            )
+        if (found := re.match(r"DECIMAL\((\d+),\s*(\d+)\)", kind)) and int(found[2]) > int(found[1]):
+            return f"column {name}: {kind} has more digits behind the point than in all"
+    return None
+
+
 def read_check_header(text: str, name: str) -> tuple[CheckHeader, str]:
     """Return a check's header and its SQL. Raises ModelError."""
-    comment, sql = apart(text, name)
+    comment, sql = apart(text, name, "check")
     try:
         return msgspec.convert(tomllib.loads(comment), CheckHeader), sql
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except ValueError as error:
         raise ModelError(f"{name}: the header can't be used: {in_words(error, CheckHeader)}") from None
 
 
-def in_words(error: Exception, kind: type[msgspec.Struct]) -> str:
-    """Return what is wrong with a header, and which words are right where there are only some. Pure."""
-    said = str(error)
-    field = said.partition(" - at `$.")[2].rstrip("`")
-    hints = get_type_hints(kind)
-    if "Invalid enum value" not in said or field not in hints:
-        return said
-    return f"{said}; write one of {', '.join(map(repr, get_args(hints[field])))}"
-
-
-def apart(text: str, name: str) -> tuple[str, str]:
-    """Return the first comment and what follows."""
+def apart(text: str, name: str, kind: str) -> tuple[str, str]:
+    """Return the first comment of a model or check, and what follows."""
     match = COMMENT.match(text)
     if not match:
-        raise ModelError(f"{name}: a model begins with /* its header in TOML */")
+        raise ModelError(f"{name}: a {kind} begins with /* its header in TOML */")
     return match[1], match[2].strip().rstrip(";")

@@ -58,12 +58,12 @@ def test_a_table_of_no_day_may_be_parted_by_weeks() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("grain = ", "grian = ", "unknown field `grian`"),
-        ('grain = "one row per thing"\n', "", "missing required field `grain`"),
-        ('key = ["id"]', 'key = "id"', r"Expected `array`, got `str`"),
+        ("grain = ", "grian = ", "grian is no key here; the keys are grain, columns, .*checks$"),
+        ('grain = "one row per thing"\n', "", "grain is missing"),
+        ('key = ["id"]', 'key = "id"', r"key: a list in \[ \] is expected, found a text$"),
         ('key = ["id"]', "key = []", "key is empty"),
         ('key = ["id"]', 'key = ["id", "nothing"]', "it names nothing, which is none of its columns"),
-        ('"by month"', '"daily"', "Invalid enum value 'daily'"),
+        ('"by month"', '"daily"', "rebuild: 'daily' is not known; write one of 'by key'"),
         ('month = "day"\n', "", "it is rebuilt by month, and month does not say by which date"),
         ('month = "day"', 'month = "dya"', "it names dya"),
         ('month = "day"', 'month = "note"', "month is note: name a DATE"),
@@ -75,9 +75,24 @@ def test_a_table_of_no_day_may_be_parted_by_weeks() -> None:
         ('id = "BIGINT"', 'id = "NUMBER"', "NUMBER: no type of a contract"),
         ("DECIMAL(18,2)", "DECIMAL(99,2)", "precision"),
         ('id = "BIGINT"', "id = BIGINT", "Invalid value"),
-        ('"total >= 0"', "true", "Expected `str`, got `bool`"),
+        ('id = "BIGINT"', "id = 5", "columns.id: a text is expected, found a whole number$"),
+        ('id = "BIGINT"', 'id = "BIGINT"\nid = "DATE"', r"something is written twice \(at line 10"),
+        ('id = "BIGINT"', 'id = "BIGINT"\nID = "DATE"', "columns id and ID differ only in case"),
+        (
+            'id = "BIGINT"',
+            'id = "BIGINT"\nMonth = "DATE"',
+            "month is day: name a DATE, and no column of your own",
+        ),
+        ('id = "BIGINT"', 'id = "BIGINT"\n"" = "DATE"', "column '': rename it: letters"),
+        ('id = "BIGINT"', 'id = "BIGINT"\n"a b" = "DATE"', "column 'a b': rename it: letters"),
+        ('id = "BIGINT"', 'id = "BIGINT"\norder = "DATE"', "column 'order': rename it: .* no word of SQL's"),
+        ('key = ["id"]', 'key = ["id", "day", "day"]', "key names day twice$"),
+        ("DECIMAL(18,2)", "DECIMAL(5,7)", r"column total: DECIMAL\(5,7\) has more digits behind the point"),
+        ('"total >= 0"', '""', "checks.total_is_not_negative: it is empty$"),
+        ('"one row per thing"', '""', "grain: it is empty$"),
+        ('"total >= 0"', "true", "checks.total_is_not_negative: a text is expected, found true or false$"),
         ('rebuild = "by month"', 'rebuild = "by day"', "one of 'by key', 'by month', 'whole'"),
-        ("[columns]", "[colums]", "unknown field `colums`|missing required field `columns`"),
+        ("[columns]", "[colums]", "colums is no key here|columns is missing"),
     ],
 )
 def test_a_wrong_header_is_one_clear_line(old: str, new: str, said: str) -> None:
@@ -94,6 +109,8 @@ def test_a_model_without_a_header_is_refused(text: str) -> None:
     """A model begins with a comment, and the comment ends."""
     with pytest.raises(ModelError, match=r"^silver\.things: a model begins with /\* its header"):
         read_header(text, "silver.things")
+    with pytest.raises(ModelError, match=r"^silver\.things\.hold: a check begins with /\* its header"):
+        read_check_header(text, "silver.things.hold")
 
 
 def test_a_checks_header_says_the_fact_and_how_bad_it_is() -> None:
@@ -106,10 +123,11 @@ def test_a_checks_header_says_the_fact_and_how_bad_it_is() -> None:
 @pytest.mark.parametrize(
     ("comment", "said"),
     [
-        ('severity = "warn"', "missing required field `fact`"),
-        ('fact = "f"\nseverity = "info"', "Invalid enum value 'info'.*one of 'error', 'warn'"),
-        ('fact = "f"\nlevel = 1', "unknown field `level`"),
+        ('severity = "warn"', "fact is missing"),
+        ('fact = "f"\nseverity = "info"', "severity: 'info' is not known; write one of 'error', 'warn'$"),
+        ('fact = "f"\nlevel = 1', "level is no key here; the keys are fact, severity, looks$"),
         ("fact = f", "Invalid value"),
+        ('fact = ""', "fact: it is empty$"),
     ],
 )
 def test_a_wrong_header_of_a_check_is_one_clear_line(comment: str, said: str) -> None:
