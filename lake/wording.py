@@ -28,8 +28,8 @@ class Spot(msgspec.Struct):
 
 
 def counted(number: int, noun: str) -> str:
-    """Return ``1 finding``, ``2 findings``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Return ``1 finding``, ``2,000 findings``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def in_words(error: Exception, kind: Any, values: object = None, *, under: str = "", hidden: str = "") -> str:

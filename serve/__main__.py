@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import click
 
+from lake.because import because as because_option
 from lake.cli import group, main, open_lake
 from lake.errors import UsageError
 from lake.settings import LakeSettings
@@ -48,7 +49,7 @@ def sync() -> int:
 )
 @click.option("--from-bronze", is_flag=True, help="Ask the CRM nothing: build again from what was ingested.")
 @click.option("--dry-run", is_flag=True, help="Show what would move, and publish nothing.")
-@click.option("--because", help="Why a total may fall further than config.toml allows; it is recorded.")
+@because_option
 def resync(days: int | None, from_bronze: bool, dry_run: bool, because: str | None) -> int:
     """Fetch again, build in full, compare with the CRM, show what moves; publish only if it is valid.
 

@@ -134,6 +134,10 @@ def test_who_reads_a_part_of_the_answer_hears_no_complaint(lake: Lake) -> None:
         (("ingest", "half"), "No such command"),
         (("ingest", "sandbox", "--clock", "noon"), "--clock"),
         (("transform", "--ful"), "--ful"),
+        (("transform", "--because", " "), "--because"),
+        (("serve", "resync", "--because", ""), "say in a few words why"),
+        (("transform", "models", "--graph", "g.txt"), "a file that ends in .svg"),
+        (("transform", "models", "xx"), "see `python -m transform models --help`"),
         (("serve", "api", "--port", "x"), "--port"),
     ],
 )

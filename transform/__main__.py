@@ -7,6 +7,7 @@ import click
 import structlog
 
 from lake.archive import archive_due
+from lake.because import because as because_option
 from lake.cli import main, open_lake
 from lake.config import Config
 from lake.errors import CommitConflict, IngestIncomplete, UsageError
@@ -15,6 +16,7 @@ from lake.release import Release, current_release, hold, refuse_hold
 from lake.render import show_table
 from lake.runs import Run, last_runs, watermark
 from lake.settings import LakeSettings
+from lake.wording import counted
 from transform.build import Proposal, run_build
 from transform.commands import COMMANDS
 from transform.models import read_models
@@ -27,7 +29,7 @@ TRIES = 4
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--full", is_flag=True, help="Build everything, also where nothing new was ingested.")
-@click.option("--because", help="Why a total may fall further than config.toml allows; it is recorded.")
+@because_option
 @click.pass_context
 def transform(context: click.Context, full: bool, because: str | None) -> None:
     """Build silver and gold from bronze, check them, and publish what changed as one release."""
@@ -49,7 +51,7 @@ def transform(context: click.Context, full: bool, because: str | None) -> None:
     "--run", "run_id", help="Compare with what this resync of the ingest saw; with nothing if not said."
 )
 @click.option("--dry-run", is_flag=True, help="Show what would move, and publish nothing.")
-@click.option("--because", help="Why a total may fall further than config.toml allows; it is recorded.")
+@because_option
 def resync(run_id: str | None, dry_run: bool, because: str | None) -> None:
     """Build everything from bronze, compare it with the CRM, show what moves, and publish.
 
@@ -150,8 +152,8 @@ def summary(release: Release | None, *, is_new: bool) -> str:
     tables = {move.table for move in release.moved}
     revenue = release.money.get("gold.revenue_daily")
     return (
-        f"release {release.release} ({release.kind}): {len(tables)} tables moved,"
-        f" {release.rows.get('silver.orders', 0):,} orders, revenue {revenue:,.2f} ₴"
+        f"release {release.release} ({release.kind}): {counted(len(tables), 'table')} moved,"
+        f" {counted(release.rows.get('silver.orders', 0), 'order')}, revenue {revenue:,.2f} ₴"
     )
 
 

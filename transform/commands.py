@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 
 from lake.cli import open_lake
-from lake.errors import CheckFailed, LakeError
+from lake.errors import CheckFailed, LakeError, UsageError
 from lake.findings import HEALED, read_findings, write_findings
 from lake.release import Release, current_release, list_releases
 from lake.render import show_table
 from lake.settings import LakeSettings
+from lake.wording import counted
 from transform.build import within
 from transform.checks import checks_of
 from transform.comparison import CHECK, compare_with_full, finding_of
@@ -30,13 +31,15 @@ LOOKED_BACK = 500
 @click.option("--graph", type=click.Path(dir_okay=False), help="Draw who reads whom into this SVG file.")
 def models(graph: str | None) -> None:
     """List the models: what a row is, how each is rebuilt, its rows, the release that moved it last."""
+    if graph is not None and not graph.lower().endswith(".svg"):
+        raise UsageError(f"{graph!r}: the drawing is an SVG; name a file that ends in .svg")
     found = read_models()
     if graph:
         try:
             Path(graph).write_text(svg({model.name: model.reads for model in found}), "utf-8")
         except OSError as error:
             raise LakeError(f"{graph}: the drawing can't be written: {error.strerror}") from None
-        print(f"{graph}: {len(found)} models and what they read; open it in a browser")
+        print(f"{graph}: {counted(len(found), 'model')} and what they read; open it in a browser")
         return
     _, lake = open_lake()
     releases = list_releases(lake, limit=LOOKED_BACK)
@@ -104,7 +107,7 @@ def checks(everything: bool) -> None:
             ],
         )
     print(
-        f"{len(every)} checks, {len(shown)} findings open"
+        f"{counted(len(every), 'check')}, {counted(len(shown), 'finding')} open"
         + (f", {len(gone)} of checks that are gone" if gone else "")
     )
 
@@ -131,10 +134,11 @@ def compare() -> None:
         )
         sys.stdout.flush()
         raise CheckFailed(
-            f"release {release.release} differs from a full build in {len(moved)} parts, the first is"
-            f" {found.example}; `just transform --full` publishes the full build"
+            f"release {release.release} differs from a full build in {counted(len(moved), 'part')}, the first"
+            f" is {found.example}; `just transform --full` publishes the full build; a model that differs again"
+            ' is to say rebuild = "whole" in its header'
         )
-    print(f"release {release.release} equals a full build: {len(release.rows)} tables compared")
+    print(f"release {release.release} equals a full build: {counted(len(release.rows), 'table')} compared")
 
 
 COMMANDS = (models, checks, compare)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from lake.errors import UsageError
 from lake.findings import NIGHTLY, Finding
 from lake.paths import Lake
-from lake.release import Move, Release
+from lake.release import Move, Release, hold
 from lake.session import connect
 from lake.settings import LakeSettings
 from lake.table import open_table
@@ -44,9 +44,10 @@ def compare_with_full(
     for rule in (*rule_tables(rules), *dictionary(models)):
         candidates.add_rule(rule)
     if release.models_hash != hash_of(models) or candidates.differ:
+        held = f"{hold(release)}, then " if release.is_held else ""
         raise UsageError(
-            f"release {release.release} was built by other models, rules or runs; `just transform` builds one"
-            " of these, then compare again"
+            f"release {release.release} was built by other models, rules or runs; {held}`just transform`"
+            " builds one of these, then compare again"
         )
     for model in models:
         candidates.add_model(model)

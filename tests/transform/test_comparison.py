@@ -64,6 +64,11 @@ def test_other_rules_are_not_compared(shop: Shop) -> None:
     rules = RulesSettings(excluded_sources=())
     with pytest.raises(UsageError, match=r"other models, rules or runs; `just transform`"):
         compare_with_full(shop.lake, release, engine=ENGINE, rules=rules, models=shop.models)
+    held = msgspec.structs.replace(release, is_held=True)
+    with pytest.raises(
+        UsageError, match=r"; publishing is held .*`just resume` lifts it, then `just transform`"
+    ):
+        compare_with_full(shop.lake, held, engine=ENGINE, rules=rules, models=shop.models)
 
 
 def test_the_command_finds_reports_and_is_healed(shop: Shop, tmp_path: Path) -> None:
@@ -73,7 +78,8 @@ def test_the_command_finds_reports_and_is_healed(shop: Shop, tmp_path: Path) -> 
     falsify(shop)
     done = run(environ, "transform", "compare")
     assert done.returncode == 3
-    assert "1 parts, the first is silver.orders, 2026-06-01; `just transform --full`" in done.stderr
+    assert "1 part, the first is silver.orders, 2026-06-01; `just transform --full`" in done.stderr
+    assert 'a model that differs again is to say rebuild = "whole" in its header' in done.stderr
     assert "500.00" in done.stdout
     shop.see("bronze.managers", f"id | full_name | fetched_at\n 7 | Ліза Н. | {look(1)}")
     shop.published()
