@@ -13,7 +13,7 @@ from lake.prompt import run_prompt, run_script
 from lake.release import current_release
 from lake.release_commands import COMMANDS as RELEASES
 from lake.release_commands import at_release
-from lake.render import FORMATS, show, show_table
+from lake.render import FORMATS, JSON, show, show_table
 from lake.session import open_session
 from lake.settings import LakeSettings
 from lake.status import ago, read_status
@@ -70,6 +70,8 @@ def status(form: str, release: int | None, as_of: str | None) -> None:
                 ]
                 for table in found.tables
             ],
+            spare=("MB", "files", "version", "released", "watermark"),
+            whole=JSON,
         )
     else:
         show(pa.Table.from_pylist(found.rows), form)

@@ -11,7 +11,7 @@ from lake.cli import open_lake
 from lake.compaction import compact as merge
 from lake.maintenance import Reclaimed
 from lake.release import COMPACTION, current_release
-from lake.render import FORMATS, show, show_table
+from lake.render import FORMATS, JSON, show, show_table
 from lake.settings import LakeSettings
 
 
@@ -58,7 +58,8 @@ def size(form: str) -> None:
         return
     names = list(rows[0]) if rows else ["table", "total"]
     sums = ["all", *(sum(row[name] for row in rows) for name in names[1:])]
-    show_table(names, [*([row[name] for name in names] for row in rows), sums])
+    table = [*([row[name] for name in names] for row in rows), sums]
+    show_table(names, table, spare=("log_entries", "files", "log"), whole=JSON)
 
 
 def tell(found: list[Reclaimed], verb: str) -> None:

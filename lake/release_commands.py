@@ -17,7 +17,7 @@ from lake.explain import explain
 from lake.kept import read_kept
 from lake.order_diff import OrderMoves, order_moves
 from lake.release import Release, find_release, list_releases, total
-from lake.render import FORMATS, as_text, show, show_table
+from lake.render import FORMATS, JSON, as_text, show, show_table
 from lake.restores import read_restores
 from lake.rollback import parent_of, run_resume, run_rollback
 from lake.settings import LakeSettings
@@ -65,7 +65,12 @@ def releases(limit: int, form: str) -> None:
     if not rows and form == "table":
         print("nothing is published yet; `just sync` publishes the first release")
     elif form == "table":
-        show_table(list(rows[0]), [[as_cell(value) for value in row.values()] for row in rows])
+        show_table(
+            list(rows[0]),
+            [[as_cell(value) for value in row.values()] for row in rows],
+            spare=("excluded_runs", "parent", "is_held", "tables_moved", "tags", "is_kept"),
+            whole=JSON,
+        )
     else:
         show(pa.Table.from_pylist(rows), form)
 

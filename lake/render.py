@@ -3,10 +3,10 @@
 import csv
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -14,7 +14,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from lake.columns import fitted
+
 FORMATS = ("table", "json", "csv")
+# How all columns are shown where a terminal has no room for them.
+JSON = "--format json"
 encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -25,7 +29,7 @@ def show(rows: pa.Table, form: str) -> None:
     elif form == "csv":
         print(as_csv(rows), end="")
     else:
-        show_table(rows.column_names, [list(row.values()) for row in unique_rows(rows)])
+        show_table(rows.column_names, [list(row.values()) for row in unique_rows(rows)], whole=JSON)
 
 
 def unique_rows(rows: pa.Table) -> list[dict[str, Any]]:
@@ -82,15 +86,33 @@ def as_text(value: Any, *, empty: str = "·") -> str:
     return str(value)
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
-    """Print aligned columns; numbers to the right."""
+def show_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    title: str | None = None,
+    spare: Collection[str] = (),
+    whole: str = "| cat",
+) -> None:
+    """Print aligned columns; numbers to the right.
+
+    In a terminal that is too narrow some are left out, the ``spare`` ones first; ``whole`` is
+    what shows them all.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, emoji=False)
+    texts = [[as_text(value) for value in row] for row in rows]
+    widths: Mapping[int, int | None] = dict.fromkeys(range(len(columns)))
+    if sys.stdout.isatty() and columns:
+        widths = fitted([columns, *texts], width=console.width, spare=spare)
     table = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    for place, name in enumerate(columns):
+    for place, width in widths.items():
         numbers = all(isinstance(row[place], (int, float, Decimal, type(None))) for row in rows) and bool(
             rows
         )
-        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(as_text(value).replace("[", "\\[") for value in row))
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False, emoji=False).print(table)
+        justify: Literal["left", "right"] = "right" if numbers else "left"
+        table.add_column(columns[place], justify=justify, overflow="fold", width=width)
+    for row in texts:
+        table.add_row(*(row[place].replace("[", "\\[") for place in widths))
+    console.print(table)
+    if left := [name for place, name in enumerate(columns) if place not in widths]:
+        print(f"no room for {', '.join(left)}; a wider terminal shows all, so does `{whole}`")

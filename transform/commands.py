@@ -88,6 +88,7 @@ def checks(everything: bool) -> None:
                 (name, check.severity, check.fact, found[name].state if name in found else "holds")
                 for name, check in zip(names, every, strict=True)
             ],
+            spare=("what holds",),
         )
     shown = [finding for finding in found.values() if finding.state != HEALED]
     if shown:
@@ -105,6 +106,7 @@ def checks(everything: bool) -> None:
                 )
                 for finding in shown
             ],
+            spare=("last change", "since"),
         )
     print(
         f"{counted(len(every), 'check')}, {counted(len(shown), 'finding')} open"
@@ -135,8 +137,8 @@ def compare() -> None:
         sys.stdout.flush()
         raise CheckFailed(
             f"release {release.release} differs from a full build in {counted(len(moved), 'part')}, the first"
-            f" is {found.example}; `just transform --full` publishes the full build; a model that differs again"
-            ' is to say rebuild = "whole" in its header'
+            f" is {found.example}; `just transform --full` publishes the full build; a model that differs"
+            ' again is to say rebuild = "whole" in its header'
         )
     print(f"release {release.release} equals a full build: {counted(len(release.rows), 'table')} compared")
 
