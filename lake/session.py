@@ -28,8 +28,7 @@ TYPES: dict[pa.DataType, str] = {}
 
 def connect(settings: LakeSettings) -> Connection:
     """Open an empty in-memory DuckDB within the limits set; instants read as UTC. Raises ConfigError."""
-    if settings.spill:
-        refuse_spill(Path(settings.spill))
+    refuse_spill(settings)
     connection = duckdb.connect(
         config={
             "memory_limit": settings.memory_limit,
@@ -45,8 +44,11 @@ def connect(settings: LakeSettings) -> Connection:
     return connection
 
 
-def refuse_spill(folder: Path) -> None:
-    """Raise ConfigError where DuckDB could not write to the folder, or make it when it spills."""
+def refuse_spill(settings: LakeSettings) -> None:
+    """Raise ConfigError where DuckDB could not write to the folder set, or make it when it spills."""
+    if not settings.spill:
+        return
+    folder = Path(settings.spill)
     try:
         with tempfile.TemporaryDirectory(dir=folder if folder.exists() else folder.parent):
             pass

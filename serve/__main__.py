@@ -8,6 +8,7 @@ import click
 from lake.because import because as because_option
 from lake.cli import group, main, open_lake
 from lake.errors import UsageError
+from lake.session import refuse_spill
 from lake.settings import LakeSettings
 from serve.settings import ScheduleSettings, ServeSettings
 
@@ -27,6 +28,7 @@ def api(host: str | None, port: int | None) -> None:
 
     config, _ = open_lake()
     settings = config.section(ServeSettings)
+    refuse_spill(config.section(LakeSettings))
     run_server(
         create_app(config),
         host=settings.host if host is None else host,

@@ -155,6 +155,13 @@ def test_a_wrong_setting_is_exit_2_whoever_reads_it(lake: Lake, command: tuple[s
     assert "KEYLAKE_RULES_EXCLUDED_SOURCES" in refused(environ, *command, code=2)
 
 
+@pytest.mark.parametrize("command", [("lake", "sql", "select 1"), ("serve", "api", "--port", "0")])
+def test_a_place_to_spill_to_that_can_not_be_made_is_exit_2(lake: Lake, command: tuple[str, ...]) -> None:
+    """When the command begins, and not when it first needs it."""
+    environ = environ_of(lake, KEYLAKE_LAKE_SPILL="/proc/none")
+    assert "[lake] spill: /proc/none can't be written: " in refused(environ, *command, code=2)
+
+
 def test_a_missing_key_is_exit_2_and_a_refused_one_exit_1(shop: ThreadedShop, lake: Lake) -> None:
     """The key comes from the environment alone, and is never printed."""
     environ = environ_of(lake, shop.url)
