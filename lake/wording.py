@@ -37,6 +37,8 @@ def in_words(error: Exception, kind: Any, values: object = None, *, under: str =
 
     ``under`` is the field, where the value of one was looked at. No one is told of the field ``hidden``.
     """
+    if isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError):
+        return f"not readable as JSON: {error}"
     refused = REFUSED.fullmatch(str(error))
     reason, place = (refused["reason"], refused["place"] or "") if refused else (str(error), "")
     spot = spot_at(f".{under}{place}" if under else place, kind, values)

@@ -141,6 +141,8 @@ def test_a_wrong_variable_says_what_is_right() -> None:
         read_config({"KEYLAKE_LAKE_MEMORY_LIMIT": "5"})
     with pytest.raises(ConfigError, match=r"\[1\]: a whole number is expected, found a text$"):
         read_config({"KEYLAKE_RULES_RETURN_STATUSES": "19, x"})
+    with pytest.raises(ConfigError, match=r"^KEYLAKE_RULES_SALES_TYPES='\[\{': not readable as JSON: "):
+        read_config({"KEYLAKE_RULES_SALES_TYPES": "[{"})
 
 
 def test_a_file_may_begin_with_a_mark_of_its_encoding(tmp_path: Path) -> None:
