@@ -45,7 +45,9 @@ def main(command: click.Command, program: str) -> NoReturn:
     except (click.exceptions.Abort, KeyboardInterrupt):
         code = interrupted()
     except click.UsageError as error:
-        asked = error.ctx.command_path if error.ctx else program
+        # Of an option without its value click does not say which command it is of.
+        named = [one for one in arguments[:1] if one in getattr(command, "commands", {})]
+        asked = error.ctx.command_path if error.ctx else " ".join([program, *named])
         hint = f"; see `{asked} --help`"
         code = complain(error.format_message().rstrip(".") + hint, 2)
     except click.ClickException as error:

@@ -5,6 +5,7 @@ fastest read, and one that no later commit can change. Files in an object store 
 read the same way, through a mount.
 """
 
+import errno
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,8 @@ def refuse_spill(settings: LakeSettings) -> None:
         with tempfile.TemporaryDirectory(dir=folder if folder.exists() else folder.parent):
             pass
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return  # a full disk is no mistake in the settings, and much can be read without
         raise ConfigError(
             f"[lake] spill: {folder} can't be written: {error.strerror}; name a folder on a disk with room"
         ) from None

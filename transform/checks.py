@@ -12,6 +12,7 @@ import structlog
 from lake.errors import CheckFailed, ModelError
 from lake.findings import Finding
 from lake.session import Connection, fetch
+from lake.wording import counted
 from transform.models import Check, Model
 
 log = structlog.get_logger()
@@ -178,9 +179,9 @@ def refuse(outcomes: Iterable[Outcome]) -> None:
     if failed:
         first = failed[0]
         amount = f" of {first.amount:,.2f} ₴" if first.amount is not None else ""
-        more = f" ({len(failed) - 1} more checks failed)" if len(failed) > 1 else ""
+        more = f" ({counted(len(failed) - 1, 'more check')} failed)" if len(failed) > 1 else ""
         mend = f"; {first.check.mend}" if first.check.mend else ""
         raise CheckFailed(
-            f"{first.name}: {first.failures} rows{amount} break «{first.check.fact}»,"
+            f"{first.name}: {counted(first.failures, 'row')}{amount} break «{first.check.fact}»,"
             f" the first is {first.example}{more}; nothing was committed, the last release serves{mend}"
         )

@@ -307,7 +307,7 @@ def test_a_first_build_that_fails_its_checks_publishes_nothing(tmp_path: Path) -
     shop = opened(tmp_path / "lake")
     shop.see("bronze.orders", f"id | grand_total | fetched_at\n 9 | -0.01 | {look(1)}")
     with pytest.raises(
-        CheckFailed, match=r"silver\.orders\.total_is_not_negative: 1 rows .* the first is id=9"
+        CheckFailed, match=r"silver\.orders\.total_is_not_negative: 1 row .* the first is id=9"
     ):
         shop.build()
     assert current_release(shop.lake) is None

@@ -376,7 +376,7 @@ def test_an_error_refuses_and_a_warning_is_logged() -> None:
         refuse([outcome("warn", 7), outcome("error", 0)])
     assert [(entry["check"], entry["rows"]) for entry in logged] == [("gold.x.is_fine", 7)]
     said = (
-        r"^gold\.x\.is_fine: 2 rows break «all is fine», the first is id=1 \(1 more checks failed\); nothing"
+        r"^gold\.x\.is_fine: 2 rows break «all is fine», the first is id=1 \(1 more check failed\); nothing"
     )
     with pytest.raises(CheckFailed, match=said):
         refuse([outcome("warn", 1), outcome("error", 2), outcome("error", 3)])
