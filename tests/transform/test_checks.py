@@ -1,6 +1,8 @@
 """Checks: every fault a check is there for is planted, and caught."""
 
 from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,10 +11,12 @@ from structlog.testing import capture_logs
 from lake.errors import CheckFailed, ModelError
 from lake.session import Connection, connect
 from tests.models.tables import make_given
-from tests.transform.shop import ENGINE, HISTORY, MODELS, Shop, look
+from tests.transform.shop import ENGINE, HISTORY, MODELS, Shop, changed, look
+from transform.build import Build
 from transform.checks import UNIQUE, Outcome, checks_of, refuse, run_check, run_checks
 from transform.header import read_header
 from transform.models import Check, Model
+from transform.scope import Months
 from transform.settings import RulesSettings
 from transform.workspace import build_model
 
@@ -406,19 +410,21 @@ def test_a_new_check_looks_at_everything(few: Shop) -> None:
     assert few.build() is None
 
 
-def test_a_fact_of_all_history_is_not_told_from_a_part(shop: Shop) -> None:
-    """A first purchase lies before the months that are built anew."""
+def test_a_fact_of_all_history_is_not_told_from_a_part(shop: Shop, tmp_path: Path) -> None:
+    """A first purchase lies before the months that are built anew: in these alone all would be well."""
     (check,) = [check for check in CHECKS.values() if check.name == "new_are_first"]
     assert check.everywhere
-    shop.see("bronze.orders", AGAIN)
-    broken = [
-        msgspec.structs.replace(model, sql=model.sql.replace("'returning'", "'new'"))
-        if model.name == "gold.customer_daily"
-        else model
-        for model in shop.models
-    ]
-    with pytest.raises(CheckFailed, match="new_are_first"):
-        shop.build(models=broken)
+    (daily,) = [model for model in MODELS if model.name == check.model]
+    first = "o.order_date = c.first_order_date"
+    assert first in daily.sql
+    sql = daily.sql.replace(first, f"({first} or o.order_date >= '2026-08-01')")
+    broken = changed(daily.name, sql, models=MODELS)
+    other = shop.built_anew(tmp_path / "broken", models=broken)
+    other.see("bronze.orders", AGAIN)
+    candidates = Build(other.lake, ENGINE, RulesSettings(), broken).candidates()
+    assert candidates.built[daily.name].scope == Months(frozenset({date(2026, 8, 1)}))
+    with pytest.raises(CheckFailed, match=r"new_are_first: 1 rows"):
+        other.build(models=broken)
 
 
 @pytest.mark.parametrize("name", [UNIQUE, "id_is_there", "is_fine"])
