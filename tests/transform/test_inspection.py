@@ -1,24 +1,47 @@
 """Inspection: a check that looks at a part finds what it would find everywhere."""
 
+import pytest
+
+from lake.errors import CheckFailed
 from lake.findings import read_findings
 from lake.release import find_release
 from tests.transform.shop import ENGINE, Shop, look
 from tests.transform.test_build import edit_order
 from transform.build import Build
 from transform.inspection import inspect
+from transform.scope import Keys, Months
 from transform.settings import RulesSettings
+from transform.workspace import BUILT, in_
 
 UNKNOWN = "silver.order_lines.product_is_known"
-SOLD = "order_id | position | product_id | name | price | fetched_at\n 2 | 1 | 99 | Олія | 200.00 | "
+SOLD = "order_id | position | product_id | name | price | fetched_at\n"
 ORDER = "id | ordered_at | source_id | manager_id | status_id | grand_total | payload | fetched_at\n"
+# What goes wrong in the part that is built anew where order 2 has another total: once for each kind of check.
+FAULTS = [
+    ("silver.orders.key_is_unique", "insert into {built} from {built}"),
+    ("silver.orders.sales_type_is_there", "update {built} set sales_type = null"),
+    ("silver.orders.total_is_not_negative", "update {built} set grand_total = -0.01"),
+    ("silver.orders.are_all_there", "delete from {built}"),
+    ("silver.order_lines.are_there", "delete from {built}"),
+    ("silver.customers.orders_are_purchases", "update {built} set orders_count = 9"),
+    ("gold.revenue_daily.key_is_unique", "insert into {built} from {built} where date = '2026-06-10'"),
+    ("gold.revenue_daily.equals_orders", "update {built} set revenue = revenue + 0.01"),
+    ("gold.revenue_daily.types_add_up", "update {built} set orders_count = orders_count + 1"),
+    ("gold.profit_daily.profit_is_what_is_left", "update {built} set profit = profit + 0.01"),
+    ("gold.brand_daily.adds_up", "delete from {built}"),
+]
 
 
-def sell_unknown(shop: Shop, minute: int) -> None:
-    """Show that order 2 has a product that no catalogue has."""
-    shop.see("bronze.order_products", SOLD + look(minute))
+def sell_unknown(shop: Shop, minute: int, *products: int, total: str = "200.00") -> None:
+    """Show that order 2 has products that no catalogue has."""
+    lines = [
+        f" 2 | {position} | {product} | Олія | 200.00 | {look(minute)}"
+        for position, product in enumerate(products or (99,), 1)
+    ]
+    shop.see("bronze.order_products", SOLD + "\n".join(lines))
+    payload = f'{{"products":{list(range(1, len(lines) + 1))}}}'
     shop.see(
-        "bronze.orders",
-        ORDER + f' 2 | 2026-06-10 10:00 | 1 | 22 | 12 | 200.00 | {{"products":[1]}} | {look(minute)}',
+        "bronze.orders", ORDER + f" 2 | 2026-06-10 10:00 | 1 | 22 | 12 | {total} | {payload} | {look(minute)}"
     )
 
 
@@ -78,3 +101,41 @@ def test_a_finding_that_is_mended_where_it_was_is_healed(shop: Shop) -> None:
     edit_order(shop, minute=2)
     assert UNKNOWN not in shop.published().checks
     assert everywhere(shop) == find_release(shop.lake, None).checks
+
+
+@pytest.mark.parametrize(("name", "fault"), FAULTS)
+def test_a_fault_in_what_was_built_anew_is_found(shop: Shop, name: str, fault: str) -> None:
+    """Though its check held in the release, and looks no further than that part."""
+    edit_order(shop, total="250.00")
+    candidates = Build(shop.lake, ENGINE, RulesSettings(), shop.models).candidates()
+    model = name.rpartition(".")[0]
+    assert isinstance(candidates.built[model].scope, Keys | Months)
+    candidates.space.duckdb.execute(fault.format(built=in_(BUILT, model)))
+    found = {outcome.name: outcome for outcome in inspect(candidates, {})}
+    assert (found[name].failures > 0, found[name].check.severity) == (True, "error")
+
+
+def test_a_build_in_part_that_breaks_a_check_publishes_nothing(shop: Shop) -> None:
+    """One order is seen anew, with a total that cannot be."""
+    shown = shop.read()
+    edit_order(shop, total="-0.01")
+    assert Build(shop.lake, ENGINE, RulesSettings(), shop.models).is_in_part
+    with pytest.raises(CheckFailed, match=r"silver\.orders\.total_is_not_negative: 1 rows") as refused:
+        shop.build()
+    assert refused.value.exit_code == 3
+    assert shop.read() == shown
+    assert shop.releases() == [1]
+
+
+def test_what_a_refused_build_found_is_not_what_the_release_has(shop: Shop) -> None:
+    """Two other products then, and a total that cannot be; then the order is again as it was released."""
+    sell_unknown(shop, 1)
+    shop.published()
+    sell_unknown(shop, 2, 97, 98, total="-0.01")
+    with pytest.raises(CheckFailed, match="total_is_not_negative"):
+        shop.build()
+    assert read_findings(shop.lake)[UNKNOWN].rows == 2
+    sell_unknown(shop, 3)
+    assert {move.table for move in shop.published().moved} == {"silver.orders"}
+    finding = read_findings(shop.lake)[UNKNOWN]
+    assert (finding.state, finding.rows, finding.example) == ("open", 1, "product_id=99")
