@@ -10,7 +10,7 @@ import pytest
 from lake.errors import CheckFailed
 from lake.findings import read_findings
 from lake.release import Move, current_release, publish
-from tests.transform.shop import ENGINE, Shop, look, opened
+from tests.transform.shop import ENGINE, Shop, changed, look, opened
 from tests.transform.test_build import edit_order
 from transform.build import Build
 from transform.candidate import TIMES
@@ -82,6 +82,45 @@ def test_names_alone_may_move_any_month(shop: Shop) -> None:
     candidates = candidates_of(shop)
     assert candidates.built["silver.orders"].moved
     assert not any(failures(candidates).values())
+
+
+def refused_by(shop: Shop, sql: str, folder: Path, seen: str) -> set[str]:
+    """Return what refuses a build whose orders go wrong, as ``sql`` says, once a buyer has another name.
+
+    An order was ``seen`` too, and what else looks at orders is not asked. Nothing is published.
+    """
+    wrong = changed("silver.orders", sql)
+    models = [msgspec.structs.replace(one, checks=()) for one in wrong]
+    other = shop.built_anew(folder, models=models)
+    shown = other.read()
+    other.see("bronze.buyers", f"id | full_name | fetched_at\n 31 | Оксана Нова | {look(1)}")
+    other.see(
+        "bronze.orders",
+        f"id | ordered_at | source_id | buyer_id | status_id | grand_total | fetched_at\n {seen} | {look(1)}",
+    )
+    before = other.heads()
+    with pytest.raises(CheckFailed, match=r"^release\..* nothing was committed") as refused:
+        other.build(models=models)
+    assert refused.value.exit_code == 3
+    assert other.read() == shown
+    assert other.heads() | {"ops.findings": 0} == before | {"ops.findings": 0}
+    assert not other.strays()
+    return {name for name, found in read_findings(other.lake).items() if found.severity == "error"}
+
+
+def test_a_build_that_moves_an_older_month_publishes_nothing(few: Shop, tmp_path: Path) -> None:
+    """Order 4 of July was seen, and orders of May have another total."""
+    total = "(grand_total - if(buyer_name = 'Оксана Нова', 1, 0))::decimal(18, 2)"
+    sql = f"select * replace ({total} as grand_total) from ({{sql}})"
+    seen = "4 | 2026-07-01 10:00 | 1 | 31 | 19 | 400.00"
+    assert refused_by(few, sql, tmp_path / "anew", seen) == {"release.no_older_month_moved"}
+
+
+def test_a_build_that_loses_the_newest_day_publishes_nothing(few: Shop, tmp_path: Path) -> None:
+    """Order 1 of May was seen, and order 5, the newest, is gone."""
+    sql = "from ({sql}) where id <> 5 or buyer_name = 'Оксана'"
+    seen = "1 | 2026-05-10 10:00 | 4 | 31 | 12 | 100.00"
+    assert refused_by(few, sql, tmp_path / "anew", seen) == {"release.newest_day_stays"}
 
 
 @pytest.mark.parametrize(("order", "refused"), [(9, 1), (2, 0)])
