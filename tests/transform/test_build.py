@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from lake.errors import CheckFailed, ModelError
-from lake.findings import HEALED, read_findings
+from lake.findings import FINDINGS, HEALED, read_findings
 from lake.paths import Lake
 from lake.release import Move, current_release
+from lake.table import open_table
 from tests.transform.shop import ENGINE, FEW, MODELS, Shop, changed, look, opened
 from transform.build import Build
 from transform.settings import RulesSettings, SalesRule
 
+HISTORY_OF_STATUSES = "silver.order_status_history"
 MAY, JUNE, JULY, AUGUST = (date(2026, month, 1) for month in (5, 6, 7, 8))
 DATED = [model.name for model in MODELS if model.header.month]
 ORDER_2 = "id | ordered_at | source_id | manager_id | status_id | grand_total | payload | fetched_at\n 2 | "
@@ -110,6 +112,41 @@ def test_only_months_that_differ_are_written(shop: Shop) -> None:
         assert differ <= {"2026-06"}, name
     assert Move("gold.revenue_daily", JUNE, 2, 2, Decimal("500.00"), Decimal("550.00")) in release.moved
     assert release.tables["silver.buyers"] == 1 == shop.heads()["silver.buyers"]
+
+
+def weeks(shop: Shop) -> dict[str, set[str]]:
+    """Return the live files of the statuses' history by week."""
+    found: dict[str, set[str]] = {}
+    for file in open_table(shop.lake, HISTORY_OF_STATUSES).files():
+        found.setdefault(str(file.part), set()).add(file.uri)
+    return found
+
+
+def test_only_weeks_that_differ_are_written(shop: Shop) -> None:
+    """Of a table that is kept in weeks; what moved is told by the months that these weeks begin in."""
+    header = "id | created_at | status_id | fetched_at\n"
+    created = ["07-01", "07-02", "07-09", "07-16", "08-05"]
+    orders = [f" {order} | 2026-{day} 10:00 | 12 | {look(1)}" for order, day in enumerate(created, 11)]
+    shop.see("bronze.orders", header + "\n".join(orders))
+    shop.published()
+    before = weeks(shop)
+    assert before.keys() == {"2026-06-01", "2026-06-29", "2026-07-06", "2026-07-13", "2026-08-03"}
+    shop.see(
+        "bronze.orders",
+        header + f" 12 | 2026-07-02 10:00 | 19 | {look(2)}\n 13 | 2026-07-09 10:00 | 19 | {look(2)}",
+    )
+    release = shop.published()
+    after = weeks(shop)
+    assert {week for week in before | after if before.get(week) != after.get(week)} == {
+        "2026-06-29",
+        "2026-07-06",
+    }
+    # The first week of July begins in June, where six others are.
+    assert [move for move in release.moved if move.table == HISTORY_OF_STATUSES] == [
+        Move(HISTORY_OF_STATUSES, JUNE, 8, 9, None, None),
+        Move(HISTORY_OF_STATUSES, JULY, 2, 3, None, None),
+    ]
+    assert release.rows[HISTORY_OF_STATUSES] == len(shop.read()[HISTORY_OF_STATUSES]) == 13
 
 
 def test_an_order_that_moves_changes_the_month_it_left_and_the_one_it_came_to(
@@ -248,7 +285,7 @@ def test_every_release_goes_on_reading_as_it_did(few: Shop) -> None:
 
 
 def test_a_failed_check_commits_nothing_and_the_last_release_serves(shop: Shop) -> None:
-    """Exit code 3, one finding that says how many rows and which; mended, the next build publishes."""
+    """Exit code 3, a finding that says how many rows and which; mended, the next build publishes."""
     before, shown = shop.heads(), shop.read()
     edit_order(shop, total="250.00")
     bronze = shop.heads()
@@ -300,6 +337,20 @@ def test_what_a_refused_build_found_is_healed_once_its_models_are_taken_back(few
 def open_findings(shop: Shop) -> dict[str, int]:
     """Return how many rows each open finding says."""
     return {name: one.rows for name, one in read_findings(shop.lake).items() if one.state != HEALED}
+
+
+def test_a_failed_check_is_one_finding_however_often_it_is_met(shop: Shop) -> None:
+    """It alone is in the ledger, once; the builds that it refuses again have nothing to add."""
+    shop.see(
+        "bronze.orders",
+        f"id | source_id | status_id | grand_total | fetched_at\n 9 | 1 | 12 | -0.01 | {look(1)}",
+    )
+    for _ in range(2):
+        with pytest.raises(CheckFailed, match="total_is_not_negative"):
+            shop.build()
+        rows = open_table(shop.lake, FINDINGS).read().to_pylist()
+        told = [(row["fingerprint"], row["state"], row["rows"], row["amount"]) for row in rows]
+        assert told == [("silver.orders.total_is_not_negative", "new", 1, Decimal("-0.01"))]
 
 
 def test_a_first_build_that_fails_its_checks_publishes_nothing(tmp_path: Path) -> None:
