@@ -1,9 +1,30 @@
-"""The commands that look: what a list of models says of each."""
+"""The commands that look: what they say of each model and of each check, and what they draw."""
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree
 
+import pytest
+
+from lake.errors import CheckFailed
+from lake.paths import Lake
 from lake.release import Release
+from tests.running import environ_of, succeed
+from tests.transform.shop import MODELS, Shop, look
+from tests.transform.test_build import edit_order
+from tests.transform.test_inspection import sell_unknown
+from transform.checks import checks_of
 from transform.commands import moved_in
+
+SVG = "{http://www.w3.org/2000/svg}"
+# What is looked at that stands beside no model.
+OTHERS = [
+    "release.no_older_month_moved",
+    "release.newest_day_stays",
+    "release.totals_hold",
+    "nightly.equals_full_build",
+]
 
 
 def released(*versions: int, first: int = 1) -> list[Release]:
@@ -30,3 +51,85 @@ def test_a_table_moved_in_the_first_release_that_shows_it_as_it_is() -> None:
     assert moved_in("gold.sums", released(3, 3, first=8)) == "before 8"
     assert moved_in("gold.sums", released(3, 0)) == ""
     assert moved_in("gold.sums", []) == ""
+
+
+def rows_of(printed: str) -> dict[str, list[str]]:
+    """Return the cells of each row of a printed table by the first of them, as far as its first line goes."""
+    lines = (re.split(r" {2,}", line.strip()) for line in printed.splitlines() if re.match(r" \S", line))
+    return {cells[0]: cells for cells in lines if len(cells) > 1}
+
+
+def test_models_says_what_each_is_and_when_it_moved_last(shop: Shop) -> None:
+    """What a row is, how it is rebuilt, how many there are, in which release it moved, and of what it is."""
+    edit_order(shop, ordered_at="2026-06-12 10:00", total="250.00")
+    shop.published()
+    shop.see("bronze.managers", f"id | full_name | fetched_at\n 7 | Ліза Н. | {look(2)}")
+    assert "gold.revenue_daily" not in {move.table for move in shop.published().moved}
+    rows = rows_of(succeed(environ_of(shop.lake), "transform", "models"))
+    (grain,) = [model.header.grain for model in MODELS if model.name == "gold.revenue_daily"]
+    assert rows["table"] == ["table", "one row per", "rebuilt", "rows", "moved in", "reads"]
+    _, said, *revenue = rows["gold.revenue_daily"]
+    assert grain.startswith(f"one row per {said}")
+    assert revenue == ["by month", "4", "2", "silver.orders"]
+    assert rows["silver.managers"][2:] == ["by key", "3", "3", "bronze.managers"]
+    assert rows["silver.statuses"][2:] == ["by key", "2", "1", "bronze.statuses"]
+    assert rows.keys() - {"table"} == {model.name for model in MODELS}
+
+
+def test_the_drawing_has_every_table_and_what_it_is_made_of(lake: Lake, tmp_path: Path) -> None:
+    """A box for each, with its name, and a line to it from each that it reads."""
+    file = tmp_path / "models.svg"
+    succeed(environ_of(lake), "transform", "models", "--graph", str(file))
+    drawing = ElementTree.fromstring(file.read_text("utf-8"))
+    sides: dict[str, tuple[str, str]] = {}
+    for group in drawing.iter(f"{SVG}g"):
+        (box,), (text,) = group.findall(f"{SVG}rect"), group.findall(f"{SVG}text")
+        x, y, wide, high = (int(box.attrib[name]) for name in ("x", "y", "width", "height"))
+        middle = y + high // 2
+        sides[text.text or ""] = f"{x} {middle}", f"{x + wide} {middle}"
+    reads = {(read, model.name) for model in MODELS for read in model.reads}
+    assert sides.keys() == {model.name for model in MODELS} | {read for read, _ in reads}
+    assert len(drawing.findall(f".//{SVG}text")) == len(sides) == len(set(sides.values()))
+    lines = [re.split("[MC]", path.attrib["d"])[1:] for path in drawing.iter(f"{SVG}path")]
+    drawn = sorted((start, " ".join(bend.split()[-2:])) for start, bend in lines)
+    assert drawn == sorted((sides[read][1], sides[name][0]) for read, name in reads)
+
+
+def test_checks_shows_what_was_found_with_its_amount(shop: Shop) -> None:
+    """What only warns, and what refused a build; healed, neither is shown."""
+    environ = environ_of(shop.lake)
+    edit_order(shop, total="-0.01")
+    with pytest.raises(CheckFailed):
+        shop.build()
+    sell_unknown(shop, 2, 99, total="-12.50")
+    with pytest.raises(CheckFailed):
+        shop.build()
+    printed = succeed(environ, "transform", "checks")
+    rows = rows_of(printed)
+    total, product = "silver.orders.total_is_not_negative", "silver.order_lines.product_is_known"
+    assert rows.keys() == {"check", total, product}
+    assert [rows[total][at] for at in (1, 2, 3, -1)] == ["error", "1", "-12.50", "id=2"]
+    assert [rows[product][at] for at in (1, 2, 3, -1)] == ["warn", "1", "·", "product_id=99"]
+    assert printed.splitlines()[-1].endswith(" checks, 2 findings open")
+    edit_order(shop, minute=3)
+    shop.published()
+    printed = succeed(environ, "transform", "checks")
+    assert rows_of(printed) == {}
+    assert printed.splitlines()[-1].endswith(" checks, 0 findings open")
+
+
+def test_checks_all_shows_every_check_and_whether_it_holds(shop: Shop) -> None:
+    """Of the models, of a release, and of the night."""
+    sell_unknown(shop, 1)
+    shop.published()
+    printed = succeed(environ_of(shop.lake), "transform", "checks", "--all")
+    listed, _ = printed.split(" amount ₴ ")
+    rows = rows_of(listed)
+    del rows["check"]
+    names = [f"{check.model}.{check.name}" for model in MODELS for check in checks_of(model)] + OTHERS
+    assert list(rows) == names
+    states = {name: cells[-1] for name, cells in rows.items()}
+    assert states.pop("silver.order_lines.product_is_known") == "new"
+    assert set(states.values()) == {"holds"}
+    assert rows["gold.revenue_daily.types_add_up"][1] == rows["release.totals_hold"][1] == "error"
+    assert f"\n{len(names)} checks, 1 findings open\n" in printed
