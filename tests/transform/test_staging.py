@@ -1,11 +1,19 @@
 """Staging: what is written before it is known to be right is gone where it was not."""
 
+import os
+import signal
+import threading
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -181,6 +189,72 @@ def test_a_build_that_fails_late_leaves_no_file(
     assert is_first or shop.read() == shown
     assert shop.published().rows["silver.orders"] == 6
     assert not shop.strays()
+
+
+def end(build: Build, shop: Shop) -> NoReturn:
+    """End a build that has written its files; a folder lies where one of them was."""
+    with build.staging as staging:
+        candidates = build.candidates(staging)
+        assert [staging.is_unique(name) for name in candidates.built]  # which waits until they are written
+        first, *others = sorted(shop.strays())
+        assert others
+        os.remove(first)
+        os.makedirs(f"{first}/stays")
+        raise LakeError("nobody wants it")
+
+
+def test_a_file_that_cannot_be_deleted_does_not_hide_why_a_build_ends(few: Shop) -> None:
+    """And the others are gone."""
+    grow(few)
+    with pytest.raises(LakeError, match="nobody wants it"):
+        end(Build(few.lake, ENGINE, RulesSettings(), FEW), few)
+    (left,) = few.strays()
+    assert Path(left).is_dir()
+
+
+@contextmanager
+def interrupted() -> Iterator[list[str]]:
+    """Press Ctrl-C once a table is committed until who waits has heard it; give what is committed."""
+    committed: list[str] = []
+    heard, main = threading.Event(), threading.main_thread().ident
+    assert main
+
+    def press(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        while event["event"] == "transform.committed" and not heard.wait(0.01):
+            signal.pthread_kill(main, signal.SIGINT)
+        committed.append(event["table"])
+        return event
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        names = []
+        while frame:
+            names.append(frame.f_code.co_name)
+            frame = frame.f_back
+        # Not while tables are still handed over: then nothing says that it waits.
+        if names[0] == "wait" and "submit" not in names and not heard.is_set():
+            heard.set()
+            raise KeyboardInterrupt
+
+    before, how = signal.signal(signal.SIGINT, hear), structlog.get_config()
+    structlog.configure(processors=[press, structlog.processors.KeyValueRenderer()])
+    try:
+        yield committed
+    finally:
+        structlog.configure(**how)
+        signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_waits_for_the_commits_that_are_under_way(few: Shop) -> None:
+    """Nobody else may build meanwhile: what is begun is committed when the builders' lock is free."""
+    grow(few)
+    build = Build(few.lake, ENGINE, RulesSettings(), FEW)
+    with interrupted() as committed, build.staging as staging:
+        candidates = build.candidates(staging)
+        with pytest.raises(KeyboardInterrupt):
+            build.publish(candidates, [], kind=None, reconciled=None)
+        found = set(committed)
+    assert found == {name for name, candidate in candidates.built.items() if candidate.differs}
+    assert few.releases() == [1]
 
 
 def test_a_dry_run_writes_nothing(few: Shop) -> None:
