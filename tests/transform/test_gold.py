@@ -1,0 +1,84 @@
+"""Gold: what holds for all of its tables, whatever each is for."""
+
+import re
+from pathlib import Path
+
+from lake.table import open_table
+from tests.transform.shop import MODELS, Shop, look
+
+GOLD = [model for model in MODELS if model.name.startswith("gold.")]
+PERSON = ("Соломія Вишня", "+380671112233", "solomia@example.com", "1990-01-02")
+ANOTHER = ("Г. Ґедзь", "+4930901820", "g@example.org", "2001-11-30")
+NUMBER = re.compile(r"BIGINT|INTEGER|HUGEINT|DECIMAL|DOUBLE")
+# How a remark behind a column says whether its sum over rows means something.
+ADDS = re.compile(r"\badds? up\b|of a longer span it is|the same in ")
+# Numbers whose remark says what they are, and nothing of their sum.
+SILENT = {
+    "gold.basket_pairs": {
+        "product_count",
+        "other_count",
+        "support",
+        "confidence",
+        "other_confidence",
+        "lift",
+    },
+    "gold.customer_rfm": {"recency_score", "frequency_score", "monetary_score"},
+    "gold.product_daily": {"revenue"},
+    "gold.stock_daily": {"purchased_price"},
+    "gold.stock_health": {"days_of_supply"},
+}
+
+
+def show(shop: Shop, person: tuple[str, ...], minute: int) -> None:
+    """Show the card of buyer 31, and an order of his whose payload has it too."""
+    name, phone, email, birthday = person
+    shop.see(
+        "bronze.buyers",
+        "id | full_name | phone | email | birthday | fetched_at\n"
+        f'31 | {name} | ["{phone}"] | ["{email}"] | {birthday} | {look(minute)}',
+    )
+    payload = f'{{"products":[],"buyer":{{"full_name":"{name}","phone":"{phone}","email":"{email}"}}}}'
+    shop.see(
+        "bronze.orders",
+        "id | ordered_at | source_id | buyer_id | status_id | grand_total | payload | fetched_at\n"
+        f"9 | 2026-07-04 10:00 | 1 | 31 | 12 | 900.00 | {payload} | {look(minute)}",
+    )
+
+
+def everything(shop: Shop, layer: str) -> str:
+    """Return all rows of a layer's tables as text, and what their logs say of them."""
+    rows = [str(open_table(shop.lake, name).read().to_pylist()) for name in shop.lake.tables(layer)]
+    logs = [file.read_text("utf-8") for file in (Path(shop.lake.place) / layer).rglob("*.json")]
+    return "".join(rows + logs)
+
+
+def test_no_person_is_in_gold(shop: Shop) -> None:
+    """Neither the name, the phone, the e-mail nor the birthday of a buyer, in no row and in no statistics."""
+    show(shop, PERSON, 1)
+    release = shop.published()
+    assert "gold.customer_rfm" in {move.table for move in release.moved}
+    silver, gold = everything(shop, "silver"), everything(shop, "gold")
+    assert {value for value in PERSON if value not in silver} == set()
+    assert {value for value in PERSON if value in gold} == set()
+    names = {column for model in GOLD for column in model.header.columns}
+    assert not {name for name in names if re.search("buyer_name|full_name|phone|mail|birthday", name)}
+
+
+def test_gold_is_the_same_whoever_the_buyers_are(shop: Shop) -> None:
+    """Nothing in it is made of a name, a phone, an e-mail or a birthday, not even so that none is seen."""
+    show(shop, PERSON, 1)
+    shop.published()
+    show(shop, ANOTHER, 2)
+    release = shop.published(full=True)
+    assert {move.table for move in release.moved} == {"silver.buyers", "silver.orders"}
+
+
+def test_every_number_says_whether_it_adds_up() -> None:
+    """In the remark behind its column: over what, or of what it is made anew; ids are no numbers."""
+    silent: dict[str, set[str]] = {}
+    for model in GOLD:
+        for name, kind in model.header.columns.items():
+            is_number = NUMBER.match(kind) and not name.endswith("_id") and name not in model.header.key
+            if is_number and not ADDS.search(model.header.notes.get(name, "")):
+                silent.setdefault(model.name, set()).add(name)
+    assert silent == SILENT
