@@ -3,8 +3,12 @@
 import re
 from pathlib import Path
 
+from lake.session import connect, fetch
 from lake.table import open_table
-from tests.transform.shop import MODELS, Shop, look
+from tests.models.tables import make_given
+from tests.transform.shop import ENGINE, MODELS, Shop, look
+from transform.settings import RulesSettings
+from transform.workspace import build_model
 
 GOLD = [model for model in MODELS if model.name.startswith("gold.")]
 PERSON = ("Соломія Вишня", "+380671112233", "solomia@example.com", "1990-01-02")
@@ -82,3 +86,26 @@ def test_every_number_says_whether_it_adds_up() -> None:
             if is_number and not ADDS.search(model.header.notes.get(name, "")):
                 silent.setdefault(model.name, set()).add(name)
     assert silent == SILENT
+
+
+def test_of_all_pairs_those_of_the_most_orders_are_kept() -> None:
+    """A thousand, however many products are bought together."""
+    products = 46
+    pairs = [(one, two) for one in range(1, products + 1) for two in range(one, products + 1)]
+    text = "order_month | product_id | other_product_id | orders_count\n" + "\n".join(
+        f"2026-06-01 | {one} | {two} | {one * 100 + two}" for one, two in pairs
+    )
+    connection = connect(ENGINE)
+    given = {
+        "silver.product_pairs": text,
+        "gold.revenue_daily": "date | orders_count\n2026-06-01 | 9999",
+        "silver.products": "id",
+    }
+    make_given(connection, given, RulesSettings(), MODELS)
+    (model,) = [model for model in GOLD if model.name == "gold.basket_pairs"]
+    build_model(connection, model)
+    rows = fetch(connection, "select product_id, other_product_id from gold.basket_pairs").to_pylist()
+    found = {(row["product_id"], row["other_product_id"]) for row in rows}
+    among = sorted((one * 100 + two, (one, two)) for one, two in pairs if one != two)
+    assert len(among) == 1035
+    assert found == {pair for _, pair in among[-1000:]}
