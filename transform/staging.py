@@ -97,8 +97,10 @@ class Staging:
             self.add(candidates, name)
         ready = {name: one.result() for name, one in self._ready.items()}
         self._is_offered = True
-        committing = {name: self._pool.submit(self._commit, one) for name, one in ready.items()}
+        committing: dict[str, Future[int]] = {}
         try:
+            for name, one in ready.items():
+                committing[name] = self._pool.submit(self._commit, one)
             wait(committing.values())
         finally:  # Ctrl-C waits for what is under way: the builders' lock is held for it
             wait(committing.values())

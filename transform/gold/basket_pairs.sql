@@ -10,13 +10,13 @@ product_name     = "VARCHAR?"          # null: no longer in the catalogue
 other_product_id = "BIGINT"            # the greater id of the two: a pair is there once
 other_name       = "VARCHAR?"
 both_count       = "BIGINT"            # orders with both; does not add up: an order can have many pairs
-product_count    = "BIGINT"            # orders with the first
-other_count      = "BIGINT"            # orders with the other
+product_count    = "BIGINT"            # orders with the first; does not add up
+other_count      = "BIGINT"            # orders with the other; does not add up
 orders_count     = "BIGINT"            # all orders: the same in every row
-support          = "DECIMAL(9,8)"      # both / all
-confidence       = "DECIMAL(5,4)"      # both / first: of those who bought the first, who bought the other too
-other_confidence = "DECIMAL(5,4)"      # both / other
-lift             = "DECIMAL(18,4)"     # both x all / (first x other): above 1, more often than by chance
+support          = "DECIMAL(9,8)"      # both / all; does not add up
+confidence       = "DECIMAL(5,4)"      # both / first: who bought the first bought the other too; does not add up
+other_confidence = "DECIMAL(5,4)"      # both / other; does not add up
+lift             = "DECIMAL(18,4)"     # both x all / (first x other); above 1: no chance; does not add up
 
 [checks]
 counts_fit = "both_count between 2 and least(product_count, other_count) and greatest(product_count, other_count) <= orders_count"

@@ -12,9 +12,9 @@ last_order_date = "DATE"               # of the sources that count
 recency_days    = "BIGINT"             # from the last order to the newest day; 0 for a preorder; does not add up
 frequency       = "BIGINT"             # orders; adds up
 monetary        = "DECIMAL(18,2)"      # their revenue; adds up
-recency_score   = "BIGINT"
-frequency_score = "BIGINT"
-monetary_score  = "BIGINT"
+recency_score   = "BIGINT"             # does not add up
+frequency_score = "BIGINT"             # does not add up
+monetary_score  = "BIGINT"             # does not add up
 segment         = "VARCHAR"            # by recency and frequency: see the SQL
 
 [checks]

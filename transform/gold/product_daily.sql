@@ -12,7 +12,7 @@ product_name = "VARCHAR?"              # the catalogue's; what it was sold as wh
 category_id  = "BIGINT?"
 brand        = "VARCHAR?"
 quantity     = "DECIMAL(18,3)"         # adds up over days
-revenue      = "DECIMAL(18,2)"         # of the lines: an order's own discount and delivery are not in it
+revenue      = "DECIMAL(18,2)"         # of the lines, without an order's own discount and delivery; adds up
 */
 select
     l.order_date as date,

@@ -18,7 +18,7 @@ category_id     = "BIGINT?"
 quantity        = "DECIMAL(18,3)?"     # in stock; 0 of an offer that is gone; adds up over offers
 reserve         = "DECIMAL(18,3)?"     # of these promised to orders; may exceed the stock; adds up over offers
 available       = "DECIMAL(18,3)?"     # quantity - reserve, not less than nothing; adds up over offers
-purchased_price = "DECIMAL(18,4)?"     # per unit, as seen on that day
+purchased_price = "DECIMAL(18,4)?"     # per unit, as seen on that day; does not add up
 value           = "DECIMAL(18,2)?"     # quantity x purchased_price; adds up over offers; null: not known
 is_gone         = "BOOLEAN"            # archived, or the CRM no longer has it
 */
