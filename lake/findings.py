@@ -87,9 +87,10 @@ def write_findings(lake: Lake, found: Iterable[Finding]) -> list[Finding]:
 def settle(lake: Lake, checks: Mapping[str, int], *, now: datetime) -> list[Finding]:
     """Say what is open of what builds look at, where the release that serves is all there is to build.
 
-    ``checks`` is how many rows each found there: what a build that was refused has found beyond is gone.
+    ``checks`` is how many rows each found there: what a build that was refused has found beyond is gone,
+    and what it did not find is there.
     """
-    said = [one for one in read_findings(lake).values() if one.state != HEALED and not is_nightly(one)]
+    said = [one for one in read_findings(lake).values() if not is_nightly(one)]
     if all(one.rows == checks.get(one.fingerprint, 0) for one in said):
         return []
     return write_findings(

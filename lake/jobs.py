@@ -7,12 +7,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.paths import Lake
-from lake.release import Release
+from lake.release import COMPACTION, RESUME, ROLLBACK, Release
 from lake.table import open_table, table_exists
 
 JOBS = "ops.jobs"
 # The job whose work is done once a release came after it.
 SYNC = "sync"
+# Releases that show nothing that was not there before.
+NO_NEWS = (COMPACTION, ROLLBACK, RESUME)
 # A job that did not end for longer is not one of the schedule's any more.
 REMEMBERED = timedelta(days=8)
 INSTANT = pa.timestamp("us", "UTC")
@@ -44,21 +46,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.job} failed at {self.at:%Y-%m-%d %H:%M} UTC (exit {self.exit_code}): {self.detail}"
 
 
-def failed_jobs(lake: Lake, current: Release | None) -> tuple[Entry, ...]:
+def failed_jobs(lake: Lake, current: Release | None, *, now: datetime) -> tuple[Entry, ...]:
     """Return how the jobs ended that failed last time, but a sync made good by a release."""
     last: dict[str, Entry] = {}
     if table_exists(lake, JOBS):
-        table = open_table(lake, JOBS)
-        newest = table.maximum("at")
-        if isinstance(newest, datetime):
-            where = (pc.field("state") == "closed") & (pc.field("at") >= newest - REMEMBERED)
-            for row in sorted(table.read(where=where).to_pylist(), key=lambda row: row["at"]):
-                last[row["job"]] = Entry(**row)
-    return tuple(
-        last[name] for name in sorted(last) if last[name].exit_code and not is_mended(last[name], current)
-    )
+        where = (pc.field("state") == "closed") & (pc.field("at") >= now - REMEMBERED)
+        found = open_table(lake, JOBS).read(where=where).to_pylist()
+        last = {row["job"]: Entry(**row) for row in sorted(found, key=lambda row: row["at"])}
+    failed = (last[name] for name in sorted(last) if last[name].exit_code)
+    return tuple(entry for entry in failed if not is_mended(entry, current))
 
 
 def is_mended(failed: Entry, current: Release | None) -> bool:
     """True where what a job did not get done is done by now. Pure."""
-    return failed.job == SYNC and current is not None and current.published_at > failed.at
+    is_of_news = current is not None and current.kind not in NO_NEWS
+    return failed.job == SYNC and current is not None and is_of_news and current.published_at > failed.at

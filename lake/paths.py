@@ -80,7 +80,8 @@ def fault(root: str) -> str | None:
     """Return why no lake can be at a root; None where one can. Pure."""
     if not root.strip():
         return "it is empty; name a folder, or a place in an object store"
-    if re.match(r"\w[\w+.-]+:/", root) and not STORE.fullmatch(root):
+    is_store = "://" in root or re.match(r"\w[\w+.-]+:/", root)
+    if root.startswith("~") or (is_store and not STORE.fullmatch(root)):
         return "it is no place of a lake; name a folder, or one in an object store: s3://bucket/lake (gs://, az://)"
     return None
 

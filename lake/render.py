@@ -13,6 +13,7 @@ import pyarrow as pa
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from lake.columns import fitted
 
@@ -110,9 +111,9 @@ def show_table(
             rows
         )
         justify: Literal["left", "right"] = "right" if numbers else "left"
-        table.add_column(columns[place], justify=justify, overflow="fold", width=width)
+        table.add_column(Text(columns[place]), justify=justify, overflow="fold", width=width)
     for row in texts:
-        table.add_row(*(row[place].replace("[", "\\[") for place in widths))
+        table.add_row(*(Text(row[place]) for place in widths))
     console.print(table)
     if left := [name for place, name in enumerate(columns) if place not in widths]:
         print(f"no room for {', '.join(left)}; a wider terminal shows all, so does `{whole}`")

@@ -152,7 +152,7 @@ def read_status(lake: Lake, release: Release | None = None) -> LakeStatus:
         last_complete=last_complete,
         tables=tuple(table_status(table, released.get(table.name), progress) for table in tables),
         now=now,
-        failed=failed_jobs(lake, current),
+        failed=failed_jobs(lake, current, now=now),
     )
 
 

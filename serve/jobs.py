@@ -33,11 +33,12 @@ HEARD = 2 * RENEW
 
 
 class Ledger:
-    """The ledger as one holder sees it."""
+    """The ledger as one holder sees it; ``failed`` are the jobs whose slot before the one claimed failed."""
 
     def __init__(self, lake: Lake, *, holder: str) -> None:
         self._lake = lake
         self.holder = holder
+        self.failed: set[str] = set()
 
     def claim(self, job: str, slot: datetime, *, now: datetime) -> bool:
         """Take the slot; False where it is done already, or somebody else has it."""
@@ -45,6 +46,8 @@ class Ledger:
         last = last_entry(table, job)
         if last and not self._is_free(last, slot, now):
             return False
+        if last and last.state == "closed":
+            (self.failed.add if last.exit_code else self.failed.discard)(job)
         if last and last.state == "claimed" and last.detail == self.holder and now - last.at < RENEW:
             return True
         try:

@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -53,7 +53,7 @@ class Reader:
         self._run_at: datetime | None = None
         self.current: Session | None = None
         self._problem: str | None = None
-        self._jobs_at: tuple[object, int] = (None, 0)
+        self._jobs_seen: object = None
         self.failed_jobs: tuple[Entry, ...] = ()
         self.last_run: Run | None = None
         self.last_complete: Run | None = None
@@ -78,8 +78,8 @@ class Reader:
             self._look_for_run()
             newest = newest_release(self._lake)
             if newest is None or (self.current and newest == self.current.number):
-                self._look_for_jobs()
                 self._problem = None
+                self._look_for_jobs()
                 return False
             if newest == self._failed[0] and time.monotonic() < self._failed[1]:
                 return False
@@ -168,12 +168,19 @@ class Reader:
         self.last_run, self.last_complete, self._run_at = run, whole, newest
 
     def _look_for_jobs(self) -> None:
-        if not table_exists(self._lake, JOBS):
-            return
-        current = self.current.release if self.current else None
-        newest = open_table(self._lake, JOBS).maximum("at"), current.release if current else 0
-        if newest != self._jobs_at:
-            self.failed_jobs, self._jobs_at = failed_jobs(self._lake, current), newest
+        """Look which jobs failed, where there is news; a ledger that can't be read is told of once."""
+        current, now = self.current.release if self.current else None, datetime.now(UTC)
+        seen: object
+        try:
+            newest = open_table(self._lake, JOBS).maximum("at") if table_exists(self._lake, JOBS) else None
+            seen = newest, current and current.release, now.date()
+            if seen != self._jobs_seen:
+                self.failed_jobs = failed_jobs(self._lake, current, now=now)
+        except Exception as error:
+            seen, self.failed_jobs = str(error), ()
+            if seen != self._jobs_seen:
+                log.warning("serve.jobs_not_read", reason=" ".join(str(error).split()))
+        self._jobs_seen = seen
 
     def _swap(self, session: Session) -> None:
         with self._lock:

@@ -20,7 +20,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.date import DateTrigger
 
 from lake.errors import IngestIncomplete, LakeError
-from lake.jobs import SYNC, failed_jobs
+from lake.jobs import SYNC
 from lake.paths import Lake
 from serve.jobs import HEARD, Ledger, this_process
 from serve.reader import newest_release
@@ -143,8 +143,8 @@ class Schedule:
             detail = f"release {after}" if after != before else ""
             log.info("schedule.finished", **facts, release=after)
         # A claim is renewed by the slots that follow, if they come in time for it.
-        is_told = code or detail or timedelta(seconds=job.every) > HEARD
-        if is_told or job.name in {failed.job for failed in failed_jobs(self._lake, None)}:
+        is_far = timedelta(seconds=job.every) > HEARD
+        if code or detail or is_far or job.name in self._ledger.failed:
             self._ledger.close(job.name, slot, now=datetime.now(UTC), exit_code=code, detail=detail)
 
     async def _steps(self, job: Job) -> tuple[int, str] | None:

@@ -30,7 +30,7 @@ from lake.session import Connection, connect, open_heads
 from lake.settings import LakeSettings
 from lake.table import Table, open_table, table_exists
 from transform.candidates import Candidates
-from transform.checks import Outcome, findings_of, refuse
+from transform.checks import Outcome, checks_of, findings_of, refuse
 from transform.dictionary import WORDS, dictionary
 from transform.guards import run_guards
 from transform.inspection import inspect
@@ -75,6 +75,8 @@ class Build:
         self._engine = engine
         self._rules = [*rule_tables(rules), *dictionary(models)]
         self._models = models
+        for model in models:
+            checks_of(model)  # two of one name are told before anything is built
         self._full = full
         self.parent = current_release(lake)
         self._shown = shown(lake, self.parent) if self.parent else {}

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Any
 
+import pyarrow as pa
+
 from lake.quote import name as quoted
 from lake.release import Release
 from lake.session import scan
@@ -117,16 +119,26 @@ class Changes:
         changed = self._changed(dimension, parent.header.key[0], lookup.columns)
         if not changed:
             return set()
-        source = self._space.sources.get(lookup.source or "")
-        if lookup.shown_as:
-            rows = f"from ({scan(self._space.duckdb, self._released[model.name])})"
-        elif wanted == "month" and lookup.source and source and source.is_dated:
-            rows = f"from {self._space.whole(lookup.source)}"
-        else:
+        table, column = model.name, lookup.shown_as
+        if column is None:
+            table, column = lookup.source or "", lookup.column
+            if wanted != "month" or table not in self._built or not self._space.sources[table].is_dated:
+                return None
+        if not self._has_ids(table, column):
             return None
+        if table == model.name:
+            rows = f"from ({scan(self._space.duckdb, self._released[table])})"
+        else:
+            rows = f"from {self._space.whole(table)}"
         self._space.put_keys("referred", changed)
-        among = f"{lookup.shown_as or lookup.column} in (select key from {in_(KEYS, 'referred')})"
+        among = f"{column} in (select key from {in_(KEYS, 'referred')})"
         return set(self._space.column(f"select distinct {wanted} {rows} where {among}"))
+
+    def _has_ids(self, name: str, column: str) -> bool:
+        """True where a column of a model is of whole numbers, as ids are."""
+        header = self._models[name].header
+        kinds = {field.name.lower(): field.type for field in header.contract.schema}
+        return bool(pa.types.is_integer(kinds[column]))
 
     def _changed(self, name: str, column: str, columns: Collection[str] | None) -> set[int]:
         """Return the ids in the rows of a table that differ from the release's, in some columns or in any."""

@@ -11,6 +11,8 @@ from sqlglot.errors import SqlglotError
 from lake.errors import ModelError
 from lake.paths import LAYERS
 
+# Functions of DuckDB that read what a text says.
+HIDING = ("query", "query_table")
 Node = TypeVar("Node")
 
 
@@ -23,6 +25,8 @@ def tables_read(sql: str, name: str) -> frozenset[str]:
         tree = sqlglot.parse_one(sql, dialect="duckdb")
     except SqlglotError as error:
         raise ModelError(f"{name}: the SQL can't be read: {' '.join(str(error).split())}") from None
+    if hidden := [one.name for one in tree.find_all(exp.Anonymous) if one.name.lower() in HIDING]:
+        raise ModelError(f"{name}: {hidden[0]}() hides what is read; name the table")
     found = {(table.db.lower(), table.name.lower()) for table in tree.find_all(exp.Table)}
     return frozenset(f"{layer}.{table}" for layer, table in found if layer in LAYERS)
 

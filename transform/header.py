@@ -79,6 +79,8 @@ def read_header(text: str, name: str) -> tuple[Header, str]:
     values: dict[str, Any] = {}
     try:
         values = tomllib.loads(comment)
+        if "notes" in values:
+            raise ValueError("notes are the remarks behind the columns; write none of your own")
         header = msgspec.convert({**values, "notes": notes(comment)}, Header)
         found = fault(header)
     except (ContractBroken, ValueError) as error:

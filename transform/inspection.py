@@ -9,6 +9,7 @@ import msgspec
 from lake.findings import HEALED, Finding
 from transform.candidates import Candidates
 from transform.checks import UNIQUE, Outcome, checks_of, run_checks
+from transform.lookup import find_lookup
 from transform.models import Check
 from transform.scope import Keys, Whole, key_in, subject
 from transform.workspace import KEYS, in_
@@ -169,13 +170,33 @@ def place_of(check: Check, parts: Parts, known: Known | None) -> Place:
         moved = months_of(table, candidates)
         if months is not None and moved is not None:
             months |= moved
-        elif scope is None or table not in upstream:
+        elif scope is None or table not in upstream or not is_followed(check, table, candidates):
             return EVERYWHERE  # what moved there does not tell where to look
     views = tuple((one, parts.now(one, check.model, months)) for one in tables)
     if not known.failures:
         return Place(views, known=known)
     before = tuple((one, parts.before(one, check.model, months)) for one in tables)
     return Place(views, before, known) if all(rows for _, rows in before) else EVERYWHERE
+
+
+def is_followed(check: Check, table: str, candidates: Candidates) -> bool:
+    """True where each row to which a check holds a changed row of a table is among those built anew.
+
+    Of bronze each new look is followed. A table of the same ids is; one that the check looks
+    rows up in where its model does so too, and uses nothing of it that the model does not.
+    """
+    model, other = candidates.models[check.model], candidates.models.get(table)
+    if other is None or other is model:
+        return True
+    if table not in model.reads:
+        return False
+    columns, scope = candidates.space.sources[table].columns, candidates.built[model.name].scope
+    if isinstance(scope, Keys) and key_in(table, columns, subject(model)):
+        return True
+    asked, built = find_lookup(check.sql, table, other.header.key[0]), model.lookup(other)
+    if asked is None or built is None or (asked.source, asked.column) != (model.name, built.shown_as):
+        return False
+    return built.columns is None or (asked.columns is not None and asked.columns <= built.columns)
 
 
 def months_of(table: str, candidates: Candidates) -> Span:

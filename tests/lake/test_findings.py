@@ -3,7 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from lake.findings import FINDINGS, Finding, read_findings, write_findings
+import msgspec
+
+from lake.findings import FINDINGS, Finding, read_findings, settle, write_findings
 from lake.paths import Lake
 from lake.table import open_table
 
@@ -57,3 +59,20 @@ def test_a_silent_look_commits_nothing(lake: Lake) -> None:
     before = open_table(lake, FINDINGS).version
     write_findings(lake, [seen(2, 2)])
     assert open_table(lake, FINDINGS).version == before
+
+
+def test_where_nothing_is_built_what_the_release_has_is_what_is_open(lake: Lake) -> None:
+    """What a refused build found beyond is healed, what it missed is there again; the night's word stays."""
+    name, nightly = seen(1, 2).fingerprint, msgspec.structs.replace(seen(1, 4), fingerprint="nightly.whole")
+    write_findings(lake, [seen(1, 2, "5.00")])
+    write_findings(lake, [nightly])
+
+    def said(minute: int, checks: dict[str, int]) -> list[tuple[str, int]]:
+        found = settle(lake, checks, now=BEGAN + timedelta(minutes=minute))
+        return [(one.state, one.rows) for one in found]
+
+    assert said(2, {name: 2}) == []
+    assert said(3, {}) == [("healed", 0)]
+    assert said(4, {}) == []
+    assert said(5, {name: 3}) == [("new", 3)]
+    assert read_findings(lake)["nightly.whole"].state == "new"

@@ -58,3 +58,10 @@ def test_what_is_left_out_is_said(
         "no room for last observation, what it is; a wider terminal shows all, so does `--format json`"
     )
     assert any("silver.order_status_history   12 " in line for line in lines)
+
+
+def test_what_looks_like_markup_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a cell and in a column's name, also where a backslash comes before it."""
+    show_table(["[/x]", "[red]y"], [["\\[/red]", "a\\[red]b"]])
+    said = capsys.readouterr().out
+    assert all(text in said for text in ("[/x]", "[red]y", "\\[/red]", "a\\[red]b"))

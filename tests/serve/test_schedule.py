@@ -160,12 +160,12 @@ async def test_the_first_slot_after_a_failure_is_closed_too(lake: Lake, desk: De
     async with running(lake, desk.job(SOON, "ingest")):
         await desk.end("ingest", 1)
         name, second = await asyncio.wait_for(desk.started.get(), 300)
-        [failed] = failed_jobs(lake, None)
+        [failed] = failed_jobs(lake, None, now=datetime.now(UTC))
         assert (name, failed.job, failed.exit_code) == ("ingest", "sync", 1)
         second.write(b"0\n")
         second.close()
         await desk.end("ingest")
-        assert failed_jobs(lake, None) == ()
+        assert failed_jobs(lake, None, now=datetime.now(UTC)) == ()
         await desk.end("ingest")
         _, waiting = await asyncio.wait_for(desk.started.get(), 300)
         assert [row[:2] for row in rows(lake)] == [

@@ -4,14 +4,19 @@ import gc
 import os
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pytest
+from structlog.testing import capture_logs
 
+from lake.jobs import JOBS, failed_jobs
 from lake.paths import Lake
+from lake.release import COMPACTION, RESUME, ROLLBACK
 from lake.settings import LakeSettings
+from lake.table import open_table
 from serve.errors import NothingThere, NotReady, TooSlow
 from serve.jobs import Ledger
 from serve.reader import Reader
@@ -163,9 +168,10 @@ def test_release_that_can_not_be_opened_leaves_the_old_one(reader: Reader, lake:
 
 def test_a_job_that_failed_is_told_until_it_is_made_good(reader: Reader, lake: Lake) -> None:
     """Also before the first release. A release makes good what a sync failed to do, and no other job."""
-    fail_job(lake, at=datetime(2026, 3, 30, 12, 5, tzinfo=UTC))
+    at = datetime.now(UTC) - timedelta(minutes=5)
+    fail_job(lake, at=at)
     reader.look()
-    said = "sync failed at 2026-03-30 12:05 UTC (exit 3): transform: no total falls"
+    said = f"sync failed at {at:%Y-%m-%d %H:%M} UTC (exit 3): transform: no total falls"
     with pytest.raises(NotReady, match=re.escape(said)):
         reader.number()
     fail_job(lake, "compare")
@@ -180,6 +186,42 @@ def test_a_job_that_failed_is_told_until_it_is_made_good(reader: Reader, lake: L
         Ledger(lake, holder="test").close(job, NOW, now=datetime.now(UTC), exit_code=0, detail="")
     reader.look()
     assert (reader.failed_jobs, reader.problem) == ((), None)
+
+
+def test_a_job_that_nobody_runs_any_more_is_forgotten(reader: Reader, lake: Lake) -> None:
+    """After eight days without a word of it; so are those of a lake that is gone from its place."""
+    fail_job(lake, "compare", at=datetime.now(UTC) - timedelta(days=9))
+    fail_job(lake, "sweep", at=datetime.now(UTC) - timedelta(days=7))
+    reader.look()
+    assert [entry.job for entry in reader.failed_jobs] == ["sweep"]
+    lake.remove()
+    reader.look()
+    assert reader.failed_jobs == ()
+
+
+def test_a_ledger_that_can_not_be_read_says_nothing_of_releases(reader: Reader, lake: Lake) -> None:
+    """The newest one serves all the same; it is told of once."""
+    publish_gold(lake, make_tables(days=SMALL))
+    fail_job(lake)
+    [file] = open_table(lake, JOBS).uris()
+    Path(file).unlink()
+    with capture_logs() as logs:
+        for _ in range(3):
+            reader.look()
+    assert (reader.number(), reader.is_behind, reader.failed_jobs) == (1, False, ())
+    assert [line["event"] for line in logs].count("serve.jobs_not_read") == 1
+
+
+def test_a_release_that_shows_nothing_new_makes_no_sync_good(lake: Lake) -> None:
+    """Merged files, or readers sent back."""
+    release = publish_gold(lake, make_tables(days=SMALL))
+    fail_job(lake, at=release.published_at - timedelta(minutes=1))
+    kinds = ("sync", "full", "rules", "resync", COMPACTION, ROLLBACK, RESUME)
+    said = {
+        kind: failed_jobs(lake, msgspec.structs.replace(release, kind=kind), now=datetime.now(UTC))
+        for kind in kinds
+    }
+    assert {kind for kind in kinds if said[kind]} == {COMPACTION, ROLLBACK, RESUME}
 
 
 def test_last_run_is_read_when_it_changes(reader: Reader, lake: Lake) -> None:

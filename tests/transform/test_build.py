@@ -13,6 +13,7 @@ from lake.release import Move, current_release
 from lake.table import open_table
 from tests.transform.shop import ENGINE, FEW, MODELS, Shop, changed, look, opened
 from transform.build import Build
+from transform.models import Check
 from transform.settings import RulesSettings, SalesRule
 
 HISTORY_OF_STATUSES = "silver.order_status_history"
@@ -332,6 +333,13 @@ def test_what_a_refused_build_found_is_healed_once_its_models_are_taken_back(few
     head = few.heads()["ops.findings"]
     assert few.build() is None
     assert few.heads()["ops.findings"] == head
+
+
+def test_two_checks_of_one_name_are_told_before_anything_is_built(few: Shop) -> None:
+    """Also by a build that finds nothing new to build."""
+    twin = Check("key_is_unique", FEW[0].name, "it is", "error", "select 1")
+    with pytest.raises(ModelError, match="two checks are named key_is_unique"):
+        Build(few.lake, ENGINE, RulesSettings(), [msgspec.structs.replace(FEW[0], checks=(twin,))])
 
 
 def open_findings(shop: Shop) -> dict[str, int]:

@@ -423,7 +423,7 @@ def test_a_fact_of_all_history_is_not_told_from_a_part(shop: Shop, tmp_path: Pat
     other.see("bronze.orders", AGAIN)
     candidates = Build(other.lake, ENGINE, RulesSettings(), broken).candidates()
     assert candidates.built[daily.name].scope == Months(frozenset({date(2026, 8, 1)}))
-    with pytest.raises(CheckFailed, match=r"new_are_first: 1 rows"):
+    with pytest.raises(CheckFailed, match=r"new_are_first: 1 row "):
         other.build(models=broken)
 
 

@@ -13,6 +13,7 @@ from transform.graph import in_order, tables_read
         ("select * from bronze.orders", {"bronze.orders"}),
         ("from silver.orders select id", {"silver.orders"}),
         ('select * from "silver"."orders" as o', {"silver.orders"}),
+        ("SELECT * FROM Silver.ORDERS", {"silver.orders"}),
         ("with orders as (select * from bronze.orders) select * from orders", {"bronze.orders"}),
         ("select (select max(id) from gold.a) from silver.b", {"gold.a", "silver.b"}),
         ("select * from silver.a where id in (select id from rules.r)", {"silver.a", "rules.r"}),
@@ -26,6 +27,13 @@ from transform.graph import in_order, tables_read
 def test_tables_read_are_found_in_the_sql(sql: str, reads: set[str]) -> None:
     """In joins, subqueries and set operations; a CTE of the same name is none."""
     assert tables_read(sql, "silver.x") == reads
+
+
+@pytest.mark.parametrize("sql", ["from query_table('silver.a')", "select * from query('from silver.a')"])
+def test_what_hides_its_tables_is_refused(sql: str) -> None:
+    """Nobody would know when to build it again."""
+    with pytest.raises(ModelError, match=r"^silver\.x: query(_table)?\(\) hides what is read; name"):
+        tables_read(sql, "silver.x")
 
 
 @pytest.mark.parametrize("sql", ["select from where", "select (1", ""])

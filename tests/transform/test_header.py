@@ -60,6 +60,7 @@ def test_a_table_of_no_day_may_be_parted_by_weeks() -> None:
     [
         ("grain = ", "grian = ", "grian is no key here; the keys are grain, columns, .*checks$"),
         ('grain = "one row per thing"\n', "", "grain is missing"),
+        ("grain = ", 'notes = { id = "x" }\ngrain = ', "notes are the remarks behind the columns"),
         ('key = ["id"]', 'key = "id"', r"key: a list in \[ \] is expected, found a text$"),
         ('key = ["id"]', "key = []", "key is empty"),
         ('key = ["id"]', 'key = ["id", "nothing"]', "it names nothing, which is none of its columns"),

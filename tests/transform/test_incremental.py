@@ -72,8 +72,12 @@ class History(RuleBasedStateMachine):
         self.shop.published()
 
     def teardown(self) -> None:
-        """Remove the lake."""
-        shutil.rmtree(self.place, ignore_errors=True)
+        """Build what waits, compare it, and remove the lake."""
+        try:
+            if self.has_news:
+                self.compare(self.shop.build(rules=self.in_force))
+        finally:
+            shutil.rmtree(self.place, ignore_errors=True)
 
     def look(self, *, stale: bool = False, more: bool = False) -> str:
         """Return the next look's stamp and run, as the ends of a row; ``more`` follows before the build."""

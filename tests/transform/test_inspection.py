@@ -120,7 +120,7 @@ def test_a_build_in_part_that_breaks_a_check_publishes_nothing(shop: Shop) -> No
     shown = shop.read()
     edit_order(shop, total="-0.01")
     assert Build(shop.lake, ENGINE, RulesSettings(), shop.models).is_in_part
-    with pytest.raises(CheckFailed, match=r"silver\.orders\.total_is_not_negative: 1 rows") as refused:
+    with pytest.raises(CheckFailed, match=r"silver\.orders\.total_is_not_negative: 1 row ") as refused:
         shop.build()
     assert refused.value.exit_code == 3
     assert shop.read() == shown

@@ -5,11 +5,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from lake.release import current_release
 from tests.transform.shop import MODELS, Shop, look, opened
 from transform.graph import tables_read
 from transform.header import read_header
 from transform.lookup import Lookup, find_lookup
-from transform.models import Model
+from transform.models import Check, Model
 
 JOINED = "from silver.lines as l left join silver.products as p on p.id = l.product_id"
 
@@ -37,13 +38,15 @@ def used(*columns: str) -> frozenset[str]:
             ("silver.lines", "product_id", used("price")),
         ),
         # What is used of it can't be told.
-        (f"select l.product_id, p.* {JOINED}", ("silver.lines", "product_id", None)),
-        (f"select l.product_id, * {JOINED}", ("silver.lines", "product_id", None)),
+        (f"select l.product_id, p.* {JOINED}", ("silver.lines", None, None)),
+        (f"select l.product_id, * {JOINED}", ("silver.lines", None, None)),
         (f"select l.product_id, p {JOINED}", ("silver.lines", "product_id", None)),
-        (f"select l.product_id, columns('na.*') {JOINED}", ("silver.lines", "product_id", None)),
-        (f"select l.product_id, hash(*) as h {JOINED}", ("silver.lines", "product_id", None)),
+        (f"select l.product_id, columns('na.*') {JOINED}", ("silver.lines", None, None)),
+        (f"select l.product_id, hash(*) as h {JOINED}", ("silver.lines", None, None)),
         (f"select l.product_id, p.box.size {JOINED}", ("silver.lines", "product_id", used("box", "size"))),
         (f"select l.product_id, name {JOINED}", ("silver.lines", "product_id", used("name"))),
+        (f"select l.product_id, count(columns('^x$')) as n {JOINED}", ("silver.lines", None, None)),
+        (f"select l.product_id, #5 as x {JOINED}", ("silver.lines", None, None)),
         # It may decide whether there is a row.
         (f"select l.product_id {JOINED} where p.brand = 'x'", ("silver.lines", None, used("brand"))),
         (f"select l.product_id {JOINED} where brand = 'x'", ("silver.lines", None, used("brand"))),
@@ -62,6 +65,15 @@ def used(*columns: str) -> frozenset[str]:
         (f"select l.product_id, unnest(p.tags) as tag {JOINED}", ("silver.lines", None, used("tags"))),
         (f"select l.product_id {JOINED}, unnest(p.tags) as t", ("silver.lines", None, used("tags"))),
         (f"select l.product_id, p.name {JOINED} limit 3", ("silver.lines", None, used("name"))),
+        (f"select l.product_id, mine(p.name) as x {JOINED}", ("silver.lines", None, used("name"))),
+        (
+            f"select l.product_id {JOINED} left join silver.makers as m on m.id = p.of where m.city = 'x'",
+            ("silver.lines", None, used("of")),
+        ),
+        (
+            f"select l.product_id, p.name {JOINED} group by rollup(l.product_id), p.name",
+            ("silver.lines", None, used("name")),
+        ),
         (
             f"select distinct on (p.name) l.product_id {JOINED}",
             ("silver.lines", None, used("name")),
@@ -70,6 +82,7 @@ def used(*columns: str) -> frozenset[str]:
             f"select l.product_id, p.name {JOINED.replace('left join', 'join')}",
             ("silver.lines", None, used("name")),
         ),
+        (f"select l.product_id {JOINED.replace('left join', 'anti join')}", ("silver.lines", None, used())),
     ],
 )
 def test_a_look_up_is_told_by_the_sql(
@@ -96,7 +109,8 @@ def test_a_look_up_is_told_by_the_sql(
         "select l.id from silver.lines as l natural left join silver.products as p",
         "select l.id from silver.lines as l right join silver.products as p on p.id = l.product_id",
         "select l.id from silver.lines as l full join silver.products as p on p.id = l.product_id",
-        "select l.id from silver.lines as l anti join silver.products as p on p.id = l.product_id",
+        "select l.id from silver.lines as l left join silver.products as x(id, a) on x.id = l.product_id",
+        "select l.id from silver.lines as l cross join silver.products as p",
         "select l.id from silver.lines as l, silver.products as p where p.id = l.product_id",
         "select l.id from silver.lines as l where l.product_id in (select id from silver.products)",
         f"from (select l.product_id, p.name {JOINED}) select *",
@@ -107,6 +121,7 @@ def test_of_any_other_form_nothing_is_known(sql: str) -> None:
     assert find_lookup(sql, "silver.products", "id") is None
 
 
+OURS = "gold.product_names"
 HEADER = """/*
 grain   = "one row per day and product"
 key     = ["date", "product_id"]
@@ -119,8 +134,48 @@ name = "VARCHAR?"
 sold = "DECIMAL(18,3)"
 */
 """
-LINES = "select l.order_date as date, l.product_id, p.name, sum(l.quantity)::decimal(18, 3) as sold"
-SEEN = """
+BY_KEY = """/*
+grain   = "one row per order"
+key     = ["order_id"]
+rebuild = "by key"
+[columns]
+order_id = "BIGINT"
+product_id = "BIGINT?"
+name = "VARCHAR?"
+sold = "DECIMAL(18,3)"
+*/
+"""
+SOLD = "sum(l.quantity)::decimal(18, 3) as sold"
+FROM = "from silver.order_lines as l left join silver.products as p on p.id = l.product_id"
+UNDER = "left join silver.categories as c on c.id = p.category_id"
+# What a day sold of each product, with something that is looked up.
+BY_MONTH = {
+    "a name": f"p.name, {SOLD} {FROM} group by all",
+    "an inner join": f"""p.name, {SOLD} {FROM.replace("left join", "join")}
+        where p.brand = 'Роса' group by all""",
+    "a condition on it": f"p.name, {SOLD} {FROM} where p.brand = 'Роса' group by all",
+    "a condition on what it leads to": f"p.name, {SOLD} {FROM} {UNDER} where c.name = 'Догляд' group by all",
+    "a join with what it leads to": f"""p.name, {SOLD} {FROM} {UNDER}
+        join (values ('Догляд')) as v(n) on v.n = c.name group by all""",
+    "having": f"p.name, {SOLD} {FROM} {UNDER} group by all having max(c.name) = 'Догляд'",
+    "rollup": f"""max(p.name) as name, {SOLD} {FROM} group by l.order_date, rollup(l.product_id)
+        having grouping(l.product_id) = 1""",
+    "a list": f"regexp_split_to_table(p.brand, ',') as name, l.quantity::decimal(18, 3) as sold {FROM}",
+    "capitals": f"P.Name, {SOLD} {FROM.upper()} GROUP BY ALL",
+    "columns()": f"columns('^name$'), {SOLD} {FROM} group by all",
+    "a condition on columns()": f"p.name, {SOLD} {FROM} where columns('^brand$') = 'Роса' group by all",
+    "columns() counted": f"count(columns('^brand$'))::varchar as name, {SOLD} {FROM} group by all",
+    "names of its own": f"""x.n as name, {SOLD} from silver.order_lines as l
+        left join silver.products as x(id, sku, n) on x.id = l.product_id group by all""",
+    "a subquery": f"""(select max(q.name) from silver.products as q where q.id = 8) as name, {SOLD}
+        from silver.order_lines as l group by all""",
+    "one of a day": f"""p.name, l.quantity::decimal(18, 3) as sold {FROM}
+        qualify row_number() over (
+            partition by l.order_date order by p.price desc nulls last, l.position
+        ) = 1""",
+}
+# Not every day of what is looked up is a day of what is sold.
+OF_TWO = """
 with seen as (
     select order_date as date, product_id, quantity from silver.order_lines
     union all
@@ -131,42 +186,110 @@ from seen as s
 left join silver.products as p on p.id = s.product_id
 group by all
 """
+QUANTITY = f"l.quantity::decimal(18, 3) as sold {FROM}"
+CASES = {
+    **{name: (HEADER, f"select l.order_date as date, l.product_id, {sql}") for name, sql in BY_MONTH.items()},
+    "two tables": (HEADER, OF_TWO),
+    "ids that are texts": (
+        HEADER.replace('product_id = "BIGINT?"', 'product_id = "VARCHAR?"'),
+        f"""select l.order_date as date, l.product_id, {BY_MONTH["a name"]}""".replace(
+            "silver.order_lines as l",
+            "(select * replace (product_id::varchar as product_id) from silver.order_lines) as l",
+        ),
+    ),
+    "the dearest of an order": (
+        BY_KEY,
+        f"select distinct on (l.order_id) l.order_id, l.product_id, p.name, {QUANTITY}"
+        " order by l.order_id, p.price desc nulls last, l.position",
+    ),
+    "a window over an order": (
+        BY_KEY,
+        "select l.order_id, l.product_id, (max(p.price) over (partition by l.order_id))::varchar as name,"
+        f" {QUANTITY} qualify row_number() over (partition by l.order_id order by l.position) = 1",
+    ),
+    "a window with a name": (
+        BY_KEY,
+        f"select l.order_id, l.product_id, p.name, {QUANTITY} window w as"
+        " (partition by l.order_id order by p.price desc nulls last, l.position)"
+        " qualify row_number() over w = 1",
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        f"""{LINES} from silver.order_lines as l join silver.products as p on p.id = l.product_id
-        where p.brand = 'Роса' group by all""",
-        f"""{LINES} from silver.order_lines as l left join silver.products as p on p.id = l.product_id
-        where p.brand = 'Роса' group by all""",
-        SEEN,
-        f"""{LINES.replace("p.name", "P.Name")} FROM Silver.Order_Lines AS l
-        LEFT JOIN Silver.Products AS P ON P.ID = l.product_id GROUP BY ALL""",
-        f"""{LINES.replace("p.name", "columns('^name')")} from silver.order_lines as l
-        left join silver.products as p on p.id = l.product_id group by all""",
-        f"""{LINES.replace("p.name", "(select max(q.name) from silver.products as q where q.id = 8) as name")}
-        from silver.order_lines as l group by all""",
-    ],
-    ids=["inner join", "a condition on it", "of two tables", "in capitals", "columns()", "a subquery"],
-)
-def test_a_changed_row_reaches_every_row_that_looks_it_up(tmp_path: Path, sql: str) -> None:
-    """However it does: also where there was no row before, and in months where none was seen."""
-    header, text = read_header(HEADER + sql, "gold.product_names")
-    made = Model("gold.product_names", header, text, tables_read(text, "gold.product_names"))
-    wanted, models = made.reads, [made]
+def shop_with(place: Path, header: str, sql: str, *checks: Check) -> Shop:
+    """Return a shop of a model of ours and those it reads; an order has two products, one of them bare."""
+    head, text = read_header(header + sql, OURS)
+    ours = Model(OURS, head, text, tables_read(text, OURS), checks)
+    wanted, models = ours.reads, [ours]
     for model in reversed(MODELS):
         if model.name in wanted:
             models.insert(0, msgspec.structs.replace(model, checks=()))
             wanted |= model.reads
-    shop = opened(tmp_path / "lake", models=tuple(models))
-    shop.published()
-    before = shop.read()[made.name]
+    shop = opened(place, models=tuple(models))
     shop.see(
         "bronze.products",
-        "id | name | category_id | custom_fields | fetched_at\n"
-        f' 8 | Інший | 5 | [{{"uuid":"CT_1001","value":["Роса"]}}] | {look(1)}',
+        f"id | name | price | custom_fields | fetched_at\n 8 | Тонік | 1.00 | [] | {look(0)}",
     )
+    sell(shop, 2, "2026-06-10 10:00", minute=0)
+    shop.published()
+    return shop
+
+
+def sell(shop: Shop, order: int, at: str, *, minute: int, second: int = 8) -> None:
+    """Show an order of two products."""
+    seen = look(minute)
+    shop.see(
+        "bronze.order_products",
+        "order_id | position | product_id | name | price | quantity | fetched_at\n"
+        f"{order} | 1 | 7 | a | 1.00 | 1 | {seen}\n{order} | 2 | {second} | b | 1.00 | 1 | {seen}",
+    )
+    shop.see(
+        "bronze.orders",
+        "id | ordered_at | source_id | manager_id | status_id | grand_total | payload | fetched_at\n"
+        f'{order} | {at} | 1 | 22 | 12 | 2.00 | {{"products":[1,2]}} | {seen}',
+    )
+
+
+def dress(shop: Shop, *, minute: int) -> None:
+    """Give the bare product another name, a brand, a category and a price."""
+    shop.see(
+        "bronze.products",
+        "id | name | category_id | price | custom_fields | fetched_at\n"
+        f' 8 | Інший | 5 | 900.00 | [{{"uuid":"CT_1001","value":["Роса"]}}] | {look(minute)}',
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_changed_row_reaches_every_row_that_looks_it_up(tmp_path: Path, case: str) -> None:
+    """However it does: also where there was no row before, and in months where none was seen."""
+    shop = shop_with(tmp_path / "lake", *CASES[case])
+    before = shop.read()[OURS]
+    dress(shop, minute=1)
     shop.published()
     anew = Shop(shop.built_anew(tmp_path / "anew").lake, shop.models)
-    assert shop.read()[made.name] == anew.read()[made.name] != before
+    assert shop.read()[OURS] == anew.read()[OURS] != before
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        f"from {OURS} as n join silver.products as p on p.id = n.product_id where p.brand = 'Роса'",
+        f"from {OURS} as n where n.product_id in (select id from silver.products where brand = 'Роса')",
+    ],
+)
+def test_a_check_sees_what_its_model_does_not_use(tmp_path: Path, told: str) -> None:
+    """Also where another month alone is built anew."""
+    sql = f"select n.date, n.product_id {told}"
+    check = Check("none_of_it", OURS, "none is of that brand", "warn", sql, tables_read(sql, OURS))
+    shop = shop_with(tmp_path / "lake", *CASES["a name"], check)
+    shop.see(
+        "bronze.products",
+        "id | name | price | custom_fields | fetched_at\n"
+        f' 8 | Тонік | 1.00 | [{{"uuid":"CT_1001","value":["Роса"]}}] | {look(1)}',
+    )
+    sell(shop, 20, "2026-08-01 10:00", minute=1, second=9)
+    found = shop.published().checks
+    anew = current_release(shop.built_anew(tmp_path / "anew").lake)
+    assert anew
+    assert found == anew.checks
+    assert found[f"{OURS}.none_of_it"] > 1
