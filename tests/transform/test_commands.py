@@ -132,4 +132,4 @@ def test_checks_all_shows_every_check_and_whether_it_holds(shop: Shop) -> None:
     assert states.pop("silver.order_lines.product_is_known") == "new"
     assert set(states.values()) == {"holds"}
     assert rows["gold.revenue_daily.types_add_up"][1] == rows["release.totals_hold"][1] == "error"
-    assert f"\n{len(names)} checks, 1 findings open\n" in printed
+    assert f"\n{len(names)} checks, 1 finding open\n" in printed
