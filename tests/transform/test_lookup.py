@@ -235,7 +235,7 @@ def shop_with(place: Path, header: str, sql: str, *checks: Check) -> Shop:
     return shop
 
 
-def sell(shop: Shop, order: int, at: str, *, minute: int, second: int = 8) -> None:
+def sell(shop: Shop, order: int, at: str, *, minute: int, second: int = 8, promocode: str = "null") -> None:
     """Show an order of two products."""
     seen = look(minute)
     shop.see(
@@ -245,8 +245,8 @@ def sell(shop: Shop, order: int, at: str, *, minute: int, second: int = 8) -> No
     )
     shop.see(
         "bronze.orders",
-        "id | ordered_at | source_id | manager_id | status_id | grand_total | payload | fetched_at\n"
-        f'{order} | {at} | 1 | 22 | 12 | 2.00 | {{"products":[1,2]}} | {seen}',
+        "id | ordered_at | source_id | manager_id | status_id | grand_total | promocode | payload | fetched_at\n"
+        f'{order} | {at} | 1 | 22 | 12 | 2.00 | {promocode} | {{"products":[1,2]}} | {seen}',
     )
 
 
@@ -293,3 +293,16 @@ def test_a_check_sees_what_its_model_does_not_use(tmp_path: Path, told: str) -> 
     assert anew
     assert found == anew.checks
     assert found[f"{OURS}.none_of_it"] > 1
+
+
+def test_a_check_sees_what_a_table_between_keeps_from_its_model(tmp_path: Path) -> None:
+    """An order changed in what its lines don't show: its key is none of those built anew."""
+    told = f"from {OURS} as n join silver.orders as o on o.id = n.order_id where o.promocode = 'X'"
+    sql = f"select n.order_id {told}"
+    check = Check("none_of_it", OURS, "none has that code", "warn", sql, tables_read(sql, OURS))
+    one = "select l.order_id, min(l.product_id) as product_id, null::varchar as name"
+    model = f"{one}, {SOLD} from silver.order_lines as l group by all"
+    shop = shop_with(tmp_path / "lake", BY_KEY, model, check)
+    sell(shop, 2, "2026-06-10 10:00", minute=1, promocode="X")
+    sell(shop, 20, "2026-08-01 10:00", minute=1)
+    assert shop.published().checks == {f"{OURS}.none_of_it": 1}
