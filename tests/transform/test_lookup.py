@@ -245,7 +245,8 @@ def sell(shop: Shop, order: int, at: str, *, minute: int, second: int = 8, promo
     )
     shop.see(
         "bronze.orders",
-        "id | ordered_at | source_id | manager_id | status_id | grand_total | promocode | payload | fetched_at\n"
+        "id | ordered_at | source_id | manager_id | status_id | grand_total | promocode | payload"
+        " | fetched_at\n"
         f'{order} | {at} | 1 | 22 | 12 | 2.00 | {promocode} | {{"products":[1,2]}} | {seen}',
     )
 
