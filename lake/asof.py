@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, time, timedelta
 import pyarrow.compute as pc
 
 from lake.clock import SHOP, shop_day
-from lake.copying import data_of
 from lake.errors import NoRelease, TableMissing, UsageError
 from lake.files import Files
 from lake.kept import read_kept
@@ -21,6 +20,7 @@ from lake.release import (
 )
 from lake.restores import refuse_left_out
 from lake.settings import LakeSettings
+from lake.table import data_of
 from lake.tags import read_tags
 
 DAY = re.compile(r"\d{4}-\d\d-\d\d")

@@ -15,7 +15,7 @@ from lake.errors import LakeError
 from lake.files import Files
 from lake.paths import LAYERS, Lake
 from lake.release import Release
-from lake.table import open_table
+from lake.table import data_of, open_table
 
 Versions = Mapping[str, tuple[int, ...]]
 Sizes = dict[str, int]
@@ -132,13 +132,6 @@ class Copy:
         self._files += 1
         self._bytes += size
         return size
-
-
-def data_of(lake: Lake, name: str, version: int) -> Sizes:
-    """Return the bytes of a version's live files, by their paths in the lake. Raises TableMissing."""
-    folder = name.replace(".", "/")
-    files = open_table(lake, name, version).files()
-    return {f"{folder}/{file.uri.rpartition(f'/{folder}/')[2]}": file.size for file in files}
 
 
 def check_rows(lake: Lake, release: Release) -> None:

@@ -82,7 +82,3 @@ class NotFound(SourceError):
 
 class RequestRefused(SourceError):
     """The source refuses the request as it was put; asking again can't help."""
-
-
-class ClockError(LakeError):
-    """A clock went backwards further than anything sensible explains."""

@@ -324,3 +324,10 @@ def table_exists(lake: Lake, name: str) -> bool:
 def list_tables(lake: Lake, layer: str) -> list[str]:
     """Return the names of a layer's tables; one that is being made at this moment is not there yet."""
     return [name for name in lake.tables(layer) if table_exists(lake, name)]
+
+
+def data_of(lake: Lake, name: str, version: int) -> dict[str, int]:
+    """Return ``{path in the lake: bytes}`` of a version's live files. Raises TableMissing."""
+    folder = name.replace(".", "/")
+    files = open_table(lake, name, version).files()
+    return {f"{folder}/{file.uri.rpartition(f'/{folder}/')[2]}": file.size for file in files}

@@ -8,7 +8,6 @@ the result is kept in a folder of the temporary directory that only this user ca
 import contextlib
 import hashlib
 import os
-import stat
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import structlog
 
+from lake.errors import LakeError
+from lake.places import private_folder
 from serve.answers import Answer, make_answer, tag
 from serve.errors import NothingThere
 
@@ -66,7 +67,7 @@ class Assets:
 
 def vega_bundle(name: str) -> bytes:
     """Return the bundle, made now or found where an earlier start left it."""
-    folder = private_folder()
+    folder = cache_folder()
     kept = folder / name if folder else None
     if kept and kept.is_file():
         return kept.read_bytes()
@@ -83,16 +84,11 @@ def vega_bundle(name: str) -> bytes:
     return body
 
 
-def private_folder() -> Path | None:
-    """Return a folder that nobody else can write to; None where there is no such place."""
-    folder = Path(tempfile.gettempdir()) / f"keylake-assets-{os.getuid()}"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-    except OSError:
-        return None
-    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
-    return folder if ours else None
+def cache_folder() -> Path | None:
+    """Return the folder that keeps the bundle between starts; None if it can't be made or is not private."""
+    with contextlib.suppress(OSError, LakeError):
+        return private_folder("assets")
+    return None
 
 
 def digest(body: bytes) -> str:
