@@ -22,12 +22,12 @@ from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
 from ingest.sync import Wish, effective, run_sync
 from ingest.validation import run_validation
-from lake.cli import group, main, open_lake
+from lake.cli.cli import group, main, open_lake
+from lake.cli.render import show_table
 from lake.clock import SHOP
 from lake.config import Config, read_config
 from lake.errors import ConfigError, IngestIncomplete, LakeError, UsageError
-from lake.render import show_table
-from lake.runs import Run
+from lake.ledgers.runs import Run
 from lake.settings import LakeSettings
 
 # It names a folder.

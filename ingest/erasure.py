@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from ingest.entities import BUYERS, ORDERS, ExpenseIn, LineIn, Offer, OrderIn
 from ingest.layout import EXPENSES, LINES
-from lake.erasure import Redaction
+from lake.delta.table import open_table, table_exists
+from lake.maintenance.erasure import Redaction
 from lake.paths import Lake
-from lake.table import open_table, table_exists
 
 OF_CARD = ("id", "manager_id", "created_at", "updated_at")
 FREE_TEXT = {"comment", "description"}

@@ -6,11 +6,11 @@ import click
 
 from ingest.entities import BUYERS
 from ingest.erasure import other_cards, redactions_of
-from lake.backup import read_manifest, refuse_stranger
-from lake.cli import open_lake
-from lake.erasure import Erased, erase, record
+from lake.backup.backup import read_manifest, refuse_stranger
+from lake.cli.cli import open_lake
+from lake.delta.table import open_table
+from lake.maintenance.erasure import Erased, erase, record
 from lake.paths import Lake
-from lake.table import open_table
 
 
 @click.command("erase-buyer")

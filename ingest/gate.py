@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 
 from ingest.bronze import GONE, Seen
+from lake.delta.staged import Staged
+from lake.delta.table import Table, open_table
 from lake.errors import CommitConflict
 from lake.paths import Lake
-from lake.quote import literals
-from lake.quote import name as quoted
-from lake.session import Connection, scan
-from lake.staged import Staged
-from lake.table import Table, open_table
+from lake.query.quote import literals
+from lake.query.quote import name as quoted
+from lake.query.session import Connection, scan
 
 TRIES = 50
 # 32 bytes a look: a shop's million orders take as many megabytes, and no index of them.

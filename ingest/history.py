@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from ingest.entities import ORDERS
 from ingest.windows import Window, floor
+from lake.delta.table import create_table, open_table, table_exists
+from lake.ledgers.runs import INSTANT, WindowReceipt, complete_runs
 from lake.paths import Lake
-from lake.runs import INSTANT, WindowReceipt, complete_runs
-from lake.table import create_table, open_table, table_exists
 
 WINDOWS = "ops.windows"
 SCHEMA = pa.schema(

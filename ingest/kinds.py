@@ -28,8 +28,8 @@ from ingest.windows import (
     without,
 )
 from lake.errors import SourceDown
+from lake.ledgers.runs import list_runs
 from lake.paths import Lake
-from lake.runs import list_runs
 
 log = structlog.get_logger()
 REFERENCES = tuple(entity for entity in ENTITIES if entity.is_reference)

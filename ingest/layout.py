@@ -8,7 +8,7 @@ import msgspec
 import pyarrow as pa
 
 from ingest import entities as e
-from lake.contract import Contract
+from lake.delta.contract import Contract
 
 # An order's total is kopecks, or it is refused; what a unit costs and what is taken off may be finer,
 # and is kept to four places (the payload has it all).

@@ -8,7 +8,7 @@ import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from lake.runs import WindowReceipt
+from lake.ledgers.runs import WindowReceipt
 
 log = structlog.get_logger()
 FREE = 10_000  # a budget that nobody will use up is not worth a word

@@ -22,8 +22,8 @@ from ingest.walk import Walk, together
 from ingest.windows import BEGINNING, Window
 from ingest.writer import Writer
 from lake.errors import KeyRefused, RequestRefused, SourceError
+from lake.ledgers.runs import WindowReceipt
 from lake.memory import give_back
-from lake.runs import WindowReceipt
 
 log = structlog.get_logger()
 ROWS_PER_COMMIT = 6000

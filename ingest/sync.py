@@ -21,11 +21,11 @@ from ingest.settings import IngestSettings
 from ingest.witness import Witness
 from ingest.writer import Writer
 from lake.errors import IngestIncomplete, KeyRefused, LakeError, SourceError
-from lake.origin import claim_origin
+from lake.ledgers.origin import claim_origin
+from lake.ledgers.runs import Run, WindowReceipt, new_run_id, watermark, write_run
 from lake.paths import Lake
-from lake.release import current_release
-from lake.runs import Run, WindowReceipt, new_run_id, watermark, write_run
-from lake.session import connect
+from lake.query.session import connect
+from lake.releases.release import current_release
 from lake.settings import LakeSettings
 
 

@@ -26,12 +26,12 @@ from ingest.protocol import GARBAGE
 from ingest.walk import Walk
 from ingest.windows import SECOND, Window
 from lake.clock import SHOP
+from lake.delta.table import open_table, table_exists
 from lake.errors import IngestIncomplete, TableMissing
 from lake.paths import Lake
-from lake.release import Release, current_release
-from lake.session import Connection, connect, create_view
+from lake.query.session import Connection, connect, create_view
+from lake.releases.release import Release, current_release
 from lake.settings import LakeSettings
-from lake.table import open_table, table_exists
 
 BEFORE, AFTER = timedelta(days=45), timedelta(days=7)
 OWN = tuple(LISTS[ORDERS.table].columns)

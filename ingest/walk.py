@@ -19,7 +19,7 @@ from ingest.entities import ORDERS, Entity
 from ingest.progress import Watch
 from ingest.windows import Window, split
 from lake.errors import KeyRefused, RequestRefused, SourceError
-from lake.runs import WindowReceipt
+from lake.ledgers.runs import WindowReceipt
 
 Keep = Callable[[Entity, list[Seen]], Awaitable[None]]
 WALKS = 2  # tries at a window before it is halved

@@ -21,10 +21,10 @@ from ingest.gate import Gate
 from ingest.layout import SCHEMAS
 from ingest.windows import Window
 from ingest.witness import Witness
+from lake.delta.staged import Staged
+from lake.delta.table import Table, create_table, open_table
 from lake.paths import Lake
-from lake.session import Connection
-from lake.staged import Staged
-from lake.table import Table, create_table, open_table
+from lake.query.session import Connection
 
 Result = TypeVar("Result")
 REJECTED = "bronze.rejected"

@@ -3,20 +3,20 @@
 import click
 import pyarrow as pa
 
-from lake.asof import pick
-from lake.backup_commands import COMMANDS as BACKUPS
-from lake.cli import group, main, open_lake
+from lake.cli.backup_commands import COMMANDS as BACKUPS
+from lake.cli.cli import group, main, open_lake
+from lake.cli.maintenance_commands import COMMANDS as MAINTENANCE
+from lake.cli.prompt import run_prompt, run_script
+from lake.cli.release_commands import COMMANDS as RELEASES
+from lake.cli.release_commands import at_release
+from lake.cli.render import FORMATS, JSON, show, show_table
 from lake.errors import UsageError
-from lake.maintenance_commands import COMMANDS as MAINTENANCE
-from lake.origin import is_sandbox, read_origin
-from lake.prompt import run_prompt, run_script
-from lake.release import current_release
-from lake.release_commands import COMMANDS as RELEASES
-from lake.release_commands import at_release
-from lake.render import FORMATS, JSON, show, show_table
-from lake.session import open_session
+from lake.ledgers.origin import is_sandbox, read_origin
+from lake.ledgers.status import ago, read_status
+from lake.query.session import open_session
+from lake.releases.asof import pick
+from lake.releases.release import current_release
 from lake.settings import LakeSettings
-from lake.status import ago, read_status
 
 
 @group("The lake: what is in it, what it said when, and SQL over any release.")

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import click
 
-from lake.because import because as because_option
-from lake.cli import group, main, open_lake
+from lake.cli.because import because as because_option
+from lake.cli.cli import group, main, open_lake
 from lake.errors import UsageError
-from lake.session import refuse_spill
+from lake.query.session import refuse_spill
 from lake.settings import LakeSettings
 from serve.settings import ScheduleSettings, ServeSettings
 

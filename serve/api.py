@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 from litestar import Response, get
 
-from lake.jobs import Entry
-from lake.release import Release, total
-from lake.runs import Run
+from lake.ledgers.jobs import Entry
+from lake.ledgers.runs import Run
+from lake.releases.release import Release, total
 from serve import questions
 from serve.answers import Asked, json_answer, respond, tag
 from serve.desk import Desk

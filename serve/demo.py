@@ -20,15 +20,15 @@ from datetime import datetime
 
 from rich.console import Console
 
+from lake.cli.render import show
 from lake.config import PREFIX, read_config
 from lake.errors import LakeError, UsageError
-from lake.origin import is_sandbox, read_origin
+from lake.ledgers.origin import is_sandbox, read_origin
+from lake.ledgers.runs import last_runs
 from lake.paths import Lake
 from lake.places import private_folder
-from lake.release import find_release
-from lake.render import show
-from lake.runs import last_runs
-from lake.session import fetch, open_session
+from lake.query.session import fetch, open_session
+from lake.releases.release import find_release
 from lake.settings import LakeSettings
 from serve.settings import ServeSettings
 

@@ -6,9 +6,9 @@ from the headers of the models; a release that has none has no dictionary.
 
 from typing import Any
 
+from lake.delta.table import open_table
 from lake.paths import Lake
-from lake.release import Release
-from lake.table import open_table
+from lake.releases.release import Release
 from serve.schemas import ColumnWords, TableWords
 
 TABLES, COLUMNS = "rules.tables", "rules.columns"

@@ -22,10 +22,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.delta.table import Table, create_table
 from lake.errors import CommitConflict
-from lake.jobs import JOBS, SCHEMA, Entry
+from lake.ledgers.jobs import JOBS, SCHEMA, Entry
 from lake.paths import Lake
-from lake.table import Table, create_table
 
 RENEW = timedelta(minutes=15)
 # Who was not heard of for longer is gone.

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 
 from lake.clock import SHOP
-from lake.status import ago
+from lake.ledgers.status import ago
 from serve.figures import percent
 
 SPACE = "\u00a0"  # no line break inside a number

@@ -19,14 +19,14 @@ from typing import Any
 import duckdb
 import structlog
 
-from lake.asof import resolve
+from lake.delta.table import open_table, table_exists
 from lake.errors import LakeError, NoRelease, UsageError
-from lake.jobs import JOBS, Entry, failed_jobs
+from lake.ledgers.jobs import JOBS, Entry, failed_jobs
+from lake.ledgers.runs import RUNS, Run, last_runs, list_runs
 from lake.paths import Lake
-from lake.release import Release, find_release, list_releases, releases_table
-from lake.runs import RUNS, Run, last_runs, list_runs
+from lake.releases.asof import resolve
+from lake.releases.release import Release, find_release, list_releases, releases_table
 from lake.settings import LakeSettings
-from lake.table import open_table, table_exists
 from serve.errors import BadQuestion, NothingThere, NotReady
 from serve.session import Session, open_session
 from serve.settings import ServeSettings

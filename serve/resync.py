@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 
+from lake.ledgers.runs import new_run_id
 from lake.paths import Lake
-from lake.release import refuse_hold
-from lake.runs import new_run_id
+from lake.releases.release import refuse_hold
 from serve.schedule import run_step
 
 Step = tuple[str, ...]

@@ -20,7 +20,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.date import DateTrigger
 
 from lake.errors import IngestIncomplete, LakeError
-from lake.jobs import SYNC
+from lake.ledgers.jobs import SYNC
 from lake.paths import Lake
 from serve.jobs import HEARD, Ledger, this_process
 from serve.reader import newest_release

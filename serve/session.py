@@ -17,14 +17,14 @@ import msgspec
 import pyarrow as pa
 
 from lake.clock import shop_day
+from lake.delta.table import open_table
 from lake.paths import Lake
-from lake.quote import literal
-from lake.quote import name as quoted
-from lake.release import Release
-from lake.restores import refuse_left_out
-from lake.session import connect, create_view
+from lake.query.quote import literal
+from lake.query.quote import name as quoted
+from lake.query.session import connect, create_view
+from lake.releases.release import Release
+from lake.releases.restores import refuse_left_out
 from lake.settings import LakeSettings
-from lake.table import open_table
 from serve.dictionary import read_words
 from serve.errors import TooSlow
 from serve.schemas import TableWords

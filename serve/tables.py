@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from lake.quote import name as quoted
+from lake.query.quote import name as quoted
 from serve.errors import BadQuestion, NothingThere
 from serve.params import WHICH, Param, day, read_params, whole, word
 from serve.schemas import ColumnInfo, TableInfo, TableRows, Tables

@@ -16,22 +16,22 @@ from obstore.store import S3Store
 
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
-from lake.cli import explained
+from lake.cli.cli import explained
+from lake.cli.prompt import line
 from lake.config import read_config
-from lake.origin import claim_origin
+from lake.ledgers.origin import claim_origin
 from lake.paths import Lake
-from lake.prompt import line
 from serve.demo import CHOICES
 from serve.settings import ScheduleSettings
-from tests.running import environ_of, launched, run, succeed
+from tests.support.running import environ_of, launched, run, succeed
 
 SMALL = Sandbox(port=0, days=20, orders_per_day=10, day_seconds=0, requests_per_minute=0)
 # A command that works without an end, in DuckDB or not, and closes what it has open.
 AT_WORK = """
 import signal, threading, time
 import click
-from lake.cli import main
-from lake.session import connect, fetch
+from lake.cli.cli import main
+from lake.query.session import connect, fetch
 from lake.settings import LakeSettings
 
 def tell(cpu):

@@ -17,11 +17,11 @@ from ingest.sandbox.faults import Fault
 from ingest.sandbox.running import RunningShop
 from ingest.sandbox.settings import Sandbox
 from ingest.sandbox.truth import Truth
+from lake.delta.table import open_table
 from lake.paths import Lake
-from lake.release import current_release
-from lake.table import open_table
-from tests.recompute import counted, day_of, is_return, product_daily, revenue_daily, sales_type
-from tests.running import environ_of, run, server, succeed
+from lake.releases.release import current_release
+from tests.support.recompute import counted, day_of, is_return, product_daily, revenue_daily, sales_type
+from tests.support.running import environ_of, run, server, succeed
 
 # Every change moves updated_at here: finding those that don't is a sweep's work, not a sync's.
 TWO_YEARS = Sandbox(

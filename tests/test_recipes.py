@@ -14,7 +14,7 @@ from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
 from lake.config import DEFAULT_FILE
 from lake.paths import Lake
-from tests.running import environ_of
+from tests.support.running import environ_of
 
 PROJECT = DEFAULT_FILE.parent
 JUST = Path(sys.executable).parent / "just"

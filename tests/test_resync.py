@@ -16,15 +16,15 @@ import pytest
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
+from lake.delta.table import open_table
+from lake.ledgers.runs import list_runs, new_run_id
 from lake.paths import Lake
-from lake.release import Release, current_release, list_releases
-from lake.runs import list_runs, new_run_id
+from lake.releases.release import Release, current_release, list_releases
 from lake.settings import LakeSettings
-from lake.table import open_table
-from tests.ingest.shop import break_, edit, held, live, true
-from tests.lake.history import read_bytes
-from tests.recompute import counted, revenue_daily
-from tests.running import environ_of, run, succeed
+from tests.support.recompute import counted, revenue_daily
+from tests.support.release_history import read_bytes
+from tests.support.running import environ_of, run, succeed
+from tests.support.shop_edits import break_, edit, held, live, true
 
 KILLS = 8
 SMALL = Sandbox(port=0, days=40, orders_per_day=15, day_seconds=0, requests_per_minute=0)

@@ -6,15 +6,15 @@ from typing import Any
 import click
 import structlog
 
-from lake.archive import archive_due
-from lake.because import because as because_option
-from lake.cli import main, open_lake
+from lake.backup.archive import archive_due
+from lake.cli.because import because as because_option
+from lake.cli.cli import main, open_lake
+from lake.cli.render import show_table
 from lake.config import Config
 from lake.errors import CommitConflict, IngestIncomplete, UsageError
+from lake.ledgers.runs import Run, last_runs, watermark
 from lake.paths import Lake
-from lake.release import Release, current_release, hold, refuse_hold
-from lake.render import show_table
-from lake.runs import Run, last_runs, watermark
+from lake.releases.release import Release, current_release, hold, refuse_hold
 from lake.settings import LakeSettings
 from lake.wording import counted
 from transform.build import Proposal, run_build

@@ -19,16 +19,16 @@ import msgspec
 import pyarrow as pa
 import structlog
 
-from lake.catalogue import publish, refresh_catalogue
+from lake.delta.table import Table, open_table, table_exists
 from lake.errors import LakeError
-from lake.findings import read_findings, settle, write_findings
+from lake.ledgers.findings import read_findings, settle, write_findings
+from lake.ledgers.runs import newest_run
 from lake.lock import one_builder
 from lake.paths import Lake
-from lake.release import Move, Release, current_release, refuse_rival
-from lake.runs import newest_run
-from lake.session import Connection, connect, open_heads
+from lake.query.catalogue import publish, refresh_catalogue
+from lake.query.session import Connection, connect, open_heads
+from lake.releases.release import Move, Release, current_release, refuse_rival
 from lake.settings import LakeSettings
-from lake.table import Table, open_table, table_exists
 from transform.candidates import Candidates
 from transform.checks import Outcome, checks_of, findings_of, refuse
 from transform.dictionary import WORDS, dictionary

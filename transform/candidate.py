@@ -7,11 +7,11 @@ from decimal import Decimal
 import msgspec
 import pyarrow as pa
 
-from lake.contract import Contract, differs
-from lake.quote import name as quoted
-from lake.release import Move
-from lake.session import scan
-from lake.table import Table
+from lake.delta.contract import Contract, differs
+from lake.delta.table import Table
+from lake.query.quote import name as quoted
+from lake.query.session import scan
+from lake.releases.release import Move
 from transform.scope import Scope, Whole
 from transform.workspace import BUILT, COME, DIFF, FULL, GONE, Workspace, in_
 

@@ -11,12 +11,12 @@ from functools import cached_property
 
 import msgspec
 
+from lake.delta.table import Table
 from lake.errors import ModelError
-from lake.quote import literals
-from lake.quote import name as quoted
-from lake.release import Move, Release
-from lake.session import Connection
-from lake.table import Table
+from lake.query.quote import literals
+from lake.query.quote import name as quoted
+from lake.query.session import Connection
+from lake.releases.release import Move, Release
 from transform.candidate import EVERYTHING, Candidate, compare_part, compare_whole, sums
 from transform.changes import Changes
 from transform.models import Model

@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from lake.quote import name as quoted
-from lake.release import Release
-from lake.session import scan
-from lake.table import Table
+from lake.delta.table import Table
+from lake.query.quote import name as quoted
+from lake.query.session import scan
+from lake.releases.release import Release
 from transform.candidate import EVERYTHING, TIMES, Candidate
 from transform.models import Model
 from transform.scope import Keys, Months, Scope, key_in, subject

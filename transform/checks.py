@@ -10,8 +10,8 @@ import msgspec
 import structlog
 
 from lake.errors import CheckFailed, ModelError
-from lake.findings import Finding
-from lake.session import Connection, fetch
+from lake.ledgers.findings import Finding
+from lake.query.session import Connection, fetch
 from lake.wording import counted
 from transform.models import Check, Model
 

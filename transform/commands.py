@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from lake.cli import open_lake
+from lake.cli.cli import open_lake
+from lake.cli.render import show_table
 from lake.errors import CheckFailed, LakeError, UsageError
-from lake.findings import HEALED, read_findings, write_findings
-from lake.release import Release, current_release, list_releases
-from lake.render import show_table
+from lake.ledgers.findings import HEALED, read_findings, write_findings
+from lake.releases.release import Release, current_release, list_releases
 from lake.settings import LakeSettings
 from lake.wording import counted
 from transform.build import within

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
+from lake.delta.table import open_table
 from lake.errors import UsageError
-from lake.findings import NIGHTLY, Finding
+from lake.ledgers.findings import NIGHTLY, Finding
 from lake.paths import Lake
-from lake.release import Move, Release, hold
-from lake.session import connect
+from lake.query.session import connect
+from lake.releases.release import Move, Release, hold
 from lake.settings import LakeSettings
-from lake.table import open_table
 from transform.candidates import Candidates
 from transform.dictionary import dictionary
 from transform.models import Check, Model, hash_of

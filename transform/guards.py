@@ -10,8 +10,8 @@ from decimal import Decimal
 
 import msgspec
 
-from lake.release import Move, Release
-from lake.session import fetch
+from lake.query.session import fetch
+from lake.releases.release import Move, Release
 from transform.candidates import Candidates
 from transform.checks import Outcome
 from transform.models import Check

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pyarrow as pa
 
-from lake.contract import Contract
+from lake.delta.contract import Contract
 from lake.errors import ContractBroken, ModelError
-from lake.quote import is_word
+from lake.query.quote import is_word
 from lake.wording import in_words
 
 COMMENT = re.compile(r"\A\s*/\*(.*?)\*/\s*(.*)\Z", re.DOTALL)

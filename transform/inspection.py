@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
-from lake.findings import HEALED, Finding
+from lake.ledgers.findings import HEALED, Finding
 from transform.candidates import Candidates
 from transform.checks import UNIQUE, Outcome, checks_of, run_checks
 from transform.lookup import find_lookup

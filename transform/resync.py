@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from lake.errors import CheckFailed, UsageError
+from lake.ledgers.runs import Run, newest_run
+from lake.ledgers.witness import has_witness, open_witnesses
 from lake.paths import Lake
-from lake.runs import Run, newest_run
-from lake.session import Connection, fetch, scan
-from lake.witness import has_witness, open_witnesses
+from lake.query.session import Connection, fetch, scan
 from transform.build import Proposal
 
 FIRST_IDS = 5

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from lake.contract import Contract
+from lake.delta.contract import Contract
 from transform.settings import RulesSettings
 
 

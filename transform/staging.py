@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
-from lake.contract import differs, narrow
+from lake.delta.contract import differs, narrow
+from lake.delta.staged import Staged, discard, stage
+from lake.delta.table import Table, create_table, open_table, table_exists
 from lake.paths import Lake
-from lake.session import Connection, fetch
-from lake.staged import Staged, discard, stage
-from lake.table import Table, create_table, open_table, table_exists
+from lake.query.session import Connection, fetch
 from transform.candidate import Candidate
 from transform.candidates import Candidates
 

@@ -15,13 +15,13 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from lake.actions import DataFile
+from lake.delta.actions import DataFile
+from lake.delta.table import Table
 from lake.errors import ModelError
 from lake.paths import LAYERS
-from lake.quote import literals
-from lake.quote import name as quoted
-from lake.session import Connection, scan
-from lake.table import Table
+from lake.query.quote import literals
+from lake.query.quote import name as quoted
+from lake.query.session import Connection, scan
 from transform.checks import check_types
 from transform.models import Model
 

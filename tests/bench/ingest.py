@@ -36,9 +36,9 @@ from ingest.settings import IngestSettings, SourceSettings
 from ingest.sync import Wish, run_sync
 from ingest.writer import Writer
 from lake.paths import Lake
-from lake.session import connect
+from lake.query.session import connect
 from lake.settings import LakeSettings
-from tests.running import environ_of
+from tests.support.running import environ_of
 
 # Rows that the CRM gives at once.
 PAGE = 50

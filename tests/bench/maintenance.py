@@ -30,17 +30,17 @@ from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
 from ingest.sync import Wish, run_sync
 from lake.clock import SHOP, shop_day
-from lake.compaction import compact
-from lake.maintenance import Size, maintain, sizes
+from lake.delta.table import open_table
+from lake.ledgers.runs import last_runs
+from lake.maintenance.compaction import compact
+from lake.maintenance.maintenance import Size, maintain, sizes
 from lake.paths import Lake
-from lake.release import list_releases
-from lake.runs import last_runs
-from lake.session import connect, create_view
+from lake.query.session import connect, create_view
+from lake.releases.release import list_releases
 from lake.settings import LakeSettings
-from lake.table import open_table
 from serve.schedule import BEFORE_THE_HOUR
-from tests.ingest.shop import live
-from tests.lake.simulated import BRONZE, Simulated
+from tests.support.shop_edits import live
+from tests.support.simulated_lake import BRONZE, Simulated
 from transform.build import run_build
 from transform.models import read_models
 from transform.settings import RulesSettings

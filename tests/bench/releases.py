@@ -18,19 +18,19 @@ import pyarrow as pa
 import structlog
 from deltalake import write_deltalake
 
-from lake.asof import refuse_absent, refuse_gone, resolve
-from lake.catalogue import publish
-from lake.diff import day_moves
-from lake.order_diff import order_moves
-from lake.parquet import GROUP, writer_properties
+from lake.delta.parquet import GROUP, writer_properties
+from lake.delta.table import create_table, open_table
+from lake.history.diff import day_moves
+from lake.history.order_diff import order_moves
+from lake.history.rollback import run_resume, run_rollback
 from lake.paths import Lake
-from lake.release import RELEASES, SCHEMA, Release, as_row, current_release, find_release
-from lake.release import publish as publish_alone
-from lake.rollback import run_resume, run_rollback
-from lake.session import connect, fetch, open_session, scan
+from lake.query.catalogue import publish
+from lake.query.session import connect, fetch, open_session, scan
+from lake.releases.asof import refuse_absent, refuse_gone, resolve
+from lake.releases.release import RELEASES, SCHEMA, Release, as_row, current_release, find_release
+from lake.releases.release import publish as publish_alone
+from lake.releases.tags import write_tag
 from lake.settings import LakeSettings
-from lake.table import create_table, open_table
-from lake.tags import write_tag
 from tests.bench.maintenance import seconds
 from transform.models import read_models
 

@@ -23,11 +23,11 @@ import duckdb
 import structlog
 
 from ingest.layout import SCHEMAS
+from lake.delta.table import Table, create_table, open_table
 from lake.paths import Lake
-from lake.release import current_release
-from lake.session import connect, create_view, fetch, scan
+from lake.query.session import connect, create_view, fetch, scan
+from lake.releases.release import current_release
 from lake.settings import LakeSettings
-from lake.table import Table, create_table, open_table
 from tests.bench.ingest import peak_of
 from transform.build import run_build
 from transform.models import Model, read_models

@@ -15,8 +15,8 @@ from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
 from ingest.sync import Wish, run_sync
+from lake.ledgers.runs import Run
 from lake.paths import Lake
-from lake.runs import Run
 from lake.settings import LakeSettings
 
 SMALL = Sandbox(

@@ -11,7 +11,7 @@ from ingest.entities import ORDERS
 from ingest.limiter import Limiter
 from ingest.sandbox.command import TEST_KEY, ThreadedShop
 from ingest.settings import SourceSettings
-from tests.ingest.shop import break_
+from tests.support.shop_edits import break_
 
 
 def client(shop: ThreadedShop, folder: Path, *, url: str = "", per: float = 60.0) -> Client:

@@ -12,15 +12,15 @@ from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sync import Wish
 from ingest.windows import Window, split
-from lake.compaction import compact
+from lake.delta.table import open_table
+from lake.ledgers.runs import Run
+from lake.maintenance.compaction import compact
 from lake.paths import Lake
-from lake.release import Release, publish
-from lake.runs import Run
-from lake.session import open_session
+from lake.query.session import open_session
+from lake.releases.release import Release, publish
 from lake.settings import LakeSettings
-from lake.table import open_table
 from tests.ingest.conftest import SMALL
-from tests.ingest.shop import break_, edit, held, live, true
+from tests.support.shop_edits import break_, edit, held, live, true
 
 Ingest = Callable[..., Run]
 SWEEP_ALL = Wish(kind="sweep")

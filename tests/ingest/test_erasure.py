@@ -18,16 +18,16 @@ from deltalake import DeltaTable
 from ingest.erasure import other_cards, redactions_of
 from ingest.erasure_commands import erase_buyer
 from ingest.sandbox.command import ThreadedShop
-from lake.backup import back_up, restore
-from lake.erasure import ERASURES, erase
+from lake.backup.backup import back_up, restore
+from lake.delta.files import ASIDE
+from lake.delta.table import open_table, table_exists
 from lake.errors import UsageError
-from lake.files import ASIDE
+from lake.ledgers.runs import Run
+from lake.maintenance.erasure import ERASURES, erase
 from lake.paths import Lake
-from lake.release import current_release
-from lake.runs import Run
-from lake.table import open_table, table_exists
-from tests.ingest.shop import versions
-from tests.transform.shop import FEW, Shop, opened
+from lake.releases.release import current_release
+from tests.support.built_lake import FEW, Shop, opened
+from tests.support.shop_edits import versions
 
 Ingest = Callable[..., Run]
 NAME, PHONE, EMAIL, BIRTHDAY, STREET = (
@@ -41,7 +41,7 @@ SECRETS = (NAME, PHONE, EMAIL, BIRTHDAY, STREET)
 BUYER = 77
 KILLS = 4
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["lake.erasure"])
+CHILDREN.set_forkserver_preload(["lake.maintenance.erasure"])
 
 
 def order_json(number: int, total: str) -> str:

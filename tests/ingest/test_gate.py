@@ -10,10 +10,10 @@ from ingest.bronze import Seen, look, type_rows
 from ingest.entities import MANAGERS
 from ingest.gate import Gate
 from ingest.layout import SCHEMAS
+from lake.delta.table import create_table, open_table
 from lake.paths import Lake
-from lake.session import connect
+from lake.query.session import connect
 from lake.settings import LakeSettings
-from lake.table import create_table, open_table
 
 TABLE = MANAGERS.table
 

@@ -19,15 +19,15 @@ from ingest.kinds import PATIENCE
 from ingest.sandbox import edits
 from ingest.sandbox.command import TEST_KEY, ThreadedShop
 from ingest.sync import Wish
-from lake.cli import set_up_log
+from lake.cli.cli import set_up_log
 from lake.errors import IngestIncomplete
+from lake.ledgers.runs import Run, watermark
 from lake.paths import Lake
-from lake.runs import Run, watermark
-from lake.session import open_session
+from lake.query.session import open_session
 from lake.settings import LakeSettings
-from tests.ingest.shop import edit, held, live, true
-from tests.nursery import Nursery
-from tests.running import environ_of
+from tests.support.nursery import Nursery
+from tests.support.running import environ_of
+from tests.support.shop_edits import edit, held, live, true
 
 Ingest = Callable[..., Run]
 KILLS = 100

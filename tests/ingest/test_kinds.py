@@ -11,13 +11,13 @@ from structlog.testing import capture_logs
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sync import Wish
+from lake.delta.table import open_table
+from lake.ledgers.runs import Run, list_runs
 from lake.paths import Lake
-from lake.runs import Run, list_runs
-from lake.session import open_session
+from lake.query.session import open_session
 from lake.settings import LakeSettings
-from lake.table import open_table
 from tests.ingest.conftest import SMALL
-from tests.ingest.shop import break_, edit, held, live, true, versions
+from tests.support.shop_edits import break_, edit, held, live, true, versions
 
 Ingest = Callable[..., Run]
 SWEEP_ALL = Wish(kind="sweep")

@@ -21,11 +21,11 @@ from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.running import RunningShop
 from ingest.sandbox.settings import Sandbox
 from ingest.sandbox.tally import Counts
+from lake.ledgers.runs import Run, list_runs
 from lake.lock import locked
 from lake.paths import Lake
-from lake.runs import Run, list_runs
-from tests.ingest.shop import live
-from tests.running import environ_of, launched, run, succeed
+from tests.support.running import environ_of, launched, run, succeed
+from tests.support.shop_edits import live
 
 PER_MINUTE = 300
 TINY = Sandbox(port=0, days=12, orders_per_day=20, day_seconds=0, requests_per_minute=0)

@@ -7,16 +7,16 @@ import pytest
 
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop
-from lake.compaction import compact
+from lake.ledgers.runs import Run, last_runs
+from lake.ledgers.status import read_status
+from lake.maintenance.compaction import compact
 from lake.paths import Lake
-from lake.release import find_release
-from lake.runs import Run, last_runs
-from lake.session import fetch, open_session
+from lake.query.session import fetch, open_session
+from lake.releases.release import find_release
 from lake.settings import LakeSettings
-from lake.status import read_status
-from tests.ingest.shop import edit, held, live, true, versions
-from tests.lake.simulated import at
-from tests.running import environ_of, succeed
+from tests.support.running import environ_of, succeed
+from tests.support.shop_edits import edit, held, live, true, versions
+from tests.support.simulated_lake import at
 
 Ingest = Callable[..., Run]
 DOUBLED = "select id, payload_hash, fetched_at from bronze.orders group by all having count(*) > 1"

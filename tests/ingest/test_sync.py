@@ -14,15 +14,15 @@ import pytest
 
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
+from lake.delta.table import open_table
 from lake.errors import KeyRefused
+from lake.ledgers.runs import Run, last_runs
 from lake.paths import Lake
-from lake.runs import Run, last_runs
-from lake.session import open_session
+from lake.query.session import open_session
 from lake.settings import LakeSettings
-from lake.table import open_table
 from tests.ingest.conftest import SMALL
-from tests.ingest.shop import break_, edit, held, live, true, versions
-from tests.running import environ_of, launched
+from tests.support.running import environ_of, launched
+from tests.support.shop_edits import break_, edit, held, live, true, versions
 
 Ingest = Callable[..., Run]
 

@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 
 from ingest.sandbox.command import ThreadedShop
+from lake.ledgers.runs import last_runs
 from lake.paths import Lake
-from lake.runs import last_runs
-from tests.running import environ_of, run, succeed
+from tests.support.running import environ_of, run, succeed
 
 WIDE = {"COLUMNS": "200", "TERM": "xterm-256color", "KEYLAKE_SOURCE_REQUESTS_PER_MINUTE": "9000"}
 

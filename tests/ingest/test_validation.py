@@ -15,15 +15,15 @@ from ingest.sandbox.command import ThreadedShop
 from ingest.validation import Side, day_of, differences, read_held, typed
 from ingest.validation import figures as figures_of
 from ingest.writer import Writer
+from lake.delta.table import open_table
+from lake.ledgers.runs import Run
 from lake.paths import Lake
-from lake.runs import Run
-from lake.session import connect
+from lake.query.session import connect
 from lake.settings import LakeSettings
-from lake.table import open_table
-from tests.ingest.shop import edit, true, versions
 from tests.ingest.test_bronze import order
-from tests.recompute import day_of as day_of_order
-from tests.running import environ_of, run, succeed
+from tests.support.recompute import day_of as day_of_order
+from tests.support.running import environ_of, run, succeed
+from tests.support.shop_edits import edit, true, versions
 
 Ingest = Callable[..., Run]
 FIGURES = ("orders", "grand total", "revenue")

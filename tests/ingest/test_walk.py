@@ -16,7 +16,7 @@ from ingest.protocol import Page
 from ingest.settings import SourceSettings
 from ingest.walk import Walk
 from ingest.windows import WHOLE, Window
-from lake.runs import WindowReceipt
+from lake.ledgers.runs import WindowReceipt
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 Pages = list[tuple[list[int], int]]

@@ -10,13 +10,13 @@ import pytest
 from ingest.bronze import Seen, look
 from ingest.entities import ORDERS, SOURCES, STATUSES
 from ingest.writer import Writer
-from lake.files import Files
-from lake.maintenance import maintain
+from lake.delta.files import Files
+from lake.delta.table import open_table
+from lake.maintenance.maintenance import maintain
 from lake.paths import Lake
-from lake.session import connect
+from lake.query.session import connect
 from lake.settings import LakeSettings
-from lake.table import open_table
-from tests.lake.simulated import Simulated
+from tests.support.simulated_lake import Simulated
 
 
 def test_the_same_bytes_refused_of_two_resources_are_two_refusals(lake: Lake, engine: LakeSettings) -> None:

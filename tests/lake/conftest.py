@@ -3,7 +3,7 @@
 import pytest
 
 from lake.paths import Lake
-from tests.lake.simulated import Simulated, at
+from tests.support.simulated_lake import Simulated, at
 
 
 @pytest.fixture

@@ -18,23 +18,23 @@ from typing import Any
 import duckdb
 import pytest
 
-from lake.backup import MANIFEST, back_up, read_manifest, restore
-from lake.catalogue import refresh_catalogue, shown_release
+from lake.backup.backup import MANIFEST, back_up, read_manifest, restore
 from lake.clock import shop_day
-from lake.compaction import BEFORE_MIDNIGHT, compact, crowded
-from lake.erasure import Redaction, erase
-from lake.files import ASIDE
-from lake.live import live_files
-from lake.maintenance import maintain, vacuum
+from lake.delta.files import ASIDE
+from lake.delta.live import live_files
+from lake.delta.table import open_table
+from lake.history.rollback import parent_of, run_resume, run_rollback
+from lake.maintenance.compaction import BEFORE_MIDNIGHT, compact, crowded
+from lake.maintenance.erasure import Redaction, erase
+from lake.maintenance.maintenance import maintain, vacuum
 from lake.paths import Lake
-from lake.release import COMPACTION, ROLLBACK, Release, current_release, find_release, list_releases
-from lake.rollback import parent_of, run_resume, run_rollback
-from lake.session import Connection, fetch, heads, open_session
+from lake.query.catalogue import refresh_catalogue, shown_release
+from lake.query.session import Connection, fetch, heads, open_session
+from lake.releases.release import COMPACTION, ROLLBACK, Release, current_release, find_release, list_releases
 from lake.settings import LakeSettings
-from lake.table import open_table
-from tests.lake.simulated import BRONZE, GOLD, SILVER, Simulated, at, files
-from tests.nursery import Nursery
-from tests.transform.shop import FEW, Shop, opened
+from tests.support.built_lake import FEW, Shop, opened
+from tests.support.nursery import Nursery
+from tests.support.simulated_lake import BRONZE, GOLD, SILVER, Simulated, at, files
 from tests.transform.test_crash import grow
 
 # A hundred and more; most where one is cheap.

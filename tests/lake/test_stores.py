@@ -14,25 +14,25 @@ import pyarrow.compute as pc
 import pytest
 
 from ingest.layout import SCHEMAS
-from lake.asof import resolve
-from lake.catalogue import refresh_catalogue, write_catalogue
-from lake.compaction import compact
-from lake.contract import Contract
-from lake.diff import day_moves
+from lake.delta.contract import Contract
+from lake.delta.files import Files
+from lake.delta.staged import stage
+from lake.delta.table import create_table, list_tables, open_table, table_exists
 from lake.errors import CommitConflict, LakeError, TableMissing
-from lake.files import Files
-from lake.maintenance import maintain, sizes, vacuum
-from lake.mount import Mount, RangeReader
+from lake.history.diff import day_moves
+from lake.history.rollback import run_resume, run_rollback
+from lake.ledgers.status import read_status
+from lake.maintenance.compaction import compact
+from lake.maintenance.maintenance import maintain, sizes, vacuum
 from lake.paths import Lake
-from lake.release import Release, current_release, find_release, list_releases, publish
-from lake.rollback import run_resume, run_rollback
-from lake.session import connect, create_view, fetch, open_session, scan
+from lake.query.catalogue import refresh_catalogue, write_catalogue
+from lake.query.mount import Mount, RangeReader
+from lake.query.session import connect, create_view, fetch, open_session, scan
+from lake.releases.asof import resolve
+from lake.releases.release import Release, current_release, find_release, list_releases, publish
+from lake.releases.tags import write_tag
 from lake.settings import LakeSettings
-from lake.staged import stage
-from lake.status import read_status
-from lake.table import create_table, list_tables, open_table, table_exists
-from lake.tags import write_tag
-from tests.transform.shop import FEW, HISTORY, Shop, look
+from tests.support.built_lake import FEW, HISTORY, Shop, look
 
 SCHEMA = Contract.of({"id": "BIGINT", "amount": "DECIMAL(18,2)?", "month": "DATE"}).schema
 LOOK = Contract.of({"id": "BIGINT", "observed_on": "DATE"}).schema

@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lake.session import connect, fetch
+from lake.query.session import connect, fetch
 from lake.settings import LakeSettings
-from tests.models.tables import make_given, parse, plain, value_of
+from tests.support.text_tables import make_given, parse, plain, value_of
 from transform.models import Model, read_models
 from transform.settings import RulesSettings
 from transform.workspace import build_model

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import pytest
 
 from lake.paths import Lake
-from tests.running import environ_of, server
 from tests.serve.shop import Tables, make_tables, publish_gold, record_run
+from tests.support.running import environ_of, server
 
 
 class Served(NamedTuple):

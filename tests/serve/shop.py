@@ -8,13 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from lake.contract import Contract
+from lake.delta.contract import Contract
+from lake.delta.table import create_table
+from lake.ledgers.runs import write_run
 from lake.paths import Lake
-from lake.release import Release, current_release, publish
-from lake.runs import write_run
-from lake.table import create_table
+from lake.releases.release import Release, current_release, publish
 from serve.jobs import Ledger
-from tests.receipts import receipt
+from tests.support.receipts import receipt
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import pytest
 
 from lake.paths import Lake
-from lake.release import find_release
-from lake.tags import write_tag
-from tests.running import environ_of, server
+from lake.releases.release import find_release
+from lake.releases.tags import write_tag
 from tests.serve.client import ask
 from tests.serve.shop import Tables, add, make_tables, publish_gold, record_run
+from tests.support.running import environ_of, server
 
 # Just before and just after midnight in Kyiv, and days later.
 TIMES = ("2026-03-31T20:59:59+00:00", "2026-03-31T21:00:00+00:00", "2026-04-05T09:00:00+00:00")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from lake.paths import Lake
-from tests.running import environ_of, server, succeed
 from tests.serve.browser import CHROMIUM, Page, open_page
 from tests.serve.client import ask
 from tests.serve.shop import TODAY, Tables, add, between, fail_job, make_tables, publish_gold, record_run
+from tests.support.running import environ_of, server, succeed
 
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium: `apt-get install chromium` gives one")
 

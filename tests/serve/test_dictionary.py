@@ -5,14 +5,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from lake.paths import Lake
-from lake.release import current_release
+from lake.releases.release import current_release
 from lake.settings import LakeSettings
 from serve.session import open_session
 from serve.settings import ServeSettings
-from tests.running import environ_of, server
 from tests.serve.client import ask
 from tests.serve.conftest import Served
-from tests.transform.shop import Shop, opened
+from tests.support.built_lake import Shop, opened
+from tests.support.running import environ_of, server
 
 
 def shop_of(place: Path) -> Shop:

@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from lake.jobs import JOBS, failed_jobs
+from lake.delta.table import open_table
+from lake.ledgers.jobs import JOBS, failed_jobs
 from lake.paths import Lake
-from lake.release import COMPACTION, RESUME, ROLLBACK
+from lake.releases.release import COMPACTION, RESUME, ROLLBACK
 from lake.settings import LakeSettings
-from lake.table import open_table
 from serve.errors import NothingThere, NotReady, TooSlow
 from serve.jobs import Ledger
 from serve.reader import Reader

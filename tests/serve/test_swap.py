@@ -9,10 +9,10 @@ from typing import Any
 import aiohttp
 
 from lake.paths import Lake
-from tests.running import environ_of, run, server
 from tests.serve.client import ask
 from tests.serve.conftest import tree
 from tests.serve.shop import add, make_tables, publish_gold, publish_versions, record_run
+from tests.support.running import environ_of, run, server
 
 PATHS = (
     "/api/revenue/daily?from=2026-01-01&to=2026-03-31",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.transform.shop import FEW, Shop, opened
+from tests.support.built_lake import FEW, Shop, opened
 
 
 @pytest.fixture(scope="session")

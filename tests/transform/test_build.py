@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from lake.delta.table import open_table
 from lake.errors import CheckFailed, ModelError
-from lake.findings import FINDINGS, HEALED, read_findings
+from lake.ledgers.findings import FINDINGS, HEALED, read_findings
 from lake.paths import Lake
-from lake.release import Move, current_release
-from lake.table import open_table
-from tests.transform.shop import ENGINE, FEW, MODELS, Shop, changed, look, opened
+from lake.releases.release import Move, current_release
+from tests.support.built_lake import ENGINE, FEW, MODELS, Shop, changed, look, opened
 from transform.build import Build
 from transform.models import Check
 from transform.settings import RulesSettings, SalesRule

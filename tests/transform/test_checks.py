@@ -9,9 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from lake.errors import CheckFailed, ModelError
-from lake.session import Connection, connect
-from tests.models.tables import make_given
-from tests.transform.shop import ENGINE, HISTORY, MODELS, Shop, changed, look
+from lake.query.session import Connection, connect
+from tests.support.built_lake import ENGINE, HISTORY, MODELS, Shop, changed, look
+from tests.support.text_tables import make_given
 from transform.build import Build
 from transform.checks import UNIQUE, Outcome, checks_of, refuse, run_check, run_checks
 from transform.header import read_header

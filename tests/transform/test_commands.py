@@ -9,9 +9,9 @@ import pytest
 
 from lake.errors import CheckFailed
 from lake.paths import Lake
-from lake.release import Release
-from tests.running import environ_of, succeed
-from tests.transform.shop import MODELS, Shop, look
+from lake.releases.release import Release
+from tests.support.built_lake import MODELS, Shop, look
+from tests.support.running import environ_of, succeed
 from tests.transform.test_build import edit_order
 from tests.transform.test_inspection import sell_unknown
 from transform.checks import checks_of

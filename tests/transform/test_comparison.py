@@ -9,10 +9,10 @@ import pytest
 from deltalake import DeltaTable
 
 from lake.errors import UsageError
-from lake.findings import read_findings, write_findings
-from lake.release import Move, Release, find_release, publish
-from tests.running import environ_of, run, succeed
-from tests.transform.shop import ENGINE, Shop, look
+from lake.ledgers.findings import read_findings, write_findings
+from lake.releases.release import Move, Release, find_release, publish
+from tests.support.built_lake import ENGINE, Shop, look
+from tests.support.running import environ_of, run, succeed
 from tests.transform.test_build import edit_order
 from transform.comparison import compare_with_full, finding_of
 from transform.settings import RulesSettings

@@ -5,10 +5,10 @@ from decimal import Decimal
 
 import pytest
 
+from lake.delta.table import open_table
 from lake.errors import CheckFailed
-from lake.release import Move
-from lake.table import open_table
-from tests.transform.shop import Shop, changed, columns_of, look
+from lake.releases.release import Move
+from tests.support.built_lake import Shop, changed, columns_of, look
 from transform.dictionary import WORDS
 from transform.models import Model
 

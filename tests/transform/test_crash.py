@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import structlog
 
-from lake.catalogue import publish
-from lake.contract import Contract
+from lake.delta.contract import Contract
+from lake.delta.table import create_table, open_table
 from lake.errors import CommitConflict
-from lake.release import Release, current_release, find_release, list_releases
-from lake.session import connect, create_view, heads
-from lake.table import create_table, open_table
-from tests.transform.shop import ENGINE, FEW, Shop, look, opened
+from lake.query.catalogue import publish
+from lake.query.session import connect, create_view, heads
+from lake.releases.release import Release, current_release, find_release, list_releases
+from tests.support.built_lake import ENGINE, FEW, Shop, look, opened
 from transform.build import Build, run_build
 from transform.settings import RulesSettings
 
@@ -272,7 +272,7 @@ def test_a_disk_without_locks_is_built_upon(few: Shop, monkeypatch: pytest.Monke
 
     grow(few, 1)
     monkeypatch.setattr("lake.lock.fcntl.flock", refused)
-    monkeypatch.setattr("lake.catalogue.locked", contextlib.nullcontext)
+    monkeypatch.setattr("lake.query.catalogue.locked", contextlib.nullcontext)
     assert few.published()
 
 

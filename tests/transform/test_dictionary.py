@@ -1,6 +1,6 @@
 """The dictionary: what the headers say, in the release."""
 
-from tests.transform.shop import MODELS, Shop
+from tests.support.built_lake import MODELS, Shop
 from transform.dictionary import dictionary
 from transform.header import read_header
 

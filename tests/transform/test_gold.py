@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from lake.session import connect, fetch
-from lake.table import open_table
-from tests.models.tables import make_given
-from tests.transform.shop import ENGINE, MODELS, Shop, look
+from lake.delta.table import open_table
+from lake.query.session import connect, fetch
+from tests.support.built_lake import ENGINE, MODELS, Shop, look
+from tests.support.text_tables import make_given
 from transform.settings import RulesSettings
 from transform.workspace import build_model
 

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from lake.errors import CheckFailed
-from lake.findings import read_findings
-from lake.release import Move, current_release, publish
-from tests.transform.shop import ENGINE, Shop, changed, look, opened
+from lake.ledgers.findings import read_findings
+from lake.releases.release import Move, current_release, publish
+from tests.support.built_lake import ENGINE, Shop, changed, look, opened
 from tests.transform.test_build import edit_order
 from transform.build import Build
 from transform.candidate import TIMES

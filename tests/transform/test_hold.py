@@ -12,15 +12,15 @@ import msgspec
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from lake.delta.table import open_table
 from lake.errors import CommitConflict, NoRelease, UsageError
-from lake.release import Release, find_release, list_releases
-from lake.rollback import parent_of, run_resume, run_rollback
-from lake.runs import write_run
-from lake.table import open_table
-from tests.lake.history import read_bytes
-from tests.receipts import receipt
-from tests.running import environ_of, succeed
-from tests.transform.shop import ENGINE, FEW, Shop, look, opened
+from lake.history.rollback import parent_of, run_resume, run_rollback
+from lake.ledgers.runs import write_run
+from lake.releases.release import Release, find_release, list_releases
+from tests.support.built_lake import ENGINE, FEW, Shop, look, opened
+from tests.support.receipts import receipt
+from tests.support.release_history import read_bytes
+from tests.support.running import environ_of, succeed
 from transform.build import Build
 from transform.settings import RulesSettings
 

@@ -11,15 +11,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from lake.compaction import compact
 from lake.errors import NoRelease, UsageError
-from lake.release import Move, Release, current_release, find_release
-from lake.rollback import parent_of, run_resume, run_rollback
-from lake.runs import write_run
-from lake.session import fetch
-from tests.models.tables import plain
-from tests.receipts import receipt
-from tests.transform.shop import ENGINE, HISTORY, Shop, opened
+from lake.history.rollback import parent_of, run_resume, run_rollback
+from lake.ledgers.runs import write_run
+from lake.maintenance.compaction import compact
+from lake.query.session import fetch
+from lake.releases.release import Move, Release, current_release, find_release
+from tests.support.built_lake import ENGINE, HISTORY, Shop, opened
+from tests.support.receipts import receipt
+from tests.support.text_tables import plain
 from transform.build import Build
 from transform.inspection import inspect
 from transform.models import Model

@@ -3,9 +3,9 @@
 import pytest
 
 from lake.errors import CheckFailed
-from lake.findings import read_findings
-from lake.release import find_release
-from tests.transform.shop import ENGINE, Shop, look
+from lake.ledgers.findings import read_findings
+from lake.releases.release import find_release
+from tests.support.built_lake import ENGINE, Shop, look
 from tests.transform.test_build import edit_order
 from transform.build import Build
 from transform.inspection import inspect

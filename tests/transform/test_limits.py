@@ -9,7 +9,7 @@ from lake.errors import LakeError
 from lake.paths import Lake
 from lake.settings import LakeSettings
 from tests.bench.transform import MISSION, change, make, wanted
-from tests.transform.shop import Shop
+from tests.support.built_lake import Shop
 from transform.build import run_build
 from transform.settings import RulesSettings
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lake.release import current_release
-from tests.transform.shop import MODELS, Shop, look, opened
+from lake.releases.release import current_release
+from tests.support.built_lake import MODELS, Shop, look, opened
 from transform.graph import tables_read
 from transform.header import read_header
 from transform.lookup import Lookup, find_lookup

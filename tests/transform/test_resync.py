@@ -9,13 +9,13 @@ import msgspec
 import pyarrow as pa
 import pytest
 
+from lake.delta.table import open_table
 from lake.errors import CheckFailed, UsageError
-from lake.release import Release
-from lake.runs import Run, WindowReceipt, write_run
-from lake.table import open_table
-from lake.witness import SCHEMA, make_witnesses
-from tests.receipts import receipt
-from tests.transform.shop import Shop, look
+from lake.ledgers.runs import Run, WindowReceipt, write_run
+from lake.ledgers.witness import SCHEMA, make_witnesses
+from lake.releases.release import Release
+from tests.support.built_lake import Shop, look
+from tests.support.receipts import receipt
 from transform.build import Proposal
 from transform.resync import Comparison, compare, reconciled_through, refuse_difference, witness_run
 

@@ -17,10 +17,10 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lake.delta.table import open_table
 from lake.errors import CheckFailed, LakeError, ModelError
 from lake.paths import Lake
-from lake.table import open_table
-from tests.transform.shop import ENGINE, FEW, MODELS, Shop, changed, columns_of, look, opened
+from tests.support.built_lake import ENGINE, FEW, MODELS, Shop, changed, columns_of, look, opened
 from transform.build import Build
 from transform.settings import RulesSettings
 from transform.staging import is_distinct, names_each

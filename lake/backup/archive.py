@@ -1,0 +1,181 @@
+"""Archive: what the shop said at a month's end, kept for good as Delta tables that stand alone.
+
+``archive/2026-03`` is a place like a lake's: silver without contacts, gold, and the
+release's own row in ``ops/releases``, written last: an archive without it is not there
+yet, and the next attempt continues it. No maintenance ever touches it. An older release
+lives as long as the retention; an archive needs nothing of the lake it came from.
+"""
+
+from collections.abc import Collection
+from datetime import date, datetime, timedelta
+
+import msgspec
+import structlog
+from deltalake import write_deltalake
+from deltalake.exceptions import DeltaError
+
+from lake.clock import SHOP, shop_day
+from lake.delta.live import PINNED
+from lake.delta.parquet import writer_properties
+from lake.delta.table import open_table, table_exists
+from lake.errors import CommitConflict, LakeError, NoRelease, TableMissing, UsageError
+from lake.paths import Lake
+from lake.releases.release import Release, current_release, find_release, list_outlines, publish
+from lake.releases.restores import refuse_left_out
+
+log = structlog.get_logger()
+LAYERS = ("silver", "gold")
+# What leads to a buyer: a column by its name alone, or in one table.
+CONTACTS = frozenset(
+    {
+        "buyer_name",
+        "full_name",
+        "birthday",
+        "phone",
+        "phones",
+        "email",
+        "emails",
+        "address",
+        "note",
+        "comment",
+        "silver.buyers.name",
+    }
+)
+
+
+def archive_lake(lake: Lake, month: date) -> Lake:
+    """Return the place of a month's archive; it opens as a lake does."""
+    return Lake(root=f"{lake.place}/archive/{month:%Y-%m}")
+
+
+def read_archive(lake: Lake, month: date) -> Release | None:
+    """Return the release that a finished archive holds; None where there is no finished one."""
+    return current_release(archive_lake(lake, month))
+
+
+def archive_due(lake: Lake, now: datetime) -> list[date]:
+    """Archive the ended months that have no archive since the newest that has; return them.
+
+    To be called after a publish: one look where nothing is due. A month that can't be
+    archived any more is logged and left out.
+    """
+    months: list[date] = []
+    month = month_before(now)
+    while read_archive(lake, month) is None and release_at(lake, month) is not None:
+        months.append(month)
+        month = (month - timedelta(days=1)).replace(day=1)
+    return [month for month in reversed(months) if attempt(lake, month, now)]
+
+
+def attempt(lake: Lake, month: date, now: datetime) -> bool:
+    """Archive a month; False, with a warning in the log, where its release can't be read any more."""
+    try:
+        archive(lake, month, now=now)
+    except LakeError as error:
+        log.warning("archive.missed", month=f"{month:%Y-%m}", reason=str(error))
+        return False
+    return True
+
+
+def archive(lake: Lake, month: date, *, now: datetime, contacts: Collection[str] = CONTACTS) -> Release:
+    """Copy the release that was current when the month ended in Kyiv; return the archive's record.
+
+    A finished archive is left as it is, also by who made the same one at once. Raises UsageError
+    for a month that has not ended, NoRelease where nothing was published by its end or was not
+    restored with the lake, TableMissing where that release is gone.
+    """
+    if month > month_before(now):
+        raise UsageError(
+            f"{month:%Y-%m} has not ended; the last month to archive is {month_before(now):%Y-%m}"
+        )
+    if done := read_archive(lake, month):
+        return done
+    release = release_at(lake, month)
+    if release is None:
+        raise NoRelease(f"{month:%Y-%m}: nothing was published by its end; see `just releases`")
+    refuse_left_out(lake, release)
+    target = archive_lake(lake, month)
+    names = [name for name in sorted(release.tables) if name.split(".")[0] in LAYERS]
+    versions = {name: copy_table(lake, name, release, target, contacts) for name in names}
+    record = msgspec.structs.replace(
+        release,
+        parent=None,
+        tables=versions,
+        consumed={},
+        rows={name: release.rows[name] for name in names if name in release.rows},
+        money={name: release.money[name] for name in names if name in release.money},
+    )
+    try:
+        publish(target, record)
+    except CommitConflict:  # two made it at once: they wrote the same
+        if done := read_archive(lake, month):
+            return done
+        raise
+    log.info("archive.written", month=f"{month:%Y-%m}", release=release.release, tables=len(names))
+    return record
+
+
+def copy_table(lake: Lake, name: str, release: Release, target: Lake, contacts: Collection[str]) -> int:
+    """Write a released table without contacts in one commit; return its version there.
+
+    One that is there was written whole by an attempt that ended too early.
+    """
+    if not table_exists(target, name):
+        table = open_table(lake, name, release.tables[name])
+        columns = [
+            column for column in table.schema.names if not {column, f"{name}.{column}"} & set(contacts)
+        ]
+        try:
+            rows = table.read(columns)
+        except FileNotFoundError:
+            raise TableMissing(
+                f"{name}: files of release {release.release} are gone from {lake.place}; nothing is archived"
+            ) from None
+        if rows.num_rows != release.rows.get(name, rows.num_rows):
+            raise LakeError(
+                f"{name} has {rows.num_rows} rows, release {release.release} was published with"
+                f" {release.rows[name]}; nothing is archived"
+            )
+        try:
+            write_deltalake(
+                target.uri(name),
+                rows,
+                mode="error",
+                partition_by=table.partition_by,
+                writer_properties=writer_properties(rows.schema),
+                configuration={"delta.enableExpiredLogCleanup": "false"},
+                # Delta would try again, and append to what the other one wrote.
+                commit_properties=PINNED,
+            )
+        except DeltaError:  # two made it at once, of the same rows
+            if not table_exists(target, name):
+                raise
+    return open_table(target, name).version
+
+
+def release_at(lake: Lake, month: date) -> Release | None:
+    """Return the release that was current when the month ended in Kyiv, None where there was none yet."""
+    end = month_after(month)
+    by_then = [release.release for release in list_outlines(lake) if release.published_at < end]
+    return find_release(lake, max(by_then)) if by_then else None
+
+
+def month_before(now: datetime) -> date:
+    """Return the first day of the last month that has ended in Kyiv. Pure."""
+    return (shop_day(now).replace(day=1) - timedelta(days=1)).replace(day=1)
+
+
+def month_after(month: date) -> datetime:
+    """Return the instant at which a month ends in Kyiv. Pure."""
+    first = (month.replace(day=1) + timedelta(days=31)).replace(day=1)
+    return datetime(first.year, first.month, 1, tzinfo=SHOP)
+
+
+def month_of(text: str) -> date:
+    """Return the first day of a month written ``YYYY-MM``. Raises UsageError. Pure."""
+    try:
+        if len(text) != 7:
+            raise ValueError
+        return date.fromisoformat(f"{text}-01")
+    except ValueError:
+        raise UsageError(f"{text}: write the month as YYYY-MM, as in 2026-03") from None

@@ -1,0 +1,1 @@
+"""Command line: ``python -m lake``, and what every package's commands share."""

@@ -1,0 +1,1 @@
+"""Delta tables: their contract, Parquet files, log and commits. Knows no release."""

@@ -1,0 +1,1 @@
+"""Comparing releases, explaining a day's orders, and going back to an older release."""

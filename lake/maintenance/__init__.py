@@ -1,0 +1,1 @@
+"""Maintenance: compaction, checkpoints, log clean-up, vacuum, and erasure of a person."""

@@ -1,0 +1,448 @@
+"""Backup: a copy that is a lake, carries only what is new, and is whole at any moment."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pytest
+from click.testing import CliRunner
+from deltalake import DeltaTable
+
+from lake.backup.backup import MANIFEST, Begun, back_up, read_manifest, restore
+from lake.cli.backup_commands import COMMANDS
+from lake.delta.files import ASIDE, Files
+from lake.delta.properties import CHECKPOINTED
+from lake.delta.table import open_table
+from lake.errors import CommitConflict, LakeError, NoRelease, UsageError
+from lake.paths import Lake
+from lake.query.catalogue import shown_release
+from lake.query.session import open_session
+from lake.releases.release import current_release, find_release, publish
+from lake.releases.restores import RESTORES, UNFINISHED, read_restores, write_restore
+from tests.support.built_lake import ENGINE, FEW, Shop, opened
+from tests.support.simulated_lake import renamed
+from tests.transform.test_crash import grow
+
+NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
+MONEY = {model.name: model.header.money for model in FEW if model.header.money}
+# What somebody does who has the files, deltalake and duckdb, and has never heard of this project.
+DRILL = """
+import json, os, sys
+import duckdb
+from deltalake import DeltaTable
+
+place, columns = sys.argv[1], json.loads(sys.argv[2])
+releases = DeltaTable(f"{place}/ops/releases").to_pyarrow_dataset().to_table(use_threads=False).to_pylist()
+newest = max(releases, key=lambda row: row["release"])
+found = {}
+for name, version in newest["tables"]:
+    table = DeltaTable(f"{place}/{name.replace('.', '/')}", version=version)
+    assert DeltaTable(table.table_uri).version() == version, name
+    files = [uri.removeprefix("file://") for uri in table.file_uris()]
+    money = f"sum({columns[name]})" if name in columns else "null"
+    query = f"select count(*), {money}::varchar from read_parquet(?, union_by_name = true)"
+    found[name] = duckdb.execute(query, [files]).fetchone() if files else (0, None)
+recorded = {
+    name: (rows, str(money) if (money := dict(newest["money"]).get(name)) is not None else None)
+    for name, rows in newest["rows"]
+}
+assert not {"lake", "ingest", "transform", "serve"} & set(sys.modules)
+assert found == recorded, (found, recorded)
+print(newest["release"], len(found), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def first_released(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A shop with a few models and one release; nobody changes it."""
+    shop = opened(tmp_path_factory.mktemp("released") / "lake", models=FEW)
+    shop.published()
+    return shop
+
+
+@pytest.fixture
+def few(first_released: Shop, tmp_path: Path) -> Shop:
+    """The same shop for one test."""
+    return first_released.copy(tmp_path / "lake")
+
+
+def bytes_in(place: Path) -> dict[str, int]:
+    """Return the size of every file below the place, by its path there, but for what is under way."""
+    files = (file for file in place.rglob("*") if file.is_file() and ASIDE not in file.parts)
+    return {str(file.relative_to(place)): file.stat().st_size for file in files}
+
+
+def without_restores(place: Path) -> set[str]:
+    """Return the files that a restore copied, without those it wrote."""
+    return {path for path in bytes_in(place) if not path.startswith("ops/restores/")}
+
+
+def backed_up(shop: Shop, place: Path, **options: Any) -> Any:
+    """Take a backup."""
+    return back_up(shop.lake, str(place), now=NOW, **options)
+
+
+def restored(backup: Path, place: Path) -> Shop:
+    """Return the shop that a backup is of, in a new place."""
+    restore(str(backup), Lake(root=str(place)))
+    return Shop(Lake(root=str(place)), FEW)
+
+
+def heads_of(shop: Shop, layer: str) -> dict[str, Any]:
+    """Return the rows at the heads of a layer's tables."""
+    return {name: open_table(shop.lake, name).read().to_pylist() for name in shop.lake.tables(layer)}
+
+
+def test_what_was_restored_says_what_the_release_recorded_without_this_code(
+    few: Shop, tmp_path: Path
+) -> None:
+    """The drill: an empty place, plain DuckDB and deltalake, every table's rows and sums."""
+    grow(few, 1)
+    few.published()
+    backed_up(few, tmp_path / "backup")
+    shop = restored(tmp_path / "backup", tmp_path / "restored")
+    few.lake.remove()
+    drill = subprocess.run(
+        [sys.executable, "-I", "-c", DRILL, str(tmp_path / "restored"), json.dumps(MONEY)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert drill.returncode == 0, drill.stderr
+    release = current_release(shop.lake)
+    assert release
+    assert drill.stdout.split() == ["2", str(len(release.tables))]
+
+
+def test_a_checkpoint_between_what_was_consumed_and_the_head_is_no_obstacle(
+    few: Shop, tmp_path: Path
+) -> None:
+    """The log's hint names it, and it is not copied."""
+    for minute in range(1, CHECKPOINTED + 3):
+        grow(few, minute)
+    backed_up(few, tmp_path / "backup")
+    assert (Path(few.lake.uri("bronze.orders")) / "_delta_log" / "_last_checkpoint").exists()
+    shop = restored(tmp_path / "backup", tmp_path / "restored")
+    assert heads_of(shop, "bronze") == heads_of(few, "bronze")
+    assert few.published()
+    assert shop.published()
+    assert shop.read() == few.read()
+
+
+def test_a_second_backup_carries_only_what_is_new(few: Shop, tmp_path: Path) -> None:
+    """Nothing where nothing changed; else exactly the bytes that appear."""
+    place = tmp_path / "backup"
+    first = backed_up(few, place)
+    before = bytes_in(place)
+    assert first.bytes == sum(before.values()) - before[MANIFEST]
+    again = backed_up(few, place)
+    assert (again.files, again.bytes, again.held) == (0, 0, first.files)
+    grow(few, 1)
+    few.published()
+    second = backed_up(few, place)
+    after = bytes_in(place)
+    new = {path: size for path, size in after.items() if path not in before}
+    assert (second.files, second.bytes) == (len(new), sum(new.values()))
+    assert {path: after[path] for path in before if path != MANIFEST} == {
+        path: size for path, size in before.items() if path != MANIFEST
+    }
+    assert second.bytes < first.bytes
+    assert Shop(Lake(root=str(place)), FEW).read() == few.read()
+
+
+def test_a_restored_lake_goes_on_as_the_old_one_would(few: Shop, tmp_path: Path) -> None:
+    """What was ingested and not yet built came along; the next build finds it, and the one after that."""
+    grow(few, 1)
+    backed_up(few, tmp_path / "backup")
+    shop = restored(tmp_path / "backup", tmp_path / "restored")
+    assert shop.read() == few.read()
+    assert {name: at for name, at in shop.heads().items() if name != RESTORES}.items() <= few.heads().items()
+    assert heads_of(shop, "bronze") == heads_of(few, "bronze")
+    changes = DeltaTable(shop.lake.uri("bronze.orders"))
+    since = few.published().tables and current_release(shop.lake)
+    assert since
+    feed = changes.load_cdf(starting_version=since.consumed["bronze.orders"] + 1)
+    assert sum(batch.num_rows for batch in feed) == 2
+    for minute in (2, 3):
+        for each in (few, shop):
+            grow(each, minute)
+            each.build()
+    assert shop.read() == few.read() == shop.built_anew(tmp_path / "anew").read()
+
+
+def test_a_backup_takes_the_log_from_its_newest_checkpoint_on(few: Shop, tmp_path: Path) -> None:
+    """Whatever the log's clean-up left; the older backup's part of it stays readable until it is pruned."""
+    place = tmp_path / "backup"
+    backed_up(few, place)
+    shown = few.read()
+    for minute in range(1, 4):
+        grow(few, minute)
+        few.published()
+    for layer in ("bronze", "silver", "gold", "ops"):
+        for name in few.lake.tables(layer):
+            table = DeltaTable(few.lake.uri(name))
+            table.create_checkpoint()
+            log = Path(few.lake.place) / name.replace(".", "/") / "_delta_log"
+            for commit in log.glob("*.json"):
+                if int(commit.stem) < table.version():
+                    commit.unlink()
+    backed_up(few, place)
+    there = Shop(Lake(root=str(place)), FEW)
+    assert there.read() == few.read()
+    assert there.read(1) == shown
+    pruned = backed_up(few, place, prune=True)
+    assert pruned.pruned > 0
+    assert there.read() == few.read()
+    assert restored(place, tmp_path / "restored").read() == few.read()
+    assert backed_up(few, place, prune=True).pruned == 0
+    assert set(bytes_in(place)) - {MANIFEST} == without_restores(tmp_path / "restored")
+
+
+def test_older_releases_are_copied_where_they_are_named(few: Shop, tmp_path: Path) -> None:
+    """The current one always is; of the others the ledger tells, and no more."""
+    shown = few.read()
+    grow(few, 1)
+    few.published()
+    backed_up(few, tmp_path / "both", releases=[1])
+    both = restored(tmp_path / "both", tmp_path / "restored")
+    assert (both.read(1), both.read(2)) == (shown, few.read())
+    with pytest.raises(NoRelease):
+        backed_up(few, tmp_path / "both", releases=[7])
+
+
+def test_a_release_that_is_gone_is_not_backed_up(few: Shop, tmp_path: Path) -> None:
+    """It says so, of the release; a restored lake has those alone that were backed up."""
+    grow(few, 1)
+    few.published()
+    backed_up(few, tmp_path / "newest")
+    found = restored(tmp_path / "newest", tmp_path / "restored")
+    with pytest.raises(NoRelease, match="release 1 is not in this lake"):
+        backed_up(found, tmp_path / "again", releases=[1])
+    with pytest.raises(NoRelease, match="release 1 is not in this lake: it was restored from a backup"):
+        found.read(1)
+
+
+def test_a_head_ahead_of_its_release_does_not_leave(few: Shop, tmp_path: Path) -> None:
+    """What a crashed build left is no part of a backup."""
+    table = open_table(few.lake, "gold.revenue_daily")
+    table.replace(table.read().slice(0, 0))
+    backed_up(few, tmp_path / "backup")
+    shop = restored(tmp_path / "backup", tmp_path / "restored")
+    assert open_table(shop.lake, "gold.revenue_daily").version == table.version - 1
+
+
+def test_places_that_can_be_no_backup_are_refused(few: Shop, tmp_path: Path) -> None:
+    """In the lake, around it, another lake's; nothing to restore, or something in the way."""
+    for place in (few.lake.place, few.lake.place + "/backup", str(tmp_path)):
+        with pytest.raises(UsageError, match="beside the lake"):
+            back_up(few.lake, place, now=NOW)
+    with pytest.raises(UsageError, match="name a place"):  # what a variable that is not set comes to
+        back_up(few.lake, "", now=NOW)
+    with pytest.raises(UsageError, match="'ftp://x/y': it is no place of a lake"):
+        back_up(few.lake, "ftp://x/y", now=NOW)
+    with pytest.raises(NoRelease):
+        back_up(Lake(root=str(tmp_path / "nothing")), str(tmp_path / "backup"), now=NOW)
+    other = few.built_anew(tmp_path / "other")
+    backed_up(other, tmp_path / "backup")
+    with pytest.raises(UsageError, match="another lake"):
+        backed_up(few, tmp_path / "backup")
+    with pytest.raises(UsageError, match="no finished backup"):
+        restore(str(tmp_path / "nothing"), Lake(root=str(tmp_path / "restored")))
+    with pytest.raises(UsageError, match="not empty"):
+        restore(str(tmp_path / "backup"), few.lake)
+    with pytest.raises(UsageError, match="in the backup"):
+        restore(str(tmp_path / "backup"), Lake(root=str(tmp_path / "backup/lake")))
+
+
+def test_a_restored_lake_and_its_original_do_not_share_a_backup(few: Shop, tmp_path: Path) -> None:
+    """Both go on from the same release, each with numbers of its own."""
+    backup = str(tmp_path / "backup")
+    back_up(few.lake, backup, now=NOW)
+    restored = Lake(root=str(tmp_path / "restored"))
+    restore(backup, restored)
+    for lake, minute in ((restored, 1), (few.lake, 2)):
+        last = find_release(lake, None)
+        at = last.published_at + timedelta(minutes=minute)
+        publish(lake, renamed(last, release=last.release + 1, parent=last.release, published_at=at))
+    back_up(restored, backup, now=NOW)
+    with pytest.raises(UsageError, match="another lake"):
+        back_up(few.lake, backup, now=NOW)
+    back_up(restored, backup, now=NOW)
+
+
+def test_a_damaged_lake_does_not_spoil_its_backup(few: Shop, tmp_path: Path) -> None:
+    """A file that is gone, or cut short: the last backup stands and can be restored."""
+    place = tmp_path / "backup"
+    backed_up(few, place)
+    shown = few.read()
+    grow(few, 1)
+    few.published()
+    file = Path(open_table(few.lake, "gold.revenue_daily").files()[0].uri)
+    content = file.read_bytes()
+    file.write_bytes(content[:-5])
+    with pytest.raises(LakeError, match="damaged"):
+        backed_up(few, place)
+    file.unlink()
+    with pytest.raises(LakeError, match="no such file"):
+        backed_up(few, place)
+    assert restored(place, tmp_path / "restored").read() == shown
+    file.write_bytes(content)
+    backed_up(few, place)
+    assert restored(place, tmp_path / "again").read() == few.read()
+
+
+def test_a_backup_that_ends_after_any_of_its_files_is_the_last_or_the_new_one(
+    few: Shop, tmp_path: Path
+) -> None:
+    """Each state there is on the way from one backup to the next, as a file is there whole or not at all."""
+    last, place, half = tmp_path / "last", tmp_path / "backup", tmp_path / "half"
+    backed_up(few, last)
+    shutil.copytree(last, place)
+    shutil.copytree(last, half)
+    known = {1: few.read()}
+    grow(few, 1)
+    few.published()
+    known[2] = few.read()
+    copied = backed_up(few, place)
+    times = {path: (place / path).stat().st_mtime_ns for path in bytes_in(place)}
+    since = max((last / path).stat().st_mtime_ns for path in bytes_in(last))
+    written = sorted((path for path, at in times.items() if at > since), key=lambda path: times[path])
+    assert len(written) == copied.files + 1
+    there = Shop(Lake(root=str(half)), FEW)
+    seen = set()
+    for number, path in enumerate(written):
+        (half / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(place / path, half / path)
+        newest, held = there.releases()[0], read_manifest(str(half)).release
+        seen.add((newest, held))
+        assert there.read() == known[newest]
+        if number % 4 == 0 or len(written) - number < 4:
+            assert restored(half, tmp_path / f"restored{number}").read() == known[held]
+    assert seen == {(1, 1), (2, 1), (2, 2)}
+
+
+def test_the_commands_say_what_they_did(few: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line: release, place, files and bytes."""
+    monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.place)
+    commands = click.Group("lake", commands=COMMANDS)
+
+    def said(*arguments: str) -> str:
+        done = CliRunner().invoke(commands, arguments, catch_exceptions=False)
+        assert done.exit_code == 0
+        return done.stdout
+
+    place, target = tmp_path / "backup", tmp_path / "restored"
+    assert f"release 1 is in {place}: " in said("backup", str(place))
+    assert said("backup", str(place), "--prune").endswith("were there, 0 removed\n")
+    assert f"release 1 is restored in {target}: " in said("restore", str(place), str(target))
+    assert Shop(Lake(root=str(target)), FEW).read() == few.read()
+    assert shown_release(Lake(root=str(target))) == 1
+
+
+class Meanwhile(datetime):
+    """The instant of a backup that, by the time it is asked for it, somebody else has overtaken."""
+
+    overtake: Callable[[], object]
+
+    def astimezone(self, tz: tzinfo | None = None) -> Any:
+        """Let the other one do what he does."""
+        self.overtake()
+        return NOW
+
+
+def test_a_backup_that_another_overtook_leaves_his_as_it_is(few: Shop, tmp_path: Path) -> None:
+    """What it would name the other one pruned; run again it is the newest."""
+    place, restores = tmp_path / "backup", tmp_path / "restored"
+    backed_up(few, place)
+
+    def overtake() -> None:
+        grow(few, 1)
+        few.published()
+        backed_up(few, place, prune=True)
+
+    late = Meanwhile(2026, 8, 1, 12, tzinfo=UTC)
+    late.overtake = overtake
+    with pytest.raises(CommitConflict, match="somebody else backed up to this place meanwhile; run it again"):
+        back_up(few.lake, str(place), now=late, prune=True)
+    assert read_manifest(str(place)).release == 2
+    assert restored(place, restores / "2").read() == few.read()
+    late.overtake = lambda: backed_up(few, tmp_path / "first")
+    with pytest.raises(CommitConflict, match="run it again"):
+        back_up(few.lake, str(tmp_path / "first"), now=late)
+    grow(few, 2)
+    few.published()
+    backed_up(few, place, prune=True)
+    assert restored(place, restores / "3").read() == few.read()
+
+
+def test_a_restore_that_ended_after_any_of_its_files_is_gone_on_with(few: Shop, tmp_path: Path) -> None:
+    """Whatever was there then; at the end it is as if nothing had happened, and a restore was made once."""
+    place, whole, half = tmp_path / "backup", tmp_path / "whole", tmp_path / "half"
+    backed_up(few, place)
+    shop = restored(place, whole)
+    assert not (whole / UNFINISHED).exists()
+    paths = sorted(without_restores(whole), key=lambda path: (whole / path).stat().st_mtime_ns)
+    [said] = read_restores(shop.lake)
+    begun = Begun(read_manifest(str(place)), NOW)
+    for number in (0, 1, len(paths) // 2, len(paths) - 1, len(paths)):
+        shutil.rmtree(half, ignore_errors=True)
+        (half / ASIDE).mkdir(parents=True)
+        (half / ASIDE / "1-cut").write_bytes(b"half a fi")
+        if number:
+            (half / UNFINISHED).write_bytes(msgspec.json.encode(begun))
+        for path in paths[:number]:
+            (half / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(whole / path, half / path)
+        if number == len(paths):
+            write_restore(Lake(root=str(half)), msgspec.structs.replace(said, restored_at=NOW))
+        assert restored(place, half).read() == shop.read()
+        assert without_restores(half) == set(paths)
+        assert len(read_restores(Lake(root=str(half)))) == 1
+
+
+def test_an_unfinished_restore_is_of_one_backup_and_says_so(few: Shop, tmp_path: Path) -> None:
+    """With another backup, or with anything else there, the place is not empty."""
+    place, half = tmp_path / "backup", tmp_path / "half"
+    backed_up(few, place)
+    (file,) = open_table(Lake(root=str(place)), "gold.revenue_daily").files()[:1]
+    content = Path(file.uri).read_bytes()
+    Path(file.uri).unlink()
+    with pytest.raises(LakeError, match="no such file"):
+        restored(place, half)
+    with pytest.raises(LakeError, match="a restore to this place is not finished; run `just restore` again"):
+        open_session(Lake(root=str(half)), ENGINE, None)
+    Path(file.uri).write_bytes(content)
+    grow(few, 1)
+    few.published()
+    backed_up(few, tmp_path / "other")
+    with pytest.raises(UsageError, match="is not empty"):
+        restored(tmp_path / "other", half)
+    (half / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"):
+        restored(place, half)
+    (half / "mine.txt").unlink()
+    assert restored(place, half).releases() == [1]
+    with pytest.raises(UsageError, match="is not empty"):
+        restored(place, half)
+
+
+def test_a_file_that_another_copy_tidied_away_is_told_in_one_line(tmp_path: Path) -> None:
+    """He who ends first takes what is aside for a dead one's."""
+    files = Files(str(tmp_path))
+
+    def chunks() -> Iterator[bytes]:
+        yield b"half"
+        Files(str(tmp_path)).tidy()
+
+    with pytest.raises(CommitConflict, match="somebody else tidied this place up meanwhile; run it again"):
+        files.write("gold/part", chunks())
+    assert files.sizes() == {}

@@ -1,0 +1,179 @@
+"""Interop: other people's readers, in another environment, while the lake is being written to.
+
+Nothing of this project is installed there. Two stock DuckDBs open ``lake.duckdb``, DuckDB's
+extension and polars read the tables; every figure read must be one release's.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ingest.sandbox.command import serving
+from ingest.sandbox.settings import Sandbox
+from lake.maintenance.compaction import MANY, Compacted, compact
+from lake.maintenance.maintenance import Reclaimed, maintain
+from lake.paths import Lake
+from lake.query.catalogue import refresh_catalogue, write_catalogue
+from lake.releases.release import find_release, list_releases
+from lake.releases.tags import write_tag
+from lake.settings import LakeSettings
+from tests.support.running import environ_of, succeed
+
+STOCK = ("duckdb==1.5.5", "duckdb-extension-delta==1.5.5", "polars==2.1.0", "deltalake==1.6.6")
+ANALYST = Path(__file__).with_name("analyst.py")
+# Twenty minutes of the shop pass in a second, so that every sync finds something.
+BUSY = Sandbox(port=0, days=60, orders_per_day=30.0, day_seconds=72.0, requests_per_minute=0)
+STEPS: tuple[tuple[str, ...], ...] = (("ingest", "incremental"), ("transform",))
+ROUNDS = 6
+PATIENCE = 900.0
+AGE = timedelta(days=10)
+KEEP = LakeSettings(memory_limit="512MB", threads=1)
+
+
+class Reader(msgspec.Struct, frozen=True):
+    """One way to read the lake, and the Python to read it with."""
+
+    name: str
+    way: str
+    python: str
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """One look at the lake: money as read, and as the release says where it is known which."""
+
+    release: int | None
+    found: str
+    said: str | None
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The Python of a second environment with stock readers alone."""
+    folder = tmp_path_factory.mktemp("analyst") / "venv"
+    python = str(folder / "bin" / "python")
+    for command in (
+        [sys.executable, "-m", "venv", str(folder)],
+        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *STOCK],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        if done.returncode:
+            pytest.fail(f"the second environment can't be made ({' '.join(command)}): {done.stderr[-2000:]}")
+    return python
+
+
+@pytest.fixture
+def busy(lake: Lake) -> Iterator[tuple[Lake, dict[str, str]]]:
+    """A lake with its first release, the environment of commands on it, and a shop that goes on living."""
+    with serving(BUSY) as shop:
+        environ = environ_of(lake, shop.url)
+        succeed(environ, "ingest", "full")
+        succeed(environ, "transform")
+        for number in range(MANY + 1):  # a ledger that is worth merging
+            write_tag(lake, find_release(lake, 1), f"tag-{number}", now=datetime.now(UTC))
+        write_catalogue(lake, find_release(lake, None))
+        yield lake, environ
+
+
+def rounds(
+    lake: Lake, environ: dict[str, str], steps: Sequence[Sequence[str]], *, count: int
+) -> tuple[list[Compacted], list[Reclaimed]]:
+    """Run the commands, each as a process of its own, then maintenance; all of it so many times.
+
+    Return what was merged and what was deleted. What was there a round ago is days old by
+    then, and of the day before: nobody has been reading for so long.
+    """
+    merged: list[Compacted] = []
+    deleted: list[Reclaimed] = []
+    there: set[Path] = set()
+    for _ in range(count):
+        old, there = there, {file for file in Path(lake.place).rglob("*") if file.is_file()}
+        for step in steps:
+            succeed(environ, *step)
+        refresh_catalogue(lake)
+        now = datetime.now(UTC)
+        for file in old & there:
+            if file.exists():
+                os.utime(file, ((now - AGE).timestamp(),) * 2)
+        merged += compact(lake, now=now + timedelta(days=1))
+        deleted += maintain(lake, KEEP, now=now)
+    return merged, deleted
+
+
+def read_while(action: Callable[[], None], lake: Lake, readers: Sequence[Reader]) -> list[list[Reading]]:
+    """Return what each reader read, from before the action began until after it ended."""
+    with ThreadPoolExecutor(2 * len(readers)) as threads, ExitStack() as running:
+        children: list[subprocess.Popen[str]] = []
+        # One that hangs fails the test, and does not keep it for ever.
+        alarm = threading.Timer(PATIENCE, kill, [children])
+        alarm.start()
+        running.callback(alarm.cancel)
+        children += [running.enter_context(started(reader, lake)) for reader in readers]
+        pipes = [(child.stdin, child.stdout, child.stderr) for child in children]
+        try:
+            # The action begins when everybody has looked once, or said why not.
+            first = [out.readline() for _, out, _ in pipes if out]
+            rest = [threads.submit(out.read) for _, out, _ in pipes if out]
+            errors = [threads.submit(error.read) for _, _, error in pipes if error]
+            action()
+        finally:
+            for end, _, _ in pipes:
+                if end:
+                    end.close()
+        found = [line + future.result() for line, future in zip(first, rest, strict=True)]
+        for reader, child, error in zip(readers, children, errors, strict=True):
+            assert child.wait(300) == 0, f"{reader.name}: exit {child.returncode}: {error.result()}"
+    return [[msgspec.json.decode(line, type=Reading) for line in text.splitlines()] for text in found]
+
+
+def kill(children: Sequence["subprocess.Popen[str]"]) -> None:
+    """End processes at once."""
+    for child in children:
+        child.kill()
+
+
+def started(reader: Reader, lake: Lake) -> "subprocess.Popen[str]":
+    """Start a reader, which does not see this project."""
+    command = [reader.python, "-I", str(ANALYST), reader.way, lake.place]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_every_reader_sees_one_release_at_a_time(busy: tuple[Lake, dict[str, str]], stock: str) -> None:
+    """While syncs, compaction, clean-up and vacuum run: no error, and no figure that no release has."""
+    lake, environ = busy
+    readers = [
+        Reader("duckdb-1.5.5", "catalogue", stock),
+        Reader("duckdb-2", "catalogue", sys.executable),
+        Reader("delta-scan", "delta_scan", stock),
+        Reader("polars", "polars", stock),
+    ]
+    work: list[tuple[list[Compacted], list[Reclaimed]]] = []
+    found = read_while(lambda: work.append(rounds(lake, environ, STEPS, count=ROUNDS)), lake, readers)
+    [(merged, deleted)] = work
+    assert {one.table.split(".")[0] for one in merged} == {"bronze", "ops"}
+    assert "ops.tags" in {one.table for one in deleted}
+    money = {release.release: release.money["gold.revenue_daily"] for release in list_releases(lake)}
+    known = {f"{amount:.2f}" for amount in money.values()}
+    assert len(known) >= ROUNDS // 2, "the shop did not change"
+    for reader, readings in zip(readers, found, strict=True):
+        assert len({reading.found for reading in readings}) > 1, f"{reader.name} saw nothing happen"
+        for reading in readings:
+            assert reading.found in known, (reader.name, reading)
+            if reading.release is not None:
+                assert reading.found == reading.said == f"{money[reading.release]:.2f}", (
+                    reader.name,
+                    reading,
+                )
+        if reader.way == "catalogue":
+            seen = [reading.release or 0 for reading in readings]
+            assert seen == sorted(seen), reader.name
+            assert seen[-1] == max(money)
