@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from ingest.protocol import LONGEST_PATIENCE
 from ingest.shared_file import SharedFile
 from lake.errors import LakeError
-from lake.places import private_folder
+from lake.paths import private_folder
 
 # The span is held a little longer than the source's: what is answered sooner needs no second look.
 MARGIN = 0.5

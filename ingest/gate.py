@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from ingest.bronze import GONE, Seen
-from lake.delta.staged import Staged
+from lake.delta.parts import Staged
 from lake.delta.table import Table, open_table
 from lake.errors import CommitConflict
 from lake.paths import Lake

@@ -21,7 +21,7 @@ from ingest.gate import Gate
 from ingest.layout import SCHEMAS
 from ingest.windows import Window
 from ingest.witness import Witness
-from lake.delta.staged import Staged
+from lake.delta.parts import Staged
 from lake.delta.table import Table, create_table, open_table
 from lake.paths import Lake
 from lake.query.session import Connection

@@ -4,11 +4,11 @@ import click
 import pyarrow as pa
 
 from lake.cli.backup_commands import COMMANDS as BACKUPS
+from lake.cli.because import at_release
 from lake.cli.cli import group, main, open_lake
 from lake.cli.maintenance_commands import COMMANDS as MAINTENANCE
 from lake.cli.prompt import run_prompt, run_script
 from lake.cli.release_commands import COMMANDS as RELEASES
-from lake.cli.release_commands import at_release
 from lake.cli.render import FORMATS, JSON, show, show_table
 from lake.errors import UsageError
 from lake.ledgers.origin import is_sandbox, read_origin

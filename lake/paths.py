@@ -5,15 +5,18 @@ that one set of credentials, the environment's, serves tables and everything els
 """
 
 import contextlib
+import os
 import re
 import shutil
+import stat
+import tempfile
 from pathlib import Path
 
 import msgspec
 import pyarrow.fs as pafs
 from deltalake.fs import DeltaStorageHandler
 
-from lake.errors import UsageError
+from lake.errors import LakeError, UsageError
 
 LAYERS = ("bronze", "rules", "silver", "gold", "ops")
 STORE = re.compile(r"(s3|s3a|gs|az|azure|adl|abfs|abfss)://[^/].*")
@@ -89,3 +92,20 @@ def fault(root: str) -> str | None:
 def open_store(uri: str) -> pafs.FileSystem:
     """Return the files below an object store's URI, by their paths relative to it."""
     return pafs.PyFileSystem(DeltaStorageHandler(uri))
+
+
+def private_folder(name: str) -> Path:
+    """Return a folder of this user's under the system's temporary one, made at need.
+
+    Raises LakeError where somebody else has taken its name: what lies there could be his.
+    """
+    base = Path(tempfile.gettempdir()) / f"keylake-{os.getuid()}"
+    for folder in (base, base / name):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise LakeError(
+                f"{folder} belongs to somebody else; remove it, or set TMPDIR to a folder of yours"
+            )
+        folder.chmod(0o700)
+    return base / name

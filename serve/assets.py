@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from lake.errors import LakeError
-from lake.places import private_folder
+from lake.paths import private_folder
 from serve.answers import Answer, make_answer, tag
 from serve.errors import NothingThere
 

@@ -25,8 +25,7 @@ from lake.config import PREFIX, read_config
 from lake.errors import LakeError, UsageError
 from lake.ledgers.origin import is_sandbox, read_origin
 from lake.ledgers.runs import last_runs
-from lake.paths import Lake
-from lake.places import private_folder
+from lake.paths import Lake, private_folder
 from lake.query.session import fetch, open_session
 from lake.releases.release import find_release
 from lake.settings import LakeSettings

@@ -5,14 +5,55 @@ gets exactly what its address says: an unknown or repeated name is refused and n
 passed over, because a filter that was mistyped would answer something else.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from serve.errors import BadQuestion
-from serve.texts import MAX_INTEGER, as_date, as_integer, shown
+
+MAX_INTEGER = 2**63 - 1
+
+
+def as_date(text: str) -> date:
+    """Return an ISO date."""
+    try:
+        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
+            raise ValueError
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("a date like 2026-03-31") from None
+
+
+def as_decimal(text: str) -> Decimal:
+    """Return an exact number."""
+    if not re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,6})?", text, re.ASCII):
+        raise ValueError("a number like 1250.50")
+    return Decimal(text)
+
+
+def as_integer(text: str, expected: str = "a whole number") -> int:
+    """Return a whole number of 64 bits."""
+    if not re.fullmatch(r"-?[0-9]{1,19}", text, re.ASCII) or not -MAX_INTEGER <= int(text) <= MAX_INTEGER:
+        raise ValueError(expected)
+    return int(text)
+
+
+def as_boolean(text: str) -> bool:
+    """Return true or false."""
+    if text not in ("true", "false"):
+        raise ValueError("true or false")
+    return text == "true"
+
+
+def shown(text: str) -> str:
+    """Return a caller's text short enough for a message."""
+    return repr(text if len(text) <= 60 else text[:57] + "…")
+
 
 MAX_QUERY = 4000
 MAX_VALUE = 200

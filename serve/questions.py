@@ -1,12 +1,13 @@
 """What the shop asks: each function takes an open release and what is asked with, and returns the answer."""
 
+import functools
 from collections.abc import Mapping
 from decimal import Decimal
+from importlib.resources import files
 from typing import Any
 
 from serve.errors import BadQuestion, NothingThere
 from serve.figures import Period, average, percent, period_of, rounded
-from serve.queries import query
 from serve.schemas import (
     CountFigure,
     MoneyFigure,
@@ -21,6 +22,18 @@ from serve.schemas import (
     Totals,
 )
 from serve.session import Session
+
+
+def query(session: Session, name: str, **values: Any) -> list[dict[str, Any]]:
+    """Run ``sql/<name>.sql`` on the release and return its rows. Raises TooSlow."""
+    return session.rows(read_sql(name), values)
+
+
+@functools.cache
+def read_sql(name: str) -> str:
+    """Return the text of ``sql/<name>.sql``."""
+    return files("serve").joinpath("sql", f"{name}.sql").read_text("utf-8")
+
 
 Values = Mapping[str, Any]
 Row = dict[str, Any]

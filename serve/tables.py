@@ -10,10 +10,21 @@ from urllib.parse import quote, urlencode
 
 from lake.query.quote import name as quoted
 from serve.errors import BadQuestion, NothingThere
-from serve.params import WHICH, Param, day, read_params, whole, word
+from serve.params import (
+    WHICH,
+    Param,
+    as_boolean,
+    as_date,
+    as_decimal,
+    as_integer,
+    day,
+    read_params,
+    shown,
+    whole,
+    word,
+)
 from serve.schemas import ColumnInfo, TableInfo, TableRows, Tables
 from serve.session import GoldTable, Session
-from serve.texts import as_boolean, as_date, as_decimal, as_integer, shown
 
 ORDER = word("order", "Columns, comma-separated, `-` for descending: `-revenue,date`.")
 LIMIT = whole("limit", "How many rows at most.", least=1, most=10_000, default=100)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import structlog
 
 from lake.delta.contract import differs, narrow
-from lake.delta.staged import Staged, discard, stage
+from lake.delta.parts import Staged, discard, stage
 from lake.delta.table import Table, create_table, open_table, table_exists
 from lake.paths import Lake
 from lake.query.session import Connection, fetch

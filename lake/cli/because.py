@@ -1,6 +1,12 @@
 """Because: somebody's reason, an option of the commands that may publish less than was there before."""
 
+from collections.abc import Callable
+from typing import Any
+
 import click
+
+from lake.cli.render import FORMATS
+from lake.releases.asof import WORDS
 
 
 def reason(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
@@ -15,3 +21,14 @@ because = click.option(
     callback=reason,
     help="Why a total may fall further than config.toml allows; it is recorded.",
 )
+
+
+in_format = click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print."
+)
+
+
+def at_release(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options --release (``release``) and --as-of (``as_of``); see ``releases.asof``."""
+    command = click.option("--as-of", metavar="WHEN", help=f"Read what was said then: {WORDS}.")(command)
+    return click.option("--release", type=int, help="Read the release of that number.")(command)

@@ -1,22 +1,22 @@
 """The commands over releases: list, roll back, resume, tag, compare, explain."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
 
 import click
 import pyarrow as pa
 
+from lake.cli.because import at_release, in_format
 from lake.cli.cli import open_lake
-from lake.cli.render import FORMATS, JSON, as_text, show, show_table
+from lake.cli.render import JSON, as_text, show, show_table
 from lake.errors import UsageError
 from lake.history.diff import DayMove, as_table, day_moves
 from lake.history.explain import explain
 from lake.history.order_diff import OrderMoves, order_moves
 from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.query.catalogue import refresh_catalogue
-from lake.releases.asof import WORDS, pick, refuse_absent, refuse_gone, resolve
+from lake.releases.asof import pick, refuse_absent, refuse_gone, resolve
 from lake.releases.kept import read_kept
 from lake.releases.release import Release, find_release, list_releases, total
 from lake.releases.restores import read_restores
@@ -24,15 +24,6 @@ from lake.releases.tags import remove_tag, tags_of, write_tag
 from lake.settings import LakeSettings
 
 REVENUE = "gold.revenue_daily"
-in_format = click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print."
-)
-
-
-def at_release(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options --release (``release``) and --as-of (``as_of``); see ``releases.asof``."""
-    command = click.option("--as-of", metavar="WHEN", help=f"Read what was said then: {WORDS}.")(command)
-    return click.option("--release", type=int, help="Read the release of that number.")(command)
 
 
 @click.command()

@@ -4,19 +4,20 @@ Rows are cut where the partition changes, and not copied into partitions first: 
 in order by partition, as a build's tables are, goes into its files as it lies in memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from urllib.parse import quote
 from uuid import uuid4
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.delta.files import Files
 from lake.delta.live import LiveFile
 from lake.delta.parquet import encoded, is_logged
-from lake.errors import ContractBroken
+from lake.errors import CommitConflict, ContractBroken
 
 # An erasure writes a file anew in its own size, and a little may be longer without the values.
 ROOM = {"room": "." * 32}
@@ -87,3 +88,48 @@ def write_file(folder: Files, partition: dict[str, str], rows: pa.Table) -> Live
 def new_path(place: str) -> str:
     """Return a path in a partition's folder (empty: the table has none) that no file has."""
     return f"{place}/" * bool(place) + f"part-00000-{uuid4()}-c000.zstd.parquet"
+
+
+# So often files are written anew where an erasure tidied up what was half there.
+TRIES = 50
+
+
+class Staged(msgspec.Struct, frozen=True):
+    """Files, and what a table has to know of the rows in them before it takes these.
+
+    ``missing`` says, of the columns that lack a value somewhere, in how many rows; ``partition_by``
+    is how the rows are cut into files.
+    """
+
+    schema: pa.Schema
+    missing: Mapping[str, int]
+    files: Sequence[LiveFile]
+    partition_by: Sequence[str]
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return sum(file.rows for file in self.files)
+
+
+def stage(name: str, place: str, rows: pa.Table, *, partition_by: Sequence[str] = ()) -> Staged:
+    """Write rows into files of a table's folder, which need not be a table's yet.
+
+    Raises CommitConflict where erasures tidy up again and again what is half there.
+    """
+    for _ in range(TRIES):
+        with suppress(CommitConflict):
+            files = write_files(Files(place), rows, partition_by) if rows.num_rows else []
+            return Staged(rows.schema, missing(rows), files, list(partition_by))
+    raise CommitConflict(f"{name}: others tidied up without pause; nothing was written, run it again")
+
+
+def discard(place: str, staged: Staged) -> None:
+    """Delete files that were never offered to a commit: an answer that was lost may have been a yes."""
+    Files(place).delete(file.path for file in staged.files)
+
+
+def missing(rows: pa.Table) -> dict[str, int]:
+    """Return in how many rows a column lacks a value, of those that do. Pure."""
+    counts = {name: rows[name].null_count for name in rows.column_names}
+    return {name: count for name, count in counts.items() if count}

@@ -21,8 +21,8 @@ from lake.delta.actions import Actions, DataFile
 from lake.delta.contract import breaks
 from lake.delta.live import PINNED, LiveFile, Partitions, commit_files, live_files
 from lake.delta.parquet import writer_properties
+from lake.delta.parts import Staged, missing, stage
 from lake.delta.properties import PROPERTIES, statistics
-from lake.delta.staged import Staged, missing, stage
 from lake.errors import CommitConflict, ContractBroken, TableMissing
 from lake.paths import Lake
 

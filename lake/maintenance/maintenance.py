@@ -18,9 +18,8 @@ from lake.maintenance.compaction import compact
 from lake.maintenance.store import Folder
 from lake.paths import LAYERS, Lake
 from lake.query.catalogue import show_ledgers
-from lake.releases.kept import read_kept
+from lake.releases.kept import GRACE, read_kept
 from lake.releases.retention import (
-    GRACE,
     UNDER_WAY,
     Log,
     Stored,

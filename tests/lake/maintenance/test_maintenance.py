@@ -28,8 +28,9 @@ from lake.maintenance.compaction import MANY, compact
 from lake.maintenance.maintenance import Keeper, every_table, maintain, sizes, vacuum
 from lake.paths import LAYERS, Lake
 from lake.query.catalogue import refresh_catalogue
+from lake.releases.kept import kept_releases
 from lake.releases.release import COMPACTION, Release, find_release, list_releases, publish
-from lake.releases.retention import NEAR, kept_releases
+from lake.releases.retention import NEAR
 from lake.releases.tags import write_tag
 from lake.settings import LakeSettings
 from tests.support.built_lake import FEW, opened

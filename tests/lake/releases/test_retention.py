@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lake.releases.kept import feed_from, kept_releases, kept_versions
 from lake.releases.release import Release
 from lake.releases.retention import (
     EVERY,
@@ -16,9 +17,6 @@ from lake.releases.retention import (
     Stored,
     clusters,
     deletable,
-    feed_from,
-    kept_releases,
-    kept_versions,
     needless,
     needs,
     openable,
