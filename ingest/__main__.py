@@ -22,8 +22,8 @@ from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
 from ingest.sync import Wish, effective, run_sync
 from ingest.validation import run_validation
-from lake.cli.cli import group, main, open_lake
-from lake.cli.render import show_table
+from lake.cli.main import group, main, open_lake
+from lake.cli.output import show_table
 from lake.clock import SHOP
 from lake.config import Config, read_config
 from lake.errors import ConfigError, IngestIncomplete, LakeError, UsageError

@@ -7,7 +7,7 @@ import click
 from ingest.entities import BUYERS
 from ingest.erasure import other_cards, redactions_of
 from lake.backup.backup import read_manifest, refuse_stranger
-from lake.cli.cli import open_lake
+from lake.cli.main import open_lake
 from lake.delta.table import open_table
 from lake.maintenance.erasure import Erased, erase, record
 from lake.paths import Lake

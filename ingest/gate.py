@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from ingest.bronze import GONE, Seen
-from lake.delta.parts import Staged
 from lake.delta.table import Table, open_table
+from lake.delta.writer import Staged
 from lake.errors import CommitConflict
 from lake.paths import Lake
 from lake.query.quote import literals

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ingest.bronze import Seen, instant
 from ingest.protocol import GARBAGE
-from lake.ledgers.witness import SCHEMA, forget_witnesses, make_witnesses
+from lake.ledgers.completeness import SCHEMA, forget_witnesses, make_witnesses
 from lake.paths import Lake
 
 # Some 3 MB of memory, and a commit for every hundred of a million orders.

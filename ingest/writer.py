@@ -21,8 +21,8 @@ from ingest.gate import Gate
 from ingest.layout import SCHEMAS
 from ingest.windows import Window
 from ingest.witness import Witness
-from lake.delta.parts import Staged
 from lake.delta.table import Table, create_table, open_table
+from lake.delta.writer import Staged
 from lake.paths import Lake
 from lake.query.session import Connection
 

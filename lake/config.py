@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from lake.errors import ConfigError
-from lake.wording import in_words
+from lake.messages import in_words
 
 SECTIONS = {
     "lake": "lake.settings:LakeSettings",

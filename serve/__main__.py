@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import click
 
-from lake.cli.because import because as because_option
-from lake.cli.cli import group, main, open_lake
+from lake.cli.main import group, main, open_lake
+from lake.cli.options import because as because_option
 from lake.errors import UsageError
 from lake.query.session import refuse_spill
 from lake.settings import LakeSettings

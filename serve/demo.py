@@ -20,7 +20,7 @@ from datetime import datetime
 
 from rich.console import Console
 
-from lake.cli.render import show
+from lake.cli.output import show
 from lake.config import PREFIX, read_config
 from lake.errors import LakeError, UsageError
 from lake.ledgers.origin import is_sandbox, read_origin

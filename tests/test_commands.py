@@ -16,7 +16,7 @@ from obstore.store import S3Store
 
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
-from lake.cli.cli import explained
+from lake.cli.main import explained
 from lake.cli.prompt import line
 from lake.config import read_config
 from lake.ledgers.origin import claim_origin
@@ -30,7 +30,7 @@ SMALL = Sandbox(port=0, days=20, orders_per_day=10, day_seconds=0, requests_per_
 AT_WORK = """
 import signal, threading, time
 import click
-from lake.cli.cli import main
+from lake.cli.main import main
 from lake.query.session import connect, fetch
 from lake.settings import LakeSettings
 

@@ -7,16 +7,16 @@ import click
 import structlog
 
 from lake.backup.archive import archive_due
-from lake.cli.because import because as because_option
-from lake.cli.cli import main, open_lake
-from lake.cli.render import show_table
+from lake.cli.main import main, open_lake
+from lake.cli.options import because as because_option
+from lake.cli.output import show_table
 from lake.config import Config
 from lake.errors import CommitConflict, IngestIncomplete, UsageError
 from lake.ledgers.runs import Run, last_runs, watermark
+from lake.messages import counted
 from lake.paths import Lake
 from lake.releases.release import Release, current_release, hold, refuse_hold
 from lake.settings import LakeSettings
-from lake.wording import counted
 from transform.build import Proposal, run_build
 from transform.commands import COMMANDS
 from transform.models import read_models

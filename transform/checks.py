@@ -11,8 +11,8 @@ import structlog
 
 from lake.errors import CheckFailed, ModelError
 from lake.ledgers.findings import Finding
+from lake.messages import counted
 from lake.query.session import Connection, fetch
-from lake.wording import counted
 from transform.models import Check, Model
 
 log = structlog.get_logger()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
-from lake.cli.cli import open_lake
-from lake.cli.render import show_table
+from lake.cli.main import open_lake
+from lake.cli.output import show_table
 from lake.errors import CheckFailed, LakeError, UsageError
 from lake.ledgers.findings import HEALED, read_findings, write_findings
+from lake.messages import counted
 from lake.releases.release import Release, current_release, list_releases
 from lake.settings import LakeSettings
-from lake.wording import counted
 from transform.build import within
 from transform.checks import checks_of
 from transform.comparison import CHECK, compare_with_full, finding_of

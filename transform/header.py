@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from lake.delta.contract import Contract
 from lake.errors import ContractBroken, ModelError
+from lake.messages import in_words
 from lake.query.quote import is_word
-from lake.wording import in_words
 
 COMMENT = re.compile(r"\A\s*/\*(.*?)\*/\s*(.*)\Z", re.DOTALL)
 # What a column means stands behind it, as a remark to the reader of the file.

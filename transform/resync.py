@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from lake.errors import CheckFailed, UsageError
+from lake.ledgers.completeness import has_witness, open_witnesses
 from lake.ledgers.runs import Run, newest_run
-from lake.ledgers.witness import has_witness, open_witnesses
 from lake.paths import Lake
 from lake.query.session import Connection, fetch, scan
 from transform.build import Proposal

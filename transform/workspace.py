@@ -15,7 +15,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from lake.delta.actions import DataFile
+from lake.delta.log import DataFile
 from lake.delta.table import Table
 from lake.errors import ModelError
 from lake.paths import LAYERS

@@ -15,7 +15,7 @@ from deltalake import write_deltalake
 from deltalake.exceptions import DeltaError
 
 from lake.clock import SHOP, shop_day
-from lake.delta.live import PINNED
+from lake.delta.commits import PINNED
 from lake.delta.parquet import writer_properties
 from lake.delta.table import open_table, table_exists
 from lake.errors import CommitConflict, LakeError, NoRelease, TableMissing, UsageError

@@ -19,7 +19,7 @@ import msgspec
 import structlog
 from deltalake import DeltaTable
 
-from lake.backup.copying import Copied, Copy, Versions
+from lake.backup.copy import Copied, Copy, Versions
 from lake.delta.files import ASIDE, Files
 from lake.delta.table import list_tables, open_table, table_exists
 from lake.errors import CommitConflict, UsageError

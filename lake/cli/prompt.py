@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from lake.cli.cli import plain, store_refusal
+from lake.cli.main import plain, store_refusal
 from lake.errors import UsageError
 from lake.query.session import CURRENT, Connection, fetch
 

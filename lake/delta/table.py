@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from lake.delta.actions import Actions, DataFile
+from lake.delta.commits import PINNED, LiveFile, Partitions, commit_files, live_files
 from lake.delta.contract import breaks
-from lake.delta.live import PINNED, LiveFile, Partitions, commit_files, live_files
+from lake.delta.log import Actions, DataFile
 from lake.delta.parquet import writer_properties
-from lake.delta.parts import Staged, missing, stage
 from lake.delta.properties import PROPERTIES, statistics
+from lake.delta.writer import Staged, missing, stage
 from lake.errors import CommitConflict, ContractBroken, TableMissing
 from lake.paths import Lake
 

@@ -20,11 +20,11 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from lake.clock import shop_day
+from lake.delta.commits import LiveFile, commit_files, in_place_of, live_files, read_live
 from lake.delta.files import Files
-from lake.delta.live import LiveFile, commit_files, in_place_of, live_files, read_live
 from lake.delta.parquet import GROUP, encoded
-from lake.delta.parts import ROOM, new_path
 from lake.delta.table import list_tables, open_table
+from lake.delta.writer import ROOM, new_path
 from lake.errors import CommitConflict
 from lake.paths import Lake
 from lake.query.catalogue import publish, refresh_catalogue, show_ledgers

@@ -169,7 +169,7 @@ def mount(connection: Connection, uri: str) -> None:
     if not path or connection.filesystem_is_registered(scheme):
         return
     # fsspec takes longer to import than a query on this disk takes to run.
-    from lake.query.mount import Mount
+    from lake.query.object_store import Mount
 
     connection.register_filesystem(Mount(scheme))
 

@@ -11,7 +11,6 @@ from lake.delta.files import Files
 from lake.delta.table import data_of
 from lake.errors import NoRelease, TableMissing, UsageError
 from lake.paths import Lake
-from lake.releases.kept import read_kept
 from lake.releases.release import (
     Release,
     current_release,
@@ -20,6 +19,7 @@ from lake.releases.release import (
     releases_table,
 )
 from lake.releases.restores import refuse_left_out
+from lake.releases.retention import read_kept
 from lake.releases.tags import read_tags
 from lake.settings import LakeSettings
 

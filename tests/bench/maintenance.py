@@ -33,7 +33,7 @@ from lake.clock import SHOP, shop_day
 from lake.delta.table import open_table
 from lake.ledgers.runs import last_runs
 from lake.maintenance.compaction import compact
-from lake.maintenance.maintenance import Size, maintain, sizes
+from lake.maintenance.vacuum import Size, maintain, sizes
 from lake.paths import Lake
 from lake.query.session import connect, create_view
 from lake.releases.release import list_releases

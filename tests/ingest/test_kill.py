@@ -19,7 +19,7 @@ from ingest.kinds import PATIENCE
 from ingest.sandbox import edits
 from ingest.sandbox.command import TEST_KEY, ThreadedShop
 from ingest.sync import Wish
-from lake.cli.cli import set_up_log
+from lake.cli.main import set_up_log
 from lake.errors import IngestIncomplete
 from lake.ledgers.runs import Run, watermark
 from lake.paths import Lake

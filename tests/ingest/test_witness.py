@@ -10,8 +10,8 @@ from ingest.bronze import look
 from ingest.entities import ORDERS
 from ingest.witness import AT_ONCE, Witness, row_of
 from lake.delta.table import open_table
+from lake.ledgers.completeness import SCHEMA, WITNESSES, forget_witnesses, make_witnesses
 from lake.ledgers.runs import id_of_run, new_run_id
-from lake.ledgers.witness import SCHEMA, WITNESSES, forget_witnesses, make_witnesses
 from lake.paths import Lake
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)

@@ -12,7 +12,7 @@ from ingest.entities import ORDERS, SOURCES, STATUSES
 from ingest.writer import Writer
 from lake.delta.files import Files
 from lake.delta.table import open_table
-from lake.maintenance.maintenance import maintain
+from lake.maintenance.vacuum import maintain
 from lake.paths import Lake
 from lake.query.session import connect
 from lake.settings import LakeSettings

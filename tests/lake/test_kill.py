@@ -20,13 +20,13 @@ import pytest
 
 from lake.backup.backup import MANIFEST, back_up, read_manifest, restore
 from lake.clock import shop_day
+from lake.delta.commits import live_files
 from lake.delta.files import ASIDE
-from lake.delta.live import live_files
 from lake.delta.table import open_table
 from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.maintenance.compaction import BEFORE_MIDNIGHT, compact, crowded
 from lake.maintenance.erasure import Redaction, erase
-from lake.maintenance.maintenance import maintain, vacuum
+from lake.maintenance.vacuum import maintain, vacuum
 from lake.paths import Lake
 from lake.query.catalogue import refresh_catalogue, shown_release
 from lake.query.session import Connection, fetch, heads, open_session

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 
-from lake.cli.render import as_csv
+from lake.cli.output import as_csv
 from lake.delta.contract import Contract
 from lake.delta.table import create_table
 from lake.paths import Lake

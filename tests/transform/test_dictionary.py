@@ -36,7 +36,7 @@ def test_every_table_and_column_of_a_release_is_in_it(first_release: Shop) -> No
         rows = sorted((int(row[1]), row[2]) for row in shown["rules.columns"] if row[0] == model.name)
         assert [name for _, name in rows] == list(model.header.columns)
     notes = {(row[0], row[2]): row[6] for row in shown["rules.columns"]}
-    assert notes["silver.orders", "order_date"] == "the shop's day, Europe/Kyiv"
+    assert notes["silver.orders", "order_date"] == "shop day of ordered_at (Europe/Kyiv)"
 
 
 def test_a_table_names_what_it_reads() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from lake.delta.table import open_table
 from lake.errors import CheckFailed, UsageError
+from lake.ledgers.completeness import SCHEMA, make_witnesses
 from lake.ledgers.runs import Run, WindowReceipt, write_run
-from lake.ledgers.witness import SCHEMA, make_witnesses
 from lake.releases.release import Release
 from tests.support.built_lake import Shop, look
 from tests.support.receipts import receipt

@@ -31,7 +31,7 @@ from lake.errors import LakeError, NoRelease, UsageError
 from lake.paths import Lake
 from lake.releases.release import RELEASES, Release, list_releases, publish
 from tests.lake.backup.test_backup import DRILL, MONEY, bytes_in
-from tests.lake.test_stores import both
+from tests.lake.test_object_store import both
 from tests.support.built_lake import FEW, Shop, opened
 from tests.transform.test_crash import grow
 from transform import __main__ as command

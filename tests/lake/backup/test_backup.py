@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from deltalake import DeltaTable
 
 from lake.backup.backup import MANIFEST, Begun, back_up, read_manifest, restore
-from lake.cli.backup_commands import COMMANDS
+from lake.cli.backups import COMMANDS
 from lake.delta.files import ASIDE, Files
 from lake.delta.properties import CHECKPOINTED
 from lake.delta.table import open_table

@@ -15,20 +15,20 @@ from click.testing import CliRunner
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
-from lake.cli.maintenance_commands import COMMANDS
+from lake.cli.maintenance import COMMANDS
 from lake.clock import shop_day
+from lake.delta.commits import in_place_of, read_live
 from lake.delta.contract import Contract
 from lake.delta.files import Files
-from lake.delta.live import in_place_of, read_live
 from lake.delta.table import create_table, open_table
 from lake.errors import CommitConflict, UsageError
 from lake.history.rollback import parent_of, run_resume, run_rollback
+from lake.ledgers.completeness import WITNESSES, has_witness, make_witnesses
 from lake.ledgers.runs import last_runs, list_runs, watermark
-from lake.ledgers.witness import WITNESSES, has_witness, make_witnesses
 from lake.maintenance import compaction
 from lake.maintenance.compaction import MANY, SMALL, TARGET, compact, crowded
 from lake.maintenance.erasure import Redaction, erase
-from lake.maintenance.maintenance import maintain, sizes
+from lake.maintenance.vacuum import maintain, sizes
 from lake.paths import Lake
 from lake.query.catalogue import refresh_catalogue, shown_release
 from lake.releases.release import COMPACTION, Release, current_release, list_releases, publish

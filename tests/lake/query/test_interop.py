@@ -20,7 +20,7 @@ import pytest
 from ingest.sandbox.command import serving
 from ingest.sandbox.settings import Sandbox
 from lake.maintenance.compaction import MANY, Compacted, compact
-from lake.maintenance.maintenance import Reclaimed, maintain
+from lake.maintenance.vacuum import Reclaimed, maintain
 from lake.paths import Lake
 from lake.query.catalogue import refresh_catalogue, write_catalogue
 from lake.releases.release import find_release, list_releases

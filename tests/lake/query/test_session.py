@@ -12,8 +12,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from lake.cli.output import as_csv
 from lake.cli.prompt import is_whole, run_prompt, run_script
-from lake.cli.render import as_csv
 from lake.delta.table import open_table
 from lake.errors import ConfigError, UsageError
 from lake.query.session import Connection, connect, fetch, open_session, scan
@@ -29,7 +29,7 @@ import sys
 from lake.paths import Lake
 from lake.cli.prompt import run_prompt
 from lake.releases.release import find_release
-from lake.cli.render import show
+from lake.cli.output import show
 from lake.query.session import open_session
 from lake.settings import LakeSettings
 lake = Lake(root=sys.argv[1])

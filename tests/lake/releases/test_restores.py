@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from lake.backup.archive import archive, month_before
 from lake.backup.backup import back_up, restore
-from lake.cli.release_commands import COMMANDS
+from lake.cli.releases import COMMANDS
 from lake.delta.files import Files
 from lake.delta.table import open_table, table_exists
 from lake.errors import NoRelease, TableMissing

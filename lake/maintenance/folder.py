@@ -11,8 +11,8 @@ import pyarrow.fs as pafs
 from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 
-from lake.delta.live import live_files
-from lake.releases.retention import Commit, Log, Segment, Stored, segments_of
+from lake.delta.commits import live_files
+from lake.maintenance.plan import Commit, Log, Segment, Stored, segments_of
 
 LOG = "_delta_log/"
 NAME = re.compile(r"_delta_log/(\d{20})\.(json|checkpoint\..*parquet)")

@@ -16,21 +16,21 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lake.backup.backup import back_up, restore
-from lake.cli.maintenance_commands import COMMANDS
-from lake.delta.actions import DataFile
+from lake.cli.maintenance import COMMANDS
+from lake.delta.log import DataFile
 from lake.delta.properties import CHECKPOINTED
 from lake.delta.table import open_table
 from lake.errors import TableMissing
 from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.ledgers.runs import list_runs
-from lake.maintenance import maintenance
+from lake.maintenance import vacuum as maintenance
 from lake.maintenance.compaction import MANY, compact
-from lake.maintenance.maintenance import Keeper, every_table, maintain, sizes, vacuum
+from lake.maintenance.plan import NEAR
+from lake.maintenance.vacuum import Keeper, every_table, maintain, sizes, vacuum
 from lake.paths import LAYERS, Lake
 from lake.query.catalogue import refresh_catalogue
-from lake.releases.kept import kept_releases
 from lake.releases.release import COMPACTION, Release, find_release, list_releases, publish
-from lake.releases.retention import NEAR
+from lake.releases.retention import kept_releases
 from lake.releases.tags import write_tag
 from lake.settings import LakeSettings
 from tests.support.built_lake import FEW, opened

@@ -7,8 +7,8 @@ import click
 from lake.backup import archive as archives
 from lake.backup.backup import back_up
 from lake.backup.backup import restore as restore_backup
-from lake.backup.copying import Copied
-from lake.cli.cli import open_lake
+from lake.backup.copy import Copied
+from lake.cli.main import open_lake
 from lake.paths import Lake
 from lake.query.catalogue import refresh_catalogue
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from lake.__main__ import lake as commands
-from lake.delta.actions import DataFile
+from lake.cli.lake import lake as commands
+from lake.delta.log import DataFile
 from lake.delta.table import open_table
 from lake.errors import NoRelease, TableMissing, UsageError
 from lake.paths import Lake

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lake.cli.render import fitted, show_table
+from lake.cli.output import fitted, show_table
 
 NAMES = ["table", "rows", "version", "last observation", "what it is"]
 ROW = ["silver.order_status_history", "12", "3", "2026-06-01 09:00:00", "an order's way"]

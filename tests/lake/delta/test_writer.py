@@ -15,11 +15,11 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lake.delta.commits import read_live
 from lake.delta.contract import Contract, narrow
 from lake.delta.files import Files
-from lake.delta.live import read_live
-from lake.delta.parts import split, write_files
 from lake.delta.table import Table, create_table, open_table
+from lake.delta.writer import split, write_files
 from lake.errors import ContractBroken
 from lake.paths import Lake
 from lake.query.session import connect, fetch, scan

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lake.cli.render import FORMATS
+from lake.cli.output import FORMATS
 from lake.releases.asof import WORDS
 
 

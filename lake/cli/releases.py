@@ -7,9 +7,9 @@ from decimal import Decimal
 import click
 import pyarrow as pa
 
-from lake.cli.because import at_release, in_format
-from lake.cli.cli import open_lake
-from lake.cli.render import JSON, as_text, show, show_table
+from lake.cli.main import open_lake
+from lake.cli.options import at_release, in_format
+from lake.cli.output import JSON, as_text, show, show_table
 from lake.errors import UsageError
 from lake.history.diff import DayMove, as_table, day_moves
 from lake.history.explain import explain
@@ -17,9 +17,9 @@ from lake.history.order_diff import OrderMoves, order_moves
 from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.query.catalogue import refresh_catalogue
 from lake.releases.asof import pick, refuse_absent, refuse_gone, resolve
-from lake.releases.kept import read_kept
 from lake.releases.release import Release, find_release, list_releases, total
 from lake.releases.restores import read_restores
+from lake.releases.retention import read_kept
 from lake.releases.tags import remove_tag, tags_of, write_tag
 from lake.settings import LakeSettings
 

@@ -15,11 +15,8 @@ from deltalake.exceptions import DeltaError
 
 from lake.delta.table import list_tables
 from lake.maintenance.compaction import compact
-from lake.maintenance.store import Folder
-from lake.paths import LAYERS, Lake
-from lake.query.catalogue import show_ledgers
-from lake.releases.kept import GRACE, read_kept
-from lake.releases.retention import (
+from lake.maintenance.folder import Folder
+from lake.maintenance.plan import (
     UNDER_WAY,
     Log,
     Stored,
@@ -29,6 +26,9 @@ from lake.releases.retention import (
     openable,
     wanted_checkpoints,
 )
+from lake.paths import LAYERS, Lake
+from lake.query.catalogue import show_ledgers
+from lake.releases.retention import GRACE, read_kept
 from lake.settings import LakeSettings
 
 log = structlog.get_logger()

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pytest
 
-from lake.cli.release_commands import COMMANDS
+from lake.cli.releases import COMMANDS
 from lake.errors import LakeError, NoRelease, UsageError
 from lake.history.rollback import run_resume
 from lake.paths import Lake

@@ -16,17 +16,17 @@ import pytest
 from ingest.layout import SCHEMAS
 from lake.delta.contract import Contract
 from lake.delta.files import Files
-from lake.delta.parts import stage
 from lake.delta.table import create_table, list_tables, open_table, table_exists
+from lake.delta.writer import stage
 from lake.errors import CommitConflict, LakeError, TableMissing
 from lake.history.diff import day_moves
 from lake.history.rollback import run_resume, run_rollback
 from lake.ledgers.status import read_status
 from lake.maintenance.compaction import compact
-from lake.maintenance.maintenance import maintain, sizes, vacuum
+from lake.maintenance.vacuum import maintain, sizes, vacuum
 from lake.paths import Lake
 from lake.query.catalogue import refresh_catalogue, write_catalogue
-from lake.query.mount import Mount, RangeReader
+from lake.query.object_store import Mount, RangeReader
 from lake.query.session import connect, create_view, fetch, open_session, scan
 from lake.releases.asof import resolve
 from lake.releases.release import Release, current_release, find_release, list_releases, publish

@@ -1,6 +1,6 @@
 """Wording: numbers of things. What is wrong with settings and headers is told in their own tests."""
 
-from lake.wording import counted
+from lake.messages import counted
 
 
 def test_one_is_one_and_others_are_many() -> None:

@@ -14,8 +14,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.delta.commits import LiveFile
 from lake.delta.files import Files
-from lake.delta.live import LiveFile
 from lake.delta.parquet import encoded, is_logged
 from lake.errors import CommitConflict, ContractBroken
 

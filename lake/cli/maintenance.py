@@ -6,11 +6,11 @@ import click
 import msgspec
 import pyarrow as pa
 
-from lake.cli.cli import open_lake
-from lake.cli.render import FORMATS, JSON, show, show_table
-from lake.maintenance import maintenance
+from lake.cli.main import open_lake
+from lake.cli.output import FORMATS, JSON, show, show_table
+from lake.maintenance import vacuum as maintenance
 from lake.maintenance.compaction import compact as merge
-from lake.maintenance.maintenance import Reclaimed
+from lake.maintenance.vacuum import Reclaimed
 from lake.releases.release import COMPACTION, current_release
 from lake.settings import LakeSettings
 
