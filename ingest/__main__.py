@@ -17,10 +17,10 @@ from ingest.client import Client
 from ingest.erasure_commands import COMMANDS as ERASURE
 from ingest.limiter import Limiter
 from ingest.progress import Watch
+from ingest.run import Wish, effective, run_sync
 from ingest.sandbox.command import run as run_sandbox
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
-from ingest.sync import Wish, effective, run_sync
 from ingest.validation import run_validation
 from lake.cli.main import group, main, open_lake
 from lake.cli.output import show_table

@@ -12,7 +12,7 @@ import msgspec
 import pyarrow.compute as pc
 
 from ingest.entities import BUYERS, ORDERS, ExpenseIn, LineIn, Offer, OrderIn
-from ingest.layout import EXPENSES, LINES
+from ingest.schemas import EXPENSES, LINES
 from lake.delta.table import open_table, table_exists
 from lake.maintenance.erasure import Redaction
 from lake.paths import Lake

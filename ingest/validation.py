@@ -17,13 +17,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.bronze import Seen, look, strip, type_rows
 from ingest.client import Client
 from ingest.entities import ORDERS, Entity
-from ingest.layout import LISTS
+from ingest.observations import Seen, look, strip, type_rows
+from ingest.paging import Walk
 from ingest.progress import Watch
 from ingest.protocol import GARBAGE
-from ingest.walk import Walk
+from ingest.schemas import LISTS
 from ingest.windows import SECOND, Window
 from lake.clock import SHOP
 from lake.delta.table import open_table, table_exists

@@ -15,12 +15,12 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.bronze import Seen, tombstones, type_rows
+from ingest.completeness import Witness
+from ingest.deduplication import Gate
 from ingest.entities import ORDERS, Entity
-from ingest.gate import Gate
-from ingest.layout import SCHEMAS
+from ingest.observations import Seen, tombstones, type_rows
+from ingest.schemas import SCHEMAS
 from ingest.windows import Window
-from ingest.witness import Witness
 from lake.delta.table import Table, create_table, open_table
 from lake.delta.writer import Staged
 from lake.paths import Lake

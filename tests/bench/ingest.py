@@ -23,17 +23,17 @@ import duckdb
 import msgspec
 import structlog
 
-from ingest.bronze import Seen, look
 from ingest.budget import Budget
 from ingest.client import Client
 from ingest.entities import ORDERS
+from ingest.fetching import ROWS_PER_COMMIT
 from ingest.limiter import Limiter
+from ingest.observations import Seen, look
 from ingest.progress import Watch
-from ingest.reading import ROWS_PER_COMMIT
+from ingest.run import Wish, run_sync
 from ingest.sandbox.command import TEST_KEY, serving
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
-from ingest.sync import Wish, run_sync
 from ingest.writer import Writer
 from lake.paths import Lake
 from lake.query.session import connect

@@ -25,10 +25,10 @@ from ingest.budget import Budget
 from ingest.client import Client
 from ingest.limiter import Limiter
 from ingest.progress import Watch
+from ingest.run import Wish, run_sync
 from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
-from ingest.sync import Wish, run_sync
 from lake.clock import SHOP, shop_day
 from lake.delta.table import open_table
 from lake.ledgers.runs import last_runs

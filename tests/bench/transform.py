@@ -22,7 +22,7 @@ import click
 import duckdb
 import structlog
 
-from ingest.layout import SCHEMAS
+from ingest.schemas import SCHEMAS
 from lake.delta.table import Table, create_table, open_table
 from lake.paths import Lake
 from lake.query.session import connect, create_view, fetch, scan

@@ -11,10 +11,10 @@ from ingest.budget import Budget
 from ingest.client import Client
 from ingest.limiter import Limiter
 from ingest.progress import Watch
+from ingest.run import Wish, run_sync
 from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
-from ingest.sync import Wish, run_sync
 from lake.ledgers.runs import Run
 from lake.paths import Lake
 from lake.settings import LakeSettings

@@ -14,11 +14,11 @@ import pytest
 
 from ingest.__main__ import ingest as ingest_command
 from ingest.entities import ENTITIES
-from ingest.history import read_history
-from ingest.kinds import PATIENCE
+from ingest.full_load import read_history
+from ingest.run import Wish
+from ingest.run_kinds import PATIENCE
 from ingest.sandbox import edits
 from ingest.sandbox.command import TEST_KEY, ThreadedShop
-from ingest.sync import Wish
 from lake.cli.main import set_up_log
 from lake.errors import IngestIncomplete
 from lake.ledgers.runs import Run, watermark

@@ -8,8 +8,8 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from ingest.bronze import look
 from ingest.entities import ORDERS
+from ingest.observations import look
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop
 from ingest.validation import Side, day_of, differences, read_held, typed
@@ -20,7 +20,7 @@ from lake.ledgers.runs import Run
 from lake.paths import Lake
 from lake.query.session import connect
 from lake.settings import LakeSettings
-from tests.ingest.test_bronze import order
+from tests.ingest.test_observations import order
 from tests.support.recompute import day_of as day_of_order
 from tests.support.running import environ_of, run, succeed
 from tests.support.shop_edits import edit, true, versions

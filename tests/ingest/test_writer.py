@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.bronze import Seen, look
 from ingest.entities import ORDERS, SOURCES, STATUSES
+from ingest.observations import Seen, look
 from ingest.writer import Writer
 from lake.delta.files import Files
 from lake.delta.table import open_table

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from ingest.layout import SCHEMAS
+from ingest.schemas import SCHEMAS
 from lake.delta.contract import Contract
 from lake.delta.files import Files
 from lake.delta.table import create_table, list_tables, open_table, table_exists

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.layout import SCHEMAS
+from ingest.schemas import SCHEMAS
 from lake.delta.table import create_table, open_table
 from lake.paths import Lake
 from lake.query.session import open_session

@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ingest.layout import LISTS, SCHEMAS
+from ingest.schemas import LISTS, SCHEMAS
 from lake.query.session import Connection
 from transform.models import Model
 from transform.rules import rule_tables

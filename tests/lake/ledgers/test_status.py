@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from ingest.layout import REJECTED, SCHEMAS
+from ingest.schemas import REJECTED, SCHEMAS
 from lake.delta import table as tables
 from lake.delta.table import create_table
 from lake.ledgers.runs import RUNS, WindowReceipt, write_run

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pytest
 
 from ingest.erasure import no_texts, nothing, order_payload
-from ingest.layout import SCHEMAS
+from ingest.schemas import SCHEMAS
 from lake.delta.files import HALF, Files
 from lake.delta.table import create_table, open_table
 from lake.maintenance.erasure import Change, Redaction, erase

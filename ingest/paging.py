@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from ingest.bronze import Seen, look
 from ingest.client import Arrival, Client
 from ingest.entities import ORDERS, Entity
+from ingest.observations import Seen, look
 from ingest.progress import Watch
 from ingest.windows import Window, split
 from lake.errors import KeyRefused, RequestRefused, SourceError

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ingest.bronze import GONE, Seen
+from ingest.observations import GONE, Seen
 from lake.delta.table import Table, open_table
 from lake.delta.writer import Staged
 from lake.errors import CommitConflict

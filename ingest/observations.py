@@ -3,7 +3,7 @@
 Two looks at each object: its content decides by a hash whether it is news at all,
 and only what is news is typed. Types are strict: a number that is no number, or
 money finer than a kopeck, rejects the object and nothing else. Orders are typed many
-at once where all of them are as documented: see ``ingest.batch``.
+at once where all of them are as documented: see ``ingest.arrow_json``.
 """
 
 import hashlib
@@ -17,10 +17,10 @@ import msgspec
 import pyarrow as pa
 
 from ingest.amounts import amount, to_places
-from ingest.batch import Odd, as_text, column_at, flat, read
+from ingest.arrow_json import Odd, as_text, column_at, flat, read
 from ingest.entities import LINE_IDENTITY, ORDERS, Entity, Ref
-from ingest.layout import EXPENSES, LINES, LISTS, REJECTED, Layout
 from ingest.protocol import GARBAGE
+from ingest.schemas import EXPENSES, LINES, LISTS, REJECTED, Layout
 from lake.clock import shop_day
 
 # 128 bits: no two states of one id will ever share a digest by chance.

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest import bronze
-from ingest.batch import Odd
-from ingest.bronze import Typed, look, type_rows
+from ingest import observations as bronze
+from ingest.arrow_json import Odd
 from ingest.entities import ORDERS
-from tests.ingest.test_bronze import NOW, line, order
+from ingest.observations import Typed, look, type_rows
+from tests.ingest.test_observations import NOW, line, order
 
 EXPENSE = {
     "id": 8,

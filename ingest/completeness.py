@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from ingest.bronze import Seen, instant
+from ingest.observations import Seen, instant
 from ingest.protocol import GARBAGE
 from lake.ledgers.completeness import SCHEMA, forget_witnesses, make_witnesses
 from lake.paths import Lake

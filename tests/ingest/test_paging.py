@@ -8,13 +8,13 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from ingest.bronze import Seen
 from ingest.client import Arrival
 from ingest.entities import BUYERS, Entity
+from ingest.observations import Seen
+from ingest.paging import Walk
 from ingest.progress import Watch
 from ingest.protocol import Page
 from ingest.settings import SourceSettings
-from ingest.walk import Walk
 from ingest.windows import WHOLE, Window
 from lake.ledgers.runs import WindowReceipt
 

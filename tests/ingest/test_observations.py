@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.bronze import look, type_rows
 from ingest.entities import BUYERS, MANAGERS, ORDERS, PRODUCTS, Entity
+from ingest.observations import look, type_rows
 
 NOW = datetime(2026, 3, 4, 23, 30, tzinfo=UTC)
 

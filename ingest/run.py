@@ -12,13 +12,13 @@ from typing import Literal
 
 import msgspec
 
-from ingest import kinds
+from ingest import run_kinds as kinds
 from ingest.client import Client
+from ingest.completeness import Witness
+from ingest.fetching import Reading
 from ingest.progress import Watch
-from ingest.reading import Reading
-from ingest.resync import resync
+from ingest.reconciliation import resync
 from ingest.settings import IngestSettings
-from ingest.witness import Witness
 from ingest.writer import Writer
 from lake.errors import IngestIncomplete, KeyRefused, LakeError, SourceError
 from lake.ledgers.origin import claim_origin

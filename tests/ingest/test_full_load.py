@@ -7,10 +7,10 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from ingest.reading import First, Reading
+from ingest.fetching import First, Reading
+from ingest.run import Wish
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
-from ingest.sync import Wish
 from ingest.windows import Window, split
 from lake.delta.table import open_table
 from lake.ledgers.runs import Run
@@ -62,7 +62,7 @@ def test_orders_that_come_during_the_load_hide_none(
     ingest: Ingest, lake: Lake, engine: LakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many new ones as there are unreachable ones: the count is of the ids that there were."""
-    from ingest import kinds
+    from ingest import run_kinds as kinds
 
     first_order = kinds.first_order
     with serving(OLD) as shop:

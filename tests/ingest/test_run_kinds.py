@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from ingest.run import Wish
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
-from ingest.sync import Wish
 from lake.delta.table import open_table
 from lake.ledgers.runs import Run, list_runs
 from lake.paths import Lake

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from ingest.entities import BUYERS, ORDERS
-from ingest.kinds import CATALOGUE, REFERENCES, first_order, last_order, lists, windows_of
-from ingest.reading import First, Reading
+from ingest.fetching import First, Reading
+from ingest.run_kinds import CATALOGUE, REFERENCES, first_order, last_order, lists, windows_of
 from ingest.settings import IngestSettings
 from ingest.windows import Window, changed_window, floor, history_windows, recent_window
 

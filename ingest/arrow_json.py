@@ -2,7 +2,7 @@
 
 It takes what is as documented, which is nearly all, in half the time of one object after
 another and mostly beside other threads; of anything else it takes nothing, and
-``ingest.bronze`` decides object by object. So it may be stricter than that, never laxer.
+``ingest.observations`` decides object by object. So it may be stricter than that, never laxer.
 """
 
 import types

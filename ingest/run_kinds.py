@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import structlog
 
-from ingest.bronze import id_alone
 from ingest.entities import BUYERS, ENTITIES, OFFERS, ORDERS, PRODUCTS, Entity
-from ingest.history import History, read_history, write_done
+from ingest.fetching import Ask, First, Last, Reading
+from ingest.full_load import History, read_history, write_done
+from ingest.observations import id_alone
 from ingest.protocol import GARBAGE
-from ingest.reading import Ask, First, Last, Reading
 from ingest.settings import IngestSettings
 from ingest.windows import (
     BEGINNING,

@@ -6,9 +6,9 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from ingest.bronze import look
+from ingest.completeness import AT_ONCE, Witness, row_of
 from ingest.entities import ORDERS
-from ingest.witness import AT_ONCE, Witness, row_of
+from ingest.observations import look
 from lake.delta.table import open_table
 from lake.ledgers.completeness import SCHEMA, WITNESSES, forget_witnesses, make_witnesses
 from lake.ledgers.runs import id_of_run, new_run_id

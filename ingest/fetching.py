@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 import structlog
 
-from ingest.bronze import Seen, gone, look
 from ingest.client import Client
 from ingest.entities import ORDERS, Entity
+from ingest.observations import Seen, gone, look
+from ingest.paging import Walk, together
 from ingest.progress import Watch
 from ingest.protocol import PAGE_ROWS
-from ingest.walk import Walk, together
 from ingest.windows import BEGINNING, Window
 from ingest.writer import Writer
 from lake.errors import KeyRefused, RequestRefused, SourceError

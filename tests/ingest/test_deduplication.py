@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ingest.bronze import Seen, look, type_rows
+from ingest.deduplication import Gate
 from ingest.entities import MANAGERS
-from ingest.gate import Gate
-from ingest.layout import SCHEMAS
+from ingest.observations import Seen, look, type_rows
+from ingest.schemas import SCHEMAS
 from lake.delta.table import create_table, open_table
 from lake.paths import Lake
 from lake.query.session import connect
