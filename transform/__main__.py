@@ -20,7 +20,7 @@ from lake.settings import LakeSettings
 from transform.build import Proposal, run_build
 from transform.commands import COMMANDS
 from transform.models import read_models
-from transform.resync import compare, difference, reconciled_through, refuse_difference, witness_run
+from transform.reconciliation import compare, difference, reconciled_through, refuse_difference, witness_run
 from transform.settings import RulesSettings, TransformSettings
 
 log = structlog.get_logger()

@@ -29,15 +29,15 @@ from lake.query.catalogue import publish, refresh_catalogue
 from lake.query.session import Connection, connect, open_heads
 from lake.releases.release import Move, Release, current_release, refuse_rival
 from lake.settings import LakeSettings
-from transform.candidates import Candidates
+from transform.check_scope import inspect
 from transform.checks import Outcome, checks_of, findings_of, refuse
+from transform.commit_queue import Staging
 from transform.dictionary import WORDS, dictionary
 from transform.guards import run_guards
-from transform.inspection import inspect
 from transform.models import Model, hash_of
+from transform.next_release import Candidates
 from transform.rules import rule_tables
 from transform.settings import RulesSettings, TransformSettings
-from transform.staging import Staging
 
 log = structlog.get_logger()
 GUARDS = TransformSettings()

@@ -17,9 +17,9 @@ from lake.releases.release import Release, current_release, list_releases
 from lake.settings import LakeSettings
 from transform.build import within
 from transform.checks import checks_of
-from transform.comparison import CHECK, compare_with_full, finding_of
-from transform.drawing import svg
+from transform.full_comparison import CHECK, compare_with_full, finding_of
 from transform.guards import guards
+from transform.lineage_svg import svg
 from transform.models import read_models
 from transform.settings import RulesSettings, TransformSettings
 

@@ -12,9 +12,9 @@ import msgspec
 
 from lake.query.session import fetch
 from lake.releases.release import Move, Release
-from transform.candidates import Candidates
 from transform.checks import Outcome
 from transform.models import Check
+from transform.next_release import Candidates
 from transform.settings import TransformSettings
 from transform.workspace import COME, GONE, KEYS, in_
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from lake.errors import ModelError
-from transform.graph import in_order, tables_read
 from transform.header import Header, read_check_header, read_header
+from transform.lineage import in_order, tables_read
 from transform.lookup import Lookup, find_lookup
 
 HERE = Path(__file__).parent

@@ -13,7 +13,7 @@ from lake.releases.release import Release
 from tests.support.built_lake import MODELS, Shop, look
 from tests.support.running import environ_of, succeed
 from tests.transform.test_build import edit_order
-from tests.transform.test_inspection import sell_unknown
+from tests.transform.test_check_scope import sell_unknown
 from transform.checks import checks_of
 from transform.commands import moved_in
 

@@ -14,8 +14,8 @@ from tests.support.built_lake import ENGINE, Shop, changed, look, opened
 from tests.transform.test_build import edit_order
 from transform.build import Build
 from transform.candidate import TIMES
-from transform.candidates import Candidates
 from transform.guards import Fall, run_guards
+from transform.next_release import Candidates
 from transform.settings import RulesSettings, TransformSettings
 from transform.workspace import DIFF, in_
 

@@ -21,7 +21,7 @@ from tests.support.built_lake import ENGINE, HISTORY, Shop, opened
 from tests.support.receipts import receipt
 from tests.support.text_tables import plain
 from transform.build import Build
-from transform.inspection import inspect
+from transform.check_scope import inspect
 from transform.models import Model
 from transform.settings import RulesSettings, SalesRule
 

@@ -7,8 +7,8 @@ import pytest
 
 from lake.releases.release import current_release
 from tests.support.built_lake import MODELS, Shop, look, opened
-from transform.graph import tables_read
 from transform.header import read_header
+from transform.lineage import tables_read
 from transform.lookup import Lookup, find_lookup
 from transform.models import Check, Model
 

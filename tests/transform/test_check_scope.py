@@ -8,7 +8,7 @@ from lake.releases.release import find_release
 from tests.support.built_lake import ENGINE, Shop, look
 from tests.transform.test_build import edit_order
 from transform.build import Build
-from transform.inspection import inspect
+from transform.check_scope import inspect
 from transform.scope import Keys, Months
 from transform.settings import RulesSettings
 from transform.workspace import BUILT, in_

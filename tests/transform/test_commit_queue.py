@@ -22,8 +22,8 @@ from lake.errors import CheckFailed, LakeError, ModelError
 from lake.paths import Lake
 from tests.support.built_lake import ENGINE, FEW, MODELS, Shop, changed, columns_of, look, opened
 from transform.build import Build
+from transform.commit_queue import is_distinct, names_each
 from transform.settings import RulesSettings
-from transform.staging import is_distinct, names_each
 
 SCHEMA = pa.schema(
     [

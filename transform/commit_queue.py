@@ -23,7 +23,7 @@ from lake.delta.writer import Staged, discard, stage
 from lake.paths import Lake
 from lake.query.session import Connection, fetch
 from transform.candidate import Candidate
-from transform.candidates import Candidates
+from transform.next_release import Candidates
 
 log = structlog.get_logger()
 # Tables that are put in order and written at once; each is in memory while it is.

@@ -17,7 +17,7 @@ from lake.releases.release import Release
 from tests.support.built_lake import Shop, look
 from tests.support.receipts import receipt
 from transform.build import Proposal
-from transform.resync import Comparison, compare, reconciled_through, refuse_difference, witness_run
+from transform.reconciliation import Comparison, compare, reconciled_through, refuse_difference, witness_run
 
 BEGAN = datetime(2026, 8, 1, 1, tzinfo=UTC)
 RUN = receipt(

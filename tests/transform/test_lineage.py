@@ -3,7 +3,7 @@
 import pytest
 
 from lake.errors import ModelError
-from transform.graph import in_order, tables_read
+from transform.lineage import in_order, tables_read
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from lake.releases.release import Move, Release, find_release, publish
 from tests.support.built_lake import ENGINE, Shop, look
 from tests.support.running import environ_of, run, succeed
 from tests.transform.test_build import edit_order
-from transform.comparison import compare_with_full, finding_of
+from transform.full_comparison import compare_with_full, finding_of
 from transform.settings import RulesSettings
 
 NOW = datetime(2026, 9, 1, tzinfo=UTC)

@@ -7,10 +7,10 @@ from decimal import Decimal
 import msgspec
 
 from lake.ledgers.findings import HEALED, Finding
-from transform.candidates import Candidates
 from transform.checks import UNIQUE, Outcome, checks_of, run_checks
 from transform.lookup import find_lookup
 from transform.models import Check
+from transform.next_release import Candidates
 from transform.scope import Keys, Whole, key_in, subject
 from transform.workspace import KEYS, in_
 

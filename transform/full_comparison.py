@@ -15,9 +15,9 @@ from lake.paths import Lake
 from lake.query.session import connect
 from lake.releases.release import Move, Release, hold
 from lake.settings import LakeSettings
-from transform.candidates import Candidates
 from transform.dictionary import dictionary
 from transform.models import Check, Model, hash_of
+from transform.next_release import Candidates
 from transform.rules import rule_tables
 from transform.settings import RulesSettings
 
