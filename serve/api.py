@@ -7,13 +7,13 @@ from litestar import Response, get
 from lake.ledgers.jobs import Entry
 from lake.ledgers.runs import Run
 from lake.releases.release import Release, total
-from serve import questions
-from serve.answers import Asked, json_answer, respond, tag
-from serve.desk import Desk
+from serve import reports as questions
 from serve.figures import rounded
 from serve.openapi import ANSWERS, COLUMNS, documented
 from serve.params import PERIOD, WHICH, choice, read_pairs, read_params, whole, words
+from serve.query_service import Desk
 from serve.reader import Reader
+from serve.responses import Asked, json_answer, respond, tag
 from serve.schemas import (
     Dictionary,
     FailedJob,

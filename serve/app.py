@@ -17,13 +17,13 @@ from lake.config import Config
 from lake.paths import Lake
 from lake.settings import LakeSettings
 from serve import api, dashboard
-from serve.answers import Answers, Asked
 from serve.assets import Assets
-from serve.desk import Desk
 from serve.errors import BadQuestion, NothingThere, NotReady, TooSlow
 from serve.metrics import Metrics
 from serve.openapi import ExactNumbers, describe
+from serve.query_service import Desk
 from serve.reader import Reader
+from serve.responses import Answers, Asked
 from serve.schemas import Problem
 from serve.settings import ServeSettings
 

@@ -20,8 +20,8 @@ import structlog
 
 from lake.errors import LakeError
 from lake.paths import private_folder
-from serve.answers import Answer, make_answer, tag
 from serve.errors import NothingThere
+from serve.responses import Answer, make_answer, tag
 
 log = structlog.get_logger()
 FOREVER = "public, max-age=31536000, immutable"

@@ -11,17 +11,17 @@ from typing import Any
 import msgspec
 from litestar import Response, get
 
-from serve import questions
-from serve.answers import Asked, encoder, make_answer, respond, tag
+from serve import reports as questions
 from serve.api import status_of
 from serve.assets import FOREVER, Assets
-from serve.desk import Desk
 from serve.errors import BadQuestion, NothingThere, NotReady
 from serve.figures import Period
 from serve.pages import render
 from serve.params import PERIOD, WHICH, read_pairs, read_params, whole
+from serve.query_service import Desk
+from serve.responses import Asked, encoder, make_answer, respond, tag
 from serve.schemas import TableWords
-from serve.session import Session
+from serve.served_release import Session
 
 DAYS = (7, 30, 90, 365)
 TOP = 10

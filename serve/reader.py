@@ -28,7 +28,7 @@ from lake.releases.asof import resolve
 from lake.releases.release import Release, find_release, list_releases, releases_table
 from lake.settings import LakeSettings
 from serve.errors import BadQuestion, NothingThere, NotReady
-from serve.session import Session, open_session
+from serve.served_release import Session, open_session
 from serve.settings import ServeSettings
 
 log = structlog.get_logger()

@@ -2,7 +2,7 @@
 
 Slots lie on a grid of the clock, so two schedulers mean the same one. Whatever was
 missed, by a long run or a machine asleep, becomes one run at once. The ledger says
-what was taken and how it ended: see ``serve.jobs``.
+what was taken and how it ended: see ``serve.slots``.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from apscheduler.triggers.date import DateTrigger
 from lake.errors import IngestIncomplete, LakeError
 from lake.ledgers.jobs import SYNC
 from lake.paths import Lake
-from serve.jobs import HEARD, Ledger, this_process
 from serve.reader import newest_release
+from serve.slots import HEARD, Ledger, this_process
 
 log = structlog.get_logger()
 KILL_AFTER = 5.0

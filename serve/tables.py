@@ -24,7 +24,7 @@ from serve.params import (
     word,
 )
 from serve.schemas import ColumnInfo, TableInfo, TableRows, Tables
-from serve.session import GoldTable, Session
+from serve.served_release import GoldTable, Session
 
 ORDER = word("order", "Columns, comma-separated, `-` for descending: `-revenue,date`.")
 LIMIT = whole("limit", "How many rows at most.", least=1, most=10_000, default=100)

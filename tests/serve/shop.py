@@ -13,7 +13,7 @@ from lake.delta.table import create_table
 from lake.ledgers.runs import write_run
 from lake.paths import Lake
 from lake.releases.release import Release, current_release, publish
-from serve.jobs import Ledger
+from serve.slots import Ledger
 from tests.support.receipts import receipt
 
 Row = dict[str, Any]

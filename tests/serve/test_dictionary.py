@@ -7,7 +7,7 @@ import pyarrow as pa
 from lake.paths import Lake
 from lake.releases.release import current_release
 from lake.settings import LakeSettings
-from serve.session import open_session
+from serve.served_release import open_session
 from serve.settings import ServeSettings
 from tests.serve.client import ask
 from tests.serve.conftest import Served

@@ -21,8 +21,8 @@ from lake.delta.table import open_table, table_exists
 from lake.ledgers.jobs import JOBS, failed_jobs
 from lake.maintenance.compaction import BEFORE_MIDNIGHT
 from lake.paths import Lake
-from serve.jobs import RENEW, Ledger, is_gone, started, this_process
 from serve.schedule import DAY, HOUR, Job, Schedule, run_once, slot_of, step_name, sync_job, upkeep_jobs
+from serve.slots import RENEW, Ledger, is_gone, started, this_process
 from tests.serve.shop import make_tables, publish_gold
 from tests.support.running import environ_of, launched, succeed
 

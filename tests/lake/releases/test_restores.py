@@ -26,7 +26,7 @@ from lake.query.session import open_session
 from lake.releases.asof import refuse_absent
 from lake.releases.release import Release, find_release, publish
 from lake.releases.restores import RESTORES, Restored, read_restores
-from serve.session import open_session as open_served
+from serve.served_release import open_session as open_served
 from serve.settings import ServeSettings
 from tests.support.built_lake import FEW, Shop, opened
 from tests.support.release_history import ENGINE, NOON, commit, publish_ids, read_bytes, release_of

@@ -21,7 +21,7 @@ from serve.schemas import (
     Summary,
     Totals,
 )
-from serve.session import Session
+from serve.served_release import Session
 
 
 def query(session: Session, name: str, **values: Any) -> list[dict[str, Any]]:

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import msgspec
 from litestar import Response
 
-from serve.answers import Answer, Answers, Asked, is_held, json_answer, respond, tag
 from serve.metrics import Metrics
 from serve.params import WHICH, Param, read_pairs, read_params
 from serve.reader import Reader
-from serve.session import Session
+from serve.responses import Answer, Answers, Asked, is_held, json_answer, respond, tag
+from serve.served_release import Session
 
 Found = TypeVar("Found")
 Question = Callable[[Session, dict[str, Any]], msgspec.Struct]

@@ -18,10 +18,10 @@ from lake.paths import Lake
 from lake.releases.release import COMPACTION, RESUME, ROLLBACK
 from lake.settings import LakeSettings
 from serve.errors import NothingThere, NotReady, TooSlow
-from serve.jobs import Ledger
 from serve.reader import Reader
-from serve.session import Session, open_session
+from serve.served_release import Session, open_session
 from serve.settings import ServeSettings
+from serve.slots import Ledger
 from tests.serve.conftest import tree
 from tests.serve.shop import fail_job, make_tables, publish_gold, publish_versions, record_run
 
