@@ -188,12 +188,13 @@ sandbox *args:
 test *args:
     @exec {{ python }} -m pytest "$@"
 
-# Format, lint, types, import rules
+# Format, lint, spelling, types, import rules
 [group('develop')]
 [no-exit-message]
 lint:
     @{{ python }} -m ruff format --check .
     @{{ python }} -m ruff check .
+    @{{ python }} -m codespell_lib .
     @{{ python }} -m mypy
     @{{ python }} -c 'from importlinter.cli import lint_imports_command as run; run(["--no-cache"])'
 
