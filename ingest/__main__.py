@@ -17,7 +17,7 @@ from ingest.client import Client
 from ingest.erasure_commands import COMMANDS as ERASURE
 from ingest.limiter import Limiter
 from ingest.progress import Watch
-from ingest.run import Wish, effective, run_sync
+from ingest.run import RunRequest, effective, run_sync
 from ingest.sandbox.command import run as run_sandbox
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
@@ -42,13 +42,13 @@ def ingest() -> None:
 @ingest.command()
 def incremental() -> None:
     """Copy what changed since the last complete run, what is recent, and the lists that are due."""
-    run_wish(Wish(kind="incremental"))
+    run_request(RunRequest(kind="incremental"))
 
 
 @ingest.command()
 def full() -> None:
     """Copy everything, from the first order on; a killed one is continued. 20 minutes for 40,000 orders."""
-    run_wish(Wish(kind="full"))
+    run_request(RunRequest(kind="full"))
 
 
 @ingest.command()
@@ -61,7 +61,7 @@ def window(since: str, until: str) -> None:
     span = instant(since), instant(until, end=True)
     if span[0] > span[1]:
         raise UsageError(f"--from {since} is after --to {until}")
-    run_wish(Wish(kind="window", since=span[0], until=span[1]))
+    run_request(RunRequest(kind="window", since=span[0], until=span[1]))
 
 
 @ingest.command()
@@ -71,7 +71,7 @@ def sweep(days: int | None, everything: bool) -> None:
     """Compare content: find silent edits, deletions and ids that were missed."""
     if days and everything:
         raise UsageError("--days and --all: choose one")
-    run_wish(Wish(kind="sweep", days=None if everything else days or 30))
+    run_request(RunRequest(kind="sweep", days=None if everything else days or 30))
 
 
 @ingest.command()
@@ -86,14 +86,14 @@ def resync(days: int | None, run_id: str | None) -> None:
     """
     if run_id is not None and not RUN_ID.fullmatch(run_id):
         raise UsageError(f"{run_id!r} is no id of a run; write 20260901T100000Z-0a1b2c3d")
-    run_wish(Wish(kind="resync", days=days, run_id=run_id))
+    run_request(RunRequest(kind="resync", days=days, run_id=run_id))
 
 
 @ingest.command()
 @click.argument("ids", type=click.IntRange(1, 2**62), nargs=-1, required=True)
 def order(ids: tuple[int, ...]) -> None:
     """Copy orders by their IDs; one that the CRM has no longer leaves the numbers."""
-    run_wish(Wish(kind="orders", ids=ids))
+    run_request(RunRequest(kind="orders", ids=ids))
 
 
 @ingest.command()
@@ -138,15 +138,15 @@ def sandbox(port: int | None, clock: str | None) -> None:
         raise LakeError(f"the sandbox can't listen on {settings.host}:{settings.port}: {error}") from None
 
 
-def run_wish(wish: Wish) -> None:
+def run_request(request: RunRequest) -> None:
     """Run one ingest and say in a line what it brought. Raises IngestIncomplete."""
     config, lake = open_lake()
-    wish = effective(wish, lake)
+    request = effective(request, lake)
     run = run_until_stopped(
         run_sync(
-            wish,
+            request,
             lake,
-            client=open_client(config, rank=wish.rank),
+            client=open_client(config, rank=request.rank),
             settings=config.section(IngestSettings),
             engine=config.section(LakeSettings),
             watch=Watch(budget=config.section(SourceSettings).requests_per_minute),

@@ -29,7 +29,7 @@ from lake.releases.release import current_release
 from lake.settings import LakeSettings
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wants of a run: its kind, and what that kind needs to know.
 
     ``days`` None sweeps, or reads again, all history. ``run_id`` None: the run gets one.
@@ -49,7 +49,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def run_sync(
-    wish: Wish,
+    request: RunRequest,
     lake: Lake,
     *,
     client: Client,
@@ -63,11 +63,11 @@ async def run_sync(
     disk, Ctrl-C) after the receipt was written.
     """
     started_at = datetime.now(UTC)
-    run_id = wish.run_id or new_run_id(started_at)
+    run_id = request.run_id or new_run_id(started_at)
     left_out = excluded_runs(lake)
     held = watermark(lake, left_out=left_out)
-    wish = effective(wish, lake)
-    witness = Witness(lake, run_id=run_id) if wish.kind == "resync" else None
+    request = effective(request, lake)
+    witness = Witness(lake, run_id=run_id) if request.kind == "resync" else None
     writer = Writer(lake, connect(engine), run_id=run_id, witness=witness, left_out=left_out)
     claim_origin(lake, client.settings.base_url)
     writer.make_tables()
@@ -78,7 +78,7 @@ async def run_sync(
     async with client:
         try:
             with watch:
-                reached = await ask(wish, reading, settings, lake, run_id, held)
+                reached = await ask(request, reading, settings, lake, run_id, held)
             if witness:
                 witness.close()
         except BaseException as error:
@@ -86,7 +86,7 @@ async def run_sync(
     is_complete = failure is None and all(receipt.complete for receipt in reading.receipts)
     run = Run(
         run_id=run_id,
-        kind=wish.kind,
+        kind=request.kind,
         verdict="complete" if is_complete else "incomplete",
         started_at=started_at,
         finished_at=datetime.now(UTC),
@@ -111,15 +111,15 @@ async def run_sync(
     raise failure
 
 
-def effective(wish: Wish, lake: Lake) -> Wish:
-    """Return what is done for a wish: an incremental run with nothing to go on from reads everything.
+def effective(request: RunRequest, lake: Lake) -> RunRequest:
+    """Return what is done for a request: an incremental run with nothing to go on from reads everything.
 
     Raises IngestIncomplete where there is nothing yet to read again.
     """
     held = watermark(lake, left_out=excluded_runs(lake))
-    if wish.kind == "resync" and held is None:
+    if request.kind == "resync" and held is None:
         raise IngestIncomplete(f"{lake.place}: there is no history yet to read again; run `just ingest full`")
-    return Wish(kind="full") if wish.kind == "incremental" and held is None else wish
+    return RunRequest(kind="full") if request.kind == "incremental" and held is None else request
 
 
 def excluded_runs(lake: Lake) -> tuple[str, ...]:
@@ -129,26 +129,26 @@ def excluded_runs(lake: Lake) -> tuple[str, ...]:
 
 
 async def ask(
-    wish: Wish,
+    request: RunRequest,
     reading: Reading,
     settings: IngestSettings,
     lake: Lake,
     run_id: str,
     held: datetime | None,
 ) -> datetime | None:
-    """Do what the wish says; return the watermark it reaches, None for a kind that reaches none."""
-    if wish.kind == "incremental" and held is not None:
+    """Do what the request says; return the watermark it reaches, None for a kind that reaches none."""
+    if request.kind == "incremental" and held is not None:
         return await kinds.incremental(reading, settings, lake, held)
-    if wish.kind == "full":
+    if request.kind == "full":
         return await kinds.full(reading, settings, lake, run_id)
-    if wish.kind == "resync":
-        return await resync(reading, settings, wish.days)
-    if wish.kind == "window" and wish.since and wish.until:
-        await kinds.window(reading, wish.since, wish.until)
-    elif wish.kind == "sweep":
-        await kinds.sweep(reading, settings, wish.days)
-    elif wish.kind == "orders":
-        await reading.orders(wish.ids)
+    if request.kind == "resync":
+        return await resync(reading, settings, request.days)
+    if request.kind == "window" and request.since and request.until:
+        await kinds.window(reading, request.since, request.until)
+    elif request.kind == "sweep":
+        await kinds.sweep(reading, settings, request.days)
+    elif request.kind == "orders":
+        await reading.orders(request.ids)
     return None
 
 

@@ -30,7 +30,7 @@ from ingest.fetching import ROWS_PER_COMMIT
 from ingest.limiter import Limiter
 from ingest.observations import Seen, look
 from ingest.progress import Watch
-from ingest.run import Wish, run_sync
+from ingest.run import RunRequest, run_sync
 from ingest.sandbox.command import TEST_KEY, serving
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
@@ -170,7 +170,7 @@ def budget(per_minute: int) -> None:
         limiter = Recorded(Budget(Path(folder) / "budget", requests=per_minute))
         receipt = asyncio.run(
             run_sync(
-                Wish(kind="full"),
+                RunRequest(kind="full"),
                 Lake(root=folder + "/lake"),
                 client=Client(source, key=TEST_KEY, limiter=limiter),
                 settings=IngestSettings(),

@@ -25,7 +25,7 @@ from ingest.budget import Budget
 from ingest.client import Client
 from ingest.limiter import Limiter
 from ingest.progress import Watch
-from ingest.run import Wish, run_sync
+from ingest.run import RunRequest, run_sync
 from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
@@ -112,7 +112,7 @@ def sync(shop: ThreadedShop, lake: Lake, kind: str, budget: Path) -> None:
     source = SourceSettings(base_url=shop.url, requests_per_minute=100_000)
     asyncio.run(
         run_sync(
-            msgspec.convert({"kind": kind}, Wish),
+            msgspec.convert({"kind": kind}, RunRequest),
             lake,
             client=Client(source, key=TEST_KEY, limiter=Limiter(Budget(budget, requests=100_000))),
             settings=IngestSettings(),

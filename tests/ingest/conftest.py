@@ -11,7 +11,7 @@ from ingest.budget import Budget
 from ingest.client import Client
 from ingest.limiter import Limiter
 from ingest.progress import Watch
-from ingest.run import Wish, run_sync
+from ingest.run import RunRequest, run_sync
 from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
@@ -48,7 +48,7 @@ def ingest(lake: Lake, engine: LakeSettings, shop: ThreadedShop, tmp_path: Path)
         key: str = TEST_KEY,
         shop_url: str | None = None,
         timeout_seconds: float = 5,
-        wish: Wish | None = None,
+        request: RunRequest | None = None,
         **settings: object,
     ) -> Run:
         source = SourceSettings(
@@ -62,7 +62,7 @@ def ingest(lake: Lake, engine: LakeSettings, shop: ThreadedShop, tmp_path: Path)
         client = Client(source, key=key, limiter=Limiter(Budget(tmp_path / "budget", requests=100_000)))
         return asyncio.run(
             run_sync(
-                wish or msgspec.convert({"kind": kind}, Wish),
+                request or msgspec.convert({"kind": kind}, RunRequest),
                 lake,
                 client=client,
                 settings=msgspec.convert(options, IngestSettings),

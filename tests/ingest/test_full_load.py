@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ingest.fetching import First, Reading
-from ingest.run import Wish
+from ingest.run import RunRequest
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.windows import Window, split
@@ -23,7 +23,7 @@ from tests.ingest.conftest import SMALL
 from tests.support.shop_edits import break_, edit, held, live, true
 
 Ingest = Callable[..., Run]
-SWEEP_ALL = Wish(kind="sweep")
+SWEEP_ALL = RunRequest(kind="sweep")
 # Orders created before 1970 lie in no window of time that anybody asks for.
 OLD = msgspec.structs.replace(SMALL, start=date(1969, 12, 30), days=30, orders_per_day=8)
 
@@ -117,13 +117,13 @@ def test_a_refused_order_is_no_hole(
     edit(shop, edits.DeleteOrder(10))
     break_(shop, kind="wrong_type", path="/order", page=5, times=0, field="grand_total", row=-1)
     ingest("full")
-    run = ingest("sweep", wish=SWEEP_ALL, orders_by_id=5)
+    run = ingest("sweep", request=SWEEP_ALL, orders_by_id=5)
     orders = shop.call(lambda running: running.world.truth()).orders
     assert (run.verdict, asked_by_id(shop)) == (
         "complete",
         {order.id for order in orders if order.is_deleted},
     )
-    ingest("sweep", wish=SWEEP_ALL, orders_by_id=5)
+    ingest("sweep", request=SWEEP_ALL, orders_by_id=5)
     assert asked_by_id(shop) == set()
     assert run.rejected > 0
 
@@ -212,7 +212,7 @@ def test_what_arrived_is_kept_when_the_question_after_fails(
     ingest("full")
     edit(shop, edits.DeleteOrder(4), edits.EditOrder(3, grand_total=Decimal("9.99"), bump=False))
     break_(shop, kind="status", path="/order", status=503, times=0)
-    run = ingest("orders", wish=Wish(kind="orders", ids=(3, 4)))
+    run = ingest("orders", request=RunRequest(kind="orders", ids=(3, 4)))
     assert run.verdict == "incomplete"
     assert held(lake, engine)[3][0] == Decimal("9.99")
     assert 4 in held(lake, engine)
@@ -240,10 +240,10 @@ def test_a_vanished_order_leaves_and_comes_back(
     """The tombstone is one look among others: a later one that shows the order again wins."""
     ingest("full")
     edit(shop, edits.DeleteOrder(30))
-    ingest("sweep", wish=SWEEP_ALL)
+    ingest("sweep", request=SWEEP_ALL)
     assert 30 not in held(lake, engine)
     edit(shop, edits.RestoreOrder(30))
-    ingest("sweep", wish=SWEEP_ALL)
+    ingest("sweep", request=SWEEP_ALL)
     assert held(lake, engine) == true(shop)
 
 
@@ -252,9 +252,9 @@ def test_a_compaction_beside_a_run_doubles_nothing(
 ) -> None:
     """The gate sees the same rows in other files, and knows them."""
     ingest("full")
-    ingest("sweep", wish=SWEEP_ALL)
+    ingest("sweep", request=SWEEP_ALL)
     compact(lake, now=datetime.now(UTC) + timedelta(days=2))
-    run = ingest("sweep", wish=SWEEP_ALL)
+    run = ingest("sweep", request=SWEEP_ALL)
     assert (run.verdict, run.appended) == ("complete", {})
 
 

@@ -15,7 +15,7 @@ import pytest
 from ingest.__main__ import ingest as ingest_command
 from ingest.entities import ENTITIES
 from ingest.full_load import read_history
-from ingest.run import Wish
+from ingest.run import RunRequest
 from ingest.run_kinds import PATIENCE
 from ingest.sandbox import edits
 from ingest.sandbox.command import TEST_KEY, ThreadedShop
@@ -151,10 +151,10 @@ def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
             continue  # killed again and again, the first load goes on; the others twice
         now = shop.call(lambda running: running.world.now)
         read = read_history(lake, now=now, patience=PATIENCE).windows("orders") if kind == "full" else []
-        wish = Wish(kind="orders", ids=NAMED) if kind == "order" else None
+        request = RunRequest(kind="orders", ids=NAMED) if kind == "order" else None
         if kind == "window":
-            wish = Wish(kind="window", since=FIRST, until=LAST)
-        run = ingest(kind, wish=wish)
+            request = RunRequest(kind="window", since=FIRST, until=LAST)
+        run = ingest(kind, request=request)
         assert run.verdict == "complete", (number, run.reason)
         again = {
             (one.since, one.until) for one in run.windows if (one.entity, one.by) == ("orders", "created")

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from ingest.run import Wish
+from ingest.run import RunRequest
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
 from lake.delta.table import open_table
@@ -20,7 +20,7 @@ from tests.ingest.conftest import SMALL
 from tests.support.shop_edits import break_, edit, held, live, true, versions
 
 Ingest = Callable[..., Run]
-SWEEP_ALL = Wish(kind="sweep")
+SWEEP_ALL = RunRequest(kind="sweep")
 
 
 def requests_by_path(shop: ThreadedShop) -> dict[str, int]:
@@ -40,10 +40,10 @@ def test_a_sweep_finds_what_updated_at_never_said(
     )
     ingest("incremental")
     assert held(lake, engine) != true(shop)
-    run = ingest("sweep", wish=SWEEP_ALL)
+    run = ingest("sweep", request=SWEEP_ALL)
     assert (run.verdict, run.watermark) == ("complete", None)
     assert held(lake, engine) == true(shop)
-    assert ingest("sweep", wish=SWEEP_ALL).appended == {}
+    assert ingest("sweep", request=SWEEP_ALL).appended == {}
 
 
 def test_a_sweep_of_days_looks_no_further_back(
@@ -53,7 +53,7 @@ def test_a_sweep_of_days_looks_no_further_back(
     ingest("full")
     newest = max(true(shop))
     edit(shop, edits.SetStatus(3, 22, bump=False), edits.SetStatus(newest, 22, bump=False))
-    ingest("sweep", wish=Wish(kind="sweep", days=5))
+    ingest("sweep", request=RunRequest(kind="sweep", days=5))
     assert held(lake, engine)[newest] == true(shop)[newest]
     assert held(lake, engine)[3] != true(shop)[3]
 
@@ -65,19 +65,19 @@ def test_a_vanished_order_becomes_a_tombstone_after_a_404_and_comes_back(
     """Seen by every kind that reads the window it was created in; asked for once, by its id."""
     now = shop.call(lambda running: running.world.now)
     span = {"since": now - timedelta(days=2), "until": now + timedelta(days=1)}
-    wish = msgspec.convert({"kind": kind, **span}, Wish)
+    request = msgspec.convert({"kind": kind, **span}, RunRequest)
     ingest("full")
     newest = max(true(shop))
     edit(shop, edits.DeleteOrder(newest))
-    run = ingest(kind, wish=wish)
+    run = ingest(kind, request=request)
     assert run.verdict == "complete", run.reason
     assert newest not in held(lake, engine)
     assert held(lake, engine) == true(shop)
     before = versions(lake)
-    ingest(kind, wish=wish)
+    ingest(kind, request=request)
     assert versions(lake) == before
     edit(shop, edits.RestoreOrder(newest))
-    ingest(kind, wish=wish)
+    ingest(kind, request=request)
     assert held(lake, engine) == true(shop)
 
 
@@ -88,7 +88,7 @@ def test_a_list_that_loses_a_row_deletes_nothing(
     ingest("full")
     break_(shop, kind="drop_row", path="/order", page=1, times=0)
     break_(shop, kind="total", path="/order", times=0, delta=-1)
-    ingest("sweep", wish=SWEEP_ALL)
+    ingest("sweep", request=SWEEP_ALL)
     shop.call(lambda running: running.shop.plan.clear())
     assert held(lake, engine) == true(shop)
 
@@ -117,17 +117,17 @@ def test_holes_in_the_ids_are_asked_for_once(
         edit(shop, edits.DeleteOrder(found))
     ingest("full")
     requests_by_path(shop)
-    first = ingest("sweep", wish=SWEEP_ALL)
+    first = ingest("sweep", request=SWEEP_ALL)
     asked = {path for path in requests_by_path(shop) if path.startswith("/order/")}
     missing = set(range(1, max(true(shop)) + 1)) - true(shop).keys()
     assert missing >= set(gone)
     assert first.verdict == "complete"
-    ingest("sweep", wish=SWEEP_ALL)
+    ingest("sweep", request=SWEEP_ALL)
     again = {path for path in requests_by_path(shop) if path.startswith("/order/") and path[7:].isdigit()}
     assert asked
     assert again == set()
     edit(shop, edits.RestoreOrder(7))
-    ingest("sweep", wish=SWEEP_ALL)
+    ingest("sweep", request=SWEEP_ALL)
     assert held(lake, engine) == true(shop)
 
 
@@ -138,7 +138,7 @@ def test_more_holes_than_a_run_may_ask_for_are_left_to_the_next(
     for found in range(10, 20):
         edit(shop, edits.DeleteOrder(found))
     ingest("full")
-    verdicts = [ingest("sweep", wish=SWEEP_ALL, orders_by_id=4) for _ in range(5)]
+    verdicts = [ingest("sweep", request=SWEEP_ALL, orders_by_id=4) for _ in range(5)]
     assert verdicts[0].verdict == "incomplete"
     assert verdicts[0].reason
     assert "the next run goes on" in verdicts[0].reason
@@ -151,7 +151,7 @@ def test_an_order_by_id_is_fetched_or_buried(
     """What an operator names is asked for at once, with all its parts."""
     ingest("full")
     edit(shop, edits.EditOrder(3, grand_total=Decimal("9.99"), bump=False), edits.DeleteOrder(4))
-    run = ingest("orders", wish=Wish(kind="orders", ids=(3, 4, 3)))
+    run = ingest("orders", request=RunRequest(kind="orders", ids=(3, 4, 3)))
     # The third asks for the list of orders: a server that has none has not lost one either.
     assert (run.verdict, run.requests) == ("complete", 3)
     assert held(lake, engine) == true(shop)
@@ -165,7 +165,10 @@ def test_a_window_reads_only_its_span(
     now = shop.call(lambda running: running.world.now)
     newest = max(true(shop))
     edit(shop, *(edits.SetStatus(found, 22, bump=False) for found in (newest, 3)), edits.SetStatus(4, 22))
-    ingest("window", wish=Wish(kind="window", since=now - timedelta(days=2), until=now + timedelta(hours=1)))
+    ingest(
+        "window",
+        request=RunRequest(kind="window", since=now - timedelta(days=2), until=now + timedelta(hours=1)),
+    )
     assert held(lake, engine)[newest] == true(shop)[newest]
     assert held(lake, engine)[4] == true(shop)[4]
     assert held(lake, engine)[3] != true(shop)[3]
@@ -286,7 +289,7 @@ def test_tombstones_are_ids_and_nothing_else(
     """No payload of somebody who asked to be forgotten lives on in one."""
     ingest("full")
     edit(shop, edits.DeleteOrder(5))
-    ingest("orders", wish=Wish(kind="orders", ids=(5,)))
+    ingest("orders", request=RunRequest(kind="orders", ids=(5,)))
     rows = open_session(lake, engine, None).execute(
         "select id, grand_total, payload, is_deleted from bronze.orders where is_deleted"
     )
@@ -317,7 +320,7 @@ def test_a_sweep_takes_what_no_list_ever_showed(ingest: Ingest, lake: Lake, engi
         ingest("full", shop_url=shop.url, orders_by_id=1)
         missing = true(shop).keys() - held(lake, engine).keys()
         assert missing
-        run = ingest("sweep", shop_url=shop.url, wish=SWEEP_ALL)
+        run = ingest("sweep", shop_url=shop.url, request=SWEEP_ALL)
         assert run.verdict == "complete", run.reason
         assert held(lake, engine) == true(shop)
 
@@ -329,10 +332,10 @@ def test_a_mistyped_id_leaves_nothing_behind(
     ingest("full")
     before = versions(lake)
     with capture_logs() as said:
-        ingest("orders", wish=Wish(kind="orders", ids=(999_999_999,)))
+        ingest("orders", request=RunRequest(kind="orders", ids=(999_999_999,)))
     assert [line["ids"] for line in said if line["event"] == "ingest.no_such_orders"] == [[999_999_999]]
     assert versions(lake) == before
-    assert ingest("sweep", wish=SWEEP_ALL).requests < 100
+    assert ingest("sweep", request=SWEEP_ALL).requests < 100
     assert held(lake, engine) == true(shop)
 
 
