@@ -1,10 +1,11 @@
-"""The lake: Delta tables, releases, sessions over them. It knows no KeyCRM and no model.
+"""The lake: Delta tables, releases, and sessions over them. It knows no KeyCRM and no model.
 
-deltalake's allocator and Arrow's keep what they freed for the next write, each for every
-thread, and a process that runs for hours would hold it for good: a hundred megabytes of
-nothing. Within one write it is used again and again, and getting every page anew from the
-system would take twice as long as the write: a tenth of a second bridges that. They read
-these words when they are loaded, so they are said before that.
+The allocators of deltalake and Arrow retain freed memory for the next write, separately for
+each thread. In a process that runs for hours this adds up to a hundred megabytes. Within one
+write the memory is reused often, and if each page went back to the system immediately, the
+write would take twice as long. So freed memory is returned after a tenth of a second.
+
+The allocators read these variables at load time; set them before the first import.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""``python -m lake``: the lake's own commands."""
+"""``python -m lake``: the commands of the lake."""
 
 from lake.cli.lake import lake
 from lake.cli.main import main

@@ -1,4 +1,4 @@
-"""The shop's clock: its days are those of Kyiv, whatever zone a machine is in."""
+"""The shop's clock: its days are days in Kyiv, whatever the machine's time zone is."""
 
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -7,5 +7,5 @@ SHOP = ZoneInfo("Europe/Kyiv")
 
 
 def shop_day(instant: datetime) -> date:
-    """Return the day of the shop that an instant with a zone is in. Pure."""
+    """Return the shop's day of an instant, which must have a time zone. Pure."""
     return instant.astimezone(SHOP).date()

@@ -1,8 +1,8 @@
-"""Settings: ``config.toml``, then the environment, into the frozen Struct each package declares.
+"""Config: ``config.toml``, overridden by the environment, decoded into each package's frozen Struct.
 
-Every command checks the whole file, whichever package a section belongs to, so
-that a typing error shows at once and not on the night the other job runs. The
-packages' Structs are named here, not imported: ``lake`` depends on none of them.
+Every command checks the whole file, whichever package a section belongs to. So a typing error
+shows immediately, and not on the night another job runs. ``SECTIONS`` has the Structs' import
+paths as text, so that ``lake`` does not import the other packages.
 """
 
 import os
@@ -33,7 +33,7 @@ Section = TypeVar("Section", bound=msgspec.Struct)
 
 
 class Config(msgspec.Struct, frozen=True):
-    """All sections, decoded and checked, by name."""
+    """The settings file and its sections by name, decoded and checked."""
 
     file: str
     sections: dict[str, Any]
@@ -46,7 +46,7 @@ class Config(msgspec.Struct, frozen=True):
 def read_config(environ: Mapping[str, str] | None = None) -> Config:
     """Read and check every setting; the file is ``$KEYLAKE_CONFIG`` or the project's ``config.toml``.
 
-    Raises ConfigError, with the file or variable and the key in the message.
+    Raises ConfigError if a setting is wrong; the message names the file or variable, and the key.
     """
     environ = os.environ if environ is None else environ
     file = Path(environ.get(PREFIX + "CONFIG") or DEFAULT_FILE)
@@ -66,7 +66,7 @@ def read_config(environ: Mapping[str, str] | None = None) -> Config:
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """Return the file's tables."""
+    """Return the tables of the file. Raises ConfigError if it is missing or is not TOML."""
     try:
         return tomllib.loads(file.read_text("utf-8-sig"))
     except FileNotFoundError:
@@ -76,14 +76,17 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 
 def read_overrides(environ: Mapping[str, str], kinds: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Return ``{section: {key: text}}`` from variables named ``KEYLAKE_<SECTION>_<KEY>``."""
+    """Return ``{section: {key: text}}`` from the variables ``KEYLAKE_<SECTION>_<KEY>``.
+
+    Raises ConfigError if a variable names no setting.
+    """
     overrides: dict[str, dict[str, str]] = {}
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or variable == PREFIX + "CONFIG":
             continue
         name, _, key = variable.removeprefix(PREFIX).lower().partition("_")
         if name not in kinds or key not in kinds[name].__struct_fields__:
-            raise ConfigError(f"{variable}: no such setting; the keys of a section are in config.toml")
+            raise ConfigError(f"{variable}: no such setting; config.toml lists the keys of each section")
         overrides.setdefault(name, {})[key] = text
     return overrides
 
@@ -91,9 +94,9 @@ def read_overrides(environ: Mapping[str, str], kinds: Mapping[str, Any]) -> dict
 def decode_section(
     name: str, kind: type[Section], values: object, overrides: Mapping[str, str], file: Path
 ) -> Section:
-    """Return the section as its Struct; variables win over the file."""
+    """Return the section as its Struct; a variable overrides the file. Raises ConfigError."""
     if not isinstance(values, dict):
-        raise ConfigError(f"{file}: [{name}] is {values!r}, a table of settings is expected")
+        raise ConfigError(f"{file}: [{name}] is {values!r}; expected a table of settings")
     try:
         section = msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
@@ -103,23 +106,25 @@ def decode_section(
         variable = f"{PREFIX}{name}_{key}".upper()
         try:
             section = msgspec.structs.replace(section, **{key: decode_text(text, fields[key])})
-        # Of msgspec's errors, which are such, and of what a section itself refuses.
+        # msgspec's ValidationError is a ValueError, and a section's own checks raise one too.
         except ValueError as error:
             raise ConfigError(f"{variable}={text!r}: {in_words(error, kind, under=key)}") from None
     return section
 
 
 def decode_text(text: str, kind: Any) -> Any:
-    """Return a variable's text as ``kind``: lists as words with commas or as JSON."""
+    """Return a variable's text as ``kind``; a list is JSON or words separated by commas.
+
+    Raises ValidationError or DecodeError of msgspec if the text is not of this type.
+    """
     if not text and kind is not str:
-        raise msgspec.ValidationError("it is empty, a value is expected")
+        raise msgspec.ValidationError("it is empty; expected a value")
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:
         if text[:1] in "[{":
             return msgspec.json.decode(text, type=kind, strict=False)
         if "," in text or getattr(kind, "__origin__", None) in (list, tuple):
-            return msgspec.convert(
-                [part.strip() for part in text.split(",") if part.strip()], kind, strict=False
-            )
+            words = [word.strip() for word in text.split(",")]
+            return msgspec.convert([word for word in words if word], kind, strict=False)
         raise

@@ -1,13 +1,13 @@
-"""Everything that can go wrong on purpose, in one tree.
+"""Errors: the expected failures, in one tree.
 
-One class for each thing a caller does differently. A message says what, what was
-found, what was expected and what to do next, in one line: it is all that an
-operator sees. ``exit_code`` is what the process ends with.
+There is one class for each failure that a caller handles differently. A message is one line:
+the subject, what was found, what was expected and the next step. An operator sees only this
+line. ``exit_code`` is the exit code of the process.
 """
 
 
 class LakeError(Exception):
-    """A failure that is understood: one line for the operator, no traceback."""
+    """An expected failure: the operator gets one line and no traceback."""
 
     exit_code = 1
 
@@ -19,53 +19,53 @@ class ConfigError(LakeError):
 
 
 class UsageError(LakeError):
-    """A command was given something it can't work with."""
+    """A command can't work with its arguments."""
 
     exit_code = 2
 
 
 class TableMissing(LakeError):
-    """No Delta table is at the place where one was expected."""
+    """An expected Delta table, version or data file does not exist."""
 
 
 class NoRelease(LakeError):
-    """The release asked for was never published."""
+    """The requested release was never published, or is not available in this lake any more."""
 
 
 class ContractBroken(LakeError):
-    """Rows do not have the columns and types that their table promises."""
+    """Rows do not match the columns and types of their table's contract."""
 
 
 class CommitConflict(LakeError):
-    """Somebody else committed first; nothing of ours was written."""
+    """Another process committed first; this commit was not made."""
 
 
 class CheckFailed(LakeError):
-    """Built rows broke a check; nothing was committed and the last release serves."""
+    """Built rows broke a check; nothing was committed, and the last release is still served."""
 
     exit_code = 3
 
 
 class ModelError(LakeError):
-    """A model's header or SQL can't be used."""
+    """A model's header or SQL is invalid."""
 
 
 class IngestIncomplete(LakeError):
-    """Part of what was asked for did not arrive; what arrived is kept, the watermark stays."""
+    """Part of the requested data did not arrive; the rest is stored, and the watermark stays."""
 
     exit_code = 4
 
 
 class SourceError(LakeError):
-    """The source did not give a usable answer."""
+    """The source did not return a usable response."""
 
 
 class SourceDown(SourceError):
-    """No usable answer after every retry: outage, time-out or garbage."""
+    """No retry got a usable response: an outage, a time-out or malformed data."""
 
 
 class RateLimited(SourceError):
-    """The source asks for patience. ``retry_after`` is in seconds, None where it did not say."""
+    """The source limits the request rate. ``retry_after`` is in seconds, None if it was not given."""
 
     def __init__(self, message: str, *, retry_after: float | None) -> None:
         super().__init__(message)
@@ -73,12 +73,12 @@ class RateLimited(SourceError):
 
 
 class KeyRefused(SourceError):
-    """The source does not accept the API key: every request would fail, so all of them stop."""
+    """The source does not accept the API key. All requests stop, because each would fail."""
 
 
 class NotFound(SourceError):
-    """The source has no such thing: an answer, not an outage."""
+    """The source does not have the requested object. This is a valid response, not an outage."""
 
 
 class RequestRefused(SourceError):
-    """The source refuses the request as it was put; asking again can't help."""
+    """The source refuses this request; a retry can't help."""

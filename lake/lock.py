@@ -1,4 +1,4 @@
-"""Lock: one process of this machine at a time at what is in a folder."""
+"""Lock: one process of this machine at a time works on a folder."""
 
 import fcntl
 import os
@@ -15,32 +15,33 @@ log = structlog.get_logger()
 
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Wait until nobody else holds the folder, and hold it; a process that dies lets go of it."""
-    with opened(folder) as handle:
+    """Lock the folder; if another process has the lock, wait. A process that dies releases its lock."""
+    with open_folder(folder) as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
 def one_builder(lake: Lake) -> Iterator[None]:
-    """Wait until nobody else of this machine commits silver and gold, and let nobody until it is published.
+    """Lock silver and gold until their release is published; if another build has the lock, wait.
 
-    Two who committed their tables beside one another could each be first in one, and none would publish;
-    and what is committed but not yet published looks like what a crash left. In an object store, and on a
-    disk without locks, nothing keeps them apart: both may meet a conflict there, and run again.
+    If two builds committed concurrently, each could be first at one table, and neither could publish.
+    Also, tables that are committed but not yet published look like the remains of a crash. The lock
+    works for processes of one machine. In an object store, and on a disk without locks, concurrent
+    builds are not kept apart: both may meet a commit conflict, and have to run again.
     """
     folder = Path(lake.place) / "bronze"
     if not lake.is_local or not folder.exists():
         yield
         return
-    with opened(folder) as handle:
-        wait_for(handle)
+    with open_folder(folder) as handle:
+        lock_or_wait(handle)
         yield
 
 
 @contextmanager
-def opened(folder: str | Path) -> Iterator[int]:
-    """Give a handle of a folder; what it locks is free when it is closed."""
+def open_folder(folder: str | Path) -> Iterator[int]:
+    """Yield a handle of a folder; closing it at the end releases its lock."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         yield handle
@@ -48,12 +49,15 @@ def opened(folder: str | Path) -> Iterator[int]:
         os.close(handle)
 
 
-def wait_for(handle: int) -> None:
-    """Hold a folder, saying so where another build has it; a disk may have no locks, as some of a network."""
+def lock_or_wait(handle: int) -> None:
+    """Lock a folder; wait, with a log event, if another build has the lock.
+
+    A disk, such as one of a network, may not support locks: then only a warning is logged.
+    """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         log.info("lake.waits_for_another_build")
         fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:
-        log.warning("lake.no_locks_here", reason=str(error))
+        log.warning("lake.locks_unsupported", reason=str(error))

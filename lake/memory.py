@@ -1,7 +1,7 @@
-"""Memory that a long process gives back.
+"""Memory: a long process returns free memory to the system.
 
-What is read and written by the megabyte leaves holes in the heap, and the C library keeps
-them for good: after a million orders they were a fifth of the process.
+Reads and writes of many megabytes leave holes in the heap, and the C library retains them.
+After a million orders they were a fifth of the process.
 """
 
 import contextlib
@@ -9,6 +9,6 @@ import ctypes
 
 
 def give_back() -> None:
-    """Return free memory to the system, where the C library can; takes a millisecond or two."""
+    """Return free memory to the system if the C library can. It takes one or two milliseconds."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""Wording: how many of something, and what is wrong with a setting or a header, as a person says it. Pure."""
+"""Messages: counts with their noun, and readable text for an error in a setting or a header. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-REFUSED = re.compile(r"(?P<reason>.*?)(?: - at (?:`key` in )?`\$(?P<place>.*)`)?", re.DOTALL)
+REFUSAL = re.compile(r"(?P<reason>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?", re.DOTALL)
 STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
 KINDS = {
     "int": "a whole number",
@@ -20,7 +20,7 @@ KINDS = {
 
 
 class Spot(msgspec.Struct):
-    """A place in a struct: what it is called, of which type it is, and what it is by default."""
+    """A position in a struct: its name, type and default value."""
 
     kind: Any
     name: str = ""
@@ -28,40 +28,40 @@ class Spot(msgspec.Struct):
 
 
 def counted(number: int, noun: str) -> str:
-    """Return ``1 finding``, ``2,000 findings``."""
+    """Return a count with its noun: ``1 finding``, ``2,000 findings``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def in_words(error: Exception, kind: Any, values: object = None, *, under: str = "", hidden: str = "") -> str:
-    """Return where msgspec or tomllib refuses ``values`` of a struct ``kind``, and what is right there.
+    """Return which key of ``values`` msgspec or tomllib refuses, and what a struct ``kind`` allows there.
 
-    ``under`` is the field, where the value of one was looked at. No one is told of the field ``hidden``.
+    If only one field was decoded, ``under`` is its name. The list of keys omits the field ``hidden``.
     """
     if isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError):
         return f"not readable as JSON: {error}"
-    refused = REFUSED.fullmatch(str(error))
-    reason, place = (refused["reason"], refused["place"] or "") if refused else (str(error), "")
-    spot = spot_at(f".{under}{place}" if under else place, kind, values)
-    if unknown := re.fullmatch(r"Object (?:contains unknown|missing required) field `(.+)`", reason):
+    refusal = REFUSAL.fullmatch(str(error))
+    reason, path = (refusal["reason"], refusal["path"] or "") if refusal else (str(error), "")
+    spot = spot_at(f".{under}{path}" if under else path, kind, values)
+    if field := re.fullmatch(r"Object (?:contains unknown|missing required) field `(.+)`", reason):
         keys = ", ".join(key for key in spot.kind.__struct_fields__ if key != hidden)
-        said = "is missing" if "missing" in reason else f"is no key here; the keys are {keys}"
-        return f"{spot.name}.{unknown[1]} {said}".removeprefix(".")
+        problem = "is missing" if "missing" in reason else f"is not a key here; the keys are {keys}"
+        return f"{spot.name}.{field[1]} {problem}".removeprefix(".")
     name = spot.name.removeprefix(under).removeprefix(".") if under else spot.name
-    return f"{name}: {right(reason, spot)}" if name else right(reason, spot)
+    return f"{name}: {correction(reason, spot)}" if name else correction(reason, spot)
 
 
-def spot_at(place: str, kind: Any, values: object) -> Spot:
-    """Return what msgspec means by ``.sales_types[0].managers``; for ``[...]`` the key that is wrong."""
+def spot_at(path: str, kind: Any, values: object) -> Spot:
+    """Return the position for msgspec's ``.sales_types[0].managers``; ``[...]`` is the invalid key."""
     spot = Spot(kind)
-    for field, index in STEP.findall(place):
-        if field:
-            found = next(one for one in msgspec.structs.fields(spot.kind) if one.name == field)
-            spot = Spot(found.type, f"{spot.name}.{field}".removeprefix("."), found.default)
-            values = values.get(field) if isinstance(values, Mapping) else None
+    for name, index in STEP.findall(path):
+        if name:
+            field = next(field for field in msgspec.structs.fields(spot.kind) if field.name == name)
+            spot = Spot(field.type, f"{spot.name}.{name}".removeprefix("."), field.default)
+            values = values.get(name) if isinstance(values, Mapping) else None
         elif index == "...":
             kind = get_args(spot.kind)[1]
-            known = values.items() if isinstance(values, Mapping) else ()
-            wrong = next((f".{key}" for key, value in known if is_wrong(value, kind)), "")
+            items = values.items() if isinstance(values, Mapping) else ()
+            wrong = next((f".{key}" for key, value in items if is_wrong(value, kind)), "")
             spot = Spot(kind, spot.name + wrong)
         else:
             spot = Spot(get_args(spot.kind)[0], f"{spot.name}[{index}]")
@@ -69,7 +69,7 @@ def spot_at(place: str, kind: Any, values: object) -> Spot:
 
 
 def is_wrong(value: object, kind: Any) -> bool:
-    """True where the value is not of the type."""
+    """True if the value is not of the type."""
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError:
@@ -77,8 +77,8 @@ def is_wrong(value: object, kind: Any) -> bool:
     return False
 
 
-def right(reason: str, spot: Spot) -> str:
-    """Return what a library says is wrong, and what is right, in words."""
+def correction(reason: str, spot: Spot) -> str:
+    """Return a library's reason in plain words, with the valid values if they are known."""
     if enum := re.fullmatch(r"Invalid enum value (.+)", reason):
         return f"{enum[1]} is not known; write one of {', '.join(map(repr, choices(spot.kind)))}"
     if "matching regex" in reason:
@@ -86,19 +86,19 @@ def right(reason: str, spot: Spot) -> str:
     if "of length >= 1" in reason:
         return "it is empty"
     reason = reason.replace("Invalid RFC3339 encoded date", "Expected `date`")
-    reason = reason.replace("Cannot overwrite a value", "something is written twice")
-    if found := re.fullmatch(r"Expected (`.+?)(?:, got (.+))?", reason):
-        reason = f"{found[1]} is expected" + (f", found {found[2]}" if found[2] else "")
-    return re.sub(r"`([^`]+)`", lambda found: kinds_of(found[1]), reason)
+    reason = reason.replace("Cannot overwrite a value", "a key or table is defined twice")
+    if expected := re.fullmatch(r"Expected (`.+?)(?:, got (.+))?", reason):
+        reason = f"{expected[1]} is expected" + (f", found {expected[2]}" if expected[2] else "")
+    return re.sub(r"`([^`]+)`", lambda quoted: kinds_of(quoted[1]), reason)
 
 
 def kinds_of(text: str) -> str:
-    """Return the types ``str | null`` in words; a key that may be left out is never null in TOML."""
+    """Return the types ``str | null`` in words; without null, because TOML has none."""
     return " or ".join(KINDS.get(kind, kind) for kind in text.split(" | ") if kind != "null")
 
 
 def choices(kind: Any) -> tuple[Any, ...]:
-    """Return the words that a type, or a key of it, can be."""
+    """Return the values that a type, or the key of a mapping type, allows; empty if they are not listed."""
     if get_origin(kind) is Literal:
         return get_args(kind)
-    return next((found for inner in get_args(kind) if (found := choices(inner))), ())
+    return next((values for inner in get_args(kind) if (values := choices(inner))), ())

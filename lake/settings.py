@@ -1,4 +1,4 @@
-"""What can be set for the lake itself: where it lives, what DuckDB may use, how long releases are kept."""
+"""Settings of the lake: its location, the resources of DuckDB, and the retention of releases."""
 
 from typing import Annotated
 
@@ -8,9 +8,9 @@ from lake.paths import fault
 
 Days = Annotated[int, msgspec.Meta(ge=1)]
 Hours = Annotated[int, msgspec.Meta(ge=1)]
-# More of them than cores are of no use, and very many take minutes to begin.
+# A number of threads. More than there are cores do not help, and very many take minutes to start.
 Threads = Annotated[int, msgspec.Meta(ge=0, le=512)]
-# As DuckDB reads it.
+# An amount of memory in DuckDB's notation.
 Memory = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)? ?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")]
 
 
@@ -25,5 +25,5 @@ class LakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_all_hours: Hours = 6
 
     def __post_init__(self) -> None:
-        if found := fault(self.root):
-            raise ValueError(f"root is {self.root!r}: {found}")
+        if reason := fault(self.root):
+            raise ValueError(f"root is {self.root!r}: {reason}")

@@ -1,4 +1,4 @@
-"""What tests of the lake share."""
+"""Fixtures that the tests of the lake share."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.support.simulated_lake import Simulated, at
 
 @pytest.fixture
 def month(lake: Lake) -> Simulated:
-    """A lake on its first day."""
+    """Return a simulated lake on its first day."""
     simulated = Simulated(lake, now=at(0))
     simulated.start()
     return simulated

@@ -1,4 +1,4 @@
-"""Settings: one file, the environment over it, and one clear line for what is wrong."""
+"""Config: one file, overridden by the environment, and one clear line for each wrong setting."""
 
 import re
 from pathlib import Path
@@ -14,14 +14,14 @@ from transform.settings import RulesSettings
 
 
 def config_file(tmp_path: Path, text: str) -> dict[str, str]:
-    """Return an environment that names a file of this text."""
+    """Return an environment that names a file with this text."""
     file = tmp_path / "settings.toml"
     file.write_text(text, "utf-8")
     return {"KEYLAKE_CONFIG": str(file)}
 
 
-def test_the_projects_file_says_every_setting_with_its_default_and_a_comment() -> None:
-    """What can be set is found in config.toml, and nothing else is."""
+def test_the_projects_file_lists_every_setting_with_its_default_and_a_comment() -> None:
+    """config.toml lists every setting and nothing else."""
     text = DEFAULT_FILE.read_text("utf-8")
     values = read_toml(DEFAULT_FILE)
     assert values.keys() == SECTIONS.keys()
@@ -35,7 +35,7 @@ def test_the_projects_file_says_every_setting_with_its_default_and_a_comment() -
 
 
 def test_environment_wins_over_the_file(tmp_path: Path) -> None:
-    """Text, numbers and lists."""
+    """A variable overrides a text, a number or a list of the file."""
     environ = config_file(tmp_path, "[lake]\nroot = 'here'\n[serve]\nport = 1\n")
     environ |= {
         "KEYLAKE_SERVE_PORT": "9001",
@@ -56,26 +56,29 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[serve]\nport = 'x'", r"\[serve\] port: a whole number is expected, found a text"),
-        ("[serve]\nprot = 1", r"\[serve\] prot is no key here; the keys are host, port, "),
+        ("[serve]\nprot = 1", r"\[serve\] prot is not a key here; the keys are host, port, "),
         ("[server]\nport = 1", r"unknown section \[server\]"),
-        ("serve = 1", r"\[serve\] is 1, a table"),
+        ("serve = 1", r"\[serve\] is 1; expected a table"),
         ("[serve", "not readable as TOML"),
-        ("[serve]\nport = 1\nport = 2\n", r"not readable as TOML: something is written twice \(at line 3"),
+        (
+            "[serve]\nport = 1\nport = 2\n",
+            r"not readable as TOML: a key or table is defined twice \(at line 3",
+        ),
         ("[lake]\nmemory_limit = 'lots'", r"\[lake\] memory_limit: write it as 2GB$"),
         ("[serve]\nmemory_limit = '5'", r"\[serve\] memory_limit: write it as 512MB$"),
         ("[lake]\nroot = ''", r"\[lake\] root is '': it is empty; name a folder"),
         (
             "[lake]\nroot = 's3:/x'",
-            r"\[lake\] root is 's3:/x': it is no place of a lake; name .* s3://bucket",
+            r"\[lake\] root is 's3:/x': no lake can be there; name .* s3://bucket",
         ),
-        ("[lake]\nroot = 'ftp://x/y'", r"it is no place of a lake; .*\(gs://, az://\)$"),
-        ("[lake]\nroot = 's3://'", "it is no place of a lake"),
-        ("[lake]\nroot = 'x://y'", "it is no place of a lake"),
-        ("[lake]\nroot = ' s3://b/l'", "it is no place of a lake"),
-        ("[lake]\nroot = '~/lake'", "it is no place of a lake"),
+        ("[lake]\nroot = 'ftp://x/y'", r"no lake can be there; .*\(gs://, az://\)$"),
+        ("[lake]\nroot = 's3://'", "no lake can be there"),
+        ("[lake]\nroot = 'x://y'", "no lake can be there"),
+        ("[lake]\nroot = ' s3://b/l'", "no lake can be there"),
+        ("[lake]\nroot = '~/lake'", "no lake can be there"),
         ("[lake]\nthreads = -1", r"\[lake\] threads"),
         ("[lake]\nthreads = 1000000", r"\[lake\] threads"),
         ("[source]\nbase_url = 'openapi'", r"\[source\] base_url"),
@@ -108,9 +111,9 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_file_is_one_clear_line(tmp_path: Path, text: str, said: str) -> None:
-    """Whichever package the section belongs to."""
-    with pytest.raises(ConfigError, match=said) as refused:
+def test_a_wrong_file_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
+    """A wrong setting of any package is refused with one line and exit code 2."""
+    with pytest.raises(ConfigError, match=message) as refused:
         read_config(config_file(tmp_path, text))
     assert "\n" not in str(refused.value)
     assert refused.value.exit_code == 2
@@ -133,13 +136,13 @@ def test_a_wrong_file_is_one_clear_line(tmp_path: Path, text: str, said: str) ->
     ],
 )
 def test_a_wrong_variable_is_named(variable: str, text: str) -> None:
-    """An unknown one too: a typing error must not pass for a default."""
+    """The message names a variable that is wrong or unknown, so that a typing error does not go unnoticed."""
     with pytest.raises(ConfigError, match=variable):
         read_config({variable: text})
 
 
-def test_a_wrong_variable_says_what_is_right() -> None:
-    """As the file's key does."""
+def test_the_message_for_a_wrong_variable_shows_a_valid_value() -> None:
+    """The message for a variable is as detailed as the one for a key of the file."""
     with pytest.raises(ConfigError, match=r"^KEYLAKE_LAKE_MEMORY_LIMIT='5': write it as 2GB$"):
         read_config({"KEYLAKE_LAKE_MEMORY_LIMIT": "5"})
     with pytest.raises(ConfigError, match=r"\[1\]: a whole number is expected, found a text$"):
@@ -149,11 +152,11 @@ def test_a_wrong_variable_says_what_is_right() -> None:
 
 
 def test_a_file_may_begin_with_a_mark_of_its_encoding(tmp_path: Path) -> None:
-    """As some editors write it."""
+    """A file may begin with a byte order mark, because some editors write one."""
     assert read_config(config_file(tmp_path, "\ufeff[serve]\nport = 1")).section(ServeSettings).port == 1
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """Nobody gets the defaults instead of the file he named."""
+    """If the named file does not exist, the command is refused and the defaults are not used instead."""
     with pytest.raises(ConfigError, match="no such settings file"):
         read_config({"KEYLAKE_CONFIG": str(tmp_path / "none.toml")})

@@ -1,10 +1,10 @@
-"""Wording: numbers of things. What is wrong with settings and headers is told in their own tests."""
+"""Messages: counts with their noun. The tests of settings and of headers cover the texts of errors."""
 
 from lake.messages import counted
 
 
 def test_one_is_one_and_others_are_many() -> None:
-    """None of them too."""
+    """Zero takes the plural, and thousands are separated."""
     assert [counted(number, "finding") for number in (0, 1, 1200)] == [
         "0 findings",
         "1 finding",

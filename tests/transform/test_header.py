@@ -58,7 +58,7 @@ def test_a_table_of_no_day_may_be_parted_by_weeks() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("grain = ", "grian = ", "grian is no key here; the keys are grain, columns, .*checks$"),
+        ("grain = ", "grian = ", "grian is not a key here; the keys are grain, columns, .*checks$"),
         ('grain = "one row per thing"\n', "", "grain is missing"),
         ("grain = ", 'notes = { id = "x" }\ngrain = ', "notes are the remarks behind the columns"),
         ('key = ["id"]', 'key = "id"', r"key: a list in \[ \] is expected, found a text$"),
@@ -77,7 +77,7 @@ def test_a_table_of_no_day_may_be_parted_by_weeks() -> None:
         ("DECIMAL(18,2)", "DECIMAL(99,2)", "precision"),
         ('id = "BIGINT"', "id = BIGINT", "Invalid value"),
         ('id = "BIGINT"', "id = 5", "columns.id: a text is expected, found a whole number$"),
-        ('id = "BIGINT"', 'id = "BIGINT"\nid = "DATE"', r"something is written twice \(at line 10"),
+        ('id = "BIGINT"', 'id = "BIGINT"\nid = "DATE"', r"a key or table is defined twice \(at line 10"),
         ('id = "BIGINT"', 'id = "BIGINT"\nID = "DATE"', "columns id and ID differ only in case"),
         (
             'id = "BIGINT"',
@@ -93,7 +93,7 @@ def test_a_table_of_no_day_may_be_parted_by_weeks() -> None:
         ('"one row per thing"', '""', "grain: it is empty$"),
         ('"total >= 0"', "true", "checks.total_is_not_negative: a text is expected, found true or false$"),
         ('rebuild = "by month"', 'rebuild = "by day"', "one of 'by key', 'by month', 'whole'"),
-        ("[columns]", "[colums]", "colums is no key here|columns is missing"),
+        ("[columns]", "[colums]", "colums is not a key here|columns is missing"),
     ],
 )
 def test_a_wrong_header_is_one_clear_line(old: str, new: str, said: str) -> None:
@@ -126,7 +126,7 @@ def test_a_checks_header_says_the_fact_and_how_bad_it_is() -> None:
     [
         ('severity = "warn"', "fact is missing"),
         ('fact = "f"\nseverity = "info"', "severity: 'info' is not known; write one of 'error', 'warn'$"),
-        ('fact = "f"\nlevel = 1', "level is no key here; the keys are fact, severity, looks$"),
+        ('fact = "f"\nlevel = 1', "level is not a key here; the keys are fact, severity, looks$"),
         ("fact = f", "Invalid value"),
         ('fact = ""', "fact: it is empty$"),
     ],
