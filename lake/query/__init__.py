@@ -1,1 +1,1 @@
-"""DuckDB sessions over one release, and the catalogue file for an analyst's own DuckDB."""
+"""DuckDB sessions over one release, and the catalogue file that any DuckDB opens."""

@@ -1,15 +1,15 @@
-"""Catalogue: ``lake.duckdb``, a small file of views for analysts who bring their own DuckDB.
+"""Catalogue: ``lake.duckdb``, a small database of views for analysts who use their own DuckDB.
 
-It has the schemas of a session over the current release, and works in DuckDB 1.5 and 2,
-opened read-only (``duckdb -readonly data/lake/lake.duckdb``). Whoever has it open
-keeps what he opened; the next one to open it finds the newest release.
+It has the same schemas as a session over the current release. DuckDB 1.5 and 2 open it
+read-only (``duckdb -readonly data/lake/lake.duckdb``). A connection keeps the release that was
+current when it opened the file; the next connection gets the newest release.
 
-The views name files by the lake's absolute path. Where the lake was moved, or is mounted
-elsewhere, ``set variable keylake_root = '/new/place'`` makes them work; the next publish
-writes the new place.
+The views refer to data files by the lake's absolute path. If the lake was moved or is mounted
+elsewhere, ``set variable keylake_root = '/new/path'`` makes the views work. The next publish
+writes the new path.
 
-In an object store there is no catalogue: a DuckDB without extensions opens neither a
-database nor a Parquet file there. ``just sql`` reads the lake wherever it is.
+A lake in an object store has no catalogue, because a DuckDB without extensions opens neither a
+database nor a Parquet file there. ``just sql`` reads every lake.
 """
 
 import contextlib
@@ -28,14 +28,22 @@ from lake.errors import LakeError
 from lake.lock import locked
 from lake.paths import LAYERS, Lake
 from lake.query import quote
-from lake.query.session import CURRENT, Connection, connect, duckdb_types, no_rows, one_release, parquet
+from lake.query.session import (
+    CURRENT,
+    Connection,
+    connect,
+    duckdb_types,
+    empty_select,
+    parquet_scan,
+    release_row,
+)
 from lake.releases.release import Release, current_release, find_release
 from lake.releases.release import publish as publish_release
 from lake.settings import LakeSettings
 
 log = structlog.get_logger()
 
-# DuckDB 2's own default does not open in 1.x.
+# Storage format of the file; DuckDB 1.x can't open the default format of DuckDB 2.
 STORAGE = "v1.2.0"
 ROOT = "keylake_root"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,11 +51,12 @@ FAILURES = (OSError, duckdb.Error, LakeError)
 
 
 def publish(lake: Lake, release: Release, *, opened: Mapping[str, Table] = MappingProxyType({})) -> Release:
-    """Make the release current, then show it in the catalogue; return it. Raises as its ``publish``.
+    """Publish the release, then write its catalogue; return the release as published.
 
-    Tables that are ``opened`` at its versions already need not be opened for that.
-    The release is published whatever becomes of the catalogue: if that can't be written the
-    old one stays, which is true of its own release, and the next publish or refresh mends it.
+    ``opened`` holds tables that the caller has opened already. They are used if their version is
+    the release's. If the catalogue can't be written, the release is published all the same: the
+    old file stays valid for its own release, and the next publish or refresh replaces it.
+    Raises the errors of ``lake.releases.release.publish``.
     """
     release = publish_release(lake, release)
     try:
@@ -58,85 +67,89 @@ def publish(lake: Lake, release: Release, *, opened: Mapping[str, Table] = Mappi
 
 
 def refresh_catalogue(lake: Lake) -> bool:
-    """Write the catalogue where it does not show the newest release; True if it was written.
+    """Write the catalogue if it does not serve the newest release; return True if it was written.
 
-    A process that dies between publishing and writing leaves it one release behind.
+    The catalogue is one release behind if a process was killed after it had published.
     """
     newest = current_release(lake)
-    if newest is None or lake.catalogue is None or shown_release(lake) == newest.release:
+    if newest is None or lake.catalogue is None or catalogue_release(lake) == newest.release:
         return False
     write_catalogue(lake, newest)
     return True
 
 
 def show_ledgers(lake: Lake) -> None:
-    """Let the catalogue name the files that the ledgers have now: vacuum deletes others in a while."""
+    """Write the catalogue again with the ledgers' current files; vacuum deletes the old ones later."""
     release = current_release(lake)
     try:
         if release:
             write_catalogue(lake, release)
     except FAILURES as error:
-        log.warning("lake.ledgers_not_shown", reason=str(error))
+        log.warning("lake.ledger_views_not_written", reason=str(error))
 
 
 def write_catalogue(
     lake: Lake, release: Release, *, opened: Mapping[str, Table] = MappingProxyType({})
 ) -> None:
-    """Put a catalogue of the release in place of the old one, whole or not at all; local lakes only.
+    """Replace the catalogue atomically by one of the release; a lake in an object store has none.
 
-    Of two writers at once the later one shows the newest release, whichever it came with.
+    If a newer release exists by now, the catalogue serves that one. So concurrent writers can't
+    leave an older release in it.
     """
     if lake.catalogue is None:
         return
     with locked(lake.place):
         newest = current_release(lake) or release
-        newer = max(release, newest, key=lambda one: one.release)
-        made = lake.catalogue.with_name(f"{lake.catalogue.name}.new")
+        newer = max(release, newest, key=lambda candidate: candidate.release)
+        file = lake.catalogue.with_name(f"{lake.catalogue.name}.new")
         with connect(LakeSettings()) as connection:
-            old = shown_versions(connection, lake, newer.code_version)
+            old = reusable_versions(connection, lake, newer.code_version)
             try:
-                fill(connection, lake, newer, made, old=old, opened=opened)
-            except duckdb.Error:  # the old one is damaged where nobody looked
-                fill(connection, lake, newer, made, old={}, opened=opened)
-        os.replace(made, lake.catalogue)
+                write_views(connection, lake, newer, file, old=old, opened=opened)
+            except duckdb.Error:  # the old file is damaged in a part that was not read before
+                write_views(connection, lake, newer, file, old={}, opened=opened)
+        os.replace(file, lake.catalogue)
 
 
-def shown_release(lake: Lake) -> int | None:
-    """Return the number of the release that the catalogue shows; None where it shows none of this lake."""
+def catalogue_release(lake: Lake) -> int | None:
+    """Return the number of the release that the catalogue serves; None if it is not one of this lake."""
     with connect(LakeSettings()) as connection:
-        found = shown(connection, lake)
-    return found[0].release if found else None
+        content = read_catalogue(connection, lake)
+    return content[0].release if content else None
 
 
-def shown(connection: Connection, lake: Lake) -> tuple[Release, bool] | None:
-    """Return the release that the catalogue shows, and whether its views name files of this place.
+def read_catalogue(connection: Connection, lake: Lake) -> tuple[Release, bool] | None:
+    """Return the release that the catalogue serves, and True if its views use the lake's present path.
 
-    A number alone is no release: the lake may have been made anew, or put back, beside the file.
+    The release's time is compared too, not only its number: the lake may have been built again or
+    restored while the file stayed.
     """
     if lake.catalogue is None or not lake.catalogue.exists():
         return None
     here = f"select count(*) from duckdb_views() where contains(sql, {quote.literal(root(lake.place))})"
     current = f"select release, epoch_us(published_at) from made.{CURRENT}"
     try:
-        with attached(connection, lake.catalogue, "read_only"):
+        with attach(connection, lake.catalogue, "read_only"):
             ((number, published_at),) = connection.execute(current).fetchall()
             ((views,),) = connection.execute(here).fetchall()
         release = find_release(lake, int(number))
     except (duckdb.Error, LakeError):
         return None
-    is_it = release.published_at == EPOCH + timedelta(microseconds=published_at)
-    return (release, views > 0) if is_it else None
+    is_same = release.published_at == EPOCH + timedelta(microseconds=published_at)
+    return (release, views > 0) if is_same else None
 
 
-def shown_versions(connection: Connection, lake: Lake, code_version: str) -> dict[str, int]:
-    """Return the versions that the catalogue shows; none where it is of another place, or of other code."""
-    found = shown(connection, lake)
-    if found is None or not found[1] or found[0].code_version != code_version:
+def reusable_versions(connection: Connection, lake: Lake, code_version: str) -> dict[str, int]:
+    """Return the versions whose views can be reused; none if the path or the code has changed."""
+    content = read_catalogue(connection, lake)
+    if content is None:
         return {}
-    return {**found[0].tables, **found[0].consumed}
+    release, is_here = content
+    is_usable = is_here and release.code_version == code_version
+    return {**release.tables, **release.consumed} if is_usable else {}
 
 
-def fill(
+def write_views(
     connection: Connection,
     lake: Lake,
     release: Release,
@@ -145,16 +158,17 @@ def fill(
     old: Mapping[str, int],
     opened: Mapping[str, Table],
 ) -> None:
-    """Write a database with one view per table of the release, and per ledger at its head.
+    """Write a database with a view of each table of the release, and of each ledger at its head.
 
-    Where the catalogue shows ``old`` versions, those views of it that the release shows too stay.
+    ``old`` holds the versions that the present catalogue serves. Its views are copied, and only
+    those of other versions are written again.
     """
-    remove(file)  # a writer that was killed left it
+    remove_database(file)  # left by a killed writer
     if old and lake.catalogue:
         shutil.copyfile(lake.catalogue, file)
     pinned: dict[str, int | None] = {**release.tables, **release.consumed}
     wanted = {**dict.fromkeys(list_tables(lake, "ops")), **pinned}
-    with attached(connection, file, f"storage_version {quote.literal(STORAGE)}"):
+    with attach(connection, file, f"storage_version {quote.literal(STORAGE)}"):
         connection.execute("use made")
         for layer in LAYERS:
             connection.execute(f"create schema if not exists {layer}")
@@ -165,29 +179,29 @@ def fill(
                 table = opened.get(name)
                 if table is None or version is None or table.version != version:
                     table = open_table(lake, name, version)
-                rows = portable(connection, table, lake.place)
+                rows = portable_select(connection, table, lake.place)
                 connection.execute(f"create or replace view {name} as {rows}")
-        connection.execute(f"create or replace view {CURRENT} as {one_release(release)}")
+        connection.execute(f"create or replace view {CURRENT} as {release_row(release)}")
 
 
-def portable(connection: Connection, table: Table, place: str) -> str:
-    """Return the SELECT over a table version whose files are found below ``keylake_root``, if that is set."""
+def portable_select(connection: Connection, table: Table, place: str) -> str:
+    """Return the SELECT over a table version; it reads the files below ``keylake_root`` if that is set."""
     types = duckdb_types(connection, table.schema)
     files = [file.uri.removeprefix(place) for file in table.files()]
     if not files:
-        return no_rows(types)
+        return empty_select(types)
     listed = f"list_transform([{quote.literals(files)}], lambda file: {root(place)} || file)"
-    return f"select {', '.join(map(quote.name, types))} from {parquet(listed, table, types)}"
+    return f"select {', '.join(map(quote.name, types))} from {parquet_scan(listed, table, types)}"
 
 
 def root(place: str) -> str:
-    """Return the expression of the lake's root: the analyst's, or where the lake was. Pure."""
+    """Return the SQL expression of the lake's root: ``keylake_root`` if it is set, else ``place``. Pure."""
     return f"COALESCE(getvariable({quote.literal(ROOT)}), {quote.literal(place)})"
 
 
 @contextlib.contextmanager
-def attached(connection: Connection, file: Path, how: str) -> Iterator[None]:
-    """Have a database file attached as ``made``; afterwards all is in the file, and no log beside it."""
+def attach(connection: Connection, file: Path, how: str) -> Iterator[None]:
+    """Attach a database file as ``made``; afterwards the file is complete and has no write-ahead log."""
     connection.execute(f"attach {quote.literal(file)} as made ({how})")
     try:
         yield
@@ -196,7 +210,7 @@ def attached(connection: Connection, file: Path, how: str) -> Iterator[None]:
         connection.execute("detach made")
 
 
-def remove(file: Path) -> None:
-    """Delete a database file and its log."""
-    for found in (file, file.with_name(f"{file.name}.wal")):
-        found.unlink(missing_ok=True)
+def remove_database(file: Path) -> None:
+    """Delete a database file and its write-ahead log."""
+    for path in (file, file.with_name(f"{file.name}.wal")):
+        path.unlink(missing_ok=True)

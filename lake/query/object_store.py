@@ -1,8 +1,7 @@
-"""Mount: an object store as a file system of DuckDB, which reads none by itself without an extension.
+"""Object store: a file system that lets DuckDB read an object store without an extension.
 
-So ``read_parquet`` is the one way to read rows, wherever the lake is: only the columns
-and row groups asked for travel. A data file of a Delta table never changes once it is
-written, which is why DuckDB may keep what it has read of one.
+With it, ``read_parquet`` reads every lake, and only the needed columns and row groups are
+downloaded. DuckDB may cache what it has read, because a data file of a Delta table never changes.
 """
 
 import threading
@@ -18,7 +17,7 @@ NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Mount(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
-    """The stores of one scheme, read-only, under the names that DuckDB's Python client calls."""
+    """The object stores of one URI scheme, read-only, with the methods that DuckDB's Python client calls."""
 
     cachable = False
 
@@ -29,29 +28,29 @@ class Mount(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
         self._sizes: dict[str, int] = {}
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> "RangeReader":
-        """Open a file to read parts of it. Raises FileNotFoundError."""
+        """Open a file for reads of byte ranges. Raises FileNotFoundError; PermissionError for other modes."""
         if mode != "rb":
-            raise PermissionError(f"{path}: a lake's files are written by Delta alone")
+            raise PermissionError(f"{path} is read-only: only commits to Delta tables write files")
         file = self._open(path)
         return RangeReader(path, file, self._sizes[path])
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Return a file's name and size in bytes. Raises FileNotFoundError."""
-        # DuckDB asks often, and every answer would be a request.
+        # DuckDB asks for it often, and each request costs a round trip.
         if path not in self._sizes:
             self._open(path).close()
         return {"name": path, "size": self._sizes[path], "type": "file"}
 
     def glob(self, path: str, **_: Any) -> list[str]:
-        """Return the path: what is read here is always named in full."""
+        """Return the path itself: sessions always pass full paths."""
         return [path]
 
     def modified(self, path: str) -> datetime:
-        """Return the same instant for every file: none ever changes."""
+        """Return the same instant for every file, because no file ever changes."""
         return NEVER
 
     def _open(self, path: str) -> Any:
-        """Open a file as Arrow does, and remember its size."""
+        """Open a file with Arrow, and remember its size."""
         bucket, _, key = path.partition("://")[2].partition("/")
         if bucket not in self._stores:
             self._stores[bucket] = open_store(f"{self.protocol}://{bucket}")
@@ -61,35 +60,35 @@ class Mount(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
 
 
 class RangeReader:
-    """A file in a store. DuckDB's threads share it, so each has a place of its own in it."""
+    """A file in an object store. DuckDB's threads share it, so each thread has an offset of its own."""
 
     def __init__(self, path: str, file: Any, size: int) -> None:
         self._path = path
         self._file = file
         self._size = size
-        self._mine = threading.local()
+        self._local = threading.local()
         self._lock = threading.Lock()
 
-    def seek(self, place: int) -> None:
-        """Go to a place, for this thread."""
-        self._mine.place = place
+    def seek(self, offset: int) -> None:
+        """Set this thread's offset."""
+        self._local.offset = offset
 
     def tell(self) -> int:
-        """Return this thread's place."""
-        return int(getattr(self._mine, "place", 0))
+        """Return this thread's offset, in bytes."""
+        return int(getattr(self._local, "offset", 0))
 
     def read(self, count: int) -> bytes:
-        """Return the bytes at this thread's place. Raises OSError where the store sends fewer."""
-        place = self.tell()
+        """Return up to ``count`` bytes from this thread's offset. Raises OSError if fewer arrive."""
+        offset = self.tell()
         with self._lock:
-            self._file.seek(place)
-            found = bytes(self._file.read(count))
-        # DuckDB would take the rest of its buffer for the file's content.
-        if len(found) != max(min(count, self._size - place), 0):
-            raise OSError(f"{self._path}: {len(found)} of {count} bytes arrived at {place}")
-        self._mine.place = place + len(found)
-        return found
+            self._file.seek(offset)
+            content = bytes(self._file.read(count))
+        # After a short read, DuckDB would use the rest of its buffer as the file's content.
+        if len(content) != max(min(count, self._size - offset), 0):
+            raise OSError(f"{self._path}: received {len(content)} of {count} bytes at offset {offset}")
+        self._local.offset = offset + len(content)
+        return content
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()

@@ -1,8 +1,8 @@
-"""Names and values as SQL writes them. Pure."""
+"""Quote: names and values as SQL literals. Pure."""
 
 from collections.abc import Iterable
 
-# What DuckDB takes for no column's name without quotes.
+# Keywords that DuckDB accepts as a column name only if they are quoted.
 WORDS = """
     all analyse analyze and anti any array as asc asof asymmetric at authorization binary both by case
     cast check collate collation column concurrently constraint create cross default deferrable desc
@@ -17,7 +17,7 @@ RESERVED = frozenset(WORDS.split())
 
 
 def is_word(text: str) -> bool:
-    """True where an identifier needs no quotes."""
+    """Return True if an identifier needs no quotes."""
     return text.isidentifier() and text.lower() not in RESERVED
 
 
@@ -32,5 +32,5 @@ def literal(value: object) -> str:
 
 
 def literals(values: Iterable[object]) -> str:
-    """Return texts or dates as literals with commas between."""
+    """Return texts or dates as literals, separated by commas."""
     return ", ".join(literal(value) for value in values)

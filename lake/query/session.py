@@ -1,8 +1,8 @@
-"""DuckDB connections: limits, time zone, and views over one release.
+"""Session: a DuckDB connection with limits, a time zone, and views over one release.
 
-A view reads the Parquet files of one table version with ``read_parquet``: the
-fastest read, and one that no later commit can change. Files in an object store are
-read the same way, through a mount.
+A view reads the Parquet files of one table version with ``read_parquet``. This is the fastest
+way to read them, and no later commit can change the result. Files in an object store are read
+in the same way, through ``lake.query.object_store``.
 """
 
 import errno
@@ -23,12 +23,12 @@ from lake.settings import LakeSettings
 
 Connection = duckdb.DuckDBPyConnection
 CURRENT = "ops.current_release"
-# Arrow's types in DuckDB's words, as far as anybody asked.
+# Names of DuckDB types by Arrow type; filled on first use.
 TYPES: dict[pa.DataType, str] = {}
 
 
 def connect(settings: LakeSettings) -> Connection:
-    """Open an empty in-memory DuckDB within the limits set; instants read as UTC. Raises ConfigError."""
+    """Open an empty in-memory DuckDB with the limits of the settings and UTC instants. Raises ConfigError."""
     refuse_spill(settings)
     connection = duckdb.connect(
         config={
@@ -40,13 +40,13 @@ def connect(settings: LakeSettings) -> Connection:
             **({"threads": str(settings.threads)} if settings.threads else {}),
         }
     )
-    # A file is opened for many queries and never changes: its footer is read once.
+    # Many queries read the same file, and it never changes: read its footer once.
     connection.execute("set global timezone = 'UTC'; set parquet_metadata_cache = true")
     return connection
 
 
 def refuse_spill(settings: LakeSettings) -> None:
-    """Raise ConfigError where DuckDB could not write to the folder set, or make it when it spills."""
+    """Raise ConfigError if DuckDB can't write to the configured spill folder or can't create it."""
     if not settings.spill:
         return
     folder = Path(settings.spill)
@@ -55,18 +55,19 @@ def refuse_spill(settings: LakeSettings) -> None:
             pass
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            return  # a full disk is no mistake in the settings, and much can be read without
+            return  # a full disk is not a wrong setting, and many queries need no spill
         raise ConfigError(
-            f"[lake] spill: {folder} can't be written: {error.strerror}; name a folder on a disk with room"
+            f"[lake] spill: {folder} can't be written: {error.strerror};"
+            " name a folder on a disk with free space"
         ) from None
 
 
 def open_session(lake: Lake, settings: LakeSettings, release: Release | None) -> Connection:
-    """Open DuckDB with schemas bronze, rules, silver, gold pinned to the release, and ops at its head.
+    """Open DuckDB with bronze, rules, silver and gold at the release's versions, and ops at its head.
 
-    Without a release there is only what an ingest has brought; with one,
-    ``ops.current_release`` says in one row which. Raises NoRelease for one that a restored
-    lake was not given, LakeError where a restore is not finished, TableMissing.
+    ``ops.current_release`` has one row with the open release. If ``release`` is None, the session
+    has only bronze and ops, at their heads. Raises NoRelease if the backup that the lake was
+    restored from did not include the release, LakeError if a restore is unfinished, and TableMissing.
     """
     if release:
         refuse_left_out(lake, release)
@@ -81,50 +82,50 @@ def open_session(lake: Lake, settings: LakeSettings, release: Release | None) ->
     for name in list_tables(lake, "ops"):
         create_view(connection, name, open_table(lake, name))
     if release:
-        connection.execute(f"create view {CURRENT} as {one_release(release)}")
+        connection.execute(f"create view {CURRENT} as {release_row(release)}")
     return connection
 
 
-def one_release(release: Release) -> str:
-    """Return the SELECT of the one row that says which release is open."""
+def release_row(release: Release) -> str:
+    """Return the SELECT of one row: number, time and kind of the open release."""
     published_at = f"timestamptz {quote.literal(release.published_at.isoformat())}"
     kind = quote.literal(release.kind)
     return f"select {release.release}::bigint as release, {published_at} as published_at, {kind} as kind"
 
 
 def fetch(connection: Connection, query: str) -> pa.Table:
-    """Return a query's rows as Arrow; empty for a statement that has none."""
+    """Return a query's rows as Arrow; an empty table if the statement returns no rows."""
     relation = connection.sql(query)
     return relation.to_arrow_table() if relation is not None else pa.table({})
 
 
 def heads(lake: Lake) -> dict[str, int]:
-    """Return the versions that all bronze tables had at one moment: the newest such moment."""
+    """Return a consistent set of the newest versions of all bronze tables."""
     return {name: table.version for name, table in open_heads(lake).items()}
 
 
 def open_heads(lake: Lake) -> dict[str, Table]:
-    """Open all bronze tables as they were at one moment: the newest such moment.
+    """Open all bronze tables at a consistent set of their newest versions.
 
-    An order's lines are committed before the order: versions read one after another
-    could be of an order without them. Two looks that agree were at rest between them.
+    An order's lines are committed before the order, so versions read one after another may
+    contain an order without its lines. If two passes read the same versions, no commit came between.
     """
-    found: dict[str, Table] = {}
-    seen: dict[str, int] = {}
+    tables: dict[str, Table] = {}
+    versions: dict[str, int] = {}
     while True:
         for name in lake.tables("bronze"):
-            if name in found:
-                found[name].refresh()
+            if name in tables:
+                tables[name].refresh()
             else:
-                found[name] = open_table(lake, name)
-        if seen == (seen := {name: table.version for name, table in found.items()}):
-            return found
+                tables[name] = open_table(lake, name)
+        if versions == (versions := {name: table.version for name, table in tables.items()}):
+            return tables
 
 
 def create_view(connection: Connection, view: str, table: Table, files: Sequence[str] | None = None) -> None:
-    """Make ``view`` show the rows of the version that ``table`` holds, or of some of its files.
+    """Create ``view`` over the open version of ``table``, or over ``files`` of it.
 
-    Raises TableMissing where a file is gone: nothing keeps that version.
+    Raises TableMissing if a file was deleted, because no retained release needs that version.
     """
     select = scan(connection, table, files)
     try:
@@ -132,43 +133,43 @@ def create_view(connection: Connection, view: str, table: Table, files: Sequence
     except (duckdb.Error, FileNotFoundError) as error:
         if not is_missing(error):
             raise
-        raise TableMissing(f"{table.name}: files of version {table.version} are not here; {KEPT}") from None
+        raise TableMissing(f"{table.name}: files of version {table.version} are missing; {KEPT}") from None
 
 
 def is_missing(error: Exception) -> bool:
-    """True where DuckDB failed for a file that is not there. Pure.
+    """Return True if DuckDB failed because a file is missing. Pure.
 
-    Of what a mount raises it keeps the traceback alone, as text.
+    DuckDB reports an error of the object store's file system only as the text of its traceback.
     """
     is_plain = isinstance(error, duckdb.IOException | FileNotFoundError)
     return is_plain or "\nFileNotFoundError: " in str(error)
 
 
 def scan(connection: Connection, table: Table, files: Sequence[str] | None = None) -> str:
-    """Return the SELECT over a table version, or over some of its files; DuckDB can read them from then on.
+    """Return the SELECT over a table version, or over ``files`` of it, and let DuckDB read their store.
 
-    Without files it has the columns and no rows.
+    If there are no files, the SELECT has the table's columns and no rows.
     """
     files = [file.uri for file in table.files()] if files is None else files
     types = duckdb_types(connection, table.schema)
     if not files:
-        return no_rows(types)
+        return empty_select(types)
     mount(connection, files[0])
     return f"select {', '.join(map(quote.name, types))} from {read_parquet(files, table, types)}"
 
 
-def no_rows(types: Mapping[str, str]) -> str:
-    """Return the SELECT of no rows with these columns."""
-    nothing = ", ".join(f"null::{kind} as {quote.name(column)}" for column, kind in types.items())
-    return f"select {nothing} where false"
+def empty_select(types: Mapping[str, str]) -> str:
+    """Return a SELECT with these columns and no rows."""
+    nulls = ", ".join(f"null::{kind} as {quote.name(column)}" for column, kind in types.items())
+    return f"select {nulls} where false"
 
 
 def mount(connection: Connection, uri: str) -> None:
-    """Let DuckDB read the object store that a file is in; a file of this machine needs nothing."""
+    """Let DuckDB read the object store of a file; does nothing for a local file."""
     scheme, _, path = uri.partition("://")
     if not path or connection.filesystem_is_registered(scheme):
         return
-    # fsspec takes longer to import than a query on this disk takes to run.
+    # Importing fsspec takes longer than a query of a local lake.
     from lake.query.object_store import Mount
 
     connection.register_filesystem(Mount(scheme))
@@ -176,19 +177,20 @@ def mount(connection: Connection, uri: str) -> None:
 
 def read_parquet(files: Iterable[str], table: Table, types: Mapping[str, str]) -> str:
     """Return DuckDB's ``read_parquet`` of the files, with the table's partition columns."""
-    return parquet(f"[{quote.literals(files)}]", table, types)
+    return parquet_scan(f"[{quote.literals(files)}]", table, types)
 
 
-def parquet(listed: str, table: Table, types: Mapping[str, str]) -> str:
-    """Return ``read_parquet`` of files that SQL lists."""
+def parquet_scan(listed: str, table: Table, types: Mapping[str, str]) -> str:
+    """Return ``read_parquet`` over the SQL expression of a list of files."""
     hive = ", ".join(f"{quote.literal(column)}: {types[column]}" for column in table.partition_by)
     partitions = f"hive_partitioning = true, hive_types = {{{hive}}}" if hive else "hive_partitioning = false"
-    # All files of a version have its schema: `redefine` writes them all. So one of them tells, not each.
+    # All files of a version have the same schema, because `redefine` writes all of them again. So DuckDB
+    # takes the columns from the first file (no union_by_name).
     return f"read_parquet({listed}, {partitions})"
 
 
 def duckdb_types(connection: Connection, schema: pa.Schema) -> dict[str, str]:
-    """Return ``{column: type}`` in DuckDB's words."""
+    """Return ``{column: name of its DuckDB type}``."""
     if new := [kind for kind in dict.fromkeys(schema.types) if kind not in TYPES]:
         relation = connection.from_arrow(pa.schema(list(zip(map(str, new), new, strict=True))).empty_table())
         TYPES.update(zip(new, map(str, relation.types), strict=True))

@@ -28,7 +28,7 @@ from lake.maintenance.compaction import BEFORE_MIDNIGHT, compact, crowded
 from lake.maintenance.erasure import Redaction, erase
 from lake.maintenance.vacuum import maintain, vacuum
 from lake.paths import Lake
-from lake.query.catalogue import refresh_catalogue, shown_release
+from lake.query.catalogue import catalogue_release, refresh_catalogue
 from lake.query.session import Connection, fetch, heads, open_session
 from lake.releases.release import COMPACTION, ROLLBACK, Release, current_release, find_release, list_releases
 from lake.settings import LakeSettings
@@ -232,7 +232,7 @@ class Rollback(Month):
         refresh_catalogue(self.lake)
         found = find_release(self.lake, None)
         assert found.is_held == (found.kind == ROLLBACK)
-        assert shown_release(self.lake) == found.release
+        assert catalogue_release(self.lake) == found.release
         self.sync_when_free(found)
 
     def sync_when_free(self, found: Release) -> None:
@@ -475,7 +475,7 @@ class Publish(Trial):
         assert release.consumed == heads(self.lake)
         for name, version in release.tables.items():
             assert open_table(self.lake, name).files() == open_table(self.lake, name, version).files()
-        assert shown_release(self.lake) == release.release
+        assert catalogue_release(self.lake) == release.release
 
     def end(self) -> None:
         """As if nothing had ever been killed."""

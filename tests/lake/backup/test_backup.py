@@ -22,7 +22,7 @@ from lake.delta.properties import CHECKPOINTED
 from lake.delta.table import open_table
 from lake.errors import CommitConflict, LakeError, NoRelease, UsageError
 from lake.paths import Lake
-from lake.query.catalogue import shown_release
+from lake.query.catalogue import catalogue_release
 from lake.query.session import open_session
 from lake.releases.release import current_release, find_release, publish
 from lake.releases.restores import RESTORES, UNFINISHED, read_restores, write_restore
@@ -247,7 +247,7 @@ def test_places_that_can_be_no_backup_are_refused(few: Shop, tmp_path: Path) -> 
             back_up(few.lake, place, now=NOW)
     with pytest.raises(UsageError, match="name a place"):  # what a variable that is not set comes to
         back_up(few.lake, "", now=NOW)
-    with pytest.raises(UsageError, match="'ftp://x/y': it is no place of a lake"):
+    with pytest.raises(UsageError, match="'ftp://x/y': no lake can be there"):
         back_up(few.lake, "ftp://x/y", now=NOW)
     with pytest.raises(NoRelease):
         back_up(Lake(root=str(tmp_path / "nothing")), str(tmp_path / "backup"), now=NOW)
@@ -345,7 +345,7 @@ def test_the_commands_say_what_they_did(few: Shop, tmp_path: Path, monkeypatch: 
     assert said("backup", str(place), "--prune").endswith("were there, 0 removed\n")
     assert f"release 1 is restored in {target}: " in said("restore", str(place), str(target))
     assert Shop(Lake(root=str(target)), FEW).read() == few.read()
-    assert shown_release(Lake(root=str(target))) == 1
+    assert catalogue_release(Lake(root=str(target))) == 1
 
 
 class Meanwhile(datetime):

@@ -182,7 +182,7 @@ def test_a_release_whose_files_are_gone_is_one_line(days: Simulated, run: Run) -
             file.unlink()
     for command in (("sql", "select 1", "--release", "1"), ("diff", "1", "3")):
         with pytest.raises(
-            TableMissing, match=f"{SILVER}: files of version 1 are not here; a vacuum"
+            TableMissing, match=f"{SILVER}: files of version 1 are missing; a vacuum"
         ) as refused:
             run(*command)
         assert "\n" not in str(refused.value)

@@ -30,7 +30,7 @@ from lake.maintenance.compaction import MANY, SMALL, TARGET, compact, crowded
 from lake.maintenance.erasure import Redaction, erase
 from lake.maintenance.vacuum import maintain, sizes
 from lake.paths import Lake
-from lake.query.catalogue import refresh_catalogue, shown_release
+from lake.query.catalogue import catalogue_release, refresh_catalogue
 from lake.releases.release import COMPACTION, Release, current_release, list_releases, publish
 from lake.settings import LakeSettings
 from tests.support.release_history import NOON
@@ -350,9 +350,9 @@ def test_the_command_names_the_release_and_the_next_one_shows_it(
         month.publish(newest(lake).tables)
         said = CliRunner().invoke(command, [], catch_exceptions=False).output
     assert f"release {before + 2} names them, and shows what release {before + 1} showed" in said
-    assert shown_release(lake) == before
+    assert catalogue_release(lake) == before
     assert "nothing to compact" in CliRunner().invoke(command, [], catch_exceptions=False).output
-    assert shown_release(lake) == before + 2
+    assert catalogue_release(lake) == before + 2
 
 
 def test_a_commit_whose_answer_was_lost_is_a_commit(

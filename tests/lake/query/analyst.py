@@ -1,8 +1,8 @@
-"""An analyst's program, run in environments without this project: reads the lake one way, again and again.
+"""An analyst's program that reads the lake repeatedly in one way; this project is not installed there.
 
-``python analyst.py WAY LAKE`` until its input ends. Prints one line of JSON per
-look: the money of ``gold.revenue_daily`` as it was read, and as the release says, where the
-reader knows which release it reads. Any error ends it.
+``python analyst.py WAY LAKE`` runs until its input ends and prints one line of JSON per reading:
+the sum of ``gold.revenue_daily`` as read and, if the reader knows its release, the sum that the
+release states. Any error ends the program.
 """
 
 import json
@@ -16,37 +16,37 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-Look = tuple[int | None, Any, Any]
+Reading = tuple[int | None, Any, Any]
 GOLD = "gold/revenue_daily"
 MONEY = "money['gold.revenue_daily']"
 
 
-def catalogue(lake: str) -> Callable[[], Look]:
-    """Open ``lake.duckdb`` anew for each look; releases, sums and rows must all be of one moment."""
+def catalogue(lake: str) -> Callable[[], Reading]:
+    """Open ``lake.duckdb`` for each reading; its release, sum and rows must belong to one release."""
     import duckdb
 
-    def look() -> Look:
+    def read() -> Reading:
         with duckdb.connect(f"{lake}/lake.duckdb", read_only=True) as connection:
-            number, said, rows = connection.execute(f"""
+            number, expected, rows = connection.execute(f"""
                 select release, {MONEY}, rows['gold.revenue_daily'] from ops.releases
                 where release = (select release from ops.current_release)
             """).fetchall()[0]
-            # Slow enough that a publish falls between what is asked first and last.
+            # Two slow queries, so that a publish falls between the first query and the last.
             connection.execute("select count(*), sum(grand_total) from silver.orders").fetchall()
             connection.execute("select count(*), sum(hash(payload)) from bronze.orders").fetchall()
-            # Of the ledgers the files that were merged are deleted, and the catalogue is written anew.
+            # The ledgers' compacted files are deleted, and the catalogue is written again.
             connection.execute("select count(*), max(name) from ops.tags").fetchall()
-            found, count = connection.execute(
+            actual, count = connection.execute(
                 "select sum(revenue), count(*) from gold.revenue_daily"
             ).fetchall()[0]
             assert count == rows, f"release {number}: {count} rows, not {rows}"
-        return number, plain(found), plain(said)
+        return number, plain(actual), plain(expected)
 
-    return look
+    return read
 
 
-def delta_scan(lake: str) -> Callable[[], Look]:
-    """Read by DuckDB's own extension: the head, and by turns a version that some release names."""
+def delta_scan(lake: str) -> Callable[[], Reading]:
+    """Read with DuckDB's Delta extension, at random the head or the version of some release."""
     import duckdb
 
     folder = Path(str(import_module("duckdb_extension_delta").__file__)).parent
@@ -54,37 +54,37 @@ def delta_scan(lake: str) -> Callable[[], Look]:
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
     connection.execute(f"load '{extension}'")
 
-    def look() -> Look:
+    def read() -> Reading:
         if random.random() < 0.5:
             query = f"select sum(revenue) from delta_scan('{lake}/{GOLD}')"
             return None, plain(connection.execute(query).fetchall()[0][0]), None
         releases = connection.execute(f"""
             select release, tables['gold.revenue_daily'], {MONEY} from delta_scan('{lake}/ops/releases')
         """).fetchall()
-        number, version, said = random.choice(releases)
+        number, version, expected = random.choice(releases)
         query = f"select sum(revenue) from delta_scan('{lake}/{GOLD}', version => {version})"
-        return number, plain(connection.execute(query).fetchall()[0][0]), plain(said)
+        return number, plain(connection.execute(query).fetchall()[0][0]), plain(expected)
 
-    return look
+    return read
 
 
-def polars(lake: str) -> Callable[[], Look]:
-    """Read by polars: the head, and by turns a version that some release names."""
+def polars(lake: str) -> Callable[[], Reading]:
+    """Read with polars, at random the head or the version of some release."""
     pl: Any = import_module("polars")
 
     def total(version: int | None) -> str:
         rows = pl.scan_delta(f"{lake}/{GOLD}", version=version)
         return plain(rows.select(pl.col("revenue").sum()).collect().item())
 
-    def look() -> Look:
+    def read() -> Reading:
         if random.random() < 0.5:
             return None, total(None), None
         releases = pl.read_delta(f"{lake}/ops/releases").select("release", "tables", "money").to_dicts()
         release = random.choice(releases)
-        version, said = release["tables"]["gold.revenue_daily"], release["money"]["gold.revenue_daily"]
-        return release["release"], total(version), plain(said)
+        version, expected = release["tables"]["gold.revenue_daily"], release["money"]["gold.revenue_daily"]
+        return release["release"], total(version), plain(expected)
 
-    return look
+    return read
 
 
 def plain(money: Any) -> str:
@@ -92,16 +92,16 @@ def plain(money: Any) -> str:
     return str(Decimal(money).quantize(Decimal("0.01")))
 
 
-def looks(look: Callable[[], Look]) -> Iterator[Look]:
-    """Look a few times a second until the input ends, and once more after that."""
+def readings(read: Callable[[], Reading]) -> Iterator[Reading]:
+    """Yield up to ten readings a second until the input ends, and one more after that."""
     while not select.select([sys.stdin], [], [], 0.1)[0]:
-        yield look()
-    yield look()
+        yield read()
+    yield read()
 
 
 if __name__ == "__main__":
-    way, place = sys.argv[1:]
+    way, lake = sys.argv[1:]
     ways = {"catalogue": catalogue, "delta_scan": delta_scan, "polars": polars}
-    for number, found, said in looks(ways[way](place)):
-        print(json.dumps({"release": number, "found": found, "said": said}), flush=True)
-    os._exit(0)  # what native threads do at exit is not what is tested
+    for number, actual, expected in readings(ways[way](lake)):
+        print(json.dumps({"release": number, "actual": actual, "expected": expected}), flush=True)
+    os._exit(0)  # the test does not depend on how native threads end

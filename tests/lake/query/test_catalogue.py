@@ -1,4 +1,4 @@
-"""Catalogue: any DuckDB opens the current release, whatever is published, moved or killed meanwhile."""
+"""Catalogue: any DuckDB opens the current release during publishes, after moves and after kills."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ import pytest
 
 from lake.errors import CommitConflict
 from lake.paths import Lake
-from lake.query.catalogue import publish, refresh_catalogue, shown_release, write_catalogue
+from lake.query.catalogue import catalogue_release, publish, refresh_catalogue, write_catalogue
 from lake.releases.release import Release, current_release, find_release
 from lake.releases.release import publish as publish_release
 from tests.support.built_lake import FEW, Shop
@@ -24,7 +24,7 @@ TOTAL = "select sum(revenue) from gold.revenue_daily"
 
 @pytest.fixture(scope="module")
 def first_release(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A shop with one release; nobody changes it."""
+    """A shop with one release, which no test changes."""
     shop = opened_shop(tmp_path_factory.mktemp("catalogued") / "lake", models=FEW)
     shop.published()
     return shop
@@ -37,7 +37,7 @@ def few(first_release: Shop, tmp_path: Path) -> Shop:
 
 
 def opened(lake: Lake, *before: str) -> duckdb.DuckDBPyConnection:
-    """Open the catalogue as an analyst does, with nothing of this project."""
+    """Open the catalogue as an analyst does, with DuckDB alone."""
     assert lake.catalogue
     connection = duckdb.connect(str(lake.catalogue), read_only=True)
     for statement in before:
@@ -55,12 +55,12 @@ def again(lake: Lake, **more: object) -> Release:
 
 def one(connection: duckdb.DuckDBPyConnection, query: str) -> object:
     """Return a query's only value."""
-    ((found,),) = connection.execute(query).fetchall()
-    return found
+    ((value,),) = connection.execute(query).fetchall()
+    return value
 
 
 def test_every_table_of_the_release_is_a_view(few: Shop) -> None:
-    """With the release's own rows and money, and the ledgers."""
+    """The views have the release's rows and money, and the ledgers are there too."""
     release = find_release(few.lake, None)
     write_catalogue(few.lake, release)
     with opened(few.lake) as connection:
@@ -75,24 +75,24 @@ def test_every_table_of_the_release_is_a_view(few: Shop) -> None:
             connection.execute("create table gold.more (id int)")
 
 
-def test_publishing_replaces_it_and_who_has_it_open_keeps_it(few: Shop) -> None:
-    """One moment for the reader, whatever comes after it."""
+def test_an_open_catalogue_keeps_its_release_after_a_publish(few: Shop) -> None:
+    """A reader that has the file open keeps one release, while the next reader gets the new one."""
     write_catalogue(few.lake, find_release(few.lake, None))
     assert few.lake.catalogue
-    # A hard link keeps the file of this moment, as an open handle does.
-    kept = few.lake.catalogue.with_name("kept.duckdb")
-    os.link(few.lake.catalogue, kept)
+    # A hard link preserves the present file, as an open handle does.
+    old = few.lake.catalogue.with_name("kept.duckdb")
+    os.link(few.lake.catalogue, old)
     publish(few.lake, again(few.lake))
-    assert shown_release(few.lake) == 2
-    with duckdb.connect(str(kept), read_only=True) as connection:
+    assert catalogue_release(few.lake) == 2
+    with duckdb.connect(str(old), read_only=True) as connection:
         assert one(connection, "select release from ops.current_release") == 1
         assert one(connection, TOTAL) == find_release(few.lake, 1).money["gold.revenue_daily"]
-    kept.unlink()
+    old.unlink()
     assert not list(Path(few.lake.place).glob("lake.duckdb?*"))
 
 
-def test_a_moved_lake_is_read_by_naming_its_new_place(few: Shop, tmp_path: Path) -> None:
-    """Files are named by absolute paths unless the reader says another root; a publish writes the new one."""
+def test_a_moved_lake_is_read_by_naming_its_new_path(few: Shop, tmp_path: Path) -> None:
+    """The views use the lake's old path unless the reader sets the root; a publish writes the new path."""
     write_catalogue(few.lake, find_release(few.lake, None))
     moved = Lake(root=str(tmp_path / "it's 50% moved"))
     Path(few.lake.place).rename(moved.place)
@@ -106,33 +106,33 @@ def test_a_moved_lake_is_read_by_naming_its_new_place(few: Shop, tmp_path: Path)
         assert one(connection, TOTAL) == Decimal("1100.00")
 
 
-def test_what_a_killed_writer_left_is_cleared_away(few: Shop) -> None:
-    """A release published without its catalogue is shown by the next refresh."""
+def test_files_of_a_killed_writer_are_deleted(few: Shop) -> None:
+    """The next refresh deletes them and serves the release that was published without a catalogue."""
     assert few.lake.catalogue
-    assert shown_release(few.lake) is None
+    assert catalogue_release(few.lake) is None
     assert refresh_catalogue(few.lake)
     publish_release(few.lake, again(few.lake))
     made = few.lake.catalogue.with_name("lake.duckdb.new")
     for left in (made, made.with_name("lake.duckdb.new.wal")):
         left.write_bytes(b"half a database")
-    assert shown_release(few.lake) == 1
+    assert catalogue_release(few.lake) == 1
     assert refresh_catalogue(few.lake)
-    assert shown_release(few.lake) == 2
+    assert catalogue_release(few.lake) == 2
     assert not refresh_catalogue(few.lake)
     assert not list(Path(few.lake.place).glob("lake.duckdb?*"))
 
 
-def test_a_damaged_catalogue_is_written_anew(few: Shop) -> None:
-    """It holds nothing that is not in the lake."""
+def test_a_damaged_catalogue_is_written_again(few: Shop) -> None:
+    """The catalogue has no content that the lake has not."""
     assert few.lake.catalogue
     few.lake.catalogue.write_bytes(b"not a database")
-    assert shown_release(few.lake) is None
+    assert catalogue_release(few.lake) is None
     assert refresh_catalogue(few.lake)
-    assert shown_release(few.lake) == 1
+    assert catalogue_release(few.lake) == 1
 
 
-def test_damage_that_shows_only_in_its_middle_is_no_obstacle(few: Shop) -> None:
-    """What can't be written on is written anew."""
+def test_damage_in_the_middle_of_a_catalogue_stops_no_publish(few: Shop) -> None:
+    """If the old views can't be reused, all views are written again."""
     assert few.lake.catalogue
     write_catalogue(few.lake, find_release(few.lake, None))
     content = bytearray(few.lake.catalogue.read_bytes())
@@ -143,8 +143,8 @@ def test_damage_that_shows_only_in_its_middle_is_no_obstacle(few: Shop) -> None:
         assert one(connection, TOTAL) == Decimal("1100.00")
 
 
-def test_a_table_that_the_release_has_no_more_is_no_view(few: Shop) -> None:
-    """The others stay as they are."""
+def test_a_table_that_the_release_lacks_has_no_view(few: Shop) -> None:
+    """A publish drops the view of a removed table and keeps the other views."""
     publish(few.lake, again(few.lake))
     release = again(few.lake)
     del release.tables["gold.source_daily"]
@@ -154,8 +154,8 @@ def test_a_table_that_the_release_has_no_more_is_no_view(few: Shop) -> None:
         assert one(connection, TOTAL) == Decimal("1100.00")
 
 
-def test_a_catalogue_of_another_lake_in_this_place_is_no_start(few: Shop, tmp_path: Path) -> None:
-    """The lake was made anew beside it: the numbers are the same, the files are not."""
+def test_a_catalogue_of_another_lake_is_not_reused(few: Shop, tmp_path: Path) -> None:
+    """After the lake was built again, releases have the same numbers but other files."""
     assert few.lake.catalogue
     write_catalogue(few.lake, find_release(few.lake, None))
     publish(few.lake, again(few.lake))
@@ -164,18 +164,18 @@ def test_a_catalogue_of_another_lake_in_this_place_is_no_start(few: Shop, tmp_pa
         shutil.rmtree(Path(few.lake.place) / layer)
     few.published()
     few.lake.catalogue.write_bytes(old)
-    assert shown_release(few.lake) is None
+    assert catalogue_release(few.lake) is None
     assert refresh_catalogue(few.lake)
     publish(few.lake, again(few.lake))
     few.lake.catalogue.write_bytes(old)
-    assert shown_release(few.lake) is None
+    assert catalogue_release(few.lake) is None
     assert refresh_catalogue(few.lake)
     with opened(few.lake) as connection:
         assert one(connection, TOTAL) == Decimal("1100.00")
 
 
-def test_the_later_of_two_writers_shows_the_newest_release(few: Shop) -> None:
-    """Also when it comes with an older one."""
+def test_concurrent_writers_leave_the_newest_release(few: Shop) -> None:
+    """The catalogue serves the newest release even if the last writer was given an older one."""
     first = find_release(few.lake, None)
     second = again(few.lake)
     publish_release(few.lake, second)
@@ -186,26 +186,26 @@ def test_the_later_of_two_writers_shows_the_newest_release(few: Shop) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert shown_release(few.lake) == 2
+    assert catalogue_release(few.lake) == 2
 
 
-def test_a_refused_publish_leaves_it_alone(few: Shop) -> None:
-    """And one that can't be written does not undo a publish."""
+def test_a_refused_publish_leaves_the_catalogue_alone(few: Shop) -> None:
+    """A catalogue that can't be written does not undo a publish, either."""
     release = find_release(few.lake, None)
     write_catalogue(few.lake, release)
     with pytest.raises(CommitConflict):
         publish(few.lake, release)
-    assert shown_release(few.lake) == 1
+    assert catalogue_release(few.lake) == 1
     assert few.lake.catalogue
     few.lake.catalogue.with_name("lake.duckdb.new").mkdir()
     publish(few.lake, again(few.lake))
     newest = current_release(few.lake)
     assert newest
-    assert (newest.release, shown_release(few.lake)) == (2, 1)
+    assert (newest.release, catalogue_release(few.lake)) == (2, 1)
 
 
 def test_removing_a_lake_removes_its_catalogue(few: Shop) -> None:
-    """Nothing is left that shows what is gone."""
+    """The catalogue does not outlive its lake."""
     write_catalogue(few.lake, find_release(few.lake, None))
     few.lake.remove()
     assert not Path(few.lake.place).exists()

@@ -1,7 +1,7 @@
-"""Interop: other people's readers, in another environment, while the lake is being written to.
+"""Interop: stock readers in another environment read the lake while it is being written.
 
-Nothing of this project is installed there. Two stock DuckDBs open ``lake.duckdb``, DuckDB's
-extension and polars read the tables; every figure read must be one release's.
+This project is not installed there. Two stock DuckDBs open ``lake.duckdb``, and DuckDB's Delta
+extension and polars read the tables. Every figure must be that of one release.
 """
 
 import os
@@ -30,7 +30,7 @@ from tests.support.running import environ_of, succeed
 
 STOCK = ("duckdb==1.5.5", "duckdb-extension-delta==1.5.5", "polars==2.1.0", "deltalake==1.6.6")
 ANALYST = Path(__file__).with_name("analyst.py")
-# Twenty minutes of the shop pass in a second, so that every sync finds something.
+# Twenty minutes of the shop's time per second, so that every sync finds changes.
 BUSY = Sandbox(port=0, days=60, orders_per_day=30.0, day_seconds=72.0, requests_per_minute=0)
 STEPS: tuple[tuple[str, ...], ...] = (("ingest", "incremental"), ("transform",))
 ROUNDS = 6
@@ -40,7 +40,7 @@ KEEP = LakeSettings(memory_limit="512MB", threads=1)
 
 
 class Reader(msgspec.Struct, frozen=True):
-    """One way to read the lake, and the Python to read it with."""
+    """A way to read the lake, and the Python that does it."""
 
     name: str
     way: str
@@ -48,16 +48,16 @@ class Reader(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """One look at the lake: money as read, and as the release says where it is known which."""
+    """One reading of the lake: the sum as read and, if the release is known, the sum that it states."""
 
     release: int | None
-    found: str
-    said: str | None
+    actual: str
+    expected: str | None
 
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The Python of a second environment with stock readers alone."""
+    """The Python of a second environment that has only stock readers."""
     folder = tmp_path_factory.mktemp("analyst") / "venv"
     python = str(folder / "bin" / "python")
     for command in (
@@ -72,12 +72,12 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def busy(lake: Lake) -> Iterator[tuple[Lake, dict[str, str]]]:
-    """A lake with its first release, the environment of commands on it, and a shop that goes on living."""
+    """A lake with its first release, and the environment of its commands; its shop keeps changing."""
     with serving(BUSY) as shop:
         environ = environ_of(lake, shop.url)
         succeed(environ, "ingest", "full")
         succeed(environ, "transform")
-        for number in range(MANY + 1):  # a ledger that is worth merging
+        for number in range(MANY + 1):  # a ledger that is worth compacting
             write_tag(lake, find_release(lake, 1), f"tag-{number}", now=datetime.now(UTC))
         write_catalogue(lake, find_release(lake, None))
         yield lake, environ
@@ -86,12 +86,12 @@ def busy(lake: Lake) -> Iterator[tuple[Lake, dict[str, str]]]:
 def rounds(
     lake: Lake, environ: dict[str, str], steps: Sequence[Sequence[str]], *, count: int
 ) -> tuple[list[Compacted], list[Reclaimed]]:
-    """Run the commands, each as a process of its own, then maintenance; all of it so many times.
+    """Run the commands, each in its own process, then maintenance, and repeat this ``count`` times.
 
-    Return what was merged and what was deleted. What was there a round ago is days old by
-    then, and of the day before: nobody has been reading for so long.
+    Return the compacted tables and the deleted files. Files of the round before are aged by days,
+    as if no reader could use them any more.
     """
-    merged: list[Compacted] = []
+    compacted: list[Compacted] = []
     deleted: list[Reclaimed] = []
     there: set[Path] = set()
     for _ in range(count):
@@ -103,23 +103,23 @@ def rounds(
         for file in old & there:
             if file.exists():
                 os.utime(file, ((now - AGE).timestamp(),) * 2)
-        merged += compact(lake, now=now + timedelta(days=1))
+        compacted += compact(lake, now=now + timedelta(days=1))
         deleted += maintain(lake, KEEP, now=now)
-    return merged, deleted
+    return compacted, deleted
 
 
 def read_while(action: Callable[[], None], lake: Lake, readers: Sequence[Reader]) -> list[list[Reading]]:
-    """Return what each reader read, from before the action began until after it ended."""
+    """Return the readings of each reader, from before the action began until after it ended."""
     with ThreadPoolExecutor(2 * len(readers)) as threads, ExitStack() as running:
         children: list[subprocess.Popen[str]] = []
-        # One that hangs fails the test, and does not keep it for ever.
+        # A reader that hangs is killed, so that the test fails and does not wait for ever.
         alarm = threading.Timer(PATIENCE, kill, [children])
         alarm.start()
         running.callback(alarm.cancel)
         children += [running.enter_context(started(reader, lake)) for reader in readers]
         pipes = [(child.stdin, child.stdout, child.stderr) for child in children]
         try:
-            # The action begins when everybody has looked once, or said why not.
+            # The action begins when each reader has printed its first reading or its error.
             first = [out.readline() for _, out, _ in pipes if out]
             rest = [threads.submit(out.read) for _, out, _ in pipes if out]
             errors = [threads.submit(error.read) for _, _, error in pipes if error]
@@ -128,27 +128,27 @@ def read_while(action: Callable[[], None], lake: Lake, readers: Sequence[Reader]
             for end, _, _ in pipes:
                 if end:
                     end.close()
-        found = [line + future.result() for line, future in zip(first, rest, strict=True)]
+        outputs = [line + future.result() for line, future in zip(first, rest, strict=True)]
         for reader, child, error in zip(readers, children, errors, strict=True):
             assert child.wait(300) == 0, f"{reader.name}: exit {child.returncode}: {error.result()}"
-    return [[msgspec.json.decode(line, type=Reading) for line in text.splitlines()] for text in found]
+    return [[msgspec.json.decode(line, type=Reading) for line in text.splitlines()] for text in outputs]
 
 
 def kill(children: Sequence["subprocess.Popen[str]"]) -> None:
-    """End processes at once."""
+    """Kill the processes."""
     for child in children:
         child.kill()
 
 
 def started(reader: Reader, lake: Lake) -> "subprocess.Popen[str]":
-    """Start a reader, which does not see this project."""
+    """Start a reader that can't import this project."""
     command = [reader.python, "-I", str(ANALYST), reader.way, lake.place]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 def test_every_reader_sees_one_release_at_a_time(busy: tuple[Lake, dict[str, str]], stock: str) -> None:
-    """While syncs, compaction, clean-up and vacuum run: no error, and no figure that no release has."""
+    """Every figure is one release's while syncs, compaction, clean-up and vacuum run, and no reader fails."""
     lake, environ = busy
     readers = [
         Reader("duckdb-1.5.5", "catalogue", stock),
@@ -157,19 +157,19 @@ def test_every_reader_sees_one_release_at_a_time(busy: tuple[Lake, dict[str, str
         Reader("polars", "polars", stock),
     ]
     work: list[tuple[list[Compacted], list[Reclaimed]]] = []
-    found = read_while(lambda: work.append(rounds(lake, environ, STEPS, count=ROUNDS)), lake, readers)
-    [(merged, deleted)] = work
-    assert {one.table.split(".")[0] for one in merged} == {"bronze", "ops"}
-    assert "ops.tags" in {one.table for one in deleted}
+    results = read_while(lambda: work.append(rounds(lake, environ, STEPS, count=ROUNDS)), lake, readers)
+    [(compacted, deleted)] = work
+    assert {table.table.split(".")[0] for table in compacted} == {"bronze", "ops"}
+    assert "ops.tags" in {table.table for table in deleted}
     money = {release.release: release.money["gold.revenue_daily"] for release in list_releases(lake)}
     known = {f"{amount:.2f}" for amount in money.values()}
     assert len(known) >= ROUNDS // 2, "the shop did not change"
-    for reader, readings in zip(readers, found, strict=True):
-        assert len({reading.found for reading in readings}) > 1, f"{reader.name} saw nothing happen"
+    for reader, readings in zip(readers, results, strict=True):
+        assert len({reading.actual for reading in readings}) > 1, f"{reader.name} saw no change"
         for reading in readings:
-            assert reading.found in known, (reader.name, reading)
+            assert reading.actual in known, (reader.name, reading)
             if reading.release is not None:
-                assert reading.found == reading.said == f"{money[reading.release]:.2f}", (
+                assert reading.actual == reading.expected == f"{money[reading.release]:.2f}", (
                     reader.name,
                     reading,
                 )

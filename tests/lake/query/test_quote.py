@@ -1,4 +1,4 @@
-"""Quote: names that SQL takes as they are."""
+"""Quote: names that need no quotes in SQL."""
 
 import duckdb
 
@@ -6,7 +6,7 @@ from lake.query.quote import is_word
 
 
 def test_a_word_is_a_name_that_duckdb_takes_without_quotes() -> None:
-    """Any of its keywords too, where it may name a column; what isn't letters, digits and _ is none."""
+    """``is_word`` agrees with DuckDB on each of its keywords, and refuses other characters than a name's."""
     with duckdb.connect() as connection:
         keywords = connection.execute("select keyword_name from duckdb_keywords()").fetchall()
         for word in ["id", "day_2", "ціна", "Order", *(keyword for (keyword,) in keywords)]:

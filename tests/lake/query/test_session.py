@@ -22,7 +22,7 @@ from lake.settings import LakeSettings
 from tests.support.built_lake import FEW, Shop, opened
 from tests.support.running import launched
 
-# So that keys become signals, as they do for whoever sits there.
+# Makes the terminal the controlling one, so that keys become signals.
 TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
 PROGRAM = """
 import sys
@@ -39,21 +39,21 @@ run_prompt(open_session(lake, LakeSettings(), find_release(lake, None)), lambda 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A shop with one release; nobody changes it."""
-    found = opened(tmp_path_factory.mktemp("asked") / "lake", models=FEW)
-    found.published()
-    return found
+    """A shop with one release, which no test changes."""
+    shop = opened(tmp_path_factory.mktemp("queried") / "lake", models=FEW)
+    shop.published()
+    return shop
 
 
 @pytest.fixture
 def session(shop: Shop, engine: LakeSettings) -> Iterator[Connection]:
-    """Its release, open."""
+    """An open session over the shop's release."""
     with open_session(shop.lake, engine, find_release(shop.lake, None)) as connection:
         yield connection
 
 
 def typed(shop: Shop, home: Path, *lines: str) -> str:
-    """Type at a terminal, each line when a prompt asks for it; return what stood there at the end."""
+    """Type each line when the prompt appears; return the whole text of the terminal."""
     ours, theirs = pty.openpty()
     environ = {**os.environ, "XDG_STATE_HOME": str(home), "TERM": "dumb"}
     environ["PYTHONPATH"] = str(Path(__file__).parents[3])
@@ -62,20 +62,21 @@ def typed(shop: Shop, home: Path, *lines: str) -> str:
         command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, start_new_session=True
     ) as child:
         os.close(theirs)
-        shown = ""
+        screen = ""
         for line in lines:
-            shown += read_until(ours, "> ")
+            screen += read_until(ours, "> ")
             press(ours, line)
-        shown += read_until(ours, None)
+        screen += read_until(ours, None)
         os.close(ours)
-    assert child.returncode == 0, shown
-    return shown
+    assert child.returncode == 0, screen
+    return screen
 
 
 def press(terminal: int, keys: str) -> None:
-    """Press the keys; Ctrl-C again until it is answered.
+    """Press the keys; repeat Ctrl-C until the program answers.
 
-    Between the prompt's last letter and Python's waiting for keys, a signal is seen at the next key only.
+    If a signal arrives after the prompt was printed and before Python waits for keys, Python
+    handles it only at the next key.
     """
     os.write(terminal, keys.encode())
     while keys == "\x03" and not select.select([terminal], [], [], 2)[0]:
@@ -83,31 +84,31 @@ def press(terminal: int, keys: str) -> None:
 
 
 def read_until(terminal: int, end: str | None) -> str:
-    """Return what is shown up to ``end``, or until the program is gone; fails when nothing comes."""
-    shown = b""
-    while end is None or not shown.endswith(end.encode()):
+    """Return the output up to ``end``, or until the program ends; fail if no output arrives."""
+    output = b""
+    while end is None or not output.endswith(end.encode()):
         ready, _, _ = select.select([terminal], [], [], 300)
-        assert ready, f"nothing more came after {shown.decode()!r}"
+        assert ready, f"no output arrived after {output.decode()!r}"
         try:
             part = os.read(terminal, 4096)
-        except OSError:  # how Linux says that nobody is at the other end any more
+        except OSError:  # Linux raises it if the other end is closed
             break
         if not part:
             break
-        shown += part
-    return shown.decode().replace("\r\n", "\n")
+        output += part
+    return output.decode().replace("\r\n", "\n")
 
 
-def test_a_session_says_which_release_it_is(session: Connection) -> None:
-    """One row; and every ledger there is."""
+def test_a_session_names_its_release(session: Connection) -> None:
+    """``ops.current_release`` has one row with the open release, and the ledgers are there too."""
     rows = fetch(session, "select release, kind from ops.current_release").to_pylist()
     assert rows == [{"release": 1, "kind": "full"}]
     assert fetch(session, "select count(*) as n from ops.releases").to_pylist() == [{"n": 1}]
 
 
 @pytest.mark.parametrize("spill", ["a file", "a file/spill", "no folder/spill", "/proc/none"])
-def test_a_place_to_spill_to_that_can_not_be_written_is_refused(tmp_path: Path, spill: str) -> None:
-    """Before the work begins; a folder that can be made is not made before it is needed."""
+def test_a_spill_folder_that_can_not_be_written_is_refused(tmp_path: Path, spill: str) -> None:
+    """The check comes before any query and does not create the folder."""
     (tmp_path / "a file").touch()
     with pytest.raises(
         ConfigError, match=r"^\[lake\] spill: .* can't be written: .*; name a folder"
@@ -119,13 +120,13 @@ def test_a_place_to_spill_to_that_can_not_be_written_is_refused(tmp_path: Path, 
 
 
 def test_another_thread_reads_instants_as_utc_too(session: Connection) -> None:
-    """Its connection to the same DuckDB, wherever the machine is."""
+    """A second connection to the same DuckDB uses UTC in any time zone of the machine."""
     with session.cursor() as other:
         assert other.execute("select current_setting('timezone')").fetchone() == ("UTC",)
 
 
 def test_some_files_of_a_table_are_read(shop: Shop, engine: LakeSettings) -> None:
-    """All of them are the table; none has its columns and no rows."""
+    """A scan of all files has the table's rows, and a scan of no files has its columns and no rows."""
     table = open_table(shop.lake, "gold.revenue_daily")
     files = [file.uri for file in table.files()]
     with connect(engine) as connection:
@@ -136,7 +137,7 @@ def test_some_files_of_a_table_are_read(shop: Shop, engine: LakeSettings) -> Non
 
 
 def test_typed_statements_are_answered_one_by_one(shop: Shop, tmp_path: Path) -> None:
-    """Over several lines, with an error in between, until quit; and remembered."""
+    """A statement may span lines, an error does not end the session, and the history is saved."""
     lines = [
         "select 1 +",
         "41 as answer;",
@@ -145,26 +146,26 @@ def test_typed_statements_are_answered_one_by_one(shop: Shop, tmp_path: Path) ->
         ".release",
         "select count(*) as n from gold.revenue_daily;",
     ]
-    shown = typed(shop, tmp_path, *(f"{line}\n" for line in lines), ".quit\n")
-    assert "\nanswer\n42\n" in shown
-    assert 'error: Parser Error: syntax error at or near "selec"\n' in shown
-    assert "\ngold.revenue_daily," in shown
-    assert "\nrelease,published_at,kind\n1," in shown
-    assert shown.index("selec;") < shown.index("\nn\n4\n")
-    assert "Traceback" not in shown
-    kept = (tmp_path / "keylake" / "sql_history").read_text()
-    assert "41 as answer;" in kept.replace("\\040", " ")
+    screen = typed(shop, tmp_path, *(f"{line}\n" for line in lines), ".quit\n")
+    assert "\nanswer\n42\n" in screen
+    assert 'error: Parser Error: syntax error at or near "selec"\n' in screen
+    assert "\ngold.revenue_daily," in screen
+    assert "\nrelease,published_at,kind\n1," in screen
+    assert screen.index("selec;") < screen.index("\nn\n4\n")
+    assert "Traceback" not in screen
+    history = (tmp_path / "keylake" / "sql_history").read_text()
+    assert "41 as answer;" in history.replace("\\040", " ")
 
 
 def test_end_of_input_and_interrupts_end_no_session_badly(shop: Shop, tmp_path: Path) -> None:
-    """Ctrl-C drops what was typed, Ctrl-D ends."""
-    shown = typed(shop, tmp_path, "select 'half\n", "\x03", "select 7 as whole;\n", "\x04")
-    assert "\nwhole\n7\n" in shown
-    assert "Traceback" not in shown
+    """Ctrl-C drops the typed text, and Ctrl-D ends the session."""
+    screen = typed(shop, tmp_path, "select 'half\n", "\x03", "select 7 as whole;\n", "\x04")
+    assert "\nwhole\n7\n" in screen
+    assert "Traceback" not in screen
 
 
 def test_a_pipe_is_read_to_its_end(session: Connection, shop: Shop) -> None:
-    """Every statement is answered; the first that fails ends it with one line."""
+    """Every statement is answered, and the first that fails ends the script with one line."""
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, "-c", PROGRAM, shop.lake.root]
     done = subprocess.run(
@@ -179,8 +180,8 @@ def test_a_pipe_is_read_to_its_end(session: Connection, shop: Shop) -> None:
     assert shown == ["c\n3\n"]
 
 
-def test_definitions_show_nothing_and_empty_answers_their_columns(session: Connection) -> None:
-    """A statement without rows is not a table without columns."""
+def test_definitions_print_nothing_and_empty_answers_their_columns(session: Connection) -> None:
+    """A query without rows has columns, and a definition has no answer."""
     shown: list[pa.Table] = []
     run_script(session, "create temp table t (id int); set threads = 1; select id from t", shown.append)
     assert [rows.schema.names for rows in shown] == [["id"]]
@@ -190,7 +191,7 @@ def test_definitions_show_nothing_and_empty_answers_their_columns(session: Conne
     ("text", "whole"),
     [
         ("select 1;", True),
-        ("select 1; -- that was it", True),
+        ("select 1; -- the end", True),
         ("select 1", False),
         ("select 'a;", False),
         ("select 'a;\nb';", True),
@@ -202,14 +203,14 @@ def test_definitions_show_nothing_and_empty_answers_their_columns(session: Conne
     ],
 )
 def test_a_statement_ends_with_its_semicolon(text: str, whole: bool) -> None:
-    """Not with one in a string, a name or a comment."""
+    """A semicolon in a string, a name or a comment does not end a statement."""
     assert is_whole(text) is whole
 
 
 def test_without_a_terminal_nothing_waits_for_keys(
     session: Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """An empty pipe is an empty script."""
+    """An empty pipe is read as an empty script."""
     with (tmp_path / "empty").open("w+") as empty:
         monkeypatch.setattr(sys, "stdin", empty)
         run_prompt(session, lambda rows: pytest.fail("nothing was asked"))

@@ -209,7 +209,7 @@ def test_files_that_are_gone_are_missed_in_any_store(lake: Lake, monkeypatch: py
         with pytest.raises(NoRelease, match=said) as refused:
             run(*arguments)
         assert "restore" not in str(refused.value)
-    with pytest.raises(TableMissing, match=r"silver\.things: files of version \d are not here") as missing:
+    with pytest.raises(TableMissing, match=r"silver\.things: files of version \d are missing") as missing:
         open_session(lake, ENGINE, first)
     assert "\n" not in str(missing.value)
     assert find_release(lake, None) == newest
