@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from lake.cli.output import FORMATS
-from lake.releases.asof import WORDS
+from lake.releases.asof import FORMS
 
 
 def reason(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
@@ -30,5 +30,5 @@ in_format = click.option(
 
 def at_release(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options --release (``release``) and --as-of (``as_of``); see ``releases.asof``."""
-    command = click.option("--as-of", metavar="WHEN", help=f"Read what was said then: {WORDS}.")(command)
+    command = click.option("--as-of", metavar="WHEN", help=f"Read what was said then: {FORMS}.")(command)
     return click.option("--release", type=int, help="Read the release of that number.")(command)

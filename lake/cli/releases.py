@@ -16,10 +16,10 @@ from lake.history.explain import explain
 from lake.history.order_diff import OrderMoves, order_moves
 from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.query.catalogue import refresh_catalogue
-from lake.releases.asof import pick, refuse_absent, refuse_gone, resolve
+from lake.releases.asof import pick, refuse_absent, refuse_unretained, resolve
 from lake.releases.release import Release, find_release, list_releases, total
 from lake.releases.restores import read_restores
-from lake.releases.retention import read_kept
+from lake.releases.retention import read_retention
 from lake.releases.tags import remove_tag, tags_of, write_tag
 from lake.settings import LakeSettings
 
@@ -36,7 +36,7 @@ def releases(limit: int, form: str) -> None:
     """
     config, lake = open_lake()
     restores = read_restores(lake)
-    tags, kept = tags_of(lake), read_kept(lake, config.section(LakeSettings), now=datetime.now(UTC))
+    tags, kept = tags_of(lake), read_retention(lake, config.section(LakeSettings), now=datetime.now(UTC))
     rows = [
         {
             "release": release.release,
@@ -74,7 +74,7 @@ def rollback(release: str | None) -> None:
     current = find_release(lake, None)
     target = resolve(lake, release) if release else parent_of(lake, current)
     settings, now = config.section(LakeSettings), datetime.now(UTC)
-    refuse_gone(lake, target, now=now, settings=settings)
+    refuse_unretained(lake, target, now=now, settings=settings)
     refuse_absent(lake, target, current)
     made = run_rollback(lake, target, current=current, now=now, settings=settings)
     print(
@@ -111,7 +111,7 @@ def tag(release: str, name: str) -> None:
     """Give RELEASE (a number, tag or time) a NAME; it is kept for as long as it has one."""
     config, lake = open_lake()
     found, now = resolve(lake, release), datetime.now(UTC)
-    refuse_gone(lake, found, now=now, settings=config.section(LakeSettings))
+    refuse_unretained(lake, found, now=now, settings=config.section(LakeSettings))
     refuse_absent(lake, found, find_release(lake, None))
     before = write_tag(lake, found, name, now=now)
     moved = f", and release {before} no longer" if before not in (None, found.release) else ""

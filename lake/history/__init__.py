@@ -1,1 +1,1 @@
-"""Comparing releases, explaining a day's orders, and going back to an older release."""
+"""Comparison of releases, the orders behind a day's revenue, and rollback to an older release."""

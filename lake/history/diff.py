@@ -1,7 +1,7 @@
-"""Diff: which days of which tables moved between two releases.
+"""Diff: the days of each table that differ between two releases.
 
-Only files that one of the two has and the other has not are compared row by row: what
-they share is the same. So a diff costs what changed, not what there is.
+Only files that one release has and the other lacks are compared row by row, because shared
+files have the same rows. So the cost depends on the size of the change, not of the lake.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,21 +15,22 @@ import pyarrow as pa
 from lake.delta.contract import Contract
 from lake.delta.table import Table, open_table
 from lake.errors import UsageError
+from lake.history.queries import read_sql
 from lake.paths import Lake
-from lake.query.quote import literal, literals
+from lake.query.quote import literals
 from lake.query.quote import name as quoted
-from lake.query.session import Connection, connect, create_view, fetch
+from lake.query.session import Connection, connect, create_view
 from lake.releases.release import Release
 from lake.releases.restores import refuse_left_out
 from lake.settings import LakeSettings
 
-# Rows of either release, and of the files that only it has.
+# Schemas of the comparison: all rows of each release, and the rows of files that only one release has.
 SIDES = ("before", "after", "only_before", "only_after")
 DAY = pa.date32()
 HRYVNIAS = pa.decimal128(18, 2)
-# What a row's day is called; by any other date a table is only parted, to keep what is written small.
+# Column names of a row's day; other dates only partition a table, so that a build writes less.
 DAYS_OF_ROWS = ("date", "order_date", "observed_date", "order_month")
-# A table's money is its first column of hryvnias; of a line's prices none is, but the total.
+# Money column by table, if it is not the first column of hryvnias.
 MONEY = {"silver.order_lines": "total"}
 SCHEMA = Contract.of(
     {
@@ -43,66 +44,13 @@ SCHEMA = Contract.of(
         "money_after": "DECIMAL(38,2)?",
     }
 ).schema
-DIFFERING = """
-create or replace temp table differing as
-with gone as (
-    select {columns} from only_before.{view}
-    except all
-    select {columns} from only_after.{view}
-),
-
-come as (
-    select {columns} from only_after.{view}
-    except all
-    select {columns} from only_before.{view}
-),
-
-either as (
-    select {day} as day, 1 as is_gone from gone
-    union all
-    select {day} as day, 0 as is_gone from come
-)
-
-select day, date_trunc('month', day)::date as month, sum(is_gone)::bigint as gone, count(*) as rows
-from either
-group by all
-"""
-DAYS = """
-with was as (
-    select {day} as day, count(*) as rows, {money} as money
-    from before.{view}
-    where {months}
-    group by all
-),
-
-is_now as (
-    select {day} as day, count(*) as rows, {money} as money
-    from after.{view}
-    where {months}
-    group by all
-)
-
-select
-    {name} as "table",
-    d.day as date,
-    coalesce(was.rows, 0) as rows_before,
-    coalesce(is_now.rows, 0) as rows_after,
-    d.gone as rows_gone,
-    d.rows - d.gone as rows_new,
-    coalesce(was.money, {nothing}) as money_before,
-    coalesce(is_now.money, {nothing}) as money_after,
-from differing as d
-left join was on was.day is not distinct from d.day
-left join is_now on is_now.day is not distinct from d.day
-order by d.day
-"""
 
 
 class DayMove(msgspec.Struct, frozen=True):
-    """How one day of one table (``date`` None: a table without days) differs; money in hryvnias.
+    """Rows and money of one day of one table in two releases; money in hryvnias.
 
-    ``rows_gone`` are in the first release alone, ``rows_new`` in the second alone: a row that
-    was edited is one of each.
+    ``date`` is None if the table has no days. ``rows_gone`` counts the rows that only the first
+    release has, and ``rows_new`` those that only the second has. An edited row counts in both.
     """
 
     table: str
@@ -116,12 +64,12 @@ class DayMove(msgspec.Struct, frozen=True):
 
 
 def as_table(moves: Sequence[DayMove]) -> pa.Table:
-    """Return the moves as Arrow, a row each."""
+    """Return the moves as Arrow, one row per move."""
     return pa.Table.from_pylist([msgspec.structs.asdict(move) for move in moves], schema=SCHEMA)
 
 
-class Shown(msgspec.Struct, frozen=True):
-    """What of a table two releases have in common: columns of one type, its day, its money."""
+class CommonColumns(msgspec.Struct, frozen=True):
+    """The columns that a table has in both releases with the same type, and its day and money columns."""
 
     columns: tuple[str, ...]
     day: str | None
@@ -131,17 +79,17 @@ class Shown(msgspec.Struct, frozen=True):
 def day_moves(
     lake: Lake, settings: LakeSettings, before: Release, after: Release, *, table: str | None = None
 ) -> list[DayMove]:
-    """Return the days that differ, of one table or all, in order of table and day.
+    """Return the days that differ, of one table or of all, in order of table and day.
 
-    Raises UsageError for a table that neither release shows, NoRelease for a release that a
-    restored lake was not given.
+    Raises UsageError if neither release has the table, and NoRelease if the backup that the lake
+    was restored from did not include a release.
     """
     for release in (before, after):
         refuse_left_out(lake, release)
     names = before.tables.keys() | after.tables.keys()
     if table is not None and table not in names:
-        raise UsageError(f"{table}: neither release shows it; they show {', '.join(sorted(names))}")
-    with compared(settings) as connection:
+        raise UsageError(f"{table}: neither release has this table; they have {', '.join(sorted(names))}")
+    with open_sides(settings) as connection:
         return [
             move
             for name in sorted(names if table is None else {table})
@@ -151,8 +99,8 @@ def day_moves(
 
 
 @contextmanager
-def compared(settings: LakeSettings) -> Iterator[Connection]:
-    """Open DuckDB with a schema for each side."""
+def open_sides(settings: LakeSettings) -> Iterator[Connection]:
+    """Open DuckDB with an empty schema for each of ``SIDES``."""
     with connect(settings) as connection:
         for side in SIDES:
             connection.execute(f"create schema {side}")
@@ -160,34 +108,39 @@ def compared(settings: LakeSettings) -> Iterator[Connection]:
 
 
 def moves_of(connection: Connection, lake: Lake, name: str, before: Release, after: Release) -> list[DayMove]:
-    """Return the days in which two versions of a table differ."""
-    shown = show_both(connection, lake, name, before, after)
-    day = quoted(shown.day) if shown.day else "null::date"
-    view, columns = quoted(name), ", ".join(map(quoted, shown.columns))
-    connection.execute(DIFFERING.format(view=view, columns=columns, day=day))
-    money = f"sum({quoted(shown.money)})::decimal(38, 2)" if shown.money else "null::decimal(38, 2)"
-    rows = fetch(
-        connection,
-        DAYS.format(
-            name=literal(name),
-            view=view,
-            day=day,
-            months=months_in(connection) if shown.day else "true",
-            money=money,
-            nothing="0" if shown.money else "null",
-        ),
-    )
+    """Return the days on which a table differs between two releases."""
+    common = create_side_views(connection, lake, name, before, after)
+    day = quoted(common.day) if common.day else "null::date"
+    columns = ", ".join(map(quoted, common.columns))
+    create_compared(connection, name, SIDES[2:], f"{day} as compared_day, {columns}")
+    connection.execute(f"create or replace temp table differing_days as {read_sql('differing_days')}")
+    money = quoted(common.money) if common.money else "null::decimal(18, 2)"
+    months = months_in(connection) if common.day else "true"
+    create_compared(connection, name, SIDES[:2], f"{day} as day, {money} as money", months)
+    values = {"table": name, "no_money": 0 if common.money else None}
+    rows = connection.sql(read_sql("day_moves"), params=values).to_arrow_table()
     return [DayMove(**row) for row in rows.to_pylist()]
 
 
+def create_compared(
+    connection: Connection, name: str, sides: Sequence[str], columns: str, condition: str = "true"
+) -> None:
+    """Create the view ``compared`` of a table on the given sides, for the SQL files to read."""
+    for side in sides:
+        view = f"select {columns} from {side}.{quoted(name)} where {condition}"
+        connection.execute(f"create or replace view {side}.compared as {view}")
+
+
 def months_in(connection: Connection) -> str:
-    """Return the condition that leaves the months with differences: of others no file is opened."""
-    months = connection.execute("select distinct month from differing").fetchall()
+    """Return the condition that selects the months that differ, so that no file of another is opened."""
+    months = connection.execute("select distinct month from differing_days").fetchall()
     return f"month in ({literals(month for (month,) in months)})" if months else "false"
 
 
-def show_both(connection: Connection, lake: Lake, name: str, before: Release, after: Release) -> Shown:
-    """Make a view of the table's name on every side; without rows where a release does not show it."""
+def create_side_views(
+    connection: Connection, lake: Lake, name: str, before: Release, after: Release
+) -> CommonColumns:
+    """Create a view of the table on each side, without rows if a release lacks it; return its columns."""
     old, new = (
         open_table(lake, name, release.tables[name]) if name in release.tables else None
         for release in (before, after)
@@ -196,7 +149,7 @@ def show_both(connection: Connection, lake: Lake, name: str, before: Release, af
     new_files = {file.uri for file in new.files()} if new else set()
     like_old, like_new = old or new, new or old
     if not like_old or not like_new:
-        raise UsageError(f"{name}: neither release shows it")
+        raise UsageError(f"{name}: neither release has this table")
     sides = (
         (like_old, old_files),
         (like_new, new_files),
@@ -205,11 +158,11 @@ def show_both(connection: Connection, lake: Lake, name: str, before: Release, af
     )
     for side, (table, files) in zip(SIDES, sides, strict=True):
         create_view(connection, f"{side}.{quoted(name)}", table, sorted(files))
-    return common(name, like_old, like_new)
+    return common_columns(name, like_old, like_new)
 
 
-def common(name: str, old: Table, new: Table) -> Shown:
-    """Return what two versions of a table have in common."""
+def common_columns(name: str, old: Table, new: Table) -> CommonColumns:
+    """Return the columns that two versions of a table have in common."""
     fields = [field for field in new.schema if field.name in old.schema.names]
     fields = [field for field in fields if field.type.equals(old.schema.field(field.name).type)]
     kinds = {field.name: field.type for field in fields}
@@ -217,7 +170,7 @@ def common(name: str, old: Table, new: Table) -> Shown:
     is_dated = bool(days) and "month" in new.partition_by and "month" in old.partition_by
     hryvnias = [column for column, kind in kinds.items() if kind.equals(HRYVNIAS)]
     money = [column for column in (MONEY.get(name), *hryvnias) if column in hryvnias]
-    return Shown(
+    return CommonColumns(
         columns=tuple(kinds),
         day=days[0] if is_dated else None,
         money=money[0] if is_dated and money else None,

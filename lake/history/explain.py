@@ -1,4 +1,4 @@
-"""Explain: which orders make a day's revenue in a release."""
+"""Explain: the orders behind a day's revenue in a release."""
 
 from datetime import date
 from decimal import Decimal
@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from lake.delta.table import open_table
 from lake.errors import LakeError, UsageError
+from lake.history.queries import read_sql
 from lake.paths import Lake
 from lake.query.session import Connection, connect, create_view, fetch
 from lake.releases.release import Release
@@ -15,37 +16,12 @@ from lake.releases.restores import refuse_left_out
 from lake.settings import LakeSettings
 
 ORDERS, REVENUE = "silver.orders", "gold.revenue_daily"
-ROWS = """
-select
-    id as order_id,
-    sales_type,
-    grand_total as revenue,
-    source_name,
-    manager_name,
-    concat_ws(' ', status_id, status_name) as status,
-    ordered_at,
-from silver.orders
-where order_date = $day and not is_return and ($sales_type is null or sales_type = $sales_type)
-order by sales_type, order_id
-"""
-RETURNS = """
-select count(*) as count, coalesce(sum(grand_total), 0)::decimal(38, 2) as amount
-from silver.orders
-where order_date = $day and is_return and ($sales_type is null or sales_type = $sales_type)
-"""
-SAID = """
-select
-    coalesce(sum(revenue), 0)::decimal(38, 2) as revenue,
-    coalesce(sum(orders_count), 0)::bigint as orders_count,
-from gold.revenue_daily
-where date = $day and ($sales_type is null or sales_type = $sales_type)
-"""
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """The orders of a day that are no returns, a row each; what they add up to; what is left out.
+    """The orders of a day without returns, one row each, their sum, and the returns that it leaves out.
 
-    Columns: order_id, sales_type, revenue, source_name, manager_name, status, ordered_at.
+    Columns of ``rows``: order_id, sales_type, revenue, source_name, manager_name, status, ordered_at.
     """
 
     rows: pa.Table
@@ -57,39 +33,43 @@ class Explanation(msgspec.Struct, frozen=True):
 def explain(
     lake: Lake, settings: LakeSettings, release: Release, day: date, *, sales_type: str | None = None
 ) -> Explanation:
-    """Return the orders that make a day's revenue in a release, of one sales type or all.
+    """Return the orders behind a day's revenue in a release, of one sales type or of all.
 
-    Raises UsageError for a sales type that no order of the release has, LakeError where the
-    orders do not add up to what ``gold.revenue_daily`` says.
+    Raises UsageError if no order of the release has the sales type, and LakeError if the orders
+    do not add up to ``gold.revenue_daily``.
     """
     with connect(settings) as connection:
-        show(connection, lake, release)
+        create_views(connection, lake, release)
         refuse_unknown(connection, sales_type)
         values = {"day": day, "sales_type": sales_type}
-        rows: pa.Table = connection.sql(ROWS, params=values).to_arrow_table()
-        [returns] = connection.sql(RETURNS, params=values).to_arrow_table().to_pylist()
-        [said] = connection.sql(SAID, params=values).to_arrow_table().to_pylist()
-    revenue = sum(rows["revenue"].to_pylist(), Decimal("0.00"))
-    if (revenue, rows.num_rows) != (said["revenue"], said["orders_count"]):
-        raise LakeError(
-            f"release {release.release}: {rows.num_rows} orders of {day} add up to {revenue},"
-            f" {REVENUE} says {said['orders_count']} and {said['revenue']}; build again in full"
+        rows, returns, revenue = (
+            connection.sql(read_sql(name), params=values).to_arrow_table()
+            for name in ("day_orders", "day_returns", "day_revenue")
         )
-    return Explanation(rows, revenue, returns["count"], returns["amount"])
+    [returned], [gold] = returns.to_pylist(), revenue.to_pylist()
+    total = sum(rows["revenue"].to_pylist(), Decimal("0.00"))
+    if (total, rows.num_rows) != (gold["revenue"], gold["orders_count"]):
+        raise LakeError(
+            f"release {release.release}: {rows.num_rows} orders of {day} add up to {total}, but {REVENUE}"
+            f" has {gold['orders_count']} orders and {gold['revenue']}; run `just transform --full`"
+        )
+    return Explanation(rows, total, returned["count"], returned["amount"])
 
 
-def show(connection: Connection, lake: Lake, release: Release) -> None:
-    """Make views of the two tables as the release shows them. Raises UsageError where it does not."""
+def create_views(connection: Connection, lake: Lake, release: Release) -> None:
+    """Create views of both tables at the release's versions. Raises UsageError if it lacks one of them."""
     refuse_left_out(lake, release)
     for name in (ORDERS, REVENUE):
         if name not in release.tables:
-            raise UsageError(f"release {release.release} does not show {name}")
+            raise UsageError(f"release {release.release} has no table {name}")
         connection.execute(f"create schema {name.split('.')[0]}")
         create_view(connection, name, open_table(lake, name, release.tables[name]))
 
 
 def refuse_unknown(connection: Connection, sales_type: str | None) -> None:
-    """Raise UsageError for a sales type that no order has."""
+    """Raise UsageError if no order has the sales type."""
     known = fetch(connection, "select distinct sales_type from silver.orders order by 1")[0].to_pylist()
     if sales_type is not None and sales_type not in known:
-        raise UsageError(f"{sales_type}: no order is sold so; the sales types are {', '.join(known)}")
+        raise UsageError(
+            f"{sales_type}: no order has this sales type; the sales types are {', '.join(known)}"
+        )

@@ -1,8 +1,8 @@
-"""Rollback and resume: readers go to an older release, and builds wait until they may go on.
+"""Rollback and resume: serve an older release again, and lift the hold that this puts on builds.
 
-Both publish a release that names versions already there: one commit to the ledger,
-and nothing else is read or written, whatever the size of the lake. A rollback also
-holds publishing, or the next build would bring back what was rolled back.
+Both publish a release of versions that exist already. That is one commit to the ledger of
+releases, and its cost does not depend on the size of the lake. A rollback also holds publishing,
+because the next build would otherwise publish the rolled-back rows again.
 """
 
 from collections.abc import Sequence
@@ -17,36 +17,36 @@ from lake.errors import NoRelease, UsageError
 from lake.ledgers.runs import RUNS
 from lake.paths import Lake
 from lake.query.catalogue import publish
-from lake.releases.asof import refuse_gone
+from lake.releases.asof import refuse_unretained
 from lake.releases.release import RESUME, ROLLBACK, Move, Release, alike, find_release
 from lake.settings import LakeSettings
 
-# Of a release whose runs changed nothing says any more what it was built from: the next build must run.
+# Models hash of a release whose set of excluded runs has changed; it forces the next build.
 NOT_BUILT = ""
 
 
 def parent_of(lake: Lake, release: Release) -> Release:
-    """Return the release before, passing by those that show the same. Raises NoRelease for the first."""
+    """Return the newest older release that serves other tables. Raises NoRelease if there is none."""
     last = alike(release, partial(find_release, lake))[-1]
     if last.parent is None:
-        is_it = "is the first" if last == release else f"shows what the first, release {last.release}, did"
-        raise NoRelease(f"release {release.release} {is_it}: there is none to go back to")
+        is_it = "is the first" if last == release else f"serves the same as the first, release {last.release}"
+        raise NoRelease(f"release {release.release} {is_it}: there is no release to roll back to")
     return find_release(lake, last.parent)
 
 
 def run_rollback(
     lake: Lake, target: Release, *, current: Release, now: datetime, settings: LakeSettings
 ) -> Release:
-    """Publish a release that shows what ``target`` shows, and hold publishing; return it.
+    """Publish a release with the tables of ``target``, and hold publishing; return the release.
 
-    It is a release like any other: a second rollback, to its parent, undoes it. Raises
-    UsageError where the target serves already, NoRelease where it is older than what is
-    kept, CommitConflict where ``current`` is not the newest any more.
+    A second rollback, to the new release's parent, undoes the first. Raises UsageError if the
+    target is serving already, NoRelease if it is older than the retention, and CommitConflict if
+    ``current`` is no longer the newest release.
     """
     if (target.tables, target.excluded_runs) == (current.tables, current.excluded_runs):
-        is_it = "is the one that serves" if target == current else f"serves, as release {current.release}"
-        raise UsageError(f"release {target.release} {is_it}; name an older one")
-    refuse_gone(lake, target, now=now, settings=settings)
+        alias = "" if target == current else f", as release {current.release}"
+        raise UsageError(f"release {target.release} is serving already{alias}; name an older release")
+    refuse_unretained(lake, target, now=now, settings=settings)
     release = msgspec.structs.replace(
         target,
         release=current.release + 1,
@@ -62,14 +62,14 @@ def run_rollback(
 def run_resume(
     lake: Lake, *, exclude: Sequence[str] = (), include: Sequence[str] = (), now: datetime
 ) -> Release | None:
-    """Publish a release that lifts the hold; builds leave out the excluded runs from then on.
+    """Publish a release that lifts the hold and sets the runs that builds leave out; return it.
 
-    It shows what the current one shows. None, and nothing is published, where there is no
-    hold and the runs stay the same. Raises UsageError for a run that never was, or that is
-    to be included and was not excluded; CommitConflict as ``run_rollback`` does.
+    It serves the same tables as the current release. Return None and publish nothing if there is no
+    hold and the excluded runs do not change. Raises UsageError if an excluded run does not exist
+    or an included run is not excluded, and CommitConflict like ``run_rollback``.
     """
     current = find_release(lake, None)
-    runs = excluded(lake, current, exclude=set(exclude), include=set(include))
+    runs = runs_to_exclude(lake, current, exclude=set(exclude), include=set(include))
     if not current.is_held and runs == current.excluded_runs:
         return None
     release = msgspec.structs.replace(
@@ -86,33 +86,33 @@ def run_resume(
     return publish(lake, release)
 
 
-def excluded(lake: Lake, current: Release, *, exclude: set[str], include: set[str]) -> tuple[str, ...]:
-    """Return the runs to leave out, in order. Raises UsageError."""
-    held = set(current.excluded_runs)
+def runs_to_exclude(lake: Lake, current: Release, *, exclude: set[str], include: set[str]) -> tuple[str, ...]:
+    """Return the runs that builds leave out from now on, sorted. Raises UsageError."""
+    excluded = set(current.excluded_runs)
     if both := exclude & include:
-        raise UsageError(f"run {min(both)} can't be excluded and included at once")
-    if unknown := include - held:
-        found = f"excluded are {', '.join(sorted(held))}" if held else "no run is"
-        raise UsageError(f"run {min(unknown)} is not excluded; {found}")
-    for run in sorted(exclude - held):
+        raise UsageError(f"run {min(both)} can't be both excluded and included")
+    if unknown := include - excluded:
+        runs = f"the excluded runs are {', '.join(sorted(excluded))}" if excluded else "no run is excluded"
+        raise UsageError(f"run {min(unknown)} is not excluded; {runs}")
+    for run in sorted(exclude - excluded):
         if not is_run(lake, run):
             raise UsageError(f'run {run}: no such run; see `just sql "from ops.runs"`')
-    return tuple(sorted((held | exclude) - include))
+    return tuple(sorted((excluded | exclude) - include))
 
 
 def is_run(lake: Lake, run_id: str) -> bool:
-    """True where a run has a receipt, or was killed before it and left observations."""
+    """Return True if the run has a receipt, or has observations because it was killed before its receipt."""
     for name in [RUNS, *lake.tables("bronze")]:
         table = open_table(lake, name) if table_exists(lake, name) else None
         if table and "run_id" in table.schema.names:
-            found = table.read(["run_id"], where=pc.field("run_id") == run_id).num_rows
-            if found:
+            rows = table.read(["run_id"], where=pc.field("run_id") == run_id)
+            if rows.num_rows:
                 return True
     return False
 
 
 def moves(before: Release, after: Release) -> tuple[Move, ...]:
-    """Return how the tables that two releases show in different versions differ, each as a whole. Pure."""
+    """Return rows and money of each table whose version differs between two releases. Pure."""
     return tuple(
         Move(
             table=name,

@@ -28,7 +28,7 @@ from lake.maintenance.plan import (
 )
 from lake.paths import LAYERS, Lake
 from lake.query.catalogue import show_ledgers
-from lake.releases.retention import GRACE, read_kept
+from lake.releases.retention import GRACE, read_retention
 from lake.settings import LakeSettings
 
 log = structlog.get_logger()
@@ -70,7 +70,7 @@ class Keeper:
 
     def __init__(self, lake: Lake, settings: LakeSettings, *, now: datetime) -> None:
         self._lake = lake
-        self._kept = read_kept(lake, settings, now=now - GRACE)
+        self._kept = read_retention(lake, settings, now=now - GRACE)
         self.now = now
         # Whoever opened a version while it was the newest may read on for as long as it would be kept.
         self.before = now - timedelta(hours=settings.keep_all_hours)

@@ -1,7 +1,11 @@
-"""Kept: which versions of which tables can be counted on at a moment, by the releases that are kept.
+"""Retention: the releases that are retained at a given time, and the table versions that they need.
 
-The ledger of releases grows by hundreds a day and is never cut: of most of them only what tells
-whether they are kept is read.
+A release is retained if it is younger than ``keep_all_hours``, is the last of its day within
+``keep_days``, has a tag, is serving, or is needed by the next build or the next rollback.
+``lake.maintenance.plan`` derives from the retained versions which files may be deleted.
+
+The ledger of releases gets hundreds of rows a day and is never cut. So all releases are read in
+outline, and only the retained ones are read with their versions.
 """
 
 from collections import defaultdict
@@ -17,38 +21,37 @@ from lake.releases.tags import read_tags
 from lake.settings import LakeSettings
 
 
-class Kept(msgspec.Struct, frozen=True):
-    """Per table, the versions that kept releases name; and the version a build reads what changed from."""
+class Retention(msgspec.Struct, frozen=True):
+    """Retained versions by table, and by bronze table the version from which a build reads changes."""
 
     versions: Mapping[str, set[int]]
     feed: Mapping[str, int]
 
     def has(self, release: Release) -> bool:
-        """True where all versions that a release names are kept."""
+        """Return True if all versions of a release are retained."""
         named = {**release.tables, **release.consumed}
         return all(version in self.versions.get(name, ()) for name, version in named.items())
 
 
-def read_kept(lake: Lake, settings: LakeSettings, *, now: datetime) -> Kept:
-    """Read what is kept at a moment."""
+def read_retention(lake: Lake, settings: LakeSettings, *, now: datetime) -> Retention:
+    """Return the versions that are retained at ``now``."""
     outlines = list_outlines(lake)
-    kept = kept_releases(
+    retained = retained_releases(
         outlines,
         tagged=read_tags(lake).values(),
         now=now,
         keep_days=settings.keep_days,
         keep_all_hours=settings.keep_all_hours,
     )
-    named = read_versions(lake, [release.release for release in kept])
-    return Kept(kept_versions(named), feed_from(outlines, named))
+    releases = read_versions(lake, [release.release for release in retained])
+    return Retention(retained_versions(releases), feed_from(outlines, releases))
 
 
-# Vacuum spares a release for so much longer than others may count on it: who looks first
-# whether it is kept, and names it then (a rollback, a tag), has that long to do it.
+# Grace period of vacuum: a rollback or tag that has just checked that a release is retained can still commit.
 GRACE = timedelta(hours=1)
 
 
-def kept_releases(
+def retained_releases(
     releases: Iterable[Release],
     *,
     tagged: Collection[int] = (),
@@ -56,30 +59,31 @@ def kept_releases(
     keep_days: int,
     keep_all_hours: int | None = None,
 ) -> list[Release]:
-    """Return the releases that can be counted on: young, tagged, current, or what a build goes on from.
+    """Return the releases that are young, tagged, serving, or needed by the next build or rollback.
 
-    Of those older than ``keep_all_hours`` (None: all are young) the last of each day of the shop counts.
+    A release is young if it is at most ``keep_all_hours`` old, or the last of its day of the shop
+    and at most ``keep_days`` old. If ``keep_all_hours`` is None, only ``keep_days`` counts.
     """
-    found = {release.release: release for release in releases}
+    by_number = {release.release: release for release in releases}
     since = now - timedelta(days=keep_days)
     every = since if keep_all_hours is None else now - timedelta(hours=keep_all_hours)
-    days = {number: shop_day(release.published_at) for number, release in sorted(found.items())}
+    days = {number: shop_day(release.published_at) for number, release in sorted(by_number.items())}
     last = {day: number for number, day in days.items()}
-    serving = going_on(found)
-    # The one before it, too: it is what a rollback goes back to, however long nothing was published.
-    before = [alike(release, found.get)[-1].parent for release in serving]
-    pinned = {*tagged, *(release.release for release in serving), *before}
+    bases = build_bases(by_number)
+    # A rollback goes to the release before, even if nothing has been published for a long time.
+    before = [alike(release, by_number.get)[-1].parent for release in bases]
+    pinned = {*tagged, *(release.release for release in bases), *before}
     return [
         release
-        for number, release in found.items()
+        for number, release in by_number.items()
         if number in pinned
         or release.published_at >= max(since, every)
         or (release.published_at >= since and last[days[number]] == number)
     ]
 
 
-def going_on(releases: Mapping[int, Release]) -> list[Release]:
-    """Return the current release, and its newest forebear that no hold is on."""
+def build_bases(releases: Mapping[int, Release]) -> list[Release]:
+    """Return the releases that the next build may follow: the current one, and the newest without a hold."""
     if not releases:
         return []
     current = base = releases[max(releases)]
@@ -88,24 +92,24 @@ def going_on(releases: Mapping[int, Release]) -> list[Release]:
     return [current, base]
 
 
-def kept_versions(kept: Iterable[Release]) -> dict[str, set[int]]:
-    """Return, per table, the versions that kept releases show or were built from."""
-    found: defaultdict[str, set[int]] = defaultdict(set)
-    for release in kept:
+def retained_versions(releases: Iterable[Release]) -> dict[str, set[int]]:
+    """Return, by table, the versions that the releases serve or were built from."""
+    versions: defaultdict[str, set[int]] = defaultdict(set)
+    for release in releases:
         for name, version in (*release.tables.items(), *release.consumed.items()):
-            found[name].add(version)
-    return dict(found)
+            versions[name].add(version)
+    return dict(versions)
 
 
-def feed_from(outlines: Iterable[Release], named: Iterable[Release]) -> dict[str, int]:
-    """Return, per bronze table, the version from which on a build reads what changed.
+def feed_from(outlines: Iterable[Release], releases: Iterable[Release]) -> dict[str, int]:
+    """Return, by bronze table, the version from which the next build reads changes.
 
-    The outlines say what a build goes on from; ``named`` are releases with their versions.
+    ``outlines`` are all releases, without versions; ``releases`` are those read with versions.
     """
-    bases = {release.release for release in going_on({release.release: release for release in outlines})}
-    found: dict[str, int] = {}
-    for release in named:
+    bases = {release.release for release in build_bases({release.release: release for release in outlines})}
+    versions: dict[str, int] = {}
+    for release in releases:
         if release.release in bases:
             for name, version in release.consumed.items():
-                found[name] = min(version, found.get(name, version))
-    return found
+                versions[name] = min(version, versions.get(name, version))
+    return versions

@@ -26,7 +26,7 @@ from lake.history.rollback import run_resume, run_rollback
 from lake.paths import Lake
 from lake.query.catalogue import publish
 from lake.query.session import connect, fetch, open_session, scan
-from lake.releases.asof import refuse_absent, refuse_gone, resolve
+from lake.releases.asof import refuse_absent, refuse_unretained, resolve
 from lake.releases.release import RELEASES, SCHEMA, Release, as_row, current_release, find_release
 from lake.releases.release import publish as publish_alone
 from lake.releases.tags import write_tag
@@ -156,7 +156,7 @@ def release_of(lake: Lake) -> Release:
 def roll_back(lake: Lake) -> None:
     """Go back to the first release, a month later, as the command does: the catalogue included."""
     current, target = find_release(lake, None), resolve(lake, "first")
-    refuse_gone(lake, target, now=LATER, settings=ENGINE)
+    refuse_unretained(lake, target, now=LATER, settings=ENGINE)
     refuse_absent(lake, target, current)
     run_rollback(lake, target, current=current, now=LATER, settings=ENGINE)
 

@@ -1,4 +1,4 @@
-"""A lake of two small tables whose releases are published one by one, without a transform."""
+"""A lake of two small tables, whose releases tests publish one by one without a transform."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,13 +20,13 @@ TABLES = ("silver.things", "gold.sums")
 
 
 def commit(lake: Lake, table: str, *ids: int) -> int:
-    """Make the ids all there is in a table; return the version."""
+    """Replace a table's rows by the ids; return the version."""
     rows = pa.table({"id": list(ids), "text": [str(number) for number in ids]}, schema=SCHEMA)
     return create_table(lake, table, SCHEMA).replace(rows)
 
 
 def release_of(lake: Lake, tables: dict[str, int], *, rows: int, at: datetime) -> Release:
-    """Return the release of these versions that follows the current one."""
+    """Return the release of these table versions that follows the current release."""
     parent = current_release(lake)
     number = parent.release + 1 if parent else 1
     return Release(
@@ -45,7 +45,7 @@ def release_of(lake: Lake, tables: dict[str, int], *, rows: int, at: datetime) -
 
 
 def publish_ids(lake: Lake, *ids: int, at: datetime | None = None) -> Release:
-    """Commit the ids to both tables and publish them; a release an hour if no time is said."""
+    """Commit the ids to both tables and publish them, one hour after the last release if ``at`` is None."""
     parent = current_release(lake)
     stamp = at or NOON + timedelta(hours=parent.release if parent else 0)
     versions = {name: commit(lake, name, *ids) for name in TABLES}
@@ -55,11 +55,11 @@ def publish_ids(lake: Lake, *ids: int, at: datetime | None = None) -> Release:
 
 
 def read_bytes(lake: Lake, release: Release) -> dict[str, bytes]:
-    """Return what a session over the release answers, table by table, to the byte."""
+    """Return the rows of each table in a session over the release, as bytes."""
     with open_session(lake, ENGINE, release) as session:
         return {name: to_bytes(fetch(session, f"from {name} order by all")) for name in release.tables}
 
 
 def to_bytes(rows: pa.Table) -> bytes:
-    """Return the rows as they are answered, types first. Arrow's own bytes say anything where null is."""
+    """Return the schema and the rows as text. Arrow's own buffers have arbitrary bytes for a null."""
     return f"{rows.schema}\n{as_csv(rows)}".encode()

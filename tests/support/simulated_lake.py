@@ -1,4 +1,4 @@
-"""A lake whose days pass at once: syncs as a shop makes them, files as old as they would be."""
+"""A lake with simulated time: tests let days pass, with a shop's syncs and files of matching age."""
 
 import hashlib
 import os
@@ -29,7 +29,7 @@ HISTORY = 12
 
 
 class Simulated:
-    """A lake at a moment of its own. Each sync appends looks, replaces a month and publishes."""
+    """A lake with a clock of its own. Each sync appends observations, replaces a month and publishes."""
 
     def __init__(self, lake: Lake, *, now: datetime, seed: int = 7) -> None:
         self.lake = lake
@@ -38,14 +38,14 @@ class Simulated:
         self._aged: set[str] = set()
 
     def copy(self, place: str) -> "Simulated":
-        """Return the same lake at another place, its files as old as here."""
+        """Return a copy of the lake at another path; its files have the same age."""
         shutil.copytree(self.lake.root, place)
         other = Simulated(Lake(root=place), now=self.now)
         other._aged = set(map(str, files(other.lake)))
         return other
 
     def start(self, *, orders: int = 150) -> None:
-        """Bring a year of history, as a first full load does."""
+        """Load a year of history, as a first full load does."""
         months = [month_of(self.now, back) for back in range(HISTORY)]
         create_table(self.lake, BRONZE, LOOK, partition_by=["observed_on"])
         create_table(self.lake, SILVER, ORDER, partition_by=["month"])
@@ -56,7 +56,7 @@ class Simulated:
         self.publish({SILVER: table, GOLD: self.count()})
 
     def sync(self, *, orders: int = 3) -> None:
-        """Bring a few orders of this month and a change to one of the month before."""
+        """Sync a few orders of this month and, in one sync of ten, a change to the month before."""
         self.look(self._dice.sample(range(9999), orders))
         written = self._replace(month_of(self.now, 0), orders)
         if self._dice.random() < 0.1:
@@ -64,18 +64,18 @@ class Simulated:
         self.publish({SILVER: written, GOLD: self.count()})
 
     def idle(self) -> None:
-        """Look, and find nothing new: all that is written is the receipt."""
+        """Run an ingest without changes: it writes only its receipt."""
         write_run(self.lake, receipt(self.now))
 
     def look(self, ids: Iterable[int]) -> None:
-        """Append observations, and the receipt of the run that made them."""
+        """Append observations, and the receipt of their run."""
         at, day = self.now, shop_day(self.now)
-        rows = rows_of([(found, self.text(), at, day) for found in ids], LOOK)
+        rows = rows_of([(number, self.text(), at, day) for number in ids], LOOK)
         open_table(self.lake, BRONZE).append(rows)
         self.idle()
 
     def publish(self, tables: dict[str, int]) -> Release:
-        """Publish the versions on what bronze has now."""
+        """Publish the table versions, built from the head of bronze."""
         parent = current_release(self.lake)
         release = Release(
             release=parent.release + 1 if parent else 1,
@@ -89,17 +89,17 @@ class Simulated:
         return release
 
     def count(self) -> int:
-        """Write gold anew and return its version."""
+        """Rebuild gold and return its version."""
         months = open_table(self.lake, SILVER).read(["month"])["month"].value_counts().to_pylist()
-        rows = sorted((one["values"], one["counts"]) for one in months)
+        rows = sorted((month["values"], month["counts"]) for month in months)
         return open_table(self.lake, GOLD).replace(rows_of(rows, SUM))
 
     def text(self) -> str:
-        """Return something that does not compress to nothing."""
+        """Return random text, which compresses badly."""
         return self._dice.randbytes(60).hex()
 
     def passes(self, time: timedelta) -> None:
-        """Make every file written since the last time as old as this lake's moment, then go on."""
+        """Set the time of every new file to the lake's clock, then move the clock forward."""
         for file in files(self.lake):
             if str(file) not in self._aged:
                 os.utime(file, (self.now.timestamp(), self.now.timestamp()))
@@ -108,16 +108,16 @@ class Simulated:
 
     def _replace(self, month: date, orders: int) -> int:
         table = open_table(self.lake, SILVER)
-        held = [row for row in table.read().to_pylist() if row["month"] == month]
-        rows = [*((row["id"], row["text"], month) for row in held)]
-        rows += [(len(rows) + place, self.text(), month) for place in range(orders)]
+        present = [row for row in table.read().to_pylist() if row["month"] == month]
+        rows = [(row["id"], row["text"], month) for row in present]
+        rows += [(len(present) + number, self.text(), month) for number in range(orders)]
         return table.replace(rows_of(rows, ORDER), [month])
 
 
 def files(lake: Lake, *layers: str) -> list[Path]:
     """Return every file of the lake, or of some of its layers."""
-    places = [Path(lake.root, layer) for layer in layers or [""]]
-    return [file for place in places for file in place.rglob("*") if file.is_file()]
+    folders = [Path(lake.root, layer) for layer in layers or [""]]
+    return [file for folder in folders for file in folder.rglob("*") if file.is_file()]
 
 
 def rows_of(rows: Iterable[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
@@ -126,26 +126,28 @@ def rows_of(rows: Iterable[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
 
 
 def month_of(now: datetime, back: int) -> date:
-    """Return the first of the month so many months before."""
+    """Return the first day of the month that lies ``back`` months before ``now``."""
     months = now.year * 12 + now.month - 1 - back
     return date(months // 12, months % 12 + 1, 1)
 
 
 def read(lake: Lake, name: str, version: int) -> pa.Table:
-    """Return a version's rows in order."""
+    """Return the rows of a table version, sorted."""
     rows = open_table(lake, name, version).read()
     return rows.sort_by([(column, "ascending") for column in rows.column_names]).combine_chunks()
 
 
 def read_release(lake: Lake, release: Release) -> dict[str, pa.Table]:
-    """Return all that a release shows and was built from."""
-    return {name: read(lake, name, at) for name, at in {**release.tables, **release.consumed}.items()}
+    """Return the rows of all tables that a release serves and was built from."""
+    versions = {**release.tables, **release.consumed}
+    return {name: read(lake, name, version) for name, version in versions.items()}
 
 
 def released_files(lake: Lake, release: Release) -> dict[str, bytes]:
-    """Return the bytes of every file that a release shows, hashed."""
-    found = [file.uri for name, at in release.tables.items() for file in open_table(lake, name, at).files()]
-    return {uri: hashlib.sha256(Path(uri).read_bytes()).digest() for uri in found}
+    """Return the hash of every file that a release serves, by URI."""
+    tables = [open_table(lake, name, version) for name, version in release.tables.items()]
+    uris = [file.uri for table in tables for file in table.files()]
+    return {uri: hashlib.sha256(Path(uri).read_bytes()).digest() for uri in uris}
 
 
 def newest(lake: Lake) -> Release:
@@ -154,10 +156,10 @@ def newest(lake: Lake) -> Release:
 
 
 def renamed(release: Release, /, **fields: object) -> Release:
-    """Return the release with other values."""
+    """Return the release with other values of the given fields."""
     return msgspec.structs.replace(release, **fields)
 
 
 def at(day: int, hour: float = 0) -> datetime:
-    """Return a moment of the simulation."""
+    """Return an instant of the simulation, counted from its first day."""
     return datetime(2026, 9, 1, tzinfo=UTC) + timedelta(days=day, hours=hour)

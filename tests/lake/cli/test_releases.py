@@ -119,7 +119,7 @@ def test_a_release_that_is_gone_is_not_tagged(lake: Lake, run: Commands) -> None
     publish_ids(lake, 1, at=NOON.replace(year=2020))
     publish_ids(lake, 2, at=NOON.replace(year=2021))
     publish_ids(lake, 3, at=datetime.now(UTC))
-    with pytest.raises(NoRelease, match="its files may be gone"):
+    with pytest.raises(NoRelease, match="its files may be deleted"):
         run("tag", "1", "old")
 
 

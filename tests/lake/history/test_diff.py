@@ -1,4 +1,4 @@
-"""Diff and explain: which days moved between two releases, which orders moved them, what makes a day."""
+"""Diff and explain: the days and orders that differ between two releases, and the orders of a day."""
 
 from collections import Counter
 from datetime import date
@@ -13,7 +13,7 @@ import pytest
 
 from lake.delta.table import open_table
 from lake.errors import LakeError, UsageError
-from lake.history.diff import DayMove, common, day_moves
+from lake.history.diff import DayMove, common_columns, day_moves
 from lake.history.explain import explain
 from lake.history.order_diff import order_moves
 from lake.query.session import fetch, open_session
@@ -36,7 +36,7 @@ JULY_2, JULY_10 = date(2026, 7, 2), date(2026, 7, 10)
 
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """Two releases: in the second order 1 came back, 2 moved, 5 is gone, 9 is new; a buyer has a new name."""
+    """Two releases: order 1 is returned, 2 moved, 5 deleted, 9 new in the second; a buyer has a new name."""
     shop = opened(tmp_path_factory.mktemp("edited") / "lake")
     shop.published()
     shop.see("bronze.order_products", LINES)
@@ -56,7 +56,7 @@ def few(tmp_path: Path) -> Shop:
 
 
 def moves(shop: Shop, before: int, after: int, table: str | None = None) -> list[DayMove]:
-    """Return the days that moved between two releases."""
+    """Return the days that differ between two releases."""
     pair = (find_release(shop.lake, before), find_release(shop.lake, after))
     return day_moves(shop.lake, ENGINE, *pair, table=table)
 
@@ -64,14 +64,14 @@ def moves(shop: Shop, before: int, after: int, table: str | None = None) -> list
 def orders_moved(
     shop: Shop, before: int, after: int, **options: Any
 ) -> tuple[dict[int, dict[str, Any]], int]:
-    """Return the orders that moved by id, and how many others differ."""
+    """Return the moved orders by id, and the number of other orders that differ."""
     pair = (find_release(shop.lake, before), find_release(shop.lake, after))
-    found = order_moves(shop.lake, ENGINE, *pair, **options)
-    return {row["order_id"]: row for row in found.rows.to_pylist()}, found.others
+    result = order_moves(shop.lake, ENGINE, *pair, **options)
+    return {row["order_id"]: row for row in result.rows.to_pylist()}, result.others
 
 
-def test_days_say_rows_and_money_before_and_after(edited: Shop) -> None:
-    """A row that was edited is one gone and one new; days that stayed are not told of."""
+def test_days_have_rows_and_money_before_and_after(edited: Shop) -> None:
+    """An edited row counts as one removed and one new row; equal days are left out."""
     assert moves(edited, 1, 2, "gold.revenue_daily") == [
         DayMove("gold.revenue_daily", date(2026, 5, 10), 1, 0, 1, 0, Decimal("100.00"), Decimal("0.00")),
         DayMove("gold.revenue_daily", date(2026, 6, 10), 1, 0, 1, 0, Decimal("200.00"), Decimal("0.00")),
@@ -80,8 +80,8 @@ def test_days_say_rows_and_money_before_and_after(edited: Shop) -> None:
     ]
 
 
-def test_the_other_way_is_the_opposite(edited: Shop) -> None:
-    """And a release does not differ from itself."""
+def test_the_reverse_diff_swaps_before_and_after(edited: Shop) -> None:
+    """A release does not differ from itself."""
     there, back = moves(edited, 1, 2), moves(edited, 2, 1)
     assert [
         DayMove(
@@ -99,8 +99,8 @@ def test_the_other_way_is_the_opposite(edited: Shop) -> None:
     assert moves(edited, 2, 2) == []
 
 
-def test_all_tables_add_up_to_what_the_releases_hold(edited: Shop) -> None:
-    """Rows and money of every table; and no table that moved is left out."""
+def test_days_add_up_to_the_difference_of_the_releases(edited: Shop) -> None:
+    """This is true of rows and money in every table, and no table that moved is left out."""
     first, second = (find_release(edited.lake, number) for number in (1, 2))
     found = moves(edited, 1, 2)
     assert {move.table for move in found} == {move.table for move in second.moved}
@@ -113,32 +113,34 @@ def test_all_tables_add_up_to_what_the_releases_hold(edited: Shop) -> None:
         assert money == second.money.get(name, 0) - first.money.get(name, 0)
 
 
-def test_a_table_without_days_is_told_of_as_a_whole(edited: Shop) -> None:
-    """It has no date and no money."""
+def test_a_table_without_days_has_one_move(edited: Shop) -> None:
+    """The move has no date and no money."""
     assert moves(edited, 1, 2, "silver.buyers") == [DayMove("silver.buyers", None, 1, 1, 1, 1, None, None)]
     assert moves(edited, 1, 2, "silver.managers") == []
 
 
-def test_a_table_that_neither_shows_is_refused(edited: Shop) -> None:
-    """With those that there are."""
+def test_an_unknown_table_is_refused(edited: Shop) -> None:
+    """The message lists the tables of both releases."""
     with pytest.raises(
-        UsageError, match=r"gold\.nothing: neither release shows it; they show gold\.basket_pairs, "
+        UsageError, match=r"gold\.nothing: neither release has this table; they have gold\.basket_pairs, "
     ):
         moves(edited, 1, 2, "gold.nothing")
 
 
-def test_day_and_money_are_those_that_the_models_name(edited: Shop) -> None:
-    """What lake reads off a table's columns is what the model's header says."""
+def test_day_and_money_are_those_of_the_model_headers(edited: Shop) -> None:
+    """The day and money that a diff finds in a table's columns are those of the model's header."""
     release = find_release(edited.lake, 2)
     for model in MODELS:
         table = open_table(edited.lake, model.name, release.tables[model.name])
-        found = common(model.name, table, table)
+        columns = common_columns(model.name, table, table)
         header = model.header
-        assert (found.day, found.money) == (header.month, header.money if header.month else None), model.name
+        assert (columns.day, columns.money) == (header.month, header.money if header.month else None), (
+            model.name
+        )
 
 
-def test_orders_say_what_changed_in_each(edited: Shop) -> None:
-    """Status, total, date, lines; a new name alone moves no order."""
+def test_each_order_has_its_changes(edited: Shop) -> None:
+    """An order moves if its status, total, date or lines change, and not if only a name changes."""
     found, others = orders_moved(edited, 1, 2)
     assert {order: row["change"] for order, row in found.items()} == {
         1: "edited",
@@ -155,12 +157,12 @@ def test_orders_say_what_changed_in_each(edited: Shop) -> None:
     assert moved["lines"] == ["- 2 × Крем at 90.00", "- 1 × Пакет at 20.00", "+ 2 × Крем at 125.25"]
     assert (gone["total_before"], gone["total_after"], gone["date_after"]) == (Decimal("500.00"), None, None)
     assert (new["status_before"], new["sales_type_after"]) == (None, "retail")
-    # Order 4 differs by its buyer's name alone.
+    # Order 4 differs only by its buyer's name.
     assert others == 1
 
 
-def test_orders_of_some_days_are_those_that_were_or_are_there(edited: Shop) -> None:
-    """An order that moved is told of with the day it left and the day it came to."""
+def test_an_order_belongs_to_its_day_before_and_its_day_after(edited: Shop) -> None:
+    """An order that changed its day is listed under both days."""
     assert orders_moved(edited, 1, 2, days={JULY_10})[0].keys() == {2}
     assert orders_moved(edited, 1, 2, days={date(2026, 6, 10)})[0].keys() == {2}
     assert orders_moved(edited, 1, 2, days={JULY_2})[0].keys() == {5, 9}
@@ -168,7 +170,7 @@ def test_orders_of_some_days_are_those_that_were_or_are_there(edited: Shop) -> N
 
 
 def test_the_orders_that_moved_are_all_that_moved_revenue(few: Shop) -> None:
-    """Whatever happens to the shop: their sums per day and type are the differences of gold."""
+    """In a random history, the sums of the moved orders by day are the differences of gold."""
     chance = Random(4)
     for minute in range(1, 5):
         rows = [
@@ -198,7 +200,7 @@ def test_the_orders_that_moved_are_all_that_moved_revenue(few: Shop) -> None:
 
 
 def test_a_table_that_one_release_lacks_is_all_new(few: Shop) -> None:
-    """Or all gone; and columns that only one has are not compared."""
+    """All its rows are new or removed, and a column that only one release has is not compared."""
     wider = [
         msgspec.structs.replace(
             model,
@@ -220,33 +222,35 @@ def test_a_table_that_one_release_lacks_is_all_new(few: Shop) -> None:
 
 
 def test_explained_orders_add_up_to_gold_to_the_kopeck(edited: Shop) -> None:
-    """Every day and sales type of both releases."""
+    """The sums are equal on every day and for every sales type of both releases."""
     for number in (1, 2):
         release = find_release(edited.lake, number)
         with open_session(edited.lake, ENGINE, release) as session:
             cells = fetch(session, "select date, sales_type, revenue, orders_count from gold.revenue_daily")
         for cell in cells.to_pylist():
-            told = explain(edited.lake, ENGINE, release, cell["date"], sales_type=cell["sales_type"])
-            assert (told.revenue, told.rows.num_rows) == (cell["revenue"], cell["orders_count"])
-    told = explain(edited.lake, ENGINE, find_release(edited.lake, 2), date(2026, 5, 10))
-    assert (told.revenue, told.rows.num_rows) == (Decimal("0.00"), 0)
-    assert (told.returns_count, told.returns_amount) == (1, Decimal("100.00"))
+            explanation = explain(edited.lake, ENGINE, release, cell["date"], sales_type=cell["sales_type"])
+            assert (explanation.revenue, explanation.rows.num_rows) == (cell["revenue"], cell["orders_count"])
+    explanation = explain(edited.lake, ENGINE, find_release(edited.lake, 2), date(2026, 5, 10))
+    assert (explanation.revenue, explanation.rows.num_rows) == (Decimal("0.00"), 0)
+    assert (explanation.returns_count, explanation.returns_amount) == (1, Decimal("100.00"))
 
 
 def test_an_explanation_shows_no_buyer(edited: Shop) -> None:
-    """Whose orders they are is nobody's business here."""
-    told = explain(edited.lake, ENGINE, find_release(edited.lake, 1), JULY_2)
-    assert told.rows.column_names == [
+    """An explanation has no personal columns."""
+    explanation = explain(edited.lake, ENGINE, find_release(edited.lake, 1), JULY_2)
+    assert explanation.rows.column_names == [
         "order_id", "sales_type", "revenue", "source_name", "manager_name", "status", "ordered_at",
     ]  # fmt: skip
-    assert told.rows["order_id"].to_pylist() == [5]
+    assert explanation.rows["order_id"].to_pylist() == [5]
 
 
-def test_what_can_not_be_explained_is_refused(few: Shop) -> None:
-    """A sales type nobody sells by; a release whose gold is not that of its orders."""
+def test_an_impossible_explanation_is_refused(few: Shop) -> None:
+    """An unknown sales type is refused, and so is a release whose gold differs from its orders."""
     release = current_release(few.lake)
     assert release
-    with pytest.raises(UsageError, match="wholesale: no order is sold so; the sales types are b2b, other"):
+    with pytest.raises(
+        UsageError, match="wholesale: no order has this sales type; the sales types are b2b, "
+    ):
         explain(few.lake, ENGINE, release, JULY_2, sales_type="wholesale")
     gold = open_table(few.lake, "gold.revenue_daily")
     broken = msgspec.structs.replace(
@@ -256,8 +260,10 @@ def test_what_can_not_be_explained_is_refused(few: Shop) -> None:
         tables={**release.tables, "gold.revenue_daily": gold.replace(gold.read().slice(0, 0))},
     )
     publish(few.lake, broken)
-    with pytest.raises(LakeError, match=r"release 2: 1 orders of 2026-07-02 add up to 500\.00, gold.* 0 and"):
+    with pytest.raises(
+        LakeError, match=r"1 orders of 2026-07-02 add up to 500\.00, but gold.* has 0 orders and 0\.00; run"
+    ):
         explain(few.lake, ENGINE, broken, JULY_2)
     without = msgspec.structs.replace(release, tables={"silver.orders": release.tables["silver.orders"]})
-    with pytest.raises(UsageError, match=r"release 1 does not show gold\.revenue_daily"):
+    with pytest.raises(UsageError, match=r"release 1 has no table gold\.revenue_daily"):
         explain(few.lake, ENGINE, without, JULY_2)

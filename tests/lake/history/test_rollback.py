@@ -1,4 +1,4 @@
-"""Rollback: readers go back at once, nothing is published until resumed, and nothing is lost."""
+"""Rollback: an older release serves again, a resume lifts the hold, and no release is lost."""
 
 import threading
 from collections.abc import Callable
@@ -49,9 +49,9 @@ def observe(lake: Lake, run_id: str) -> None:
 
 
 def test_after_a_rollback_every_answer_is_that_of_the_old_release(lake: Lake) -> None:
-    """To the byte; the release says what it is."""
+    """The answers are equal to the byte, and the new release is marked as a rollback."""
     first = publish_ids(lake, 1, 2)
-    said = read_bytes(lake, first)
+    answers = read_bytes(lake, first)
     second = publish_ids(lake, 3)
     made = back(lake)
     assert made == current(lake)
@@ -59,11 +59,11 @@ def test_after_a_rollback_every_answer_is_that_of_the_old_release(lake: Lake) ->
     assert made.tables == first.tables
     assert (made.rows, made.money, made.models_hash) == (first.rows, first.money, first.models_hash)
     assert made.complete_through == first.complete_through
-    assert read_bytes(lake, made) == said != read_bytes(lake, second)
+    assert read_bytes(lake, made) == answers != read_bytes(lake, second)
 
 
-def test_a_rollback_tells_what_moved_from_the_ledger(lake: Lake) -> None:
-    """Each table that is shown in another version, as a whole."""
+def test_a_rollback_records_moves_from_the_ledger(lake: Lake) -> None:
+    """It records one move, without a month, for each table whose version changes."""
     publish_ids(lake, 1, 2)
     publish_ids(lake, 3)
     moves = {move.table: move for move in back(lake).moved}
@@ -74,19 +74,19 @@ def test_a_rollback_tells_what_moved_from_the_ledger(lake: Lake) -> None:
 
 
 def test_a_rollback_opens_no_table_but_the_ledger(lake: Lake, tmp_path: Path) -> None:
-    """Silver and gold are not even there while it runs."""
-    said = read_bytes(lake, publish_ids(lake, 1))
+    """A rollback works even if the folders of silver and gold are missing."""
+    answers = read_bytes(lake, publish_ids(lake, 1))
     publish_ids(lake, 2)
     for layer in ("silver", "gold"):
         (tmp_path / "lake" / layer).rename(tmp_path / layer)
     made = back(lake)
     for layer in ("silver", "gold"):
         (tmp_path / layer).rename(tmp_path / "lake" / layer)
-    assert read_bytes(lake, made) == said
+    assert read_bytes(lake, made) == answers
 
 
 def test_a_second_rollback_undoes_the_first(lake: Lake) -> None:
-    """The parent of a rollback is what it went back from."""
+    """The parent of a rollback is the release that served before it."""
     publish_ids(lake, 1)
     newer = publish_ids(lake, 2)
     back(lake)
@@ -95,20 +95,22 @@ def test_a_second_rollback_undoes_the_first(lake: Lake) -> None:
     assert again.is_held
 
 
-def test_a_step_back_passes_by_a_resume(lake: Lake) -> None:
-    """It shows what the rollback before it did: after both, a step back leads where one from that would."""
+def test_a_step_back_skips_a_resume(lake: Lake) -> None:
+    """A resume serves the same tables as the rollback before it, so both go back to the same release."""
     first, newer = publish_ids(lake, 1), publish_ids(lake, 2)
     made = back(lake)
     resumed = run_resume(lake, now=LATER)
     assert resumed
     assert parent_of(lake, resumed) == parent_of(lake, made) == newer
-    with pytest.raises(UsageError, match=f"release {made.release} serves, as release {resumed.release}"):
+    with pytest.raises(
+        UsageError, match=f"release {made.release} is serving already, as release {resumed.release}"
+    ):
         run_rollback(lake, made, current=resumed, now=LATER, settings=ENGINE)
     assert back(lake).tables == newer.tables != first.tables
 
 
-def test_after_the_whole_way_back_a_step_back_undoes_it(lake: Lake) -> None:
-    """A rollback, a resume without the run that did it: the next step is to what was left out, and again."""
+def test_steps_back_alternate_after_a_rollback_and_a_resume(lake: Lake) -> None:
+    """After a resume without the bad run, a step back serves the bad release, and the next step does not."""
     publish_ids(lake, 1)
     observe(lake, "bad")
     bad = publish_ids(lake, 2)
@@ -119,17 +121,17 @@ def test_after_the_whole_way_back_a_step_back_undoes_it(lake: Lake) -> None:
     assert back(lake).tables == first.tables
 
 
-def test_what_serves_is_refused_whichever_release_it_is(lake: Lake) -> None:
-    """Once more the same would hold publishing for nothing."""
+def test_a_rollback_to_what_is_serving_is_refused(lake: Lake) -> None:
+    """Such a rollback would only hold publishing."""
     publish_ids(lake, 1)
     publish_ids(lake, 2)
     made = back(lake, 1)
-    with pytest.raises(UsageError, match=f"release 1 serves, as release {made.release}"):
+    with pytest.raises(UsageError, match=f"release 1 is serving already, as release {made.release}"):
         back(lake, 1)
 
 
 def test_a_build_that_began_before_a_resume_does_not_follow_it(lake: Lake) -> None:
-    """A resume may leave out runs that the build had."""
+    """A resume may exclude runs that the build has read."""
     publish_ids(lake, 1)
     publish_ids(lake, 2)
     made = back(lake)
@@ -141,7 +143,7 @@ def test_a_build_that_began_before_a_resume_does_not_follow_it(lake: Lake) -> No
 
 
 def test_a_reader_of_the_newer_release_goes_on(lake: Lake) -> None:
-    """What it holds open is still there."""
+    """A rollback deletes no file of the newer release."""
     publish_ids(lake, 1)
     session = open_session(lake, ENGINE, publish_ids(lake, 2))
     back(lake)
@@ -149,7 +151,7 @@ def test_a_reader_of_the_newer_release_goes_on(lake: Lake) -> None:
 
 
 def test_while_held_only_a_resume_or_a_held_release_is_published(lake: Lake) -> None:
-    """The line says since when and what lifts it."""
+    """The message names the release that holds publishing, and the command that lifts the hold."""
     publish_ids(lake, 1)
     publish_ids(lake, 2)
     held = back(lake)
@@ -164,14 +166,14 @@ def test_while_held_only_a_resume_or_a_held_release_is_published(lake: Lake) -> 
 
 
 def test_nothing_to_resume_publishes_nothing(lake: Lake) -> None:
-    """Where there is no hold and no run changes."""
+    """A resume publishes nothing if there is no hold and no run changes."""
     publish_ids(lake, 1)
     assert run_resume(lake, now=LATER) is None
     assert current(lake).release == 1
 
 
 def test_runs_are_excluded_and_included_again(lake: Lake) -> None:
-    """With a hold or without; the next build has to run each time."""
+    """Each change of the excluded runs forces the next build, with a hold or without."""
     publish_ids(lake, 1)
     publish_ids(lake, 2)
     observe(lake, "b")
@@ -185,50 +187,48 @@ def test_runs_are_excluded_and_included_again(lake: Lake) -> None:
 
 
 def test_a_rollback_brings_the_old_releases_exclusions_back(lake: Lake) -> None:
-    """They belong to what it shows."""
+    """The excluded runs belong to the release that serves again."""
     publish_ids(lake, 1)
     observe(lake, "a")
     assert run_resume(lake, exclude=["a"], now=LATER)
-    with pytest.raises(NoRelease, match="release 2 shows what the first, release 1, did: there is none"):
+    with pytest.raises(NoRelease, match="release 2 serves the same as the first, release 1: there is no"):
         back(lake)
     assert back(lake, 1).excluded_runs == ()
     assert back(lake).excluded_runs == ("a",)
 
 
 @pytest.mark.parametrize(
-    ("exclude", "include", "said"),
+    ("exclude", "include", "message"),
     [
         (["no"], [], "run no: no such run"),
-        ([], ["no"], "run no is not excluded; no run is"),
-        (["a"], ["a"], "run a can't be excluded and included at once"),
+        ([], ["no"], "run no is not excluded; no run is excluded"),
+        (["a"], ["a"], "run a can't be both excluded and included"),
     ],
 )
-def test_runs_that_can_not_be_meant_are_refused(
-    lake: Lake, exclude: list[str], include: list[str], said: str
-) -> None:
-    """Nothing is published then."""
+def test_wrong_runs_are_refused(lake: Lake, exclude: list[str], include: list[str], message: str) -> None:
+    """A refused resume publishes nothing."""
     publish_ids(lake, 1)
     observe(lake, "a")
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         run_resume(lake, exclude=exclude, include=include, now=LATER)
     assert current(lake).release == 1
 
 
-def test_there_is_no_way_back_from_the_first_release_nor_to_the_newest(lake: Lake) -> None:
-    """Both are said in a line."""
+def test_there_is_no_rollback_from_the_first_release_nor_to_the_newest(lake: Lake) -> None:
+    """Each has a message of its own."""
     publish_ids(lake, 1)
     with pytest.raises(NoRelease, match="release 1 is the first"):
         back(lake)
-    with pytest.raises(UsageError, match="release 1 is the one that serves"):
+    with pytest.raises(UsageError, match="release 1 is serving already; name an older"):
         back(lake, 1)
 
 
-def test_a_release_that_is_not_kept_any_more_is_refused(lake: Lake) -> None:
-    """Its files may be gone; a tag keeps it, and so does a kept release of the same versions."""
+def test_a_release_that_is_no_longer_retained_is_refused(lake: Lake) -> None:
+    """Its files may be deleted, unless a tag or a retained release of the same versions retains them."""
     publish_ids(lake, 1)
     publish_ids(lake, 2)
     publish_ids(lake, 3)
-    with pytest.raises(NoRelease, match="the last of that day is kept: 2026-06-01"):
+    with pytest.raises(NoRelease, match="the last release of that day is retained: 2026-06-01"):
         back(lake, 1, now=NOON + timedelta(days=3))
     late = NOON + timedelta(days=120)
     with pytest.raises(NoRelease, match="release 1 is of 2026-06-01 and has no tag: it is older"):
@@ -241,44 +241,44 @@ def test_a_release_that_is_not_kept_any_more_is_refused(lake: Lake) -> None:
 
 
 def race(*publishers: Callable[[], object]) -> list[object]:
-    """Run the publishers at once; return what each gave or raised."""
-    together = threading.Barrier(len(publishers), timeout=300)
-    ended: list[object] = []
+    """Run the publishers concurrently; return the result or the conflict of each."""
+    start = threading.Barrier(len(publishers), timeout=300)
+    results: list[object] = []
 
-    def take_part(publisher: Callable[[], object]) -> None:
-        together.wait()
+    def run(publisher: Callable[[], object]) -> None:
+        start.wait()
         try:
-            ended.append(publisher())
+            results.append(publisher())
         except CommitConflict as conflict:
-            ended.append(conflict)
+            results.append(conflict)
 
-    threads = [threading.Thread(target=take_part, args=[publisher]) for publisher in publishers]
+    threads = [threading.Thread(target=run, args=[publisher]) for publisher in publishers]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return ended
+    return results
 
 
-def test_of_a_rollback_and_a_publisher_at_once_one_wins(lake: Lake) -> None:
-    """The other fails and says that nothing was written."""
+def test_one_of_concurrent_publishers_wins(lake: Lake) -> None:
+    """The others fail with a message that nothing was written."""
     publish_ids(lake, 1)
     newest = publish_ids(lake, 2)
     first = find_release(lake, 1)
     rival = release_of(lake, {"gold.sums": commit(lake, "gold.sums", 9)}, rows=1, at=LATER)
-    ended = race(
+    results = race(
         lambda: publish(lake, rival),
         lambda: run_rollback(lake, first, current=newest, now=LATER, settings=ENGINE),
         lambda: run_rollback(lake, first, current=newest, now=LATER, settings=ENGINE),
     )
-    conflicts = [end for end in ended if isinstance(end, CommitConflict)]
+    conflicts = [result for result in results if isinstance(result, CommitConflict)]
     assert len(conflicts) == 2
     assert all("nothing was written" in str(conflict) for conflict in conflicts)
     assert [release.release for release in list_releases(lake)] == [3, 2, 1]
 
 
-def test_a_ledger_that_is_compacted_meanwhile_stops_no_publisher(lake: Lake) -> None:
-    """A commit that is no release is no rival."""
+def test_a_concurrent_compaction_of_the_ledger_stops_no_publisher(lake: Lake) -> None:
+    """A commit to the ledger that adds no release is no conflict."""
     publish_ids(lake, 1)
     done = threading.Event()
 
@@ -286,17 +286,17 @@ def test_a_ledger_that_is_compacted_meanwhile_stops_no_publisher(lake: Lake) -> 
         while not done.is_set():
             try:
                 DeltaTable(lake.uri(RELEASES)).optimize.compact()
-            except Exception:  # it lost against a publisher, and tries again
+            except Exception:  # a publisher committed first; try again
                 continue
 
-    beside = threading.Thread(target=compact)
-    beside.start()
+    compaction = threading.Thread(target=compact)
+    compaction.start()
     try:
         for number in range(2, 10):
             publish_ids(lake, number)
     finally:
         done.set()
-        beside.join()
+        compaction.join()
     assert [release.release for release in list_releases(lake)] == list(range(9, 0, -1))
 
 
@@ -312,7 +312,7 @@ STEPS = st.lists(
 
 
 def step(lake: Lake, kind: str, what: object) -> None:
-    """Do one thing to the lake; what is refused is left."""
+    """Do one action on the lake; a refused action changes nothing."""
     newest = current(lake)
     now = NOON + timedelta(hours=newest.release)
     if kind == "publish" and isinstance(what, int) and not newest.is_held:
@@ -321,7 +321,7 @@ def step(lake: Lake, kind: str, what: object) -> None:
         commit(lake, "gold.sums", *range(100, 100 + what))
     elif kind == "rollback" and isinstance(what, int):
         target = find_release(lake, what % newest.release + 1)
-        with suppress(UsageError):  # it serves already
+        with suppress(UsageError):  # the target is serving already
             run_rollback(lake, target, current=newest, now=now, settings=ENGINE)
     elif kind == "resume" and isinstance(what, set):
         include = set(newest.excluded_runs) - what
@@ -330,28 +330,28 @@ def step(lake: Lake, kind: str, what: object) -> None:
 
 @settings(max_examples=12, phases=[Phase.explicit, Phase.generate])
 @given(steps=STEPS)
-def test_whatever_is_done_every_release_reads_as_when_it_was_published(
+def test_every_release_reads_as_when_it_was_published(
     steps: list[tuple[str, object]],
 ) -> None:
-    """By number and by time; and the ledger has no gap."""
+    """After random actions, each release reads the same by number and by time, and the ledger has no gap."""
     with TemporaryDirectory() as folder:
         lake = Lake(root=folder)
         publish_ids(lake, 1)
         observe(lake, "a")
         observe(lake, "b")
-        said = {1: read_bytes(lake, current(lake))}
+        answers = {1: read_bytes(lake, current(lake))}
         for kind, what in steps:
             step(lake, kind, what)
             newest = current(lake)
-            said.setdefault(newest.release, read_bytes(lake, newest))
-        assert sorted(said) == list(range(1, len(said) + 1))
+            answers.setdefault(newest.release, read_bytes(lake, newest))
+        assert sorted(answers) == list(range(1, len(answers) + 1))
         for release in list_releases(lake):
-            assert read_bytes(lake, release) == said[release.release]
+            assert read_bytes(lake, release) == answers[release.release]
             assert resolve(lake, release.published_at.isoformat()) == release
 
 
-def test_a_release_whose_files_are_not_here_is_refused(lake: Lake) -> None:
-    """A restored lake knows of every release, and has the files of those that were backed up."""
+def test_a_release_without_its_files_is_refused(lake: Lake) -> None:
+    """A restored lake lists every release, but has files only of those that were backed up."""
     first, newest = publish_ids(lake, 1), publish_ids(lake, 2)
     refuse_absent(lake, first, newest)
     for name, at in first.tables.items():

@@ -30,7 +30,7 @@ from lake.maintenance.vacuum import Keeper, every_table, maintain, sizes, vacuum
 from lake.paths import LAYERS, Lake
 from lake.query.catalogue import refresh_catalogue
 from lake.releases.release import COMPACTION, Release, find_release, list_releases, publish
-from lake.releases.retention import kept_releases
+from lake.releases.retention import retained_releases
 from lake.releases.tags import write_tag
 from lake.settings import LakeSettings
 from tests.support.built_lake import FEW, opened
@@ -111,8 +111,13 @@ def test_at_the_defaults_what_is_kept_reads_as_when_published(month: Simulated, 
         said[newest(lake).release] = say(lake, newest(lake))
     month.passes(timedelta(days=2))
     maintain(lake, settings, now=month.now)
-    hours = settings.keep_all_hours
-    kept = kept_releases(list_releases(lake), tagged=[1], now=month.now, keep_days=90, keep_all_hours=hours)
+    kept = retained_releases(
+        list_releases(lake),
+        tagged=[1],
+        now=month.now,
+        keep_days=90,
+        keep_all_hours=settings.keep_all_hours,
+    )
     assert 8 <= len(kept) <= 12
     for release in kept:
         assert say(lake, release) == said[release.release]
@@ -238,7 +243,7 @@ def test_a_release_that_just_left_retention_can_be_named_for_an_hour_more(month:
     others = {file.uri for number in (2, 3) for file in shown(lake, find_release(lake, number).tables)}
     own = {file.uri for file in shown(lake, first.tables)} - others
     month.passes(first.published_at + timedelta(days=10, minutes=30) - month.now)
-    kept = kept_releases(list_releases(lake), now=month.now, keep_days=10, keep_all_hours=6)
+    kept = retained_releases(list_releases(lake), now=month.now, keep_days=10, keep_all_hours=6)
     assert first.release not in {release.release for release in kept}
     vacuum(lake, KEEP_10, now=month.now, dry_run=False)
     assert say(lake, first) == said

@@ -1,4 +1,4 @@
-"""As of: a number, a tag or a time names one release, and what names none is said in a line."""
+"""As of: a number, a tag or a time names one release, and any other text gets a one-line message."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,7 @@ import pytest
 
 from lake.errors import NoRelease, UsageError
 from lake.paths import Lake
-from lake.releases.asof import end_of, moment, pick, refuse_gone, resolve
+from lake.releases.asof import end_of_day, parse_time, pick, refuse_unretained, resolve
 from lake.releases.release import find_release
 from lake.releases.tags import read_tags, remove_tag, tags_of, write_tag
 from lake.settings import LakeSettings
@@ -17,7 +17,7 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture
 def dated(lake: Lake) -> Lake:
-    """A lake with releases just before and just after midnight in Kyiv, and one in the clocks' night."""
+    """A lake with releases just before and after midnight in Kyiv, and one on the day the clocks change."""
     for stamp in ("2026-06-01T20:59:59Z", "2026-06-01T21:00:00Z", "2026-10-25T21:59:59Z"):
         publish_ids(lake, 1, at=datetime.fromisoformat(stamp))
     return lake
@@ -40,12 +40,12 @@ def dated(lake: Lake) -> Lake:
     ],
 )
 def test_a_number_or_a_time_names_a_release(dated: Lake, text: str, number: int) -> None:
-    """The newest published by then; a day ends at midnight in Kyiv, also when it has 25 hours."""
+    """A time names the newest release by then; a day ends at midnight in Kyiv, even if it has 25 hours."""
     assert resolve(dated, text).release == number
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "said"),
+    ("text", "error", "message"),
     [
         ("2026-06-01T12:00", UsageError, "a time needs its zone: 2026-06-01T12:00Z"),
         (
@@ -64,22 +64,24 @@ def test_a_number_or_a_time_names_a_release(dated: Lake, text: str, number: int)
         ("²", UsageError, "names no release"),
     ],
 )
-def test_what_names_no_release_is_refused(dated: Lake, text: str, error: type[Exception], said: str) -> None:
-    """With what would name one."""
-    with pytest.raises(error, match=said) as refused:
+def test_a_text_that_names_no_release_is_refused(
+    dated: Lake, text: str, error: type[Exception], message: str
+) -> None:
+    """The one-line message lists the ways to name a release."""
+    with pytest.raises(error, match=message) as refused:
         resolve(dated, text)
     assert "\n" not in str(refused.value)
 
 
-def test_nothing_published_is_said_first(lake: Lake) -> None:
-    """Whatever was asked."""
+def test_an_empty_lake_has_a_message_of_its_own(lake: Lake) -> None:
+    """If nothing is published, any text gets the same message."""
     for text in ("1", "2026-06-01"):
         with pytest.raises(NoRelease, match="nothing is published yet"):
             resolve(lake, text)
 
 
 def test_a_clock_that_went_back_does_not_hide_the_newest(lake: Lake) -> None:
-    """Of those published by a time the one with the greatest number counts."""
+    """A time names the release with the greatest number among those published by then."""
     publish_ids(lake, 1, at=NOON)
     publish_ids(lake, 2, at=NOON - timedelta(hours=1))
     assert resolve(lake, "2026-06-01T11:30Z").release == 2
@@ -87,17 +89,17 @@ def test_a_clock_that_went_back_does_not_hide_the_newest(lake: Lake) -> None:
 
 
 def test_days_end_at_midnight_in_kyiv() -> None:
-    """In summer at 21:00 UTC, in winter at 22:00, on the day of the change too."""
+    """A day ends at 21:00 UTC in summer and at 22:00 in winter, also on the day the clocks change."""
     ends = {"2026-06-01": "06-01 21:00", "2026-10-25": "10-25 22:00", "2026-03-29": "03-29 21:00"}
     for day, end in ends.items():
-        found = end_of(datetime.fromisoformat(day).date()) + timedelta(microseconds=1)
-        assert f"{found:%m-%d %H:%M}" == end
-    assert moment("9999-12-31") is None
-    assert moment("fine") is None
+        midnight = end_of_day(datetime.fromisoformat(day).date()) + timedelta(microseconds=1)
+        assert f"{midnight:%m-%d %H:%M}" == end
+    assert parse_time("9999-12-31") is None
+    assert parse_time("fine") is None
 
 
-def test_a_tag_names_a_release_until_it_is_moved_or_taken(dated: Lake) -> None:
-    """The newest word of a name counts; nothing is rewritten."""
+def test_a_tag_names_a_release_until_it_is_moved_or_removed(dated: Lake) -> None:
+    """The newest row of a name counts, and no row is rewritten."""
     first, second = find_release(dated, 1), find_release(dated, 2)
     assert write_tag(dated, first, "Березень", now=NOON) is None
     assert write_tag(dated, first, "audit-1.2", now=NOON) is None
@@ -118,14 +120,14 @@ def test_a_tag_names_a_release_until_it_is_moved_or_taken(dated: Lake) -> None:
     "name", ["12", "2026-06", "2026-06-01", "", "-x", "a b", "a/b", "x" * 65, "_a", "a\n"]
 )
 def test_a_name_that_could_be_a_number_or_a_time_is_no_tag(dated: Lake, name: str) -> None:
-    """Nothing is written."""
+    """A refused name writes no row."""
     with pytest.raises(UsageError, match="is no tag"):
         write_tag(dated, find_release(dated, 1), name, now=NOON)
     assert read_tags(dated) == {}
 
 
 def test_options_name_one_release_or_the_newest(dated: Lake) -> None:
-    """Both at once are refused."""
+    """A command that gets both options is refused."""
     assert pick(dated).release == 3
     assert pick(dated, release=1).release == 1
     assert pick(dated, as_of="2026-06-02").release == 2
@@ -133,15 +135,15 @@ def test_options_name_one_release_or_the_newest(dated: Lake) -> None:
         pick(dated, release=1, as_of="1")
 
 
-def test_an_old_release_is_gone_unless_its_versions_are_kept(lake: Lake) -> None:
-    """By a tag, by a younger release that shows the same, by being the newest or the one before it."""
+def test_an_old_release_is_refused_unless_it_is_retained(lake: Lake) -> None:
+    """The newest release, its parent, longer retention settings, and a tag retain an old release."""
     old = publish_ids(lake, 1, at=datetime(2026, 1, 1, tzinfo=UTC))
-    refuse_gone(lake, old, now=NOON, settings=ENGINE)
+    refuse_unretained(lake, old, now=NOON, settings=ENGINE)
     publish_ids(lake, 2, at=NOON)
-    refuse_gone(lake, old, now=NOON, settings=ENGINE)
+    refuse_unretained(lake, old, now=NOON, settings=ENGINE)
     publish_ids(lake, 3, at=NOON)
     with pytest.raises(NoRelease, match="release 1 is of 2026-01-01"):
-        refuse_gone(lake, old, now=NOON, settings=ENGINE)
-    refuse_gone(lake, old, now=NOON, settings=LakeSettings(keep_days=160, keep_all_hours=160 * 24))
+        refuse_unretained(lake, old, now=NOON, settings=ENGINE)
+    refuse_unretained(lake, old, now=NOON, settings=LakeSettings(keep_days=160, keep_all_hours=160 * 24))
     write_tag(lake, old, "year", now=NOON)
-    refuse_gone(lake, old, now=NOON, settings=ENGINE)
+    refuse_unretained(lake, old, now=NOON, settings=ENGINE)

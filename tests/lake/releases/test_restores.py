@@ -203,7 +203,7 @@ def test_files_that_are_gone_are_missed_in_any_store(lake: Lake, monkeypatch: py
     refuse_absent(lake, first, newest)
     file = open_table(lake, "silver.things", first.tables["silver.things"]).files()[0]
     Files(lake.place).delete([file.uri.removeprefix(f"{lake.place}/")])
-    said = r"release 1 is not in this lake any more: files of silver\.things, version \d, are gone; name one"
+    said = r"release 1 is not in this lake any more: files of silver\.things, version \d, are missing; name a"
     run = commands(lake, monkeypatch)
     for arguments in (["tag", "1", "audit"], ["rollback", "1"]):
         with pytest.raises(NoRelease, match=said) as refused:
