@@ -1,5 +1,5 @@
--- A product keeps its id when it is renamed, so the newest name stands for all days;
--- one that the CRM does not know is told apart by the name it was sold under.
+-- A renamed product keeps its id, so its newest name stands for all days.
+-- If a product has no id, it is identified by the name it was sold under.
 with products as (
     select
         product_id,

@@ -34,7 +34,9 @@ def test_page_and_endpoint_say_what_the_files_say(tmp_path: Path) -> None:
     revenue = next(table for table in answer["tables"] if table["name"] == "gold.revenue_daily")
     assert revenue["reads"] == ["silver.orders"]
     check = next(column for column in revenue["columns"] if column["name"] == "avg_check")
-    assert check["note"] == "does not add up: of a longer span it is revenue / orders_count"
+    assert check["note"] == (
+        "₴ per order: revenue / orders_count; does not add up, recompute it for a longer span"
+    )
     assert all(f'id="{name}"' in page for name in names)
     assert check["note"] in page
     assert "<script" not in page

@@ -1,5 +1,5 @@
 /*
-fact = "the pairs and products of the ten pairs of the most orders are in as many orders as it says"
+fact = "the order counts of the ten most frequent pairs, and of their products, equal the orders with these lines"
 */
 with most as (
     select product_id, other_product_id, both_count, product_count, other_count

@@ -1,22 +1,22 @@
 /*
-grain   = "one row per two products bought together: the 1,000 pairs of the most orders, of 2 orders or more"
+grain   = "one row per two products bought together: the 1,000 pairs with the most orders, at least 2 each"
 key     = ["product_id", "other_product_id"]
 rebuild = "whole"
 
-# Over all orders that count and did not come back. An order without a product of the catalogue is among them.
+# Based on all orders of included sources, returns excluded. Orders without a catalogue product are included.
 [columns]
-product_id       = "BIGINT"
-product_name     = "VARCHAR?"          # null: no longer in the catalogue
-other_product_id = "BIGINT"            # the greater id of the two: a pair is there once
-other_name       = "VARCHAR?"
-both_count       = "BIGINT"            # orders with both; does not add up: an order can have many pairs
-product_count    = "BIGINT"            # orders with the first; does not add up
-other_count      = "BIGINT"            # orders with the other; does not add up
-orders_count     = "BIGINT"            # all orders: the same in every row
-support          = "DECIMAL(9,8)"      # both / all; does not add up
-confidence       = "DECIMAL(5,4)"      # both / first: who bought the first bought the other too; does not add up
-other_confidence = "DECIMAL(5,4)"      # both / other; does not add up
-lift             = "DECIMAL(18,4)"     # both x all / (first x other); above 1: no chance; does not add up
+product_id       = "BIGINT"         # the lower id of the two
+product_name     = "VARCHAR?"       # null if the catalogue no longer has the product
+other_product_id = "BIGINT"         # the higher id of the two, so that a pair has one row
+other_name       = "VARCHAR?"       # null if the catalogue no longer has the product
+both_count       = "BIGINT"         # number of orders with both products; does not add up, since an order can have many pairs
+product_count    = "BIGINT"         # number of orders with the first product; does not add up
+other_count      = "BIGINT"         # number of orders with the other product; does not add up
+orders_count     = "BIGINT"         # number of all orders; the same in every row
+support          = "DECIMAL(9,8)"   # share of all orders: both_count / orders_count; does not add up
+confidence       = "DECIMAL(5,4)"   # share of the first product's orders: both_count / product_count; does not add up
+other_confidence = "DECIMAL(5,4)"   # share of the other product's orders: both_count / other_count; does not add up
+lift             = "DECIMAL(18,4)"  # confidence / (other_count / orders_count), above 1 if more than chance; does not add up
 
 [checks]
 counts_fit = "both_count between 2 and least(product_count, other_count) and greatest(product_count, other_count) <= orders_count"
@@ -58,7 +58,7 @@ counts as (
     cross join every as e
 )
 
--- Ratios of whole numbers, half away from zero.
+-- Integer division, rounded half away from zero.
 select
     c.product_id,
     p.name as product_name,

@@ -1,5 +1,5 @@
 /*
-fact = "quantity and revenue per day and brand equal those of the lines sold, both ways"
+fact = "quantity and revenue per day and brand equal the lines sold, with no row missing or extra"
 */
 with expected as (
     select
@@ -24,5 +24,5 @@ from expected as e
 full join gold.brand_daily as g on g.date = e.date and g.brand is not distinct from e.brand
 where
     e.quantity is distinct from g.quantity
-    -- Lines are rounded once each, and products once a day.
+    -- Tolerance: each line is rounded once, each product once a day.
     or (abs(e.revenue - g.revenue) <= 0.01 * e.lines) is not true

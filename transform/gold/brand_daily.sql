@@ -1,16 +1,16 @@
 /*
-grain   = "one row per shop day and brand of the products sold; returns are left out"
+grain   = "one row per shop day and brand of the products sold; returns excluded"
 key     = ["date", "brand"]
 rebuild = "by month"
 month   = "date"
 money   = "revenue"
 
-# The sums of gold.product_daily by the brand that each product has today; all brands together are it.
+# Sums gold.product_daily by the brand that each product has today. All brands together equal gold.product_daily.
 [columns]
-date     = "DATE"
-brand    = "VARCHAR?"                  # null: no brand, a product no longer known, one-off goods
-quantity = "DECIMAL(18,3)"             # adds up over days and brands
-revenue  = "DECIMAL(18,2)"             # adds up over days and brands
+date     = "DATE"           # shop day of the orders (Europe/Kyiv)
+brand    = "VARCHAR?"       # null if the product has no brand, left the catalogue or is one-off goods
+quantity = "DECIMAL(18,3)"  # pieces sold; adds up over days and brands
+revenue  = "DECIMAL(18,2)"  # ₴, as in gold.product_daily; adds up over days and brands
 */
 select
     date,

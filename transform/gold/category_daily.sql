@@ -1,19 +1,20 @@
 /*
-grain   = "one row per shop day and category of the products sold; returns are left out"
+grain   = "one row per shop day and category of the products sold; returns excluded"
 key     = ["date", "category_id"]
 rebuild = "by month"
 month   = "date"
 money   = "revenue"
 
-# The sums of gold.product_daily by the category that each product has today; all categories together are it.
+# Sums gold.product_daily by the category that each product has today. All categories together equal
+# gold.product_daily. A category's row has its own products only: add its children's rows for the whole branch.
 [columns]
-date          = "DATE"
-category_id   = "BIGINT?"              # null: no category, a product no longer known, one-off goods
-category_name = "VARCHAR?"
-parent_id     = "BIGINT?"              # null: the category is a root, or there is none
-parent_name   = "VARCHAR?"
-quantity      = "DECIMAL(18,3)"        # adds up over days and categories; a parent's is its own and its children's
-revenue       = "DECIMAL(18,2)"        # adds up as quantity does
+date          = "DATE"           # shop day of the orders (Europe/Kyiv)
+category_id   = "BIGINT?"        # null if the product has no category, left the catalogue or is one-off goods
+category_name = "VARCHAR?"       # null if there is no category or KeyCRM does not list it
+parent_id     = "BIGINT?"        # null if there is no category, or it is a root or not listed
+parent_name   = "VARCHAR?"       # null if parent_id is null or the parent was deleted
+quantity      = "DECIMAL(18,3)"  # pieces sold, without child categories; adds up over days and categories
+revenue       = "DECIMAL(18,2)"  # ₴, as in gold.product_daily, without child categories; adds up over days and categories
 */
 select
     p.date,

@@ -1,5 +1,5 @@
 /*
-fact = "the cohorts of a month of orders add up to the orders of known buyers in gold.customer_daily, both ways"
+fact = "the cohorts of an order month add up to the known buyers in gold.customer_daily, with no month missing or extra"
 */
 with cohorts as (
     select

@@ -1,17 +1,17 @@
 /*
-grain   = "one row per month of the first purchase and months since in which these buyers ordered; returns are left out"
+grain   = "one row per month of the first purchase and number of months since; returns excluded"
 key     = ["first_month", "months_since"]
 rebuild = "whole"
 
-# The first purchase is over all channels, those that are left out too; orders and revenue are of those that count.
-# A month in which nobody of a cohort ordered is no row.
+# The first purchase may be at any source, included or excluded. Orders and revenue are of included sources only.
+# If no buyer of a cohort ordered in a month, that month has no row.
 [columns]
-first_month   = "DATE"                 # first of the month
-months_since  = "BIGINT"               # 0 is the month of the first purchase
-cohort_buyers = "BIGINT"               # all who bought first in first_month: the same in each of its rows
-buyers_count  = "BIGINT"               # of these, who ordered in this month; adds up over cohorts, not over months
-orders_count  = "BIGINT"               # adds up over all
-revenue       = "DECIMAL(18,2)"        # adds up over all
+first_month   = "DATE"           # first day of the month of the first purchase
+months_since  = "BIGINT"         # calendar months since first_month; 0 is first_month itself
+cohort_buyers = "BIGINT"         # number of buyers whose first purchase was in first_month; the same in all its rows
+buyers_count  = "BIGINT"         # number of these buyers who ordered in this month; adds up over cohorts, not over months
+orders_count  = "BIGINT"         # number of their orders in this month; adds up over cohorts and months
+revenue       = "DECIMAL(18,2)"  # ₴, sum of grand_total of these orders; adds up over cohorts and months
 
 [checks]
 months_go_forward    = "months_since >= 0"

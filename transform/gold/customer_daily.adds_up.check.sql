@@ -1,5 +1,5 @@
 /*
-fact = "the kinds of buyers of a day and sales type add up to gold.revenue_daily, both ways"
+fact = "the buyer types of a day and sales type add up to gold.revenue_daily, with no row missing or extra"
 */
 with kinds as (
     select date, sales_type, sum(revenue) as revenue, sum(orders_count) as orders_count

@@ -1,5 +1,5 @@
 /*
-fact = "the buyers who are new on a day are those who bought nothing before it, in any channel, both ways"
+fact = "the new buyers of a day are those without an earlier purchase at any source, with no day missing or extra"
 looks = "everywhere"
 */
 with purchases as (
@@ -23,7 +23,7 @@ firsts as (
 ),
 
 expected as (
-    -- Who bought first at a source left out is new nowhere.
+    -- If a buyer's first purchase was at an excluded source on an earlier day, the buyer is never new.
     select date, count(*) as buyers
     from firsts
     where date = counted_date
@@ -46,5 +46,5 @@ full join found as f on f.date = e.date
 where
     e.buyers is null
     or f.buyers is null
-    -- One who bought under two sales types on the first day is in both.
+    -- A buyer with two sales types on the first day counts in both.
     or not f.buyers between e.buyers and e.buyers * f.types

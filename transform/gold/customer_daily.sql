@@ -1,19 +1,19 @@
 /*
-grain   = "one row per shop day, sales type and kind of buyer: new, returning, or unknown; returns are left out"
+grain   = "one row per shop day, sales type and buyer type (new, returning, unknown); returns excluded"
 key     = ["date", "sales_type", "buyer_type"]
 rebuild = "by month"
 month   = "date"
 money   = "revenue"
 
-# New on the day of the first purchase over all channels, those that are left out too, and returning on every later
-# day; an order without a buyer's card is of unknown. A purchase is an order that did not come back.
+# A purchase is an order that is not a return. A buyer is new on the day of the first purchase at any source, included
+# or excluded, and returning on every later day. An order without a buyer card is of type unknown.
 [columns]
-date         = "DATE"
-sales_type   = "VARCHAR"
-buyer_type   = "VARCHAR"
-buyers_count = "BIGINT"                # distinct: adds up over kinds, not over days, nor over types for one who bought in two
-orders_count = "BIGINT"                # adds up over all
-revenue      = "DECIMAL(18,2)"         # adds up over all
+date         = "DATE"           # shop day of the orders (Europe/Kyiv)
+sales_type   = "VARCHAR"        # retail, b2b or other, see silver.orders
+buyer_type   = "VARCHAR"        # new on the day of the first purchase, returning later, unknown if there is no buyer card
+buyers_count = "BIGINT"         # number of distinct buyers, 0 for unknown; adds up over buyer types only
+orders_count = "BIGINT"         # number of orders; adds up over days and types
+revenue      = "DECIMAL(18,2)"  # ₴, sum of grand_total; adds up over days and types
 
 [checks]
 buyer_type_is_known   = "buyer_type in ('new', 'returning', 'unknown')"

@@ -1,5 +1,5 @@
 /*
-fact = "orders, revenue and the last day of every buyer equal those of silver.orders, both ways"
+fact = "orders, revenue and last day of every buyer equal silver.orders, with no buyer missing or extra"
 */
 with expected as (
     select

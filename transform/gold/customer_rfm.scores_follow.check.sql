@@ -1,5 +1,5 @@
 /*
-fact = "who ordered later, more often or for more has no lower score, and equals have the same"
+fact = "a buyer with a later, higher or more frequent value has no lower score, and equal values have equal scores"
 */
 with recency as (
     select recency_days, min(recency_score) as least, max(recency_score) as most

@@ -1,21 +1,22 @@
 /*
-grain     = "one row per buyer who has an order that counts and did not come back, as of the newest day of the data"
+grain     = "one row per buyer with an order at an included source, as of the newest day of the data; returns excluded"
 key       = ["buyer_id"]
 rebuild   = "whole"
 partition = "last_order_date"
 
-# A score is the fifth of all buyers that one is in, 5 the best; equals have the score of the lowest of them.
-# The newest day is that of the newest order, one dated beyond its own last change (a preorder) aside.
+# A score is the fifth of all buyers that a buyer is in, 5 is the best. Buyers with equal values have the same score,
+# that of the lowest of them.
+# The newest day is the day of the newest order. Preorders, dated later than their own last change, do not set it.
 [columns]
-buyer_id        = "BIGINT"
-last_order_date = "DATE"               # of the sources that count
-recency_days    = "BIGINT"             # from the last order to the newest day; 0 for a preorder; does not add up
-frequency       = "BIGINT"             # orders; adds up
-monetary        = "DECIMAL(18,2)"      # their revenue; adds up
-recency_score   = "BIGINT"             # does not add up
-frequency_score = "BIGINT"             # does not add up
-monetary_score  = "BIGINT"             # does not add up
-segment         = "VARCHAR"            # by recency and frequency: see the SQL
+buyer_id        = "BIGINT"         # id of the buyer card
+last_order_date = "DATE"           # shop day of the last order at an included source
+recency_days    = "BIGINT"         # days from the last order to the newest day, 0 for a preorder; does not add up
+frequency       = "BIGINT"         # number of orders; adds up over buyers
+monetary        = "DECIMAL(18,2)"  # ₴, sum of grand_total; adds up over buyers
+recency_score   = "BIGINT"         # 1 to 5, 5 for the latest orders; does not add up
+frequency_score = "BIGINT"         # 1 to 5, 5 for the most orders; does not add up
+monetary_score  = "BIGINT"         # 1 to 5, 5 for the highest revenue; does not add up
+segment         = "VARCHAR"        # champions, loyal, at risk, new, promising or lost, by recency_score and frequency_score
 
 [checks]
 scores_are_fifths   = "least(recency_score, frequency_score, monetary_score) >= 1 and greatest(recency_score, frequency_score, monetary_score) <= 5"

@@ -1,5 +1,5 @@
 /*
-fact = "amounts and expenses per day and type equal those booked on the orders of that day, both ways"
+fact = "amount and number of expenses per day and type equal silver.order_expenses, with no row missing or extra"
 */
 with expected as (
     select

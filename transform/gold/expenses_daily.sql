@@ -1,18 +1,18 @@
 /*
-grain   = "one row per day of the order and type of expense; what was cancelled is left out"
+grain   = "one row per order day and type of expense; cancelled expenses excluded"
 key     = ["date", "expense_type_id"]
 rebuild = "by month"
 month   = "date"
 money   = "amount"
 
-# On the day of the order it was booked on, whenever it was paid; on orders that came back too: it was spent.
+# An expense counts on the day of its order, whenever it was paid. Expenses of returns are included: they were paid.
 [columns]
-date              = "DATE"
-expense_type_id   = "BIGINT"
-expense_type_name = "VARCHAR?"         # null: a type the CRM does not list
-amount            = "DECIMAL(18,2)"    # adds up over days and types; a cost is positive
-expenses_count    = "BIGINT"           # adds up over days and types
-orders_count      = "BIGINT"           # orders with such an expense; adds up over days, not over types
+date              = "DATE"           # shop day of the orders (Europe/Kyiv)
+expense_type_id   = "BIGINT"         # type of the expense
+expense_type_name = "VARCHAR?"       # null if KeyCRM does not list the type
+amount            = "DECIMAL(18,2)"  # ₴, positive for a cost; adds up over days and types
+expenses_count    = "BIGINT"         # number of expenses; adds up over days and types
+orders_count      = "BIGINT"         # number of orders with such an expense; adds up over days, not over types
 */
 select
     order_date as date,

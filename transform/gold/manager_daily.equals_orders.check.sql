@@ -1,5 +1,5 @@
 /*
-fact = "revenue and orders per day and manager equal those of silver.orders, both ways"
+fact = "revenue and orders per day and manager equal silver.orders, with no row missing or extra"
 */
 with expected as (
     select

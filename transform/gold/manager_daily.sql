@@ -1,17 +1,17 @@
 /*
-grain   = "one row per shop day and manager that had orders; returns are left out"
+grain   = "one row per shop day and manager with orders; returns excluded"
 key     = ["date", "manager_id"]
 rebuild = "by month"
 month   = "date"
 money   = "revenue"
 
 [columns]
-date         = "DATE"
-manager_id   = "BIGINT?"               # null: nobody took the order, as most from the web
-manager_name = "VARCHAR?"              # null: nobody, or one the CRM does not list
-revenue      = "DECIMAL(18,2)"         # adds up over days and managers
-orders_count = "BIGINT"                # adds up over days and managers
-avg_check    = "DECIMAL(18,2)"         # does not add up: of a longer span it is revenue / orders_count
+date         = "DATE"           # shop day of the orders (Europe/Kyiv)
+manager_id   = "BIGINT?"        # null if no manager is assigned, as for most web orders
+manager_name = "VARCHAR?"       # null if no manager is assigned or KeyCRM does not list the manager
+revenue      = "DECIMAL(18,2)"  # ₴, sum of grand_total; adds up over days and managers
+orders_count = "BIGINT"         # number of orders; adds up over days and managers
+avg_check    = "DECIMAL(18,2)"  # ₴ per order: revenue / orders_count; does not add up, recompute it for a longer span
 */
 with days as (
     select
@@ -32,6 +32,6 @@ select
     manager_name,
     revenue::decimal(18, 2) as revenue,
     orders_count,
-    -- Whole kopecks, half away from zero, as in gold.revenue_daily.
+    -- Whole kopecks, rounded half away from zero, as in gold.revenue_daily.
     (((2 * kopecks + orders_count) // (2 * orders_count))::decimal(18, 0) * 0.01)::decimal(18, 2) as avg_check,
 from days

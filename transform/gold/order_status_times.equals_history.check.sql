@@ -1,5 +1,5 @@
 /*
-fact = "stays per status are the ended spans of the history, of orders that are not left out, both ways"
+fact = "stays per status equal the ended stays in silver.order_status_history, excluded orders left out"
 */
 with expected as (
     select h.status_id, count(h.until) as stays

@@ -1,5 +1,5 @@
 /*
-fact = "the stays of an order last no longer together than it was looked at, or than the CRM stamped it, taken together"
+fact = "the total hours do not exceed the time from first to last observation plus that from first to last timestamp"
 */
 with orders as (
     select

@@ -3,17 +3,17 @@ grain   = "one row per shop day and status that orders left on that day"
 key     = ["date", "status_id"]
 rebuild = "whole"
 
-# Of orders of the sources that count. When a stay began and ended is said in silver.order_status_history; one that
-# goes on is in no row.
+# Covers orders of included sources. silver.order_status_history defines when a stay begins and ends. Open stays are
+# excluded.
 [columns]
-date          = "DATE"                 # the shop's day, Europe/Kyiv
-status_id     = "BIGINT"
-status_name   = "VARCHAR?"
-stays_count   = "BIGINT"               # adds up over all
-hours         = "DECIMAL(18,4)"        # of all stays together; adds up over all
-avg_hours     = "DECIMAL(18,4)"        # does not add up: of a longer span it is hours / stays_count
-median_hours  = "DECIMAL(18,4)"        # the lower one of two; does not add up
-longest_hours = "DECIMAL(18,4)"        # of a longer span it is the greatest
+date          = "DATE"           # shop day on which the stays ended (Europe/Kyiv)
+status_id     = "BIGINT"         # status that the orders left
+status_name   = "VARCHAR?"       # null if KeyCRM does not list the status
+stays_count   = "BIGINT"         # number of stays that ended; adds up over days and statuses
+hours         = "DECIMAL(18,4)"  # hours, all stays together; adds up over days and statuses
+avg_hours     = "DECIMAL(18,4)"  # hours per stay: hours / stays_count; does not add up, recompute it for a longer span
+median_hours  = "DECIMAL(18,4)"  # hours, the lower middle value if stays_count is even; does not add up
+longest_hours = "DECIMAL(18,4)"  # hours, the longest stay; does not add up, take the maximum for a longer span
 
 [checks]
 hours_are_not_negative = "hours >= 0 and median_hours >= 0"
@@ -42,7 +42,7 @@ days as (
     group by all
 )
 
--- A ten thousandth of an hour is 360,000 microseconds: whole numbers, half away from zero.
+-- 0.0001 hours are 360,000 microseconds. Integer division, rounded half away from zero.
 select
     d.date,
     d.status_id,

@@ -1,5 +1,5 @@
 /*
-fact = "quantity and revenue per day equal those of the lines sold"
+fact = "quantity and revenue per day equal the lines sold, with no day missing or extra"
 */
 with expected as (
     select
@@ -30,5 +30,5 @@ from expected as e
 full join found as f on f.date = e.date
 where
     e.quantity is distinct from f.quantity
-    -- A line and a product are each rounded once to the kopeck, which shows only in fractional quantities.
+    -- Tolerance: each line and each product is rounded once to the kopeck, which matters only if a quantity is fractional.
     or coalesce(abs(e.revenue - f.revenue) > 0.005 * (e.lines + f.products), true)

@@ -1,18 +1,18 @@
 /*
-grain   = "one row per shop day and product sold; returns are left out"
+grain   = "one row per shop day and product sold; returns excluded"
 key     = ["date", "product_id", "product_name", "category_id", "brand"]
 rebuild = "by month"
 month   = "date"
 money   = "revenue"
 
 [columns]
-date         = "DATE"
-product_id   = "BIGINT?"               # null: one-off goods
-product_name = "VARCHAR?"              # the catalogue's; what it was sold as where the product is unknown
-category_id  = "BIGINT?"
-brand        = "VARCHAR?"
-quantity     = "DECIMAL(18,3)"         # adds up over days
-revenue      = "DECIMAL(18,2)"         # of the lines, without an order's own discount and delivery; adds up
+date         = "DATE"           # shop day of the orders (Europe/Kyiv)
+product_id   = "BIGINT?"        # null if the line is one-off goods
+product_name = "VARCHAR?"       # name in the catalogue, or at the sale if the product is not in it; null if neither
+category_id  = "BIGINT?"        # category of today; null if the product has none or is not in the catalogue
+brand        = "VARCHAR?"       # brand of today; null if the product has none or is not in the catalogue
+quantity     = "DECIMAL(18,3)"  # pieces sold; adds up over days and products
+revenue      = "DECIMAL(18,2)"  # ₴ of the lines, without order discounts and delivery; adds up over days and products
 */
 select
     l.order_date as date,

@@ -1,5 +1,5 @@
 /*
-fact = "cost and coverage of a day and sales type are those of its lines, both ways"
+fact = "cost and coverage per day and sales type follow from the lines, with no row missing or extra"
 */
 with lines as (
     select

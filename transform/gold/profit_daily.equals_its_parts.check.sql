@@ -1,5 +1,5 @@
 /*
-fact = "revenue, expenses and lines of a day are those of gold.revenue_daily, expenses_daily and the lines sold"
+fact = "revenue, expenses and goods of a day equal gold.revenue_daily, gold.expenses_daily and the lines sold"
 */
 with found as (
     select

@@ -1,23 +1,23 @@
 /*
-grain   = "one row per day of the order and sales type that had orders, a day of nothing but returns too"
+grain   = "one row per order day and sales type with orders, also if all of them are returns"
 key     = ["date", "sales_type"]
 rebuild = "by month"
 month   = "date"
 money   = "revenue"
 
-# Cost is what the goods cost on the day they were sold: silver.order_lines.unit_cost. Where it is not known it is
-# not guessed: profit is then too high by it, and cost_coverage says how much of the revenue that concerns.
-# Goods of an order that came back cost nothing, its expenses were spent; goods given away for nothing have a cost.
+# Cost is silver.order_lines.unit_cost, the cost on the day of the sale. An unknown cost is not estimated: profit is
+# then too high by that cost, and cost_coverage shows the share of the revenue whose cost is known.
+# The goods of a return cost nothing, but its expenses count. Goods given away for free have a cost.
 [columns]
-date             = "DATE"
-sales_type       = "VARCHAR"
-revenue          = "DECIMAL(18,2)"     # as in gold.revenue_daily: of orders, their discount and delivery in it; adds up
-cost             = "DECIMAL(18,2)"     # of the goods whose cost is known; adds up
-expenses         = "DECIMAL(18,2)"     # booked on the day's orders, returns too, cancelled ones not; adds up
-profit           = "DECIMAL(18,2)"     # revenue - cost - expenses; adds up
-costed_revenue   = "DECIMAL(18,2)"     # of the lines whose cost is known; adds up
-uncosted_revenue = "DECIMAL(18,2)"     # of the other lines, and of orders without lines; adds up
-cost_coverage    = "DECIMAL(5,4)?"     # costed / (costed + uncosted); does not add up; null: nothing to cover
+date             = "DATE"           # shop day of the orders (Europe/Kyiv)
+sales_type       = "VARCHAR"        # retail, b2b or other, see silver.orders
+revenue          = "DECIMAL(18,2)"  # ₴, as in gold.revenue_daily, returns excluded; adds up over days and types
+cost             = "DECIMAL(18,2)"  # ₴, cost of the goods whose cost is known, returns excluded; adds up over days and types
+expenses         = "DECIMAL(18,2)"  # ₴, of the day's orders, returns included; adds up over days and types
+profit           = "DECIMAL(18,2)"  # ₴, revenue - cost - expenses; adds up over days and types
+costed_revenue   = "DECIMAL(18,2)"  # ₴, lines whose cost is known; adds up over days and types
+uncosted_revenue = "DECIMAL(18,2)"  # ₴, other lines, and orders without lines; adds up over days and types
+cost_coverage    = "DECIMAL(5,4)?"  # costed_revenue / (costed_revenue + uncosted_revenue); does not add up; null if both are 0
 
 [checks]
 profit_is_what_is_left = "profit = revenue - cost - expenses"
@@ -98,6 +98,6 @@ select
     (revenue - cost - expenses)::decimal(18, 2) as profit,
     costed as costed_revenue,
     uncosted as uncosted_revenue,
-    -- Whole ten thousandths, half away from zero: a double would miss halves.
+    -- Integer division in steps of 0.0001, rounded half away from zero; a double would lose halves.
     case when whole > 0 then (((20000 * part + whole) // (2 * whole))::bigint * 0.0001)::decimal(5, 4) end as cost_coverage,
 from kopecks

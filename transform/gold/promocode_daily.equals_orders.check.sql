@@ -1,5 +1,5 @@
 /*
-fact = "revenue, orders and discounts per day and promocode equal those of silver.orders, both ways"
+fact = "revenue, orders and discounts per day and promocode equal silver.orders, with no row missing or extra"
 */
 with expected as (
     select

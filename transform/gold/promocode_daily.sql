@@ -1,17 +1,17 @@
 /*
-grain   = "one row per shop day and promocode that orders were placed with; returns are left out"
+grain   = "one row per shop day and promocode of the orders; returns excluded"
 key     = ["date", "promocode"]
 rebuild = "by month"
 month   = "date"
 money   = "revenue"
 
 [columns]
-date         = "DATE"
-promocode    = "VARCHAR?"              # as it was written; null: orders without one
-revenue      = "DECIMAL(18,2)"         # adds up over days and promocodes
-orders_count = "BIGINT"                # adds up over days and promocodes
-discount     = "DECIMAL(18,2)"         # taken off whole orders, by a promocode or otherwise; adds up
-avg_check    = "DECIMAL(18,2)"         # does not add up: of a longer span it is revenue / orders_count
+date         = "DATE"           # shop day of the orders (Europe/Kyiv)
+promocode    = "VARCHAR?"       # as typed; null for orders without one
+revenue      = "DECIMAL(18,2)"  # ₴, sum of grand_total; adds up over days and promocodes
+orders_count = "BIGINT"         # number of orders; adds up over days and promocodes
+discount     = "DECIMAL(18,2)"  # ₴, discounts on whole orders, by promocode or otherwise; adds up over days and promocodes
+avg_check    = "DECIMAL(18,2)"  # ₴ per order: revenue / orders_count; does not add up, recompute it for a longer span
 */
 with days as (
     select
@@ -19,7 +19,7 @@ with days as (
         promocode,
         sum(grand_total) as revenue,
         count(*) as orders_count,
-        -- Where the CRM says no discount there was none.
+        -- If KeyCRM gives no discount, there was none.
         coalesce(sum(total_discount), 0) as discount,
         (sum(grand_total) * 100)::hugeint as kopecks,
     from silver.orders
@@ -33,6 +33,6 @@ select
     revenue::decimal(18, 2) as revenue,
     orders_count,
     discount::decimal(18, 2) as discount,
-    -- Whole kopecks, half away from zero, as in gold.revenue_daily.
+    -- Whole kopecks, rounded half away from zero, as in gold.revenue_daily.
     (((2 * kopecks + orders_count) // (2 * orders_count))::decimal(18, 0) * 0.01)::decimal(18, 2) as avg_check,
 from days

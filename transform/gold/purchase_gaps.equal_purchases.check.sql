@@ -1,5 +1,5 @@
 /*
-fact = "buyers, and days between, are those of the first and second purchases of all orders, both ways"
+fact = "buyers and days per month equal the first and second purchases of all orders, with no month missing or extra"
 */
 with purchases as (
     select

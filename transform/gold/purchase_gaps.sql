@@ -1,13 +1,13 @@
 /*
-grain   = "one row per month of the first purchase and days from it to the second"
+grain   = "one row per month of the first purchase and number of days until the second"
 key     = ["first_month", "days"]
 rebuild = "whole"
 
-# Purchases are orders over all channels, those that are left out too, that did not come back.
+# A purchase is an order at any source, included or excluded, that is not a return.
 [columns]
-first_month  = "DATE"                  # first of the month
-days         = "BIGINT?"               # 0: both on one day; null: no second purchase yet
-buyers_count = "BIGINT"                # adds up over all
+first_month  = "DATE"     # first day of the month of the first purchase
+days         = "BIGINT?"  # days from the first purchase to the second, 0 if both were on one day; null if there is no second yet
+buyers_count = "BIGINT"   # number of buyers; adds up over months and days
 
 [checks]
 days_go_forward = "days is null or days >= 0"

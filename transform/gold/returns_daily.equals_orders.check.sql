@@ -1,5 +1,5 @@
 /*
-fact = "returns and orders per day and type equal those of silver.orders, both ways, and the rate is theirs"
+fact = "returns and orders per day and type equal silver.orders, with no row missing or extra, and return_rate follows"
 */
 with expected as (
     select

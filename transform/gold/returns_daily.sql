@@ -1,17 +1,17 @@
 /*
-grain   = "one row per day of the order and sales type; an order that came back counts on the day it was placed"
+grain   = "one row per order day and sales type; a return counts on the day of its order"
 key     = ["date", "sales_type"]
 rebuild = "by month"
 month   = "date"
 money   = "returns_amount"
 
 [columns]
-date           = "DATE"
-sales_type     = "VARCHAR"
-returns_count  = "BIGINT"              # adds up over days and types
-returns_amount = "DECIMAL(18,2)"       # adds up over days and types
-orders_count   = "BIGINT"              # all orders of the day, returns included; adds up
-return_rate    = "DECIMAL(5,4)"        # returns_count / orders_count; does not add up
+date           = "DATE"           # shop day of the orders (Europe/Kyiv)
+sales_type     = "VARCHAR"        # retail, b2b or other, see silver.orders
+returns_count  = "BIGINT"         # number of returns; adds up over days and types
+returns_amount = "DECIMAL(18,2)"  # ₴, sum of grand_total of the returns; adds up over days and types
+orders_count   = "BIGINT"         # number of all orders of the day, returns included; adds up over days and types
+return_rate    = "DECIMAL(5,4)"   # returns_count / orders_count; does not add up, recompute it for a longer span
 
 [checks]
 returns_are_orders = "returns_count between 0 and orders_count"
@@ -33,6 +33,6 @@ select
     returns_count,
     returns_amount,
     orders_count,
-    -- Whole ten thousandths, half away from zero: a double would miss halves.
+    -- Integer division in steps of 0.0001, rounded half away from zero; a double would lose halves.
     (((20000 * returns_count + orders_count) // (2 * orders_count)) * 0.0001)::decimal(5, 4) as return_rate,
 from days

@@ -1,16 +1,16 @@
 /*
-grain   = "one row per shop day and sales type that had orders; returns are left out"
+grain   = "one row per shop day and sales type with orders; returns excluded"
 key     = ["date", "sales_type"]
 rebuild = "by month"
 month   = "date"
 money   = "revenue"
 
 [columns]
-date         = "DATE"
-sales_type   = "VARCHAR"
-revenue      = "DECIMAL(18,2)"         # adds up over days and types
-orders_count = "BIGINT"                # adds up over days and types
-avg_check    = "DECIMAL(18,2)"         # does not add up: of a longer span it is revenue / orders_count
+date         = "DATE"           # shop day of the orders (Europe/Kyiv)
+sales_type   = "VARCHAR"        # retail, b2b or other, see silver.orders
+revenue      = "DECIMAL(18,2)"  # ₴, sum of grand_total; adds up over days and types
+orders_count = "BIGINT"         # number of orders; adds up over days and types
+avg_check    = "DECIMAL(18,2)"  # ₴ per order: revenue / orders_count; does not add up, recompute it for a longer span
 */
 with days as (
     select
@@ -29,6 +29,6 @@ select
     sales_type,
     revenue::decimal(18, 2) as revenue,
     orders_count,
-    -- DuckDB divides decimals as doubles and misses half kopecks: whole kopecks, half away from zero.
+    -- Divide whole kopecks, rounded half away from zero: DuckDB divides decimals as doubles and loses half kopecks.
     (((2 * kopecks + orders_count) // (2 * orders_count))::decimal(18, 0) * 0.01)::decimal(18, 2) as avg_check,
 from days

@@ -1,5 +1,5 @@
 /*
-fact = "the sales types of a day add up to all that was ordered on it and did not come back"
+fact = "the sales types of a day add up to all its orders without returns"
 */
 with every as (
     select

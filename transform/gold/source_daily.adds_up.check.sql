@@ -1,5 +1,5 @@
 /*
-fact = "the sources of a day add up to the sales types of that day"
+fact = "the sources of a day add up to its sales types"
 */
 select
     coalesce(s.date, r.date) as date,

@@ -1,17 +1,17 @@
 /*
-grain   = "one row per shop day and source that had orders; returns are left out"
+grain   = "one row per shop day and source with orders; returns excluded"
 key     = ["date", "source_id"]
 rebuild = "by month"
 month   = "date"
 money   = "revenue"
 
 [columns]
-date         = "DATE"
-source_id    = "BIGINT"
-source_name  = "VARCHAR?"
-revenue      = "DECIMAL(18,2)"         # adds up over days and sources
-orders_count = "BIGINT"                # adds up over days and sources
-avg_check    = "DECIMAL(18,2)"         # does not add up: of a longer span it is revenue / orders_count
+date         = "DATE"           # shop day of the orders (Europe/Kyiv)
+source_id    = "BIGINT"         # sales channel of the orders
+source_name  = "VARCHAR?"       # null if KeyCRM does not list the source
+revenue      = "DECIMAL(18,2)"  # ₴, sum of grand_total; adds up over days and sources
+orders_count = "BIGINT"         # number of orders; adds up over days and sources
+avg_check    = "DECIMAL(18,2)"  # ₴ per order: revenue / orders_count; does not add up, recompute it for a longer span
 */
 with days as (
     select
@@ -32,6 +32,6 @@ select
     source_name,
     revenue::decimal(18, 2) as revenue,
     orders_count,
-    -- Whole kopecks, half away from zero, as in gold.revenue_daily.
+    -- Whole kopecks, rounded half away from zero, as in gold.revenue_daily.
     (((2 * kopecks + orders_count) // (2 * orders_count))::decimal(18, 0) * 0.01)::decimal(18, 2) as avg_check,
 from days

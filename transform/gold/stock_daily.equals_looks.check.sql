@@ -1,5 +1,5 @@
 /*
-fact = "offers and days are those of the looks that bronze holds, and quantities those of the day's last, both ways"
+fact = "offers, days and end-of-day quantities equal the observations in bronze, with no row missing or extra"
 */
 with looks as (
     select

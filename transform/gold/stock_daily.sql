@@ -1,26 +1,27 @@
 /*
-grain   = "one row per shop day and offer on which something new was seen of its stock: the state at that day's end"
+grain   = "one row per shop day and offer on which its observed state changed: the state at the end of that day"
 key     = ["date", "offer_id"]
 rebuild = "by month"
 month   = "date"
 money   = "value"
 
-# Between two rows of an offer the earlier one holds. The stock at the end of any day is each offer's last row until then:
-#   select sum(value) from (from gold.stock_daily where date <= '2026-06-30'
-#       qualify row_number() over (partition by offer_id order by date desc) = 1)
-# Nothing adds up over days. What was before the first look at an offer is not known.
+# Between two rows of an offer the earlier one applies. The stock at the end of a day is each offer's last row up to
+# that day:
+#   select sum(value) from (from gold.stock_daily
+#       where date <= '2026-06-30' qualify row_number() over (partition by offer_id order by date desc) = 1)
+# Nothing adds up over days. The stock before the first observation of an offer is unknown.
 [columns]
-date            = "DATE"
-offer_id        = "BIGINT"
-product_id      = "BIGINT?"            # null: the CRM doesn't say; or the offer is gone, and is not in its last look
-product_name    = "VARCHAR?"
-category_id     = "BIGINT?"
-quantity        = "DECIMAL(18,3)?"     # in stock; 0 of an offer that is gone; adds up over offers
-reserve         = "DECIMAL(18,3)?"     # of these promised to orders; may exceed the stock; adds up over offers
-available       = "DECIMAL(18,3)?"     # quantity - reserve, not less than nothing; adds up over offers
-purchased_price = "DECIMAL(18,4)?"     # per unit, as seen on that day; does not add up
-value           = "DECIMAL(18,2)?"     # quantity x purchased_price; adds up over offers; null: not known
-is_gone         = "BOOLEAN"            # archived, or the CRM no longer has it
+date            = "DATE"            # shop day of the observation (Europe/Kyiv)
+offer_id        = "BIGINT"          # id of the offer in KeyCRM
+product_id      = "BIGINT?"         # null if KeyCRM gives none, as for most deleted offers
+product_name    = "VARCHAR?"        # null if the catalogue does not have the product
+category_id     = "BIGINT?"         # category of today; null if the product has none or is not in the catalogue
+quantity        = "DECIMAL(18,3)?"  # pieces in stock, 0 if the offer was deleted; adds up over offers; null if KeyCRM gives none
+reserve         = "DECIMAL(18,3)?"  # pieces reserved, may exceed quantity; adds up over offers; null if KeyCRM gives none
+available       = "DECIMAL(18,3)?"  # pieces, quantity - reserve, at least 0; adds up over offers; null if quantity is null
+purchased_price = "DECIMAL(18,4)?"  # ₴ per unit on that day; does not add up; null if KeyCRM gives none
+value           = "DECIMAL(18,2)?"  # ₴, quantity x purchased_price; adds up over offers; null if a factor is null, 0 if quantity is 0
+is_gone         = "BOOLEAN"         # true if the offer was archived or deleted in KeyCRM
 */
 with days as (
     select

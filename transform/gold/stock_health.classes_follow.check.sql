@@ -1,5 +1,5 @@
 /*
-fact = "no product of a class earned more than one of the class above, and A is 80 % of the revenue, A and B 95 %"
+fact = "no product earned more than one of a better class; A makes 80 % of the revenue, A and B 95 %"
 */
 with classes as (
     select

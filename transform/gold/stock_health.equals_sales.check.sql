@@ -1,5 +1,5 @@
 /*
-fact = "stock is that of silver.offers, and what was sold in 90 days that of the lines, both ways"
+fact = "stock equals silver.offers and sales of 90 days equal the lines, with no product missing or extra"
 */
 with last_day as (
     select order_date as date

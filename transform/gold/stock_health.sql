@@ -1,24 +1,25 @@
 /*
-grain   = "one row per product that is offered, or was sold in the last 90 days, as of the newest day of the data"
+grain   = "one row per product with an active offer or a sale in the last 90 days, as of the newest day of the data"
 key     = ["product_id"]
 rebuild = "whole"
 
-# The newest day is that of the newest order, one dated beyond its own last change (a preorder) aside; the 90 days end
-# with it. Sold is what did not come back. Stock is of the offers that are not archived, in their newest state.
+# The newest day is the day of the newest order. Preorders, dated later than their own last change, do not set it.
+# The 90 days end with the newest day. Sales exclude returns. Stock is that of active offers, in their
+# newest observed state.
 [columns]
-product_id     = "BIGINT"
-product_name   = "VARCHAR?"            # null: no longer in the catalogue
-category_id    = "BIGINT?"
-offers_count   = "BIGINT"              # adds up
-quantity       = "DECIMAL(18,3)?"      # in stock; adds up; null: no offer says
-available      = "DECIMAL(18,3)?"      # not promised to orders, of each offer not less than nothing; adds up
-value          = "DECIMAL(18,2)?"      # at today's purchase price, of the offers that have one; adds up
-sold_quantity  = "DECIMAL(18,3)"       # in the 90 days; adds up
-revenue        = "DECIMAL(18,2)"       # in the 90 days, as in gold.product_daily; adds up
-days_of_supply = "BIGINT?"             # that what is available lasts at the 90 days' pace; null: none sold; does not add up
-abc            = "VARCHAR"             # A: those that make the first 80 % of the revenue, B: up to 95 %, C: all others
-last_sold_date = "DATE?"               # null: never
-is_dead        = "BOOLEAN"             # in stock, not sold for 180 days, and not new in the catalogue in these days
+product_id     = "BIGINT"          # id of the product in KeyCRM
+product_name   = "VARCHAR?"        # null if the catalogue no longer has the product
+category_id    = "BIGINT?"         # null if the product has no category or is not in the catalogue
+offers_count   = "BIGINT"          # number of active (not archived) offers; adds up over products
+quantity       = "DECIMAL(18,3)?"  # pieces in stock; adds up over products; null if no offer gives a quantity
+available      = "DECIMAL(18,3)?"  # pieces not reserved, at least 0 per offer; adds up over products; null if quantity is null
+value          = "DECIMAL(18,2)?"  # ₴ at today's purchase prices; adds up over products; null if no offer has a price
+sold_quantity  = "DECIMAL(18,3)"   # pieces sold in the 90 days; adds up over products
+revenue        = "DECIMAL(18,2)"   # ₴ in the 90 days, as in gold.product_daily; adds up over products
+days_of_supply = "BIGINT?"         # days that available lasts at this pace; does not add up; null if none sold or stock unknown
+abc            = "VARCHAR"         # A: best sellers up to 80 % of revenue, B: the next up to 95 %, C: the rest
+last_sold_date = "DATE?"           # shop day of the last sale; null if never sold
+is_dead        = "BOOLEAN"         # true if in stock, unsold for 180 days and not new in the catalogue in these days
 
 [checks]
 abc_is_known = "abc in ('A', 'B', 'C')"
@@ -94,7 +95,7 @@ select
     r.value::decimal(18, 2) as value,
     r.sold_quantity::decimal(18, 3) as sold_quantity,
     r.revenue::decimal(18, 2) as revenue,
-    -- Thousandths of a piece, to divide whole numbers.
+    -- Integer division in thousandths of a piece.
     case
         when r.sold_quantity > 0
             then ((r.available * 1000)::hugeint * 90 // (r.sold_quantity * 1000)::hugeint)::bigint

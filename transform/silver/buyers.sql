@@ -1,18 +1,18 @@
 /*
-grain     = "one row per buyer's card, in the newest state KeyCRM has shown"
+grain     = "one row per buyer card, in its newest observed state"
 key       = ["id"]
 rebuild   = "by key"
 partition = "created_date"
 
 [columns]
-id           = "BIGINT"
-name         = "VARCHAR?"
-birthday     = "VARCHAR?"
-phones       = "VARCHAR[]"
-emails       = "VARCHAR[]"
-created_date = "DATE"                 # the shop's day on which the card was made; 1970-01-01 where the CRM does not say
-created_at   = "TIMESTAMPTZ?"
-updated_at   = "TIMESTAMPTZ?"
+id           = "BIGINT"        # id of the card in KeyCRM
+name         = "VARCHAR?"      # full name; null if the card has none
+birthday     = "VARCHAR?"      # as typed in KeyCRM; null if the card has none
+phones       = "VARCHAR[]"     # phone numbers of the card; empty if it has none
+emails       = "VARCHAR[]"     # e-mail addresses of the card; empty if it has none
+created_date = "DATE"          # shop day on which the card was created; 1970-01-01 if KeyCRM gives no time
+created_at   = "TIMESTAMPTZ?"  # when the card was created; null if KeyCRM gives no time
+updated_at   = "TIMESTAMPTZ?"  # last change of the card; null if KeyCRM gives no time
 */
 with newest as (
     select *

@@ -1,5 +1,5 @@
 /*
-fact     = "every category's parent is in the CRM's list of categories, and is not the category itself"
+fact     = "the parent of every category is another category that the CRM lists"
 severity = "warn"
 */
 select c.id, c.parent_id

@@ -1,13 +1,13 @@
 /*
-grain   = "one row per category, in the newest state KeyCRM has shown"
+grain   = "one row per category, in its newest observed state"
 key     = ["id"]
 rebuild = "whole"
 
 [columns]
-id          = "BIGINT"
-parent_id   = "BIGINT?"                # null: a root
-name        = "VARCHAR"
-parent_name = "VARCHAR?"               # null: a root, or its parent is gone
+id          = "BIGINT"    # id of the category in KeyCRM
+parent_id   = "BIGINT?"   # null if the category is a root
+name        = "VARCHAR"   # name in KeyCRM
+parent_name = "VARCHAR?"  # null if the category is a root or its parent was deleted
 */
 with newest as (
     select *

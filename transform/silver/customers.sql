@@ -1,18 +1,19 @@
 /*
-grain     = "one row per buyer who bought and kept something, over all channels, those that are left out too"
+grain     = "one row per buyer with a purchase at any source, included or excluded"
 key       = ["buyer_id"]
 rebuild   = "by key"
 partition = "first_order_date"
 
-# A purchase is an order that did not come back. Of the sources left out only the days are known here.
+# A purchase is an order that is not a return. Orders of excluded sources (rules.excluded_sources) add to
+# purchases_count and to the first two days only, not to orders_count or revenue.
 [columns]
-buyer_id          = "BIGINT"
-purchases_count   = "BIGINT"               # over all channels
-orders_count      = "BIGINT"               # of the sources that count
-revenue           = "DECIMAL(18,2)"        # of the sources that count
-first_order_date  = "DATE"                 # over all channels
-second_order_date = "DATE?"                # over all channels, the first day again where both were on it; null: none yet
-last_order_date   = "DATE?"                # of the sources that count; null: bought at the others only
+buyer_id          = "BIGINT"         # id of the buyer card
+purchases_count   = "BIGINT"         # number of purchases at all sources
+orders_count      = "BIGINT"         # number of purchases at included sources
+revenue           = "DECIMAL(18,2)"  # ₴, sum of grand_total over purchases at included sources
+first_order_date  = "DATE"           # shop day of the first purchase at any source
+second_order_date = "DATE?"          # shop day of the second purchase at any source, may equal the first; null if there is none
+last_order_date   = "DATE?"          # shop day of the last purchase at an included source; null if there is none
 
 [checks]
 orders_are_purchases      = "orders_count between 0 and purchases_count"

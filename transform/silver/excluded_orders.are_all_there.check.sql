@@ -1,5 +1,5 @@
 /*
-fact = "every order that is not gone is in silver.orders or in silver.excluded_orders, and in one of them only"
+fact = "every order that is not deleted is either in silver.orders or in silver.excluded_orders, exactly once"
 */
 with alive as (
     select id

@@ -1,18 +1,19 @@
 /*
-grain   = "one row per order of the sources that are left out, in the newest state KeyCRM has shown"
+grain   = "one row per order of an excluded source, in its newest observed state"
 key     = ["id"]
 rebuild = "by key"
 about   = "order_id"
 month   = "order_date"
 
-# No revenue and no order that counts; who bought here first is no new buyer elsewhere.
+# These orders add no revenue and no order count. They only separate new buyers from returning ones: a buyer whose
+# first purchase is here does not count as new at an included source.
 [columns]
-id         = "BIGINT"
-source_id  = "BIGINT"
-buyer_id   = "BIGINT?"
-is_return  = "BOOLEAN"
-order_date = "DATE"                 # the shop's day, Europe/Kyiv
-ordered_at = "TIMESTAMPTZ"
+id         = "BIGINT"       # id of the order in KeyCRM
+source_id  = "BIGINT"       # source of the order, listed in rules.excluded_sources
+buyer_id   = "BIGINT?"      # null if the order has no buyer card
+is_return  = "BOOLEAN"      # true if rules.return_statuses or rules.return_status_groups lists the status
+order_date = "DATE"         # shop day of the order (Europe/Kyiv)
+ordered_at = "TIMESTAMPTZ"  # when the sale happened
 */
 with ever as (
     select distinct id
@@ -40,5 +41,5 @@ select
 from newest
 where
     not is_deleted
-    -- An order may have moved to a source that counts.
+    -- An order may have moved to an included source since.
     and source_id in (select source_id from rules.excluded_sources)

@@ -1,12 +1,12 @@
 /*
-grain   = "one row per kind of expense, in the newest state KeyCRM has shown"
+grain   = "one row per type of expense, in its newest observed state"
 key     = ["id"]
 rebuild = "by key"
 
 [columns]
-id       = "BIGINT"
-name     = "VARCHAR?"
-is_active = "BOOLEAN"
+id        = "BIGINT"    # id of the type in KeyCRM
+name      = "VARCHAR?"  # name in KeyCRM, or the key of a built-in type; null if it has neither
+is_active = "BOOLEAN"   # false if the type is switched off in KeyCRM
 */
 with newest as (
     select *
@@ -16,7 +16,7 @@ with newest as (
 
 select
     id,
-    -- A built-in type is named by the key of its translation.
+    -- The name of a built-in type is a translation key; keep its last part.
     replace(coalesce(name, alias), 'dictionaries.expense_types.', '') as name,
     coalesce(is_active, true) as is_active,
 from newest

@@ -1,13 +1,13 @@
 /*
-grain   = "one row per user of the CRM, in the newest state KeyCRM has shown"
+grain   = "one row per manager (user account), in its newest observed state"
 key     = ["id"]
 rebuild = "by key"
 
 [columns]
-id         = "BIGINT"
-name       = "VARCHAR?"
-status     = "VARCHAR?"                # active, pending, blocked
-created_at = "TIMESTAMPTZ?"
+id         = "BIGINT"        # id of the user in KeyCRM
+name       = "VARCHAR?"      # full name, else first and last name, else login; null if all are empty
+status     = "VARCHAR?"      # active, pending or blocked; null if KeyCRM gives none
+created_at = "TIMESTAMPTZ?"  # when the user was created; null if KeyCRM gives no time
 */
 with newest as (
     select *

@@ -1,5 +1,5 @@
 /*
-fact = "every day that an offer was seen on has the price of one span, or none in either"
+fact = "on every day with an observed state of an offer, its price equals that of the one span of the day, or both are missing"
 */
 select
     d.offer_id,

@@ -1,14 +1,14 @@
 /*
-grain   = "one row per offer and span of days in which it was seen to cost the same"
+grain   = "one row per offer and span of days with the same observed purchase price"
 key     = ["offer_id", "since_date"]
 rebuild = "by key"
 
-# What was before the first look is not known, nor what is between a look that shows no price and one that does.
+# The cost is unknown before the first observation of an offer, and after an observation without a price.
 [columns]
-offer_id        = "BIGINT"
-since_date      = "DATE"               # the first shop day that ended with this price
-until_date      = "DATE?"              # the first that ended with another, or with none; null: it still holds
-purchased_price = "DECIMAL(18,4)"      # per unit
+offer_id        = "BIGINT"         # id of the offer in KeyCRM
+since_date      = "DATE"           # first shop day that ended with this price
+until_date      = "DATE?"          # first shop day that ended with another price or with none; null if the price is current
+purchased_price = "DECIMAL(18,4)"  # ₴ per unit
 
 [checks]
 spans_are_of_days = "until_date is null or until_date > since_date"
@@ -16,7 +16,7 @@ spans_are_of_days = "until_date is null or until_date > since_date"
 with changes as (
     select offer_id, observed_date, purchased_price
     from silver.offer_days
-    -- An offer that is gone cost what it cost.
+    -- Deleting an offer does not change its cost, so tombstones are skipped.
     where not is_gone
     qualify purchased_price is distinct from lag(purchased_price) over (partition by offer_id order by observed_date)
 ),

@@ -1,5 +1,5 @@
 /*
-fact = "the last day of every offer shows it as silver.offers does, and one that is gone is in no other state there"
+fact = "the last day of every offer shows the state in silver.offers, and a deleted offer is not in silver.offers"
 */
 with last_days as (
     select

@@ -1,20 +1,20 @@
 /*
-grain   = "one row per offer and shop day on which something new was seen of it: its state at that day's end"
+grain   = "one row per offer and shop day on which its observed state changed: the state at the end of that day"
 key     = ["offer_id", "observed_date"]
 rebuild = "by key"
 month   = "observed_date"
 
-# A day without a row is a day without news: the offer's last row before it still holds.
+# If an offer has no row for a day, its state did not change: its last row before that day still applies.
 [columns]
-offer_id        = "BIGINT"
-product_id      = "BIGINT?"
-observed_date   = "DATE"               # the shop's day of the look, Europe/Kyiv
-quantity        = "DECIMAL(18,3)?"     # in stock
-reserve         = "DECIMAL(18,3)?"     # of these promised to orders; may exceed the stock
-purchased_price = "DECIMAL(18,4)?"     # per unit
-is_archived     = "BOOLEAN"
-is_gone         = "BOOLEAN"            # the CRM no longer has it
-observed_at     = "TIMESTAMPTZ"        # the day's last look that had news
+offer_id        = "BIGINT"          # id of the offer in KeyCRM
+product_id      = "BIGINT?"         # product of the offer; null if KeyCRM gives none
+observed_date   = "DATE"            # shop day of the observation (Europe/Kyiv)
+quantity        = "DECIMAL(18,3)?"  # pieces in stock; null if KeyCRM gives none
+reserve         = "DECIMAL(18,3)?"  # pieces of the stock reserved for orders, may exceed it; null if KeyCRM gives none
+purchased_price = "DECIMAL(18,4)?"  # ₴ per unit; null if KeyCRM gives none
+is_archived     = "BOOLEAN"         # true if the offer is archived in KeyCRM
+is_gone         = "BOOLEAN"         # true if the offer was deleted in KeyCRM
+observed_at     = "TIMESTAMPTZ"     # fetch time of the last observation on that day that changed the state
 */
 with looks as (
     select

@@ -1,18 +1,18 @@
 /*
-grain   = "one row per variant that can be sold, in the newest state KeyCRM has shown"
+grain   = "one row per offer (a variant that can be sold), in its newest observed state"
 key     = ["id"]
 rebuild = "by key"
 
 [columns]
-id              = "BIGINT"
-product_id      = "BIGINT?"
-sku             = "VARCHAR?"
-price           = "DECIMAL(18,2)?"
-purchased_price = "DECIMAL(18,2)?"
-quantity        = "DECIMAL(18,3)?"     # in stock
-reserve         = "DECIMAL(18,3)?"     # of these promised to orders; may exceed the stock
-is_archived     = "BOOLEAN"
-observed_at     = "TIMESTAMPTZ"
+id              = "BIGINT"          # id of the offer in KeyCRM
+product_id      = "BIGINT?"         # product of the offer; null if KeyCRM gives none
+sku             = "VARCHAR?"        # article number; null if the offer has none
+price           = "DECIMAL(18,2)?"  # ₴ per unit, today's selling price; null if KeyCRM gives none
+purchased_price = "DECIMAL(18,2)?"  # ₴ per unit, today's cost; null if KeyCRM gives none
+quantity        = "DECIMAL(18,3)?"  # pieces in stock; null if KeyCRM gives none
+reserve         = "DECIMAL(18,3)?"  # pieces of the stock reserved for orders, may exceed it; null if KeyCRM gives none
+is_archived     = "BOOLEAN"         # true if the offer is archived in KeyCRM
+observed_at     = "TIMESTAMPTZ"     # fetch time of the newest observation
 */
 with newest as (
     select *

@@ -1,21 +1,21 @@
 /*
-grain   = "one row per expense booked on an order that counts, as the order's newest state has it"
+grain   = "one row per expense booked on an order of an included source, from the order's newest observation"
 key     = ["order_id", "position"]
 rebuild = "by key"
 month   = "order_date"
 money   = "amount"
 
 [columns]
-order_id          = "BIGINT"
-position          = "BIGINT"           # place in the order's list, from 1
-expense_id        = "BIGINT"
-expense_type_id   = "BIGINT"
-expense_type_name = "VARCHAR?"
-order_date        = "DATE"
-is_canceled       = "BOOLEAN"
-amount            = "DECIMAL(18,2)"    # a cost is positive
-currency          = "VARCHAR?"
-paid_at           = "TIMESTAMPTZ?"     # may be back-dated by hand
+order_id          = "BIGINT"         # id of the order in KeyCRM
+position          = "BIGINT"         # place in the order's list of expenses, from 1
+expense_id        = "BIGINT"         # id of the expense in KeyCRM
+expense_type_id   = "BIGINT"         # type of the expense
+expense_type_name = "VARCHAR?"       # null if KeyCRM does not list the type
+order_date        = "DATE"           # shop day of the order (Europe/Kyiv)
+is_canceled       = "BOOLEAN"        # true if the expense was cancelled in KeyCRM
+amount            = "DECIMAL(18,2)"  # ₴, positive for a cost; not converted if currency is another one
+currency          = "VARCHAR?"       # currency code that KeyCRM gives the amount; null if none
+paid_at           = "TIMESTAMPTZ?"   # payment time, may be back-dated by hand; null if KeyCRM gives none
 */
 select
     o.id as order_id,

@@ -1,5 +1,5 @@
 /*
-fact     = "every expense's type is in the CRM's list of types"
+fact     = "the CRM lists the type of every expense"
 severity = "warn"
 */
 select distinct e.expense_type_id

@@ -1,5 +1,5 @@
 /*
-fact = "an order with money has the lines that its payload has"
+fact = "every order with a positive total has lines if its payload lists products"
 */
 with without_lines as materialized (
     select o.id, o.observed_at

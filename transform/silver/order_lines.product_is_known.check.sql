@@ -1,5 +1,5 @@
 /*
-fact     = "every product sold is in the catalogue"
+fact     = "the catalogue has every product sold"
 severity = "warn"
 */
 select distinct l.product_id

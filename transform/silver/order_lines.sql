@@ -1,27 +1,27 @@
 /*
-grain   = "one row per line of an order that counts, as the order's newest state has it"
+grain   = "one row per line of an order of an included source, from the order's newest observation"
 key     = ["order_id", "position"]
 rebuild = "by key"
 month   = "order_date"
 money   = "total"
 
 [columns]
-order_id        = "BIGINT"
-position        = "BIGINT"             # place in the order, from 1; a line's id may be missing
-line_id         = "BIGINT?"
-product_id      = "BIGINT?"            # null: one-off goods without a catalogue entry
-offer_id        = "BIGINT?"
-sold_name       = "VARCHAR?"           # the name it was sold under
-sku             = "VARCHAR?"
-order_date      = "DATE"
-is_return       = "BOOLEAN"
-list_price      = "DECIMAL(18,4)"      # per unit, before discounts
-price           = "DECIMAL(18,4)"      # per unit, what it was sold at; may be finer than a kopeck
-purchased_price = "DECIMAL(18,4)?"     # per unit, the cost when it was sold, as the line says it
-unit_cost       = "DECIMAL(18,4)?"     # the same, or where the line says none the offer's price as seen by that day's end
-quantity        = "DECIMAL(18,3)"      # pieces, or the line's own unit
-total           = "DECIMAL(18,2)"      # price x quantity
-is_upsale       = "BOOLEAN"
+order_id        = "BIGINT"          # id of the order in KeyCRM
+position        = "BIGINT"          # place in the order, from 1; identifies the line, since line_id may be missing
+line_id         = "BIGINT?"         # id of the line in KeyCRM; null if KeyCRM gives none
+product_id      = "BIGINT?"         # null if the line is one-off goods without a catalogue entry
+offer_id        = "BIGINT?"         # variant that was sold; null if KeyCRM gives none
+sold_name       = "VARCHAR?"        # product name at the time of the sale; null if KeyCRM gives none
+sku             = "VARCHAR?"        # article number; null if the line has none
+order_date      = "DATE"            # shop day of the order (Europe/Kyiv)
+is_return       = "BOOLEAN"         # true if the order is a return, see silver.orders
+list_price      = "DECIMAL(18,4)"   # ₴ per unit, before discounts
+price           = "DECIMAL(18,4)"   # ₴ per unit, after the line's discounts; may be finer than a kopeck
+purchased_price = "DECIMAL(18,4)?"  # ₴ per unit, the cost recorded on the line; null if the line has none
+unit_cost       = "DECIMAL(18,4)?"  # ₴ per unit: purchased_price, else the offer's at the end of order_date; null if unknown
+quantity        = "DECIMAL(18,3)"   # pieces, or the line's own unit
+total           = "DECIMAL(18,2)"   # ₴, price x quantity
+is_upsale       = "BOOLEAN"         # true if KeyCRM marks the line as an upsale
 
 [checks]
 price_is_not_negative = "price >= 0"
@@ -44,7 +44,7 @@ select
     (coalesce(l.price_sold, l.price) * l.quantity)::decimal(18, 2) as total,
     coalesce(l.upsale, false) as is_upsale,
 from silver.orders as o
--- Lines belong to one observation of their order, so an old line can't outlive an edit.
+-- Lines belong to one observation of their order, so a line removed by an edit has no row.
 join bronze.order_products as l on l.order_id = o.id and l.fetched_at = o.observed_at
 left join silver.offer_costs as c
     on c.offer_id = l.offer_id

@@ -1,23 +1,24 @@
 /*
-grain     = "one row per status an order was seen in, from when to when"
+grain     = "one row per order and stay in a status"
 key       = ["order_id", "since"]
 rebuild   = "by key"
 partition = "created_date"
 width     = "week"
 
-# A stay is from one change to the next as the CRM stamped them. Where it gave no new stamp for one of the two, or an
-# older one, it is from the look that first saw the status to the one that saw another: never from a stamp to a look,
-# which are of two clocks. A status that came and went between two looks was not seen.
+# A stay runs from one status change to the next, by KeyCRM's timestamps of the changes. If either change has no
+# timestamp, or none newer than the change before it, the stay runs between observations: from the first that showed
+# the status to the first that showed another. A stay never mixes KeyCRM's clock with the clock of observations.
+# A status that began and ended between two observations has no row.
 [columns]
-order_id     = "BIGINT"
-status_id    = "BIGINT"
-created_date = "DATE"                 # the shop's day on which the CRM got the order
-since        = "TIMESTAMPTZ"          # the first look that showed it
-until        = "TIMESTAMPTZ?"         # the first look that showed another, or no order; null: still in it
-changed_at   = "TIMESTAMPTZ?"         # when the CRM says the change was made
-entered_at   = "TIMESTAMPTZ"          # when the stay began; of one that goes on, the look
-left_at      = "TIMESTAMPTZ?"         # when it ended; null: still in it
-left_date    = "DATE?"                # the shop's day of that, Europe/Kyiv
+order_id     = "BIGINT"        # id of the order in KeyCRM
+status_id    = "BIGINT"        # status of the order during the stay
+created_date = "DATE"          # shop day on which KeyCRM received the order; 1970-01-01 if unknown
+since        = "TIMESTAMPTZ"   # first observation that showed the status
+until        = "TIMESTAMPTZ?"  # first observation that showed another status or no order; null if the stay is open
+changed_at   = "TIMESTAMPTZ?"  # KeyCRM's time of the status change, may be that of an earlier change; null if it gives none
+entered_at   = "TIMESTAMPTZ"   # start of the stay; equals since if the stay is open
+left_at      = "TIMESTAMPTZ?"  # end of the stay; null if the stay is open
+left_date    = "DATE?"         # shop day of left_at (Europe/Kyiv); null if the stay is open
 
 [checks]
 stay_goes_forward = "left_at is null or left_at >= entered_at"
@@ -26,10 +27,10 @@ stay_ends_as_seen = "(left_at is null) = (until is null) and (left_date is null)
 with looks as (
     select
         id as order_id,
-        -- An order that is gone is in no status.
+        -- A deleted order is in no status.
         case when not is_deleted then status_id end as status_id,
         case when not is_deleted then status_changed_at end as status_changed_at,
-        -- A tombstone says nothing of the order but that it is gone.
+        -- A tombstone may lack created_at; take it from the order's other observations.
         (min(created_at) over (partition by id) at time zone 'Europe/Kyiv')::date as created_date,
         fetched_at,
     from bronze.orders
@@ -45,7 +46,7 @@ spans as (
     select
         *,
         lead(fetched_at) over by_order as until,
-        -- A change may leave the stamp of the change before it.
+        -- KeyCRM may leave the timestamp of the previous change; ignore it if it is not newer.
         case
             when lag(fetched_at) over by_order is null or status_changed_at > lag(status_changed_at) over by_order
                 then status_changed_at

@@ -1,5 +1,5 @@
 /*
-fact = "every order that bronze holds, is not gone and is of a source that counts, is in silver.orders once"
+fact = "every order in bronze that is not deleted and not of an excluded source is in silver.orders, and no other"
 */
 with last_look as (
     select id, max(fetched_at) as fetched_at

@@ -1,5 +1,5 @@
 /*
-fact     = "every order's buyer is in the CRM's list of buyers"
+fact     = "the CRM lists the buyer of every order"
 severity = "warn"
 */
 select distinct o.buyer_id

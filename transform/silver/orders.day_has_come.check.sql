@@ -1,5 +1,5 @@
 /*
-fact     = "no order's day lies more than a year after its last change in the CRM"
+fact     = "no order is dated more than 366 days after its last change in the CRM"
 severity = "warn"
 */
 select id, ordered_at, updated_at

@@ -1,5 +1,5 @@
 /*
-fact     = "every order's manager is in the CRM's list of users"
+fact     = "the CRM lists the manager of every order"
 severity = "warn"
 */
 select distinct o.manager_id

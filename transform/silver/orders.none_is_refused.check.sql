@@ -1,5 +1,5 @@
 /*
-fact     = "no order's newest look was refused: what is shown of it is what the CRM says"
+fact     = "the newest observation of every order was accepted, so that silver.orders shows the state in the CRM"
 severity = "warn"
 */
 select

@@ -1,5 +1,5 @@
 /*
-fact     = "every order's source is in the CRM's list of sources"
+fact     = "the CRM lists the source of every order"
 severity = "warn"
 */
 select distinct o.source_id

@@ -1,37 +1,37 @@
 /*
-grain   = "one row per order of the sources that count, in the newest state KeyCRM has shown"
+grain   = "one row per order of an included source, in its newest observed state"
 key     = ["id"]
 rebuild = "by key"
 month   = "order_date"
 money   = "grand_total"
 
 [columns]
-id                = "BIGINT"
-source_id         = "BIGINT"
-status_id         = "BIGINT"
-status_group_id   = "BIGINT?"
-buyer_id          = "BIGINT?"          # null: sold without a buyer card
-manager_id        = "BIGINT?"          # null: nobody took it, as most web orders
-source_name       = "VARCHAR?"
-status_name       = "VARCHAR?"         # null: the CRM lists active statuses only
-manager_name      = "VARCHAR?"
-buyer_name        = "VARCHAR?"
-sales_type        = "VARCHAR"
-is_return         = "BOOLEAN"
-order_date        = "DATE"             # the shop's day, Europe/Kyiv
-grand_total       = "DECIMAL(18,2)"
-products_total    = "DECIMAL(18,2)?"
-total_discount    = "DECIMAL(18,2)?"   # of the order; its lines' own discounts are in price_sold
-shipping_price    = "DECIMAL(18,2)?"
-expenses_sum      = "DECIMAL(18,2)?"
-payment_status    = "VARCHAR?"
-promocode         = "VARCHAR?"
-ordered_at        = "TIMESTAMPTZ"      # when the sale happened
-created_at        = "TIMESTAMPTZ"      # when the CRM got it
-updated_at        = "TIMESTAMPTZ"
-status_changed_at = "TIMESTAMPTZ?"
-closed_at         = "TIMESTAMPTZ?"
-observed_at       = "TIMESTAMPTZ"      # names the order's lines and expenses in bronze
+id                = "BIGINT"          # id of the order in KeyCRM
+source_id         = "BIGINT"          # sales channel; orders of rules.excluded_sources are in silver.excluded_orders
+status_id         = "BIGINT"          # current status
+status_group_id   = "BIGINT?"         # group of the status, see silver.statuses; null if KeyCRM gives none
+buyer_id          = "BIGINT?"         # null if the order has no buyer card
+manager_id        = "BIGINT?"         # null if no manager is assigned, as for most web orders
+source_name       = "VARCHAR?"        # null if KeyCRM does not list the source
+status_name       = "VARCHAR?"        # null if KeyCRM does not list the status; it lists active statuses only
+manager_name      = "VARCHAR?"        # null if no manager is assigned or KeyCRM does not list the manager
+buyer_name        = "VARCHAR?"        # null if the order has no buyer card, or the card has no name or was deleted
+sales_type        = "VARCHAR"         # retail, b2b or other: by the manager's rule, or the source's if there is no manager
+is_return         = "BOOLEAN"         # true if rules.return_statuses or rules.return_status_groups lists the status
+order_date        = "DATE"            # shop day of ordered_at (Europe/Kyiv)
+grand_total       = "DECIMAL(18,2)"   # ₴, total of the order after discounts
+products_total    = "DECIMAL(18,2)?"  # ₴, total of the goods as KeyCRM sums them; null if it gives none
+total_discount    = "DECIMAL(18,2)?"  # ₴, discount on the whole order, without line discounts; null if KeyCRM gives none
+shipping_price    = "DECIMAL(18,2)?"  # ₴, delivery; null if KeyCRM gives none
+expenses_sum      = "DECIMAL(18,2)?"  # ₴, expenses of the order as KeyCRM sums them; null if it gives none
+payment_status    = "VARCHAR?"        # payment status in KeyCRM; null if it gives none
+promocode         = "VARCHAR?"        # as typed; null if the order has none
+ordered_at        = "TIMESTAMPTZ"     # when the sale happened
+created_at        = "TIMESTAMPTZ"     # when KeyCRM received the order
+updated_at        = "TIMESTAMPTZ"     # last change in KeyCRM; some changes do not move it
+status_changed_at = "TIMESTAMPTZ?"    # last change of the status; null if KeyCRM gives no time
+closed_at         = "TIMESTAMPTZ?"    # when the order was closed; null if it is open
+observed_at       = "TIMESTAMPTZ"     # fetch time of the newest observation; joins the order's lines and expenses in bronze
 
 [checks]
 total_is_not_negative = "grand_total >= 0"
@@ -41,7 +41,7 @@ date_is_within_reason = "order_date between date '2000-01-01' and date '2099-12-
 with newest as (
     select *
     from bronze.orders
-    -- One order is observed many times; the last look wins, whenever it was written.
+    -- An order has many observations. The last fetched one wins, even if it was not written last.
     qualify row_number() over (partition by id order by fetched_at desc) = 1
 ),
 
@@ -66,7 +66,7 @@ select
     t.name as status_name,
     m.name as manager_name,
     b.name as buyer_name,
-    -- A manager no rule names sells "other"; the source speaks only where there is no manager.
+    -- A manager without a rule sells "other". The source decides only if the order has no manager.
     coalesce(
         case when o.manager_id is null then by_source.sales_type else by_manager.sales_type end,
         'other'

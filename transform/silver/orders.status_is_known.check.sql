@@ -1,5 +1,5 @@
 /*
-fact     = "every order's status is in the CRM's list of statuses"
+fact     = "the CRM lists the status of every order"
 severity = "warn"
 */
 select distinct o.status_id

@@ -1,5 +1,5 @@
 /*
-fact = "the pairs of a month are as many as its orders' products make: k products are k (k + 1) / 2"
+fact = "the pairs of a month match its orders: an order with k products makes k (k + 1) / 2 pairs"
 */
 with baskets as (
     select

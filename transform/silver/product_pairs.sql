@@ -1,14 +1,14 @@
 /*
-grain   = "one row per month and two products of one order; a product beside itself counts the orders it is in"
+grain   = "one row per month and pair of products in one order; a product paired with itself counts its own orders"
 key     = ["order_month", "product_id", "other_product_id"]
 rebuild = "by month"
 month   = "order_month"
 
 [columns]
-order_month      = "DATE"              # first of the month of the orders' days
-product_id       = "BIGINT"
-other_product_id = "BIGINT"            # the greater id of the two, or the same
-orders_count     = "BIGINT"            # adds up over months; returns are left out
+order_month      = "DATE"    # first day of the month of the orders
+product_id       = "BIGINT"  # the lower id of the two
+other_product_id = "BIGINT"  # the higher id of the two, or the same id
+orders_count     = "BIGINT"  # number of orders with both products, returns excluded; adds up over months
 
 [checks]
 greater_id_is_other = "other_product_id >= product_id"

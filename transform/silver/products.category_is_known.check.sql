@@ -1,5 +1,5 @@
 /*
-fact     = "every product's category is in the CRM's list of categories"
+fact     = "the CRM lists the category of every product"
 severity = "warn"
 */
 select distinct p.category_id

@@ -1,20 +1,20 @@
 /*
-grain   = "one row per product of the catalogue, in the newest state KeyCRM has shown"
+grain   = "one row per product of the catalogue, in its newest observed state"
 key     = ["id"]
 rebuild = "by key"
 
 [columns]
-id              = "BIGINT"
-category_id     = "BIGINT?"
-name            = "VARCHAR"
-sku             = "VARCHAR?"           # null: sold in variants, see silver.offers
-brand           = "VARCHAR?"           # the custom field that rules.brand_field names
-category_name   = "VARCHAR?"
-price           = "DECIMAL(18,2)?"     # today's
-purchased_price = "DECIMAL(18,2)?"     # today's; a line keeps the cost of its day
-is_archived     = "BOOLEAN"
-created_at      = "TIMESTAMPTZ?"
-updated_at      = "TIMESTAMPTZ?"
+id              = "BIGINT"          # id of the product in KeyCRM
+category_id     = "BIGINT?"         # null if the product has no category
+name            = "VARCHAR"         # name in KeyCRM
+sku             = "VARCHAR?"        # article number; null if the product is sold in variants, see silver.offers
+brand           = "VARCHAR?"        # custom field named by rules.brand_field; null if it is empty
+category_name   = "VARCHAR?"        # null if the product has no category or KeyCRM does not list it
+price           = "DECIMAL(18,2)?"  # ₴ per unit, today's, or the lowest of its variants; null if KeyCRM gives neither
+purchased_price = "DECIMAL(18,2)?"  # ₴ per unit, today's cost; null if KeyCRM gives none
+is_archived     = "BOOLEAN"         # true if the product is archived in KeyCRM
+created_at      = "TIMESTAMPTZ?"    # when the product was created; null if KeyCRM gives no time
+updated_at      = "TIMESTAMPTZ?"    # last change of the product; null if KeyCRM gives no time
 */
 with newest as (
     select *
@@ -32,7 +32,7 @@ fields as (
 brands as (
     select
         f.id,
-        -- A select's value is a list even when single; a text's is the text itself.
+        -- The value of a select field is a list, even of one entry; the value of a text field is the text.
         min(
             case
                 when json_type(f.field, '$.value') = 'ARRAY' then f.field ->> '$.value[0]'

@@ -1,13 +1,13 @@
 /*
-grain   = "one row per channel that orders come from, in the newest state KeyCRM has shown"
+grain   = "one row per source (a sales channel), in its newest observed state"
 key     = ["id"]
 rebuild = "by key"
 
 [columns]
-id            = "BIGINT"
-name          = "VARCHAR?"
-driver        = "VARCHAR?"             # what kind of integration it is
-currency_code = "VARCHAR?"
+id            = "BIGINT"    # id of the source in KeyCRM
+name          = "VARCHAR?"  # name in KeyCRM; null if it has none
+driver        = "VARCHAR?"  # kind of integration; null if KeyCRM gives none
+currency_code = "VARCHAR?"  # currency of the source; null if KeyCRM gives none
 */
 with newest as (
     select *

@@ -1,13 +1,13 @@
 /*
-grain   = "one row per status an order can be in, in the newest state KeyCRM has shown"
+grain   = "one row per order status, in its newest observed state"
 key     = ["id"]
 rebuild = "by key"
 
 [columns]
-id         = "BIGINT"
-group_id   = "BIGINT?"                 # 1 new, 2 approval, 3 production, 4 delivery, 5 completed, 6 cancelled
-name       = "VARCHAR?"                # a built-in status is named by its alias
-is_closing = "BOOLEAN"
+id         = "BIGINT"    # id of the status in KeyCRM
+group_id   = "BIGINT?"   # 1 new, 2 approval, 3 production, 4 delivery, 5 completed, 6 cancelled; null if KeyCRM gives none
+name       = "VARCHAR?"  # name in KeyCRM, or the alias of a built-in status; null if it has neither
+is_closing = "BOOLEAN"   # true if the status closes the order
 */
 with newest as (
     select *
