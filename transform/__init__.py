@@ -1,3 +1,3 @@
-"""Transform: bronze into silver and gold, checked, published as one release."""
+"""Transform: bronze becomes silver and gold, is checked, and is published as one release."""
 
-import lake as lake  # before Arrow: it says how memory is given back
+import lake as lake  # before Arrow: it sets how memory is returned to the system

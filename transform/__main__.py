@@ -17,18 +17,19 @@ from lake.messages import counted
 from lake.paths import Lake
 from lake.releases.release import Release, current_release, hold, refuse_hold
 from lake.settings import LakeSettings
-from transform.build import Proposal, run_build
+from transform.build import BuildRequest, Proposal, run_build
 from transform.commands import COMMANDS
 from transform.models import read_models
-from transform.reconciliation import compare, difference, reconciled_through, refuse_difference, witness_run
+from transform.reconciliation import compare, differences, reconciled_through, refuse_difference, resync_run
 from transform.settings import RulesSettings, TransformSettings
 
 log = structlog.get_logger()
+# Builds that are tried if another one publishes first each time.
 TRIES = 4
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--full", is_flag=True, help="Build everything, also where nothing new was ingested.")
+@click.option("--full", is_flag=True, help="Rebuild every table, even if nothing new was ingested.")
 @because_option
 @click.pass_context
 def transform(context: click.Context, full: bool, because: str | None) -> None:
@@ -39,8 +40,8 @@ def transform(context: click.Context, full: bool, because: str | None) -> None:
             raise UsageError(f"{option} and {context.invoked_subcommand}: choose one")
         return
     config, lake = open_lake()
-    refuse_part_of_history(lake)
-    release = build_alone(config, lake, full=full, because=because)
+    refuse_partial_history(lake)
+    release = build_with_retries(config, lake, full=full, reason=because)
     if release:
         archive_due(lake, datetime.now(UTC))
     print(summary(release or current_release(lake), is_new=release is not None))
@@ -48,7 +49,7 @@ def transform(context: click.Context, full: bool, because: str | None) -> None:
 
 @transform.command()
 @click.option(
-    "--run", "run_id", help="Compare with what this resync of the ingest saw; with nothing if not said."
+    "--run", "run_id", help="Compare with this resync run of the ingest. Without it, nothing is compared."
 )
 @click.option("--dry-run", is_flag=True, help="Show what would move, and publish nothing.")
 @because_option
@@ -58,19 +59,19 @@ def resync(run_id: str | None, dry_run: bool, because: str | None) -> None:
     The second half of `just resync`.
     """
     config, lake = open_lake()
-    refuse_part_of_history(lake)
-    run = witness_run(lake, run_id) if run_id else None
+    refuse_partial_history(lake)
+    run = resync_run(lake, run_id) if run_id else None
     if not dry_run:
         refuse_hold(lake)
     review = Review(lake, run)
-    release = build_alone(
+    release = build_with_retries(
         config,
         lake,
         full=True,
         kind="resync",
         before_commit=review,
         dry_run=dry_run,
-        because=because or seen_in_full(run),
+        reason=because or reason_of_resync(run),
     )
     if release:
         archive_due(lake, datetime.now(UTC))
@@ -79,17 +80,20 @@ def resync(run_id: str | None, dry_run: bool, because: str | None) -> None:
     if not dry_run:
         refuse_hold(lake)
     serving = current_release(lake)
-    held = f"; {hold(serving)}" if serving and serving.is_held else ""
-    print(f"{review.outcome}{held}")
+    suffix = f"; {hold(serving)}" if serving and serving.is_held else ""
+    print(f"{review.outcome}{suffix}")
 
 
-def seen_in_full(run: Run | None) -> str | None:
-    """Return the reason that a resync of all history is for a total that falls; None for one of a part."""
+def reason_of_resync(run: Run | None) -> str | None:
+    """Return the reason that a resync gives for a decrease; None if it does not cover all of history."""
     return f"the CRM shows just this ({run.run_id})" if run and run.watermark else None
 
 
 class Review:
-    """What is looked at before a resync is published: whether it is valid, and what it would move."""
+    """The review of a resync before it is published: its comparison with the CRM, and its moves.
+
+    ``outcome`` is the line to print if nothing is published.
+    """
 
     def __init__(self, lake: Lake, run: Run | None) -> None:
         self._lake = lake
@@ -97,7 +101,10 @@ class Review:
         self.outcome = ""
 
     def __call__(self, proposal: Proposal) -> datetime | None:
-        """Print what was compared and what differs; return through when all is reconciled."""
+        """Print the comparison and the moves; return the instant up to which all is reconciled, or None.
+
+        Raises CheckFailed if the build differs from the CRM.
+        """
         reconciled = None
         if self._run:
             comparison = compare(proposal.connection, self._lake, self._run)
@@ -105,7 +112,7 @@ class Review:
             print(comparison.line)
             reconciled = reconciled_through(self._run, comparison)
         serving = f"release {proposal.parent.release}" if proposal.parent else "an empty lake"
-        rows = difference(proposal)
+        rows = differences(proposal)
         if not rows:
             self.outcome = f"resync: nothing differs from {serving}, nothing is published"
             return reconciled
@@ -117,38 +124,40 @@ class Review:
         return reconciled
 
 
-def build_alone(config: Config, lake: Lake, *, full: bool, **more: Any) -> Release | None:
-    """Build and publish; where another build was first, build again on what it published."""
+def build_with_retries(config: Config, lake: Lake, **options: Any) -> Release | None:
+    """Build and publish; if another build published first, build again on its release.
+
+    ``options`` are fields of a ``BuildRequest``. Raises CommitConflict after TRIES builds.
+    """
+    request = BuildRequest(
+        engine=config.section(LakeSettings),
+        rules=config.section(RulesSettings),
+        models=read_models(),
+        guards=config.section(TransformSettings),
+        **options,
+    )
     for _ in range(TRIES):
         try:
-            return run_build(
-                lake,
-                engine=config.section(LakeSettings),
-                rules=config.section(RulesSettings),
-                models=read_models(),
-                full=full,
-                guards=config.section(TransformSettings),
-                **more,
-            )
+            return run_build(lake, request)
         except CommitConflict as conflict:
-            log.info("transform.met_another", reason=str(conflict))
+            log.info("transform.build_conflict", reason=str(conflict))
             last = conflict
     raise last
 
 
-def refuse_part_of_history(lake: Lake) -> None:
-    """Raise IngestIncomplete until all of history was read once: half of it is no number to publish."""
+def refuse_partial_history(lake: Lake) -> None:
+    """Raise IngestIncomplete until all of history has been ingested once, because totals would be too low."""
     if watermark(lake) is None:
-        found = "part of history was ingested" if last_runs(lake)[0] else "nothing was ingested yet"
-        raise IngestIncomplete(f"{lake.place}: {found}; run `just ingest full` until it is complete")
+        state = "part of history was ingested" if last_runs(lake)[0] else "nothing was ingested yet"
+        raise IngestIncomplete(f"{lake.place}: {state}; run `just ingest full` until it is complete")
 
 
 def summary(release: Release | None, *, is_new: bool) -> str:
-    """Return, in one line, what was published, or why nothing was on the release that serves."""
+    """Return, in one line, what was published, or why nothing was published on the serving release."""
     if release is None or not is_new:
         if release and release.is_held:
             return hold(release)
-        return "transform: nothing changed, the last release stands"
+        return "transform: nothing changed, the last release serves"
     tables = {move.table for move in release.moved}
     revenue = release.money.get("gold.revenue_daily")
     return (

@@ -1,11 +1,11 @@
-"""Build: candidates, checks, commits, one release. Its work follows the change.
+"""Build: candidates, checks, commits, one release. Its work is proportional to the change.
 
-What the CRM showed since the last release says which keys and months have to be built
-anew; the rest is what the release has. Every candidate is built in DuckDB before anything
-is committed; a failed check leaves the lake as it was. Only tables and months whose rows
-differ from the last release are written, while others are built and checked; they are committed
-in the end, and published as one. Where nothing differs there is no commit and no release, and neither
-while publishing is held. Observations of excluded runs are left out.
+The observations since the last release determine which keys and months to rebuild; all other
+rows are those of the release. Every candidate is built in DuckDB before the first commit, so a
+failed check leaves the lake unchanged. Only tables and months that differ from the last release
+are written. This happens while others are built and checked; then all are committed, and
+published as one release. If nothing differs, or publishing is held, there is no commit and no
+release. Observations of excluded runs are left out.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,10 +29,10 @@ from lake.query.catalogue import publish, refresh_catalogue
 from lake.query.session import Connection, connect, open_heads
 from lake.releases.release import Move, Release, current_release, refuse_rival
 from lake.settings import LakeSettings
-from transform.check_scope import inspect
-from transform.checks import Outcome, checks_of, findings_of, refuse
-from transform.commit_queue import Staging
-from transform.dictionary import WORDS, dictionary
+from transform.check_scope import check_candidates
+from transform.checks import Outcome, checks_of, findings_of, refuse_failures
+from transform.commit_queue import CommitQueue
+from transform.dictionary import DICTIONARY_TABLES, dictionary
 from transform.guards import run_guards
 from transform.models import Model, hash_of
 from transform.next_release import Candidates
@@ -40,13 +40,12 @@ from transform.rules import rule_tables
 from transform.settings import RulesSettings, TransformSettings
 
 log = structlog.get_logger()
-GUARDS = TransformSettings()
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """What a build is about to commit, none of it committed yet.
+    """The result of a build before its first commit.
 
-    ``connection`` holds every candidate under its name, and bronze as it was consumed.
+    ``connection`` shows every candidate under its name, and bronze as the build read it.
     """
 
     connection: Connection
@@ -55,11 +54,32 @@ class Proposal(msgspec.Struct, frozen=True):
     moved: tuple[Move, ...]
 
 
-class Build:
-    """One build while it lasts: what it starts from, and the workspace with its candidates.
+class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The inputs and options of one build.
 
-    It begins by bringing back heads that a crash, or a rollback, left ahead of that release;
-    while publishing is held it leaves them alone, and a commit meets a conflict there.
+    ``full`` rebuilds every table. ``kind`` is the release's kind, if it does not follow from the
+    change. ``before_commit`` receives the proposal after its checks, even if nothing differs; it
+    may raise to stop the build, and returns the instant up to which the release is reconciled with
+    the source. A ``dry_run`` stops there in any case, even if publishing is held. A ``reason``
+    allows a total to decrease by more than ``guards`` permit.
+    """
+
+    engine: LakeSettings
+    rules: RulesSettings
+    models: Sequence[Model]
+    full: bool = False
+    kind: str | None = None
+    before_commit: Callable[[Proposal], datetime | None] | None = None
+    dry_run: bool = False
+    guards: TransformSettings = TransformSettings()
+    reason: str | None = None
+
+
+class Build:
+    """One build: the versions that it starts from, and its candidates.
+
+    It first restores heads that a crash, or a rollback, left ahead of the last release. If
+    publishing is held it leaves them, and a commit then meets a conflict.
     """
 
     def __init__(
@@ -76,13 +96,13 @@ class Build:
         self._rules = [*rule_tables(rules), *dictionary(models)]
         self._models = models
         for model in models:
-            checks_of(model)  # two of one name are told before anything is built
+            checks_of(model)  # raises for two checks of one name before anything is built
         self._full = full
         self.parent = current_release(lake)
-        self._shown = shown(lake, self.parent) if self.parent else {}
-        self.staging = Staging(lake, self._shown)
+        self._released = released_tables(lake, self.parent) if self.parent else {}
+        self.queue = CommitQueue(lake, self._released)
         self.excluded_runs = self.parent.excluded_runs if self.parent else ()
-        # Asked before bronze is looked at: what a run brings in between is in it, and not yet promised.
+        # Read before bronze: a run that ends in between is then included, and not yet promised.
         self.complete_through = complete_through(lake, self.excluded_runs)
         self._bronze = open_heads(lake)
         self.consumed = {name: table.version for name, table in self._bronze.items()}
@@ -90,17 +110,17 @@ class Build:
 
     @property
     def is_held(self) -> bool:
-        """True where nothing may be published on the last release."""
+        """True if the last release holds publishing."""
         return self.parent is not None and self.parent.is_held
 
     @property
     def is_current(self) -> bool:
-        """True where the last release was built from these very versions, rules and models."""
-        return self.parent is not None and self.parent.consumed == self.consumed and self.is_in_part
+        """True if the last release was built from the same versions, rules and models."""
+        return self.parent is not None and self.parent.consumed == self.consumed and self.is_incremental
 
     @cached_property
-    def is_in_part(self) -> bool:
-        """True where only what is new has to be built: the release is of these very models and rules."""
+    def is_incremental(self) -> bool:
+        """True if only changes have to be built: the release has the same models and rules."""
         parent = self.parent
         return (
             parent is not None
@@ -110,39 +130,39 @@ class Build:
         )
 
     @property
-    def is_of_runs(self) -> bool:
-        """True where the last release is of these very runs, whatever its rules and models were."""
+    def has_same_runs(self) -> bool:
+        """True if the last release was built with the same excluded runs, whatever its rules and models."""
         return self.parent is not None and bool(self.parent.models_hash)
 
     @property
     def tables(self) -> dict[str, Table]:
-        """The tables it has open, each at the version that it read or wrote."""
-        return {**self._bronze, **self.staging.tables}
+        """The open tables, each at the version that the build read or wrote."""
+        return {**self._bronze, **self.queue.tables}
 
-    def candidates(self, staging: Staging | None = None) -> Candidates:
-        """Build what has to be built; what is to be committed is handed to ``staging``. Raises ModelError."""
+    def build_candidates(self, queue: CommitQueue | None = None) -> Candidates:
+        """Build every table that needs it, and add it to ``queue`` if there is one. Raises ModelError."""
         candidates = Candidates(
             connect(self._engine),
             bronze=self._bronze,
-            released=self._shown,
+            released=self._released,
             serving=self.parent,
-            in_part=self.is_in_part and not self._full,
+            incremental=self.is_incremental and not self._full,
             excluded_runs=self.excluded_runs,
         )
         for rule in self._rules:
             candidates.add_rule(rule)
-            if staging:
-                staging.add(candidates, rule.name)
+            if queue:
+                queue.add(candidates, rule.name)
         for model in self._models:
             candidates.add_model(model)
-            if staging:
-                staging.add(candidates, model.name)
+            if queue:
+                queue.add(candidates, model.name)
         return candidates
 
     def proposal(self, candidates: Candidates) -> Proposal:
-        """Return what the candidates amount to, for somebody to look at before they are committed."""
-        candidates.space.show_whole(candidates.space.sources)
-        return Proposal(candidates.space.duckdb, self.parent, self.excluded_runs, candidates.moved())
+        """Return the candidates as a proposal, with every table visible in its connection."""
+        candidates.workspace.create_views(candidates.workspace.sources)
+        return Proposal(candidates.workspace.duckdb, self.parent, self.excluded_runs, candidates.moved())
 
     def publish(
         self,
@@ -152,18 +172,21 @@ class Build:
         kind: str | None,
         reconciled: datetime | None,
     ) -> Release:
-        """Commit what is staged and make it the release that readers see. Raises CommitConflict."""
-        rows, money = candidates.rows(), candidates.money()  # they may not fit into the engine's limits
+        """Commit the queued tables and publish them as a release. Raises CommitConflict."""
+        rows, money = (
+            candidates.rows(),
+            candidates.money(),
+        )  # before the lock: they may exceed DuckDB's limits
         with one_builder(self._lake):
             refuse_rival(self._lake, self.parent.release if self.parent else None)
-            held = self.parent.tables if self.parent else {}
-            versions = {**held, **self.staging.commit(candidates)}
+            released = self.parent.tables if self.parent else {}
+            versions = {**released, **self.queue.commit(candidates)}
             release = Release(
                 release=self.parent.release + 1 if self.parent else 1,
                 published_at=datetime.now(UTC),
-                kind=kind or kind_of(self.parent, candidates, full=self._full),
+                kind=kind or release_kind(self.parent, candidates, full=self._full),
                 parent=self.parent.release if self.parent else None,
-                tables={name: versions[name] for name in candidates.built},
+                tables={name: versions[name] for name in candidates.tables},
                 consumed=self.consumed,
                 excluded_runs=self.excluded_runs,
                 rows=rows,
@@ -173,59 +196,51 @@ class Build:
                 models_hash=self.models_hash,
                 code_version=version("keylake"),
                 complete_through=self.complete_through,
-                reconciled_through=reconciled or still_reconciled(self.parent),
+                reconciled_through=reconciled or parent_reconciled_through(self.parent),
             )
             return publish(self._lake, release, opened=self.tables)
 
     def _stored(self, name: str) -> pa.Table | None:
-        held = self._shown.get(name)
-        return held.read() if held else None
+        table = self._released.get(name)
+        return table.read() if table else None
 
 
-def run_build(
-    lake: Lake,
-    *,
-    engine: LakeSettings,
-    rules: RulesSettings,
-    models: Sequence[Model],
-    full: bool = False,
-    kind: str | None = None,
-    before_commit: Callable[[Proposal], datetime | None] | None = None,
-    dry_run: bool = False,
-    guards: TransformSettings = GUARDS,
-    because: str | None = None,
-) -> Release | None:
-    """Build, check, commit and publish; return the release, None where nothing differs or all is held.
+def run_build(lake: Lake, request: BuildRequest) -> Release | None:
+    """Build, check, commit and publish.
 
-    ``before_commit`` sees what passed the checks, also where nothing differs; it may raise to
-    stop there, and says through when all was reconciled with the source. A ``dry_run`` stops
-    there in any case, also where all is held. ``because`` is a reason for a total that falls
-    further than ``guards`` allow. Raises CheckFailed (nothing was committed), ModelError,
-    CommitConflict, and LakeError where it does not fit into the engine's limits.
+    Return the release, or None if nothing differs, publishing is held, or it is a dry run.
+    Raises CheckFailed (nothing was committed), ModelError, CommitConflict, and LakeError if the
+    build exceeds DuckDB's limits.
     """
     with one_builder(lake):
-        build = Build(lake, engine, rules, models, full=full)
-    if (build.is_held and not dry_run) or not build.consumed or (build.is_current and not full):
-        if build.parent and build.is_current and not build.is_held and not dry_run:
-            settle(lake, build.parent.checks, now=datetime.now(UTC))
-        refresh_catalogue(lake)
+        build = Build(lake, request.engine, request.rules, request.models, full=request.full)
+    is_held = build.is_held and not request.dry_run
+    if is_held or not build.consumed or (build.is_current and not request.full):
+        skip_build(lake, build, request)
         return None
-    with within(engine), build.staging as staging:
-        candidates = build.candidates(None if dry_run else staging)
-        outcomes = inspect(candidates, read_findings(lake), is_unique=staging.is_unique)
-        if build.is_of_runs:  # else other runs are the reason for whatever moves
-            outcomes += run_guards(candidates, guards, because=because)
+    with explain_memory_limit(request.engine), build.queue as queue:
+        candidates = build.build_candidates(None if request.dry_run else queue)
+        outcomes = check_candidates(candidates, read_findings(lake), is_unique=queue.is_unique)
+        if build.has_same_runs:  # otherwise the changed runs are the reason for any move
+            outcomes += run_guards(candidates, request.guards, reason=request.reason)
         write_findings(lake, findings_of(outcomes, now=datetime.now(UTC)))
-        refuse(outcomes)
-        reconciled = before_commit(build.proposal(candidates)) if before_commit else None
-        if not candidates.differ or dry_run:
+        refuse_failures(outcomes)
+        reconciled = request.before_commit(build.proposal(candidates)) if request.before_commit else None
+        if not candidates.differ or request.dry_run:
             return None
-        return build.publish(candidates, outcomes, kind=kind, reconciled=reconciled)
+        return build.publish(candidates, outcomes, kind=request.kind, reconciled=reconciled)
+
+
+def skip_build(lake: Lake, build: Build, request: BuildRequest) -> None:
+    """Refresh the catalogue, and reset findings to the release's counts if the release is current."""
+    if build.parent and build.is_current and not build.is_held and not request.dry_run:
+        settle(lake, build.parent.checks, now=datetime.now(UTC))
+    refresh_catalogue(lake)
 
 
 @contextmanager
-def within(engine: LakeSettings) -> Iterator[None]:
-    """Say in one line that DuckDB's limits were too narrow; what was built so far is a candidate and goes."""
+def explain_memory_limit(engine: LakeSettings) -> Iterator[None]:
+    """Raise LakeError with the next step if DuckDB runs out of memory; nothing is committed then."""
     try:
         yield
     except duckdb.OutOfMemoryException:
@@ -235,52 +250,53 @@ def within(engine: LakeSettings) -> Iterator[None]:
         ) from None
 
 
-def kind_of(parent: Release | None, candidates: Candidates, *, full: bool) -> str:
-    """Return why a release came about."""
+def release_kind(parent: Release | None, candidates: Candidates, *, full: bool) -> str:
+    """Return the kind of a release: full, rules or sync."""
     if full or parent is None:
         return "full"
-    changed = [name for name, found in candidates.built.items() if found.differs and name not in WORDS]
-    return "rules" if any(name.startswith("rules.") for name in changed) else "sync"
+    changed = [name for name, candidate in candidates.tables.items() if candidate.differs]
+    has_rules = any(name.startswith("rules.") and name not in DICTIONARY_TABLES for name in changed)
+    return "rules" if has_rules else "sync"
 
 
-def still_reconciled(parent: Release | None) -> datetime | None:
-    """Return through when the parent was reconciled; None once other runs are left out than were then."""
+def parent_reconciled_through(parent: Release | None) -> datetime | None:
+    """Return the instant up to which the parent was reconciled; None if the excluded runs changed since."""
     return parent.reconciled_through if parent and parent.models_hash else None
 
 
 def complete_through(lake: Lake, excluded_runs: Collection[str]) -> datetime | None:
-    """Return the source's time when the last sync ended that held every change; None without one.
+    """Return the source's time at the end of the last complete sync, or None if there is none.
 
-    A run that looked at a part, or that is left out, says nothing of the whole.
+    A run over a part of history, or an excluded run, is ignored.
     """
     newest = newest_run(lake, lambda run: run.watermark is not None and run.run_id not in excluded_runs)
     return newest.source_time if newest else None
 
 
-def shown(lake: Lake, release: Release) -> dict[str, Table]:
-    """Return the tables as the release shows them: at their heads, mended, unless publishing is held."""
+def released_tables(lake: Lake, release: Release) -> dict[str, Table]:
+    """Return the tables of a release. Unless publishing is held, their heads are restored to it."""
     if not release.is_held:
-        return repair(lake, release.tables)
+        return restore_heads(lake, release.tables)
     return {name: open_table(lake, name, at) for name, at in release.tables.items()}
 
 
-def repair(lake: Lake, released: Mapping[str, int]) -> dict[str, Table]:
-    """Bring back every head that is ahead of the release: a crash left it so, or a rollback.
+def restore_heads(lake: Lake, released: Mapping[str, int]) -> dict[str, Table]:
+    """Restore every head that a crash, or a rollback, left ahead of the release.
 
-    Return the tables at their heads, which hold what the release shows.
+    Return the tables at their heads, which then have the content of the release.
     """
-    at_head: dict[str, Table] = {}
+    heads: dict[str, Table] = {}
     for name, at in released.items():
         if not table_exists(lake, name):
             continue
-        head = at_head[name] = open_table(lake, name)
-        held = head if head.version == at else open_table(lake, name, at)
-        if content(head) != content(held):
+        head = heads[name] = open_table(lake, name)
+        table = head if head.version == at else open_table(lake, name, at)
+        if content(head) != content(table):
             log.warning("transform.repaired", table=name, head=head.version, released=at)
             head.restore(at)
-    return at_head
+    return heads
 
 
 def content(table: Table) -> tuple[pa.Schema, set[str]]:
-    """Return what a table version consists of."""
+    """Return the schema and the files of a table version."""
     return table.schema, {file.uri for file in table.files()}

@@ -1,7 +1,7 @@
-"""Changes: which ids and months of a model what changed in its inputs touches.
+"""Changes: the ids and months of a model that the changes in its inputs affect.
 
-Ids come from the observations that bronze has got since the release, or from rows that differ
-in the tables built before; through them come the rows that look them up.
+Ids come from the observations that bronze has received since the release, or from the rows
+that differ in the tables built before. Rows that look up such a row are affected too.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,135 +17,135 @@ from lake.releases.release import Release
 from transform.candidate import EVERYTHING, TIMES, Candidate
 from transform.models import Model
 from transform.scope import Keys, Months, Scope, key_in, subject
-from transform.workspace import DIFF, KEYS, Workspace, in_
+from transform.workspace import DIFF, KEYS, Workspace, scratch
 
 
 class Changes:
-    """What changed since a release, as far as the tables of the next one are ``built``.
+    """The changes since a release, as far as the ``candidates`` of the next one are built.
 
-    ``parent`` is the release of which parts are taken, None where all is built anew; ``serving`` the one
-    that serves.
+    ``serving`` is the release that serves. ``parent`` is the same release if its rows are
+    reused, or None if every table is built in full.
     """
 
     def __init__(
         self,
-        space: Workspace,
+        workspace: Workspace,
         *,
         bronze: Mapping[str, Table],
         released: Mapping[str, Table],
         serving: Release | None,
         parent: Release | None,
         models: Mapping[str, Model],
-        built: Mapping[str, Candidate],
+        candidates: Mapping[str, Candidate],
     ) -> None:
-        self._space = space
+        self._workspace = workspace
         self._bronze = bronze
         self._released = released
         self._serving = serving
         self._parent = parent
         self._models = models
-        self._built = built
+        self._candidates = candidates
         self._observed: dict[tuple[str, str], set[int]] = {}
 
-    def is_news(self, name: str) -> bool:
-        """True where a table that a model reads is not what the release was built from."""
+    def has_changed(self, name: str) -> bool:
+        """Return True if an input table is not the one that the release was built from."""
         if name not in self._bronze:
-            return self._built[name].differs
+            return self._candidates[name].differs
         if self._parent is None or name not in self._parent.consumed:
             return True
         return self._bronze[name].version != self._parent.consumed[name]
 
-    def observed(self, name: str, column: str) -> set[int]:
-        """Return the ids of what bronze has got since the release that serves; compaction brings none."""
+    def observed_ids(self, name: str, column: str) -> set[int]:
+        """Return the ids that bronze has received since the serving release; compaction adds none."""
         if (name, column) not in self._observed:
-            assert self._serving, "news are news since a release"
-            found = self._bronze[name].appended(column, after=self._serving.consumed[name])
-            self._observed[name, column] = found
+            assert self._serving, "observations are new only relative to a release"
+            ids = self._bronze[name].appended(column, after=self._serving.consumed[name])
+            self._observed[name, column] = ids
         return self._observed[name, column]
 
     def scope(self, model: Model) -> Scope | None:
-        """Return what has to be built anew of a model; None for nothing."""
+        """Return the part of a model to rebuild, or None if nothing has to be rebuilt."""
         if self._parent is None or model.name not in self._released:
             return EVERYTHING
-        reads = sorted(name for name in model.reads if self.is_news(name))
-        if not reads:
+        inputs = sorted(name for name in model.reads if self.has_changed(name))
+        if not inputs:
             return None
         if model.header.rebuild == "by key":
-            return self._keys(model, reads)
-        return self._months(model, reads) if model.header.rebuild == "by month" else EVERYTHING
+            return self._key_scope(model, inputs)
+        return self._month_scope(model, inputs) if model.header.rebuild == "by month" else EVERYTHING
 
-    def _keys(self, model: Model, reads: list[str]) -> Scope | None:
+    def _key_scope(self, model: Model, inputs: list[str]) -> Scope | None:
         about, own = subject(model), model.header.key[0]
         keys: set[int] = set()
-        for name in reads:
-            column = key_in(name, self._space.sources[name].columns, about)
+        for name in inputs:
+            column = key_in(name, self._workspace.sources[name].columns, about)
             if column and name in self._bronze:
-                keys |= self.observed(name, column)
+                keys |= self.observed_ids(name, column)
             elif column:
-                keys |= self._changed(name, column, None)
+                keys |= self._changed_ids(name, column, None)
             elif name in self._bronze or name.startswith("rules."):
                 return EVERYTHING
             else:
-                found = self._referring(model, name, own)
-                if found is None:
+                referring = self._referring(model, name, own)
+                if referring is None:
                     return EVERYTHING
-                keys |= found
+                keys |= referring
         return Keys(own, frozenset(keys)) if keys else None
 
-    def _months(self, model: Model, reads: list[str]) -> Scope | None:
+    def _month_scope(self, model: Model, inputs: list[str]) -> Scope | None:
         months: set[date] = set()
-        for name in reads:
-            candidate = self._built.get(name)
-            if candidate and self._space.sources[name].is_dated:
-                if candidate.parts is None:
+        for name in inputs:
+            candidate = self._candidates.get(name)
+            if candidate and self._workspace.sources[name].is_dated:
+                if candidate.partitions is None:
                     return EVERYTHING
-                months |= set(candidate.parts)
+                months |= set(candidate.partitions)
                 continue
-            found = None if candidate is None else self._referring(model, name, "month")
-            if found is None or name.startswith("rules."):
+            referring = None if candidate is None else self._referring(model, name, "month")
+            if referring is None or name.startswith("rules."):
                 return EVERYTHING
-            months |= found
+            months |= referring
         return Months(frozenset(months)) if months else None
 
     def _referring(self, model: Model, dimension: str, wanted: str) -> set[Any] | None:
-        """Return the keys, or the months, of the rows that look up changed rows of a dimension.
+        """Return the ``wanted`` column (a key, or "month") of rows that look up changed rows of a dimension.
 
-        None where it can't be told.
+        The result is None if it can't be determined.
         """
         parent = self._models.get(dimension)
         lookup = model.lookup(parent) if parent else None
-        if parent is None or lookup is None or not self._built[dimension].has_ids:
+        if parent is None or lookup is None or not self._candidates[dimension].has_ids:
             return None
-        changed = self._changed(dimension, parent.header.key[0], lookup.columns)
+        changed = self._changed_ids(dimension, parent.header.key[0], lookup.columns)
         if not changed:
             return set()
-        table, column = model.name, lookup.shown_as
+        table, column = model.name, lookup.output_column
         if column is None:
             table, column = lookup.source or "", lookup.column
-            if wanted != "month" or table not in self._built or not self._space.sources[table].is_dated:
+            is_dated = table in self._candidates and self._workspace.sources[table].is_dated
+            if wanted != "month" or not is_dated:
                 return None
         if not self._has_ids(table, column):
             return None
         if table == model.name:
-            rows = f"from ({scan(self._space.duckdb, self._released[table])})"
+            rows = f"from ({scan(self._workspace.duckdb, self._released[table])})"
         else:
-            rows = f"from {self._space.whole(table)}"
-        self._space.put_keys("referred", changed)
-        among = f"{column} in (select key from {in_(KEYS, 'referred')})"
-        return set(self._space.column(f"select distinct {wanted} {rows} where {among}"))
+            rows = f"from {self._workspace.full_name(table)}"
+        self._workspace.create_keys("referred", changed)
+        where = f"{column} in (select key from {scratch(KEYS, 'referred')})"
+        return set(self._workspace.first_column(f"select distinct {wanted} {rows} where {where}"))
 
     def _has_ids(self, name: str, column: str) -> bool:
-        """True where a column of a model is of whole numbers, as ids are."""
+        """Return True if a column of a model is an integer, as ids are."""
         header = self._models[name].header
-        kinds = {field.name.lower(): field.type for field in header.contract.schema}
-        return bool(pa.types.is_integer(kinds[column]))
+        types = {field.name.lower(): field.type for field in header.contract.schema}
+        return bool(pa.types.is_integer(types[column]))
 
-    def _changed(self, name: str, column: str, columns: Collection[str] | None) -> set[int]:
-        """Return the ids in the rows of a table that differ from the release's, in some columns or in any."""
-        names = self._built[name].contract.schema.names
-        wanted = [one for one in names if columns is None or one == column or one.lower() in columns]
-        listed = ", ".join(map(quoted, wanted))
-        differing = f"select {listed} from {in_(DIFF, name)} group by all having sum({TIMES}) <> 0"
-        return set(
-            self._space.column(f"select distinct {column} from ({differing}) where {column} is not null")
-        )
+    def _changed_ids(self, name: str, column: str, columns: Collection[str] | None) -> set[int]:
+        """Return the ids of rows that differ from the release in any of ``columns``; None means all."""
+        names = self._candidates[name].contract.schema.names
+        compared = [each for each in names if columns is None or each == column or each.lower() in columns]
+        listed = ", ".join(map(quoted, compared))
+        differing = f"select {listed} from {scratch(DIFF, name)} group by all having sum({TIMES}) <> 0"
+        query = f"select distinct {column} from ({differing}) where {column} is not null"
+        return set(self._workspace.first_column(query))

@@ -1,4 +1,4 @@
-"""Inspection: the checks of a build, each looking no further than what the build could have broken."""
+"""Check scope: each check of a build reads only the rows that the build could have broken."""
 
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -12,196 +12,213 @@ from transform.lookup import find_lookup
 from transform.models import Check
 from transform.next_release import Candidates
 from transform.scope import Keys, Whole, key_in, subject
-from transform.workspace import KEYS, in_
+from transform.workspace import KEYS, scratch
 
 Views = tuple[tuple[str, str], ...]
+# Months to which rows are limited; None limits them by key.
 Span = frozenset[date] | None
 
 
-class Known(msgspec.Struct, frozen=True):
-    """What a check found when the last release was made: rows, their amount, the first of them."""
+class KnownResult(msgspec.Struct, frozen=True):
+    """The result of a check in the last release: failing rows, their amount, the first of them."""
 
     failures: int = 0
     amount: Decimal | None = None
     example: str = ""
 
     def outcome(self, check: Check) -> Outcome:
-        """Return it as what the check finds now."""
+        """Return the result as the outcome of a check in this build."""
         return Outcome(check, self.failures, self.example, self.amount)
 
 
-class Place(msgspec.Struct, frozen=True):
-    """Where a check looks: at what ``views`` show, or nowhere without them, or everywhere.
+class CheckScope(msgspec.Struct, frozen=True):
+    """The rows that a check reads: those of ``views``, or none if there are no views.
 
-    ``known`` is what it found in all of the last release; without it a check looks everywhere.
-    Where it is something, it stands as long as neither ``views`` nor ``before``, what they
-    replace, has a part in it.
+    ``known`` is the check's result in the last release; without it a check reads all rows. Carry
+    a result with failures over if neither the new rows (``views``) nor the rows they replace
+    (``before``) contribute to it.
     """
 
     views: Views = ()
     before: Views = ()
-    known: Known | None = None
+    known: KnownResult | None = None
 
 
-EVERYWHERE = Place()
+ALL_ROWS = CheckScope()
 
 
-def unknown(_: str) -> bool:
-    """Nobody has seen whether a table's key names each row."""
+def unproven(_: str) -> bool:
+    """Return False: no table's key is proven to be unique."""
     return False
 
 
-class Parts:
-    """The SELECTs of what of a table has to do with some months, or with the keys built anew of a model."""
+class ScopedRows:
+    """SELECTs of the rows of a table that belong to some months, or to the rebuilt keys of a model."""
 
     def __init__(self, candidates: Candidates) -> None:
         self.candidates = candidates
-        self._now: dict[tuple[str, str, Span], str] = {}
+        self._new: dict[tuple[str, str, Span], str] = {}
 
-    def now(self, table: str, model: str, months: Span) -> str:
-        """Return it as the next release would have it; asked once."""
-        asked = (table, "" if months is not None else model, months)
-        if asked not in self._now:
-            self._now[asked] = self._part(table, model, months)
-        return self._now[asked]
+    def new(self, table: str, model: str, months: Span) -> str:
+        """Return the SELECT of a table's rows in the next release."""
+        scope = (table, "" if months is not None else model, months)
+        if scope not in self._new:
+            self._new[scope] = self._select(table, model, months)
+        return self._new[scope]
 
     def before(self, table: str, model: str, months: Span) -> str:
-        """Return the same as the release has it; nothing where bronze has other rows by now."""
-        space = self.candidates.space
-        if not self.candidates.changes.is_news(table):
-            return self.now(table, model, months)
-        held = self.candidates.released.get(table)
-        if held is None:
+        """Return the SELECT of a table's rows in the release; "" if bronze has changed since."""
+        workspace = self.candidates.workspace
+        if not self.candidates.changes.has_changed(table):
+            return self.new(table, model, months)
+        released = self.candidates.released.get(table)
+        if released is None:
             return ""
         if months is not None:
-            is_dated = space.sources[table].is_dated
-            files = [file for file in held.files() if file.part in months or not is_dated]
-            return space.held(held, files=files)
-        column = key_in(table, held.schema.names, subject(self.candidates.models[model]))
-        return space.held_of_keys(held, column, in_(KEYS, model)) if column else space.held(held)
+            is_dated = workspace.sources[table].is_dated
+            files = [file for file in released.files() if file.part in months or not is_dated]
+            return workspace.version_rows(released, files=files)
+        column = key_in(table, released.schema.names, subject(self.candidates.models[model]))
+        if column is None:
+            return workspace.version_rows(released)
+        return workspace.version_rows_of_keys(released, column, scratch(KEYS, model))
 
-    def _part(self, table: str, model: str, months: Span) -> str:
-        space = self.candidates.space
+    def _select(self, table: str, model: str, months: Span) -> str:
+        workspace = self.candidates.workspace
         if months is not None:
-            return space.of_months(table, months)
-        column = key_in(table, space.sources[table].columns, subject(self.candidates.models[model]))
-        return space.of_keys(table, column, in_(KEYS, model))
+            return workspace.rows_of_months(table, months)
+        column = key_in(table, workspace.sources[table].columns, subject(self.candidates.models[model]))
+        return workspace.rows_of_keys(table, column, scratch(KEYS, model))
 
 
-def inspect(
-    candidates: Candidates, findings: Mapping[str, Finding], *, is_unique: Callable[[str], bool] = unknown
+def check_candidates(
+    candidates: Candidates,
+    findings: Mapping[str, Finding],
+    *,
+    is_unique: Callable[[str], bool] = unproven,
 ) -> list[Outcome]:
-    """Run every check on what was built anew, and on everything where that finds something.
+    """Run every check on the rebuilt rows, and on all rows if it fails there.
 
-    What touches none of a check's tables leaves it as the release found it; ``findings``
-    say what that was. ``is_unique`` knows of tables whose key is seen to name each row: of the
-    others it is asked in the end.
+    If no table of a check changed, its result in the release is carried over from ``findings``.
+    ``is_unique`` returns True for a table whose key is proven to be unique. It is called after
+    all other checks, because it may wait.
     """
-    found: list[Outcome] = []
-    parts, of_keys = Parts(candidates), []
+    outcomes: list[Outcome] = []
+    scoped, key_checks = ScopedRows(candidates), []
     for model in candidates.models.values():
-        places: dict[Place, list[Check]] = {}
+        by_scope: dict[CheckScope, list[Check]] = {}
         for check in checks_of(model):
-            known = known_of(check, candidates, findings)
-            place = place_of(check, parts, known)
-            if check.name == UNIQUE and place == EVERYWHERE:
-                of_keys.append(check)
+            known = known_result(check, candidates, findings)
+            scope = scope_of_check(check, scoped, known)
+            if check.name == UNIQUE and scope == ALL_ROWS:
+                key_checks.append(check)
             else:
-                places.setdefault(place, []).append(check)
-        for place, checks in places.items():
-            found += look(candidates, place, checks)
-    for check in of_keys:
-        found += [Outcome(check, 0)] if is_unique(check.model) else everywhere(candidates, [check])
-    return found
+                by_scope.setdefault(scope, []).append(check)
+        for scope, checks in by_scope.items():
+            outcomes += run_in_scope(candidates, scope, checks)
+    for check in key_checks:
+        outcomes += [Outcome(check, 0)] if is_unique(check.model) else run_on_all(candidates, [check])
+    return outcomes
 
 
-def look(candidates: Candidates, place: Place, checks: list[Check]) -> list[Outcome]:
-    """Return what checks find at a place, and everywhere where they find something there."""
-    known, standing = place.known, checks
+def run_in_scope(candidates: Candidates, scope: CheckScope, checks: list[Check]) -> list[Outcome]:
+    """Return the outcomes of checks; a check that fails in the scope is run again on all rows."""
+    known, passing = scope.known, checks
     if known is None:
-        return everywhere(candidates, checks)
-    for views in filter(None, (place.views, place.before)):
-        standing = holding(candidates, views, standing)
-    others = [check for check in checks if check not in standing]
-    return [*map(known.outcome, standing), *everywhere(candidates, others)]
+        return run_on_all(candidates, checks)
+    for views in filter(None, (scope.views, scope.before)):
+        passing = passing_checks(candidates, views, passing)
+    others = [check for check in checks if check not in passing]
+    return [*map(known.outcome, passing), *run_on_all(candidates, others)]
 
 
-def everywhere(candidates: Candidates, checks: list[Check]) -> list[Outcome]:
-    """Return what checks find in all there is."""
-    candidates.space.show_whole(frozenset().union(*(check.reads for check in checks)))
-    return run_checks(candidates.space.duckdb, checks)
+def run_on_all(candidates: Candidates, checks: list[Check]) -> list[Outcome]:
+    """Return the outcomes of checks on all rows."""
+    candidates.workspace.create_views(frozenset().union(*(check.reads for check in checks)))
+    return run_checks(candidates.workspace.duckdb, checks)
 
 
-def holding(candidates: Candidates, views: Views, checks: list[Check]) -> list[Check]:
-    """Return the checks that find nothing in what these views show."""
-    space = candidates.space
-    outcomes = space.in_part(views, lambda: run_checks(space.duckdb, checks))
+def passing_checks(candidates: Candidates, views: Views, checks: list[Check]) -> list[Check]:
+    """Return the checks that pass on the rows of these views."""
+    workspace = candidates.workspace
+    outcomes = workspace.run_on(views, lambda: run_checks(workspace.duckdb, checks))
     return [outcome.check for outcome in outcomes if not outcome.failures]
 
 
-def known_of(check: Check, candidates: Candidates, findings: Mapping[str, Finding]) -> Known | None:
-    """Return what a check found in the last release; None where that is not known in full."""
+def known_result(check: Check, candidates: Candidates, findings: Mapping[str, Finding]) -> KnownResult | None:
+    """Return the result of a check in the last release, or None if it is not known in full."""
     if candidates.parent is None:
         return None
     name = f"{check.model}.{check.name}"
     failures = candidates.parent.checks.get(name, 0)
     finding = findings.get(name)
     if not failures:
-        return Known()
+        return KnownResult()
     if finding is None or finding.state == HEALED or finding.rows != failures:
-        return None  # a build that was refused has said otherwise meanwhile
-    return Known(failures, finding.amount, finding.example)
+        return None  # a refused build has changed the finding since
+    return KnownResult(failures, finding.amount, finding.example)
 
 
-def place_of(check: Check, parts: Parts, known: Known | None) -> Place:
-    """Return where a check has to look: nowhere, at what was built anew, or everywhere."""
-    candidates = parts.candidates
-    tables = sorted(check.reads & candidates.space.sources.keys())
+def scope_of_check(check: Check, scoped: ScopedRows, known: KnownResult | None) -> CheckScope:
+    """Return the rows that a check has to read: none, the rebuilt rows, or all."""
+    candidates = scoped.candidates
+    tables = sorted(check.reads & candidates.workspace.sources.keys())
     if known is None:
-        return EVERYWHERE
-    if not any(map(candidates.changes.is_news, tables)):
-        return Place(known=known)
-    scope = candidates.built[check.model].scope
-    if check.everywhere or isinstance(scope, Whole):
-        return EVERYWHERE
-    months = None if isinstance(scope, Keys) else candidates.space.sources[check.model].months or frozenset()
+        return ALL_ROWS
+    changed = list(filter(candidates.changes.has_changed, tables))
+    if not changed:
+        return CheckScope(known=known)
+    scope = candidates.tables[check.model].scope
+    if check.needs_all_rows or isinstance(scope, Whole):
+        return ALL_ROWS
+    months = None if isinstance(scope, Keys) else model_months(check.model, candidates)
     upstream = candidates.upstream(check.model)
-    for table in filter(candidates.changes.is_news, tables):
-        moved = months_of(table, candidates)
-        if months is not None and moved is not None:
-            months |= moved
+    for table in changed:
+        differing = differing_months(table, candidates)
+        if months is not None and differing is not None:
+            months |= differing
         elif scope is None or table not in upstream or not is_followed(check, table, candidates):
-            return EVERYWHERE  # what moved there does not tell where to look
-    views = tuple((one, parts.now(one, check.model, months)) for one in tables)
+            return ALL_ROWS  # the changed rows do not tell which rows the check joins to them
+    views = tuple((table, scoped.new(table, check.model, months)) for table in tables)
     if not known.failures:
-        return Place(views, known=known)
-    before = tuple((one, parts.before(one, check.model, months)) for one in tables)
-    return Place(views, before, known) if all(rows for _, rows in before) else EVERYWHERE
+        return CheckScope(views, known=known)
+    before = tuple((table, scoped.before(table, check.model, months)) for table in tables)
+    return CheckScope(views, before, known) if all(rows for _, rows in before) else ALL_ROWS
+
+
+def model_months(model: str, candidates: Candidates) -> frozenset[date]:
+    """Return the rebuilt months of a model."""
+    return candidates.workspace.sources[model].months or frozenset()
 
 
 def is_followed(check: Check, table: str, candidates: Candidates) -> bool:
-    """True where each row to which a check holds a changed row of a table is among those built anew.
+    """Return True if every row that the check joins to a changed row of ``table`` was rebuilt.
 
-    Of bronze each new look is followed. A table of the same ids is; one that the check looks
-    rows up in where its model does so too, and uses nothing of it that the model does not.
+    This is true for bronze, since every new observation is followed. It is true for a table with
+    the model's own ids. It is true if the check looks rows up as its model does, and uses no
+    column of the table that the model does not use.
     """
     model, other = candidates.models[check.model], candidates.models.get(table)
     if other is None or other is model:
         return True
     if table not in model.reads:
         return False
-    columns, scope = candidates.space.sources[table].columns, candidates.built[model.name].scope
+    columns, scope = candidates.workspace.sources[table].columns, candidates.tables[model.name].scope
     if isinstance(scope, Keys) and key_in(table, columns, subject(model)):
         return True
-    asked, built = find_lookup(check.sql, table, other.header.key[0]), model.lookup(other)
-    if asked is None or built is None or (asked.source, asked.column) != (model.name, built.shown_as):
+    in_check, in_model = find_lookup(check.sql, table, other.header.key[0]), model.lookup(other)
+    if in_check is None or in_model is None:
         return False
-    return built.columns is None or (asked.columns is not None and asked.columns <= built.columns)
+    if (in_check.source, in_check.column) != (model.name, in_model.output_column):
+        return False
+    if in_model.columns is None:
+        return True
+    return in_check.columns is not None and in_check.columns <= in_model.columns
 
 
-def months_of(table: str, candidates: Candidates) -> Span:
-    """Return the months in which a table differs from the release; None where it can't be told."""
-    candidate = candidates.built.get(table)
-    if candidate is None or candidate.parts is None or not candidates.space.sources[table].is_dated:
+def differing_months(table: str, candidates: Candidates) -> Span:
+    """Return the months in which a table differs from the release, or None if they are unknown."""
+    candidate = candidates.tables.get(table)
+    if candidate is None or candidate.partitions is None:
         return None
-    return frozenset(candidate.parts)
+    return frozenset(candidate.partitions) if candidates.workspace.sources[table].is_dated else None

@@ -1,4 +1,4 @@
-"""Contract and checks as queries whose rows are failures, run before anything is committed."""
+"""Checks: contract and facts as queries whose rows are failures, run before a commit."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -16,12 +16,12 @@ from lake.query.session import Connection, fetch
 from transform.models import Check, Model
 
 log = structlog.get_logger()
-# That the key names each row.
+# Name of the check that the key identifies each row.
 UNIQUE = "key_is_unique"
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a check found: how many rows broke the fact, their amount where it has one, the first of them."""
+    """The result of a check: the number of failing rows, the first of them, and their amount, if any."""
 
     check: Check
     failures: int
@@ -35,9 +35,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def checks_of(model: Model) -> list[Check]:
-    """Return every check of a model: of its key, of its contract, of its header, beside it. Pure.
+    """Return every check of a model: of its key, its contract, its header, and its check files. Pure.
 
-    Raises ModelError where two of them have one name: one would be taken for the other.
+    Raises ModelError if two checks have the same name, because their findings would be mixed up.
     """
     key = ", ".join(model.header.key)
     unique = Check(
@@ -55,64 +55,68 @@ def checks_of(model: Model) -> list[Check]:
         for column in model.header.contract.columns
         if not column.nullable
     ]
-    stated = [row_check(name, model, fact, fact) for name, fact in model.header.checks.items()]
-    every = [unique, *required, *stated, *model.checks]
-    names = [check.name for check in every]
-    if twins := [name for name in names if names.count(name) > 1]:
-        raise ModelError(f"{model.name}: two checks are named {twins[0]}; rename yours")
-    return every
+    declared = [row_check(name, model, fact, fact) for name, fact in model.header.checks.items()]
+    checks = [unique, *required, *declared, *model.checks]
+    names = [check.name for check in checks]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise ModelError(f"{model.name}: two checks are named {repeated[0]}; rename yours")
+    return checks
 
 
-def row_check(name: str, model: Model, fact: str, holds: str) -> Check:
-    """Return the check that something holds for every row of a model."""
+def row_check(name: str, model: Model, fact: str, condition: str) -> Check:
+    """Return the check that a condition is true for every row of a model."""
     key = ", ".join(model.header.key)
-    failures = f"select {key} from {model.name} where ({holds}) is not true"
+    failures = f"select {key} from {model.name} where ({condition}) is not true"
     money = model.header.money or ""
     reads = frozenset({model.name})
-    return Check(name, model.name, fact, "error", failures, reads=reads, holds=holds, money=money)
+    return Check(name, model.name, fact, "error", failures, reads=reads, condition=condition, money=money)
 
 
-def check_types(connection: Connection, model: Model, place: str | None = None) -> None:
-    """Compare what the SQL gives, in a table at a place, with what the header promises. Raises ModelError."""
-    described = connection.execute(f"describe {place or model.name}").fetchall()
-    found = {row[0]: row[1] for row in described}
-    promised = {column.name: column.type for column in model.header.contract.columns}
-    mend = f"mend {model.name.replace('.', '/')}.sql"
-    for name in [*promised, *found]:
-        if alike(found.get(name)) != alike(promised.get(name)):
+def check_types(connection: Connection, model: Model, table: str | None = None) -> None:
+    """Compare the columns of a built table with the model's contract. Raises ModelError.
+
+    ``table`` is the table's name if it is not the model's.
+    """
+    described = connection.execute(f"describe {table or model.name}").fetchall()
+    actual = {row[0]: row[1] for row in described}
+    required = {column.name: column.type for column in model.header.contract.columns}
+    remedy = f"correct {model.name.replace('.', '/')}.sql"
+    for name in [*required, *actual]:
+        if normal_type(actual.get(name)) != normal_type(required.get(name)):
+            expected = f"requires {required[name]}" if name in required else "has no such column"
             raise ModelError(
-                f"{model.name}: {name} is {found.get(name, 'missing')}, the contract says"
-                f" {promised.get(name, 'no such column')}; {mend}"
+                f"{model.name}: {name} is {actual.get(name, 'missing')}, the contract {expected}; {remedy}"
             )
-    if list(found) != list(promised):
+    if list(actual) != list(required):
         raise ModelError(
-            f"{model.name}: the columns come as {', '.join(found)}, the contract says"
-            f" {', '.join(promised)}; {mend}"
+            f"{model.name}: the columns are in the order {', '.join(actual)}, the contract requires"
+            f" {', '.join(required)}; {remedy}"
         )
 
 
-def alike(kind: str | None) -> str | None:
-    """Return a type in one spelling."""
-    return kind and kind.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ").replace(", ", ",")
+def normal_type(name: str | None) -> str | None:
+    """Return the name of a type in its only spelling here."""
+    return name and name.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ").replace(", ", ",")
 
 
 def run_checks(connection: Connection, checks: Sequence[Check]) -> list[Outcome]:
-    """Run checks on what the connection shows and return what each found, in their order.
+    """Run checks on the current views and return their outcomes, in the same order.
 
-    What has to hold for every row of a table is looked at in one pass over it.
+    The row checks of a table are first run together, in one pass over it.
     """
-    held: set[tuple[str, str]] = set()
-    for model, some in groupby((check for check in checks if check.holds), key=lambda check: check.model):
-        held |= {(model, name) for name in holding(connection, model, list(some))}
+    passed: set[tuple[str, str]] = set()
+    row_checks = (check for check in checks if check.condition)
+    for model, group in groupby(row_checks, key=lambda check: check.model):
+        passed |= {(model, name) for name in passing_row_checks(connection, model, list(group))}
     return [
-        Outcome(check, 0) if (check.model, check.name) in held else run_check(connection, check)
+        Outcome(check, 0) if (check.model, check.name) in passed else run_check(connection, check)
         for check in checks
     ]
 
 
-def holding(connection: Connection, model: str, checks: Sequence[Check]) -> set[str]:
-    """Return which of the row checks of one model hold; one whose SQL can't be run is left to itself."""
-    counts = ", ".join(f"count(*) filter (({check.holds}) is not true)" for check in checks)
+def passing_row_checks(connection: Connection, model: str, checks: Sequence[Check]) -> set[str]:
+    """Return the names of a model's row checks that pass; none if the SQL of one of them can't be run."""
+    counts = ", ".join(f"count(*) filter (({check.condition}) is not true)" for check in checks)
     try:
         (failures,) = connection.execute(f"select {counts} from {model}").fetchall()
     except duckdb.Error:
@@ -121,29 +125,29 @@ def holding(connection: Connection, model: str, checks: Sequence[Check]) -> set[
 
 
 def run_check(connection: Connection, check: Check) -> Outcome:
-    """Run one check. Raises ModelError where its SQL can't be run."""
+    """Run one check. Raises ModelError if its SQL can't be run."""
     try:
         ((failures,),) = connection.execute(f"select count(*) from (\n{check.sql}\n)").fetchall()
         if not failures:
             return Outcome(check, 0)
-        # By way of Arrow: DuckDB alone gives no instants without a library more.
+        # Through Arrow: DuckDB alone needs another library to return instants.
         (row,) = fetch(connection, f"from (\n{check.sql}\n) limit 1").to_pylist()
         amount = amount_of(connection, check, row)
     except (duckdb.OutOfMemoryException, duckdb.IOException):
-        raise  # no fault of the check's
+        raise  # not a fault of the check
     except duckdb.Error as error:
-        said = " ".join(str(error).split())
-        raise ModelError(f"{check.model}.{check.name}: the check can't be run: {said}") from None
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{check.model}.{check.name}: the check can't be run: {reason}") from None
     return Outcome(check, failures, ", ".join(f"{name}={value}" for name, value in row.items()), amount)
 
 
 def amount_of(connection: Connection, check: Check, row: Mapping[str, object]) -> Decimal | None:
-    """Return how much money is in question: of the rows, or between what was expected and what was found."""
+    """Return the money of the failing rows, or the difference between expected and found, or None."""
     if check.money:
-        query = f"select sum({check.money}) from {check.model} where ({check.holds}) is not true"
+        query = f"select sum({check.money}) from {check.model} where ({check.condition}) is not true"
     elif {"expected", "found"} <= row.keys():
-        apart = "abs(coalesce(expected, 0) - coalesce(found, 0))"
-        query = f"select sum({apart}) from (\n{check.sql}\n)"
+        difference = "abs(coalesce(expected, 0) - coalesce(found, 0))"
+        query = f"select sum({difference}) from (\n{check.sql}\n)"
     else:
         return None
     ((amount,),) = connection.execute(f"select ({query})::decimal(38,2)").fetchall()
@@ -151,7 +155,7 @@ def amount_of(connection: Connection, check: Check, row: Mapping[str, object]) -
 
 
 def findings_of(outcomes: Iterable[Outcome], *, now: datetime) -> list[Finding]:
-    """Return what the checks found, or found no more, as findings. Pure."""
+    """Return the outcomes as findings, including those of passed checks. Pure."""
     return [
         Finding(
             fingerprint=outcome.name,
@@ -168,8 +172,8 @@ def findings_of(outcomes: Iterable[Outcome], *, now: datetime) -> list[Finding]:
     ]
 
 
-def refuse(outcomes: Iterable[Outcome]) -> None:
-    """Raise CheckFailed if a check of severity error found something; log what only warns."""
+def refuse_failures(outcomes: Iterable[Outcome]) -> None:
+    """Raise CheckFailed if a check with severity "error" failed; log each failed check with "warn"."""
     failed = []
     for outcome in outcomes:
         if outcome.failures and outcome.check.severity == "error":
@@ -180,8 +184,8 @@ def refuse(outcomes: Iterable[Outcome]) -> None:
         first = failed[0]
         amount = f" of {first.amount:,.2f} ₴" if first.amount is not None else ""
         more = f" ({counted(len(failed) - 1, 'more check')} failed)" if len(failed) > 1 else ""
-        mend = f"; {first.check.mend}" if first.check.mend else ""
+        remedy = f"; {first.check.remedy}" if first.check.remedy else ""
         raise CheckFailed(
             f"{first.name}: {counted(first.failures, 'row')}{amount} break «{first.check.fact}»,"
-            f" the first is {first.example}{more}; nothing was committed, the last release serves{mend}"
+            f" the first is {first.example}{more}; nothing was committed, the last release serves{remedy}"
         )

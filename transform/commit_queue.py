@@ -1,9 +1,8 @@
-"""Staging: what a build will commit, put in order and into files while the rest is built and checked.
+"""Commit queue: candidates are sorted and written to files while others are built and checked.
 
-No version names these files. Those of a build that ends before it commits are deleted; what is
-left by one that was killed, or that others were faster than, a vacuum finds. As rows are put in
-the order of their key anyway, where two that share one lie side by side, it also tells whether
-the key names each.
+No table version references these files yet. An aborted build deletes its files; vacuum
+removes those of a killed or overtaken build. Rows are sorted by their key, so equal keys are
+neighbours; the queue therefore also proves that a key is unique.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,14 +25,14 @@ from transform.candidate import Candidate
 from transform.next_release import Candidates
 
 log = structlog.get_logger()
-# Tables that are put in order and written at once; each is in memory while it is.
+# Tables that are sorted and written concurrently; each of them is in memory.
 WRITERS = 2
 
 
-class Ready(msgspec.Struct, frozen=True):
-    """A candidate's rows as they will be committed: in files; in memory where its table has to change first.
+class QueuedTable(msgspec.Struct, frozen=True):
+    """A candidate's rows to commit: in files, or in memory if the table's schema has to change first.
 
-    ``is_unique`` where all of them are here, and their order shows that the key names each.
+    ``is_unique`` is True if these are all rows, and their order proves that the key is unique.
     """
 
     candidate: Candidate
@@ -41,140 +40,147 @@ class Ready(msgspec.Struct, frozen=True):
     is_unique: bool
 
 
-class Staging:
-    """The candidates of one build that differ from the release, on their way to be committed.
+class CommitQueue:
+    """The candidates of one build that differ from the release, on the way to their commits.
 
-    ``tables`` are those of the lake that it writes or need not write, each at the version read or written.
+    ``tables`` are the lake's tables at the version that the build reads or writes.
     """
 
-    def __init__(self, lake: Lake, held: Mapping[str, Table]) -> None:
+    def __init__(self, lake: Lake, released: Mapping[str, Table]) -> None:
         self._lake = lake
         self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="stage")
-        self._ready: dict[str, Future[Ready]] = {}
-        self._is_offered = False
-        self.tables = dict(held)
+        self._queued: dict[str, Future[QueuedTable]] = {}
+        self._is_committing = False
+        self.tables = dict(released)
 
     def __enter__(self) -> Self:
-        """Return it; what was not offered to a commit by the end is deleted."""
+        """Return the queue; on exit, files that were not handed to a commit are deleted."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for what is under way, and delete it where it will not be committed."""
+        """Wait for the writers, and delete their files if no commit was tried."""
         self._pool.shutdown(cancel_futures=True)
-        if self._is_offered:
+        if self._is_committing:
             return
-        for name, ready in self._ready.items():
-            is_there = not ready.cancelled() and not ready.exception()
-            if is_there and isinstance(written := ready.result().rows, Staged):
-                with suppress(OSError):  # why the build ends is to be heard; a vacuum finds them
-                    discard(self._lake.uri(name), written)
+        for name, future in self._queued.items():
+            is_written = not future.cancelled() and not future.exception()
+            if is_written and isinstance(files := future.result().rows, Staged):
+                with suppress(OSError):  # report why the build ended; vacuum removes the files
+                    discard(self._lake.uri(name), files)
 
     def add(self, candidates: Candidates, name: str) -> None:
-        """Begin to write a table that is built, once, where it differs from the release."""
-        candidate = candidates.built[name]
-        if candidate.differs and name not in self._ready:
-            rows = candidates.to_write(candidate)
-            connection = candidates.space.duckdb.cursor()
-            self._ready[name] = self._pool.submit(self._prepare, candidate, rows, connection)
+        """Start to write a built table if it differs from the release and is not queued yet."""
+        candidate = candidates.tables[name]
+        if candidate.differs and name not in self._queued:
+            query = candidates.rows_to_write(candidate)
+            connection = candidates.workspace.duckdb.cursor()
+            self._queued[name] = self._pool.submit(self._prepare, candidate, query, connection)
 
     def is_unique(self, name: str) -> bool:
-        """True where a table is written whole and its key is seen to name each row; False: it is not known.
+        """Return True if a table is written in full and its key is proven unique; False means unknown.
 
-        Waits until it is written. Why that may have failed is for checks to say, and then for the commit.
+        Waits until the table is written. A failure of the write is left to the checks and the commit.
         """
-        ready = self._ready.get(name)
-        return ready is not None and not ready.exception() and ready.result().is_unique
+        future = self._queued.get(name)
+        return future is not None and not future.exception() and future.result().is_unique
 
     def commit(self, candidates: Candidates) -> dict[str, int]:
-        """Commit what differs, table by table; return the new versions. Raises CommitConflict.
+        """Commit the tables that differ; return their new versions. Raises CommitConflict.
 
-        From here on nothing is deleted, also of tables that were refused: an answer that was lost may have
-        been a yes.
+        From then on no file is deleted, even if a commit fails: it may have succeeded although its
+        response was lost.
         """
-        for name in candidates.built:
+        for name in candidates.tables:
             self.add(candidates, name)
-        ready = {name: one.result() for name, one in self._ready.items()}
-        self._is_offered = True
+        queued = {name: future.result() for name, future in self._queued.items()}
+        self._is_committing = True
         committing: dict[str, Future[int]] = {}
         try:
-            for name, one in ready.items():
-                committing[name] = self._pool.submit(self._commit, one)
+            for name, table in queued.items():
+                committing[name] = self._pool.submit(self._commit, table)
             wait(committing.values())
-        finally:  # Ctrl-C waits for what is under way: the builders' lock is held for it
+        finally:  # Ctrl-C waits for the running commits, because the build lock covers them
             wait(committing.values())
         return {name: version.result() for name, version in committing.items()}
 
-    def _prepare(self, candidate: Candidate, query: str, connection: Connection) -> Ready:
+    def _prepare(self, candidate: Candidate, query: str, connection: Connection) -> QueuedTable:
         with connection:
             rows = fetch(connection, query)
-        name, schema, parted = candidate.name, candidate.contract.schema, partition(candidate)
-        is_unique = candidate.parts is None and names_each(rows, candidate.contract.key, candidate.apart)
-        # Also one that the release does not name: of a model that was gone, or of a build that was killed.
+        name, schema, key = candidate.name, candidate.contract.schema, candidate.contract.key
+        is_unique = candidate.partitions is None and is_key_unique(rows, key, candidate.unkeyed_partition)
+        # The table may exist although the release does not have it: a model was removed and added again,
+        # or a build was killed.
         if name not in self.tables and table_exists(self._lake, name):
             self.tables[name] = open_table(self._lake, name)
         table = self.tables.get(name)
         if table and differs(table.schema, schema):
-            return Ready(candidate, rows.cast(schema), is_unique)
+            return QueuedTable(candidate, rows.cast(schema), is_unique)
         rows = rows.cast(narrow(schema))
         if table:
-            return Ready(candidate, table.stage(rows.select(table.schema.names)), is_unique)
-        return Ready(candidate, stage(name, self._lake.uri(name), rows, partition_by=parted), is_unique)
+            return QueuedTable(candidate, table.stage(rows.select(table.schema.names)), is_unique)
+        files = stage(name, self._lake.uri(name), rows, partition_by=partition_columns(candidate))
+        return QueuedTable(candidate, files, is_unique)
 
-    def _commit(self, ready: Ready) -> int:
-        candidate, name = ready.candidate, ready.candidate.name
+    def _commit(self, queued: QueuedTable) -> int:
+        candidate, name = queued.candidate, queued.candidate.name
+        columns = partition_columns(candidate)
         if name not in self.tables:
-            schema, parted = candidate.contract.schema, partition(candidate)
-            self.tables[name] = create_table(self._lake, name, schema, partition_by=parted)
-        if isinstance(ready.rows, Staged):
-            at = self.tables[name].replace(ready.rows, candidate.parts)
+            schema = candidate.contract.schema
+            self.tables[name] = create_table(self._lake, name, schema, partition_by=columns)
+        if isinstance(queued.rows, Staged):
+            version = self.tables[name].replace(queued.rows, candidate.partitions)
         else:
-            at = self.tables[name].redefine(ready.rows, partition_by=partition(candidate))
-        log.debug("transform.committed", table=name, version=at)
-        return at
+            version = self.tables[name].redefine(queued.rows, partition_by=columns)
+        log.debug("transform.committed", table=name, version=version)
+        return version
 
 
-def partition(candidate: Candidate) -> list[str]:
-    """Return the columns whose values are folders. Pure."""
-    return [candidate.part] if candidate.part else []
+def partition_columns(candidate: Candidate) -> list[str]:
+    """Return the columns by which the table is partitioned. Pure."""
+    return [candidate.partition_column] if candidate.partition_column else []
 
 
-def names_each(rows: pa.Table, key: Sequence[str], apart: str | None) -> bool:
-    """True where the order of rows shows that no two share a key; False where it can't be told. Pure.
+def is_key_unique(rows: pa.Table, key: Sequence[str], partition: str | None) -> bool:
+    """Return True if the order of the rows proves that no two share a key; False means unknown. Pure.
 
-    They are in order of ``apart``, if any, then of the key: a key may come again where ``apart`` is another.
+    Rows are sorted by the column ``partition``, if there is one, then by the key. So a key may
+    occur again in another partition.
     """
-    kinds = [rows.schema.field(name).type for name in key]
-    # To Arrow no NaN is like another, and lists are not compared.
-    if not key or any(pa.types.is_floating(kind) or pa.types.is_nested(kind) for kind in kinds):
+    types = [rows.schema.field(name).type for name in key]
+    # Arrow treats every NaN as different, and can't compare lists.
+    if not key or any(pa.types.is_floating(kind) or pa.types.is_nested(kind) for kind in types):
         return False
-    if pc.any(repeats(rows, key)).as_py():
+    if pc.any(equals_previous(rows, key)).as_py():
         return False
-    first = rows[key[0]]
-    if apart is None or not rows.num_rows:
+    ids = rows[key[0]]
+    if partition is None or not rows.num_rows:
         return True
-    if first.null_count or not pa.types.is_integer(first.type):
+    if ids.null_count or not pa.types.is_integer(ids.type):
         return False
-    begins = pc.invert(repeats(rows, [apart, key[0]]))
-    return is_distinct(pa.chunked_array([*first.slice(0, 1).chunks, *first.slice(1).filter(begins).chunks]))
+    starts = pc.invert(equals_previous(rows, [partition, key[0]]))
+    return is_distinct(pa.chunked_array([*ids.slice(0, 1).chunks, *ids.slice(1).filter(starts).chunks]))
 
 
 def is_distinct(ids: pa.ChunkedArray) -> bool:
-    """True where no id comes twice; quick where most are greater than all before them. Pure."""
-    late = pc.less_equal(ids.slice(1), pc.cumulative_max(ids).slice(0, len(ids) - 1))
-    found = ids.slice(1).filter(late).combine_chunks()
-    return bool(len(found) == pc.count_distinct(found).as_py() == (pc.sum(pc.is_in(ids, found)).as_py() or 0))
+    """Return True if no id occurs twice. Pure.
+
+    This is fast if most ids are greater than all ids before them.
+    """
+    unsorted = pc.less_equal(ids.slice(1), pc.cumulative_max(ids).slice(0, len(ids) - 1))
+    late = ids.slice(1).filter(unsorted).combine_chunks()
+    return bool(len(late) == pc.count_distinct(late).as_py() == (pc.sum(pc.is_in(ids, late)).as_py() or 0))
 
 
-def repeats(rows: pa.Table, columns: Sequence[str]) -> pa.ChunkedArray:
-    """Return, for each row but the first, whether it has the values of the one before it. Pure."""
-    found: pa.ChunkedArray | None = None
+def equals_previous(rows: pa.Table, columns: Sequence[str]) -> pa.ChunkedArray:
+    """Return, for each row but the first, whether it has the values of the row before it. Pure."""
+    result: pa.ChunkedArray | None = None
     for name in columns:
         before, after = rows[name].slice(0, max(rows.num_rows - 1, 0)), rows[name].slice(1)
         same = pc.equal(before, after)
         if rows[name].null_count:
-            neither = pc.and_(pc.is_null(before), pc.is_null(after))
-            same = pc.or_(pc.fill_null(same, False), neither)
-        found = same if found is None else pc.and_(found, same)
-    return found
+            both_null = pc.and_(pc.is_null(before), pc.is_null(after))
+            same = pc.or_(pc.fill_null(same, False), both_null)
+        result = same if result is None else pc.and_(result, same)
+    return result

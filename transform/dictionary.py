@@ -1,7 +1,7 @@
-"""Dictionary: what every table and column means, as tables of the release. Pure.
+"""Dictionary: the meaning of every table and column, as tables of the release. Pure.
 
-It is made of the models' headers and nothing else, so that a page, an endpoint or an
-analyst's query says what the file says that built the number.
+It is made only of the models' headers. So a page, an endpoint or an analyst's query shows
+the same description as the file that defines the number.
 """
 
 from collections.abc import Sequence
@@ -25,19 +25,19 @@ COLUMNS = {
     "may_be_null": "BOOLEAN",
     "note": "VARCHAR",
 }
-WORDS = ("rules.tables", "rules.columns")
+DICTIONARY_TABLES = ("rules.tables", "rules.columns")
 
 
 def dictionary(models: Sequence[Model]) -> list[Rule]:
     """Return ``rules.tables``, a row per model, and ``rules.columns``, a row per column."""
     tables = [
-        (model.name, model.header.grain, ", ".join(model.header.key), model.header.rebuild, reads(model))
+        (model.name, model.header.grain, ", ".join(model.header.key), model.header.rebuild, inputs(model))
         for model in models
     ]
     columns = [
         (
             model.name,
-            place,
+            position,
             column.name,
             column.type,
             column.name in model.header.key,
@@ -45,12 +45,12 @@ def dictionary(models: Sequence[Model]) -> list[Rule]:
             model.header.notes.get(column.name, ""),
         )
         for model in models
-        for place, column in enumerate(model.header.contract.columns, 1)
+        for position, column in enumerate(model.header.contract.columns, 1)
         if column.name in model.header.columns
     ]
     return [relation("tables", TABLES, tables), relation("columns", COLUMNS, columns)]
 
 
-def reads(model: Model) -> str:
-    """Return the tables that a model reads, in order."""
+def inputs(model: Model) -> str:
+    """Return the tables that a model reads, sorted and separated by commas."""
     return ", ".join(sorted(model.reads))

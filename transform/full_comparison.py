@@ -1,7 +1,7 @@
-"""Comparison: the release that serves beside a full build of the very bronze it was built from.
+"""Full comparison: the release that serves against a full build from the same bronze versions.
 
-Incremental equals full: tests hold it for all histories they can think of, this for the
-one that happened.
+Tests check that an incremental build equals a full one for generated histories; this module
+checks the shop's real history.
 """
 
 from collections.abc import Sequence
@@ -29,25 +29,25 @@ CHECK = Check(
 def compare_with_full(
     lake: Lake, release: Release, *, engine: LakeSettings, rules: RulesSettings, models: Sequence[Model]
 ) -> tuple[Move, ...]:
-    """Build all of a release anew and return what differs. Nothing is committed, and none is kept waiting.
+    """Build a release again in full and return the differences. It commits nothing and takes no lock.
 
-    Raises UsageError where the release was built by other models or rules, ModelError.
+    Raises UsageError if the release was built from other models, rules or runs, and ModelError.
     """
     candidates = Candidates(
         connect(engine),
         bronze={name: open_table(lake, name, at) for name, at in release.consumed.items()},
         released={name: open_table(lake, name, at) for name, at in release.tables.items()},
         serving=release,
-        in_part=False,
+        incremental=False,
         excluded_runs=release.excluded_runs,
     )
     for rule in (*rule_tables(rules), *dictionary(models)):
         candidates.add_rule(rule)
     if release.models_hash != hash_of(models) or candidates.differ:
-        held = f"{hold(release)}, then " if release.is_held else ""
+        resume = f"{hold(release)}, then " if release.is_held else ""
         raise UsageError(
-            f"release {release.release} was built by other models, rules or runs; {held}`just transform`"
-            " builds one of these, then compare again"
+            f"release {release.release} was built from other models, rules or runs; {resume}`just transform`"
+            " builds a release from these, then compare again"
         )
     for model in models:
         candidates.add_model(model)
@@ -55,7 +55,7 @@ def compare_with_full(
 
 
 def finding_of(moved: Sequence[Move], *, now: datetime) -> Finding:
-    """Return what a comparison found, or found no more, as a finding. Pure."""
+    """Return the result of a comparison as a finding, also if nothing differs. Pure."""
     amounts = [
         abs(move.money_after - move.money_before)
         for move in moved

@@ -1,8 +1,8 @@
-"""Guards: what a release may not do to the one that serves, whichever model is at fault.
+"""Guards: limits on how a release may differ from the one that serves, whichever model is at fault.
 
-They look at what moved, not at what was computed, and take their reasons from bronze. Other
-rules, other models and a full build may move any month, and take nothing away without a word.
-Where other runs are left out they are silent: everything may move then.
+They compare the rows that moved, and use bronze as the reason for a change. If the rules or
+models changed, or the build is a full one, any month may change, but rows may not be dropped
+without a stated reason. If the set of excluded runs changed, the guards do not run.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,134 +16,137 @@ from transform.checks import Outcome
 from transform.models import Check
 from transform.next_release import Candidates
 from transform.settings import TransformSettings
-from transform.workspace import COME, GONE, KEYS, in_
+from transform.workspace import ADDED, KEYS, REMOVED, scratch
 
 ORDERS = "silver.orders"
-# Their money is that of orders, and of nothing that a name or another order says.
-OF_ORDERS = (ORDERS, "gold.revenue_daily")
-# Totals of so few rows may fall as they like: a shop of three orders that loses one is no alarm.
-MANY = 100
-OLDEST = """
-select min(date_trunc('month', (ordered_at at time zone 'Europe/Kyiv')::date))::date from ({looks})
+# Tables whose money is the money of orders alone, so that only a change of an order changes it.
+ORDER_TABLES = (ORDERS, "gold.revenue_daily")
+# Rows that a table must have before a decrease of its totals is checked: one of three orders is no alarm.
+MIN_ROWS = 100
+OLDEST_MONTH = """
+select min(date_trunc('month', (ordered_at at time zone 'Europe/Kyiv')::date))::date from ({observations})
 """
-LOST = """
+LOST_ORDERS = """
 select id, order_date
-from {gone}
+from {removed}
 where
     order_date > coalesce((select max(order_date) from silver.orders), date '1970-01-01')
     and id not in (select key from {observed})
-    and id not in (select id from {come})
+    and id not in (select id from {added})
 order by order_date desc, id
 """
 
 
-class Fall(msgspec.Struct, frozen=True):
-    """What of a table may have fallen: its rows or its money, before and after."""
+class Decrease(msgspec.Struct, frozen=True):
+    """A total of a table before and after; ``measure`` is "rows" or "money"."""
 
     table: str
-    what: str
+    measure: str
     before: Decimal
     after: Decimal
 
     def exceeds(self, share: Decimal) -> bool:
-        """True where more than the share is lost; of nothing, or less than nothing, none can be."""
+        """Return True if more than the share is lost. A total of zero or less can't lose a share."""
         return self.before > 0 and self.before - self.after > self.before * share
 
 
 def guards(settings: TransformSettings) -> tuple[Check, Check, Check]:
-    """Return the guards as the checks that they are."""
-    fall = f"no total falls by more than {settings.largest_fall:.0%}"
-    reason = 'if it is right, `just transform --because "…"` publishes it with that reason'
+    """Return the guards as checks."""
+    decrease = f"no total decreases by more than {settings.largest_fall:.0%}"
+    remedy = 'if the decrease is right, `just transform --because "…"` publishes it with that reason'
     return (
-        guard("no_older_month_moved", "no month moves that is older than every order seen since"),
-        guard("newest_day_stays", "the newest day goes back only with orders that were seen anew"),
-        guard("totals_hold", fall, mend=reason),
+        guard("no_older_month_moved", "no month moves that is older than every order observed since"),
+        guard("newest_day_stays", "the newest day goes back only if its orders were observed again"),
+        guard("totals_hold", decrease, remedy=remedy),
     )
 
 
-def guard(name: str, fact: str, mend: str = "") -> Check:
-    """Return a guard as the check that it is."""
-    return Check(name, "release", fact, "error", sql="", mend=mend)
+def guard(name: str, fact: str, remedy: str = "") -> Check:
+    """Return one guard as a check."""
+    return Check(name, "release", fact, "error", sql="", remedy=remedy)
 
 
-def run_guards(candidates: Candidates, settings: TransformSettings, *, because: str | None) -> list[Outcome]:
-    """Return what the guards say of the candidates beside the release that serves.
+def run_guards(candidates: Candidates, settings: TransformSettings, *, reason: str | None) -> list[Outcome]:
+    """Return the outcomes of the guards on the candidates, compared with the release that serves.
 
-    ``because`` is somebody's reason for a total that falls: it is recorded then, and blocks nothing.
+    If there is a ``reason`` for a decrease, it is recorded and does not block the release.
     """
     serving = candidates.serving
-    if serving is None or ORDERS not in candidates.built:
+    if serving is None or ORDERS not in candidates.tables:
         return []
     older, newest, totals = guards(settings)
-    found = [totals_hold(totals, falls(candidates, serving, settings.largest_fall), because=because)]
-    if candidates.parent is None:  # a full build is how a fault of the months before is mended
-        return [Outcome(older, 0), Outcome(newest, 0), *found]
-    return [no_older_month_moved(older, candidates), newest_day_stays(newest, candidates), *found]
+    total = totals_hold(totals, decreases(candidates, serving, settings.largest_fall), reason=reason)
+    if candidates.parent is None:  # a full build may correct any earlier month
+        return [Outcome(older, 0), Outcome(newest, 0), total]
+    return [no_older_month_moved(older, candidates), newest_day_stays(newest, candidates), total]
 
 
 def no_older_month_moved(check: Check, candidates: Candidates) -> Outcome:
-    """Look for orders, or their money, that moved in a month before those of every order seen anew."""
-    looks = candidates.space.of_keys("bronze.orders", "id", observed(candidates))
-    (oldest,) = candidates.space.one(OLDEST.format(looks=looks))
-    found = [
+    """Find order totals that moved in a month before the months of all newly observed orders."""
+    observations = candidates.workspace.rows_of_keys("bronze.orders", "id", observed_ids(candidates))
+    (oldest,) = candidates.workspace.first_row(OLDEST_MONTH.format(observations=observations))
+    moves = [
         move
         for move in candidates.moved()
-        if move.table in OF_ORDERS
+        if move.table in ORDER_TABLES
         and move.month
         and (oldest is None or move.month < oldest)
-        and is_other(move)
+        and changes_totals(move)
     ]
-    if not found:
+    if not moves:
         return Outcome(check, 0)
     nothing = Decimal()
-    amounts = [abs((one.money_after or nothing) - (one.money_before or nothing)) for one in found]
-    example = f"table={found[0].table}, month={found[0].month}"
-    return Outcome(check, len(found), example, sum(amounts, nothing))
+    amounts = [abs((move.money_after or nothing) - (move.money_before or nothing)) for move in moves]
+    example = f"table={moves[0].table}, month={moves[0].month}"
+    return Outcome(check, len(moves), example, sum(amounts, nothing))
 
 
 def newest_day_stays(check: Check, candidates: Candidates) -> Outcome:
-    """Look for orders of the last days that are gone although the CRM said nothing new of them."""
-    if not candidates.built[ORDERS].differs:
+    """Find orders of the last days that are missing although they were not observed again."""
+    if not candidates.tables[ORDERS].differs:
         return Outcome(check, 0)
-    query = LOST.format(gone=in_(GONE, ORDERS), come=in_(COME, ORDERS), observed=observed(candidates))
-    candidates.space.show_whole([ORDERS])
-    rows = fetch(candidates.space.duckdb, query).to_pylist()
+    query = LOST_ORDERS.format(
+        removed=scratch(REMOVED, ORDERS), added=scratch(ADDED, ORDERS), observed=observed_ids(candidates)
+    )
+    candidates.workspace.create_views([ORDERS])
+    rows = fetch(candidates.workspace.duckdb, query).to_pylist()
     if not rows:
         return Outcome(check, 0)
     return Outcome(check, len(rows), f"id={rows[0]['id']}, order_date={rows[0]['order_date']}")
 
 
-def totals_hold(check: Check, found: Iterable[Fall], *, because: str | None) -> Outcome:
-    """Say which total falls furthest; with a reason that is no error."""
-    check = msgspec.structs.replace(check, severity="warn") if because else check
-    if not (falling := sorted(found, key=lambda fall: fall.after / fall.before)):
+def totals_hold(check: Check, found: Iterable[Decrease], *, reason: str | None) -> Outcome:
+    """Return the largest decrease as the example; with a reason it is only a warning."""
+    check = msgspec.structs.replace(check, severity="warn") if reason else check
+    if not (largest_first := sorted(found, key=lambda decrease: decrease.after / decrease.before)):
         return Outcome(check, 0)
-    first = falling[0]
-    said = f", because {because}" if because else ""
-    # Of several tables it is mostly the same money.
-    amount = max((fall.before - fall.after for fall in falling if fall.what == "money"), default=None)
-    example = f"{first.table}: {first.what} {first.before:,} -> {first.after:,}{said}"
-    return Outcome(check, len(falling), example, amount)
+    first = largest_first[0]
+    because = f", because {reason}" if reason else ""
+    # Several tables mostly have the same money, so amounts are not added up.
+    lost = [each.before - each.after for each in largest_first if each.measure == "money"]
+    example = f"{first.table}: {first.measure} {first.before:,} -> {first.after:,}{because}"
+    return Outcome(check, len(largest_first), example, max(lost, default=None))
 
 
-def falls(candidates: Candidates, serving: Release, largest_fall: float) -> Iterator[Fall]:
-    """Yield what falls by more than a share, of the tables of history that have many rows."""
+def decreases(candidates: Candidates, serving: Release, share: float) -> Iterator[Decrease]:
+    """Yield the totals that decrease by more than a share, of partitioned tables with many rows."""
     rows, money = candidates.rows(), candidates.money()
-    for name, candidate in candidates.built.items():
-        if not candidate.part or not candidate.differs or serving.rows.get(name, 0) < MANY:
+    for name, candidate in candidates.tables.items():
+        has_history = candidate.partition_column and serving.rows.get(name, 0) >= MIN_ROWS
+        if not has_history or not candidate.differs:
             continue
-        found = [Fall(name, "rows", Decimal(serving.rows[name]), Decimal(rows[name]))]
+        totals = [Decrease(name, "rows", Decimal(serving.rows[name]), Decimal(rows[name]))]
         if name in serving.money and name in money:
-            found.append(Fall(name, "money", serving.money[name], money[name]))
-        yield from (fall for fall in found if fall.exceeds(Decimal(str(largest_fall))))
+            totals.append(Decrease(name, "money", serving.money[name], money[name]))
+        yield from (total for total in totals if total.exceeds(Decimal(str(share))))
 
 
-def is_other(move: Move) -> bool:
-    """True where not only names differ. Pure."""
+def changes_totals(move: Move) -> bool:
+    """Return True if the row count or the money differ, and not only names. Pure."""
     return (move.rows_before, move.money_before) != (move.rows_after, move.money_after)
 
 
-def observed(candidates: Candidates) -> str:
-    """Return the relation of the ids of the orders that the CRM showed since the release."""
-    candidates.space.put_keys("observed", candidates.changes.observed("bronze.orders", "id"))
-    return in_(KEYS, "observed")
+def observed_ids(candidates: Candidates) -> str:
+    """Return the relation of the orders that were observed since the release, by id."""
+    candidates.workspace.create_keys("observed", candidates.changes.observed_ids("bronze.orders", "id"))
+    return scratch(KEYS, "observed")

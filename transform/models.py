@@ -1,4 +1,4 @@
-"""Models: one SQL file, one table, the file named as the table. Checks lie beside them."""
+"""Model: one SQL file that builds one table of the same name, and its checks in files next to it."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,19 +8,20 @@ import msgspec
 
 from lake.errors import ModelError
 from transform.header import Header, read_check_header, read_header
-from transform.lineage import in_order, tables_read
+from transform.lineage import build_order, tables_read
 from transform.lookup import Lookup, find_lookup
 
 HERE = Path(__file__).parent
-BUILT = ("silver", "gold")
+MODEL_LAYERS = ("silver", "gold")
 
 
 class Check(msgspec.Struct, frozen=True):
-    """A query whose rows are failures; ``severity`` error blocks the release, warn is reported.
+    """A query whose rows are failures; severity "error" blocks the release, "warn" is reported.
 
-    ``reads`` are the tables it looks at; ``holds`` is the condition, where it is one on each row,
-    and ``money`` the column whose sum over such rows is in question. ``everywhere``: it holds of
-    all history or not at all, and part of it tells nothing. ``mend`` says what to do about it.
+    ``reads`` are the tables that the query reads. ``condition`` is set if the check is one
+    condition on each row; then the sum of the column ``money`` over the failing rows is the
+    amount in question. ``needs_all_rows`` is True if only all of history decides the check.
+    ``remedy`` is the next step after a failure.
     """
 
     name: str
@@ -29,14 +30,14 @@ class Check(msgspec.Struct, frozen=True):
     severity: str
     sql: str
     reads: frozenset[str] = frozenset()
-    holds: str = ""
+    condition: str = ""
     money: str = ""
-    everywhere: bool = False
-    mend: str = ""
+    needs_all_rows: bool = False
+    remedy: str = ""
 
 
 class Model(msgspec.Struct, frozen=True):
-    """One table of silver or gold: how it is built and what holds for it."""
+    """One table of silver or gold: its header, its SQL, the tables it reads, and its own checks."""
 
     name: str
     header: Header
@@ -45,47 +46,45 @@ class Model(msgspec.Struct, frozen=True):
     checks: tuple[Check, ...] = ()
 
     def lookup(self, dimension: "Model") -> Lookup | None:
-        """Return how rows of another model are looked up; None where the SQL does not tell."""
+        """Return how the model joins rows of another model; None if its SQL has another form."""
         return find_lookup(self.sql, dimension.name, dimension.header.key[0])
 
 
 def read_models(folder: Path = HERE) -> list[Model]:
-    """Return every model, those that are read before those that read them. Raises ModelError."""
+    """Return every model, in the order in which they are built. Raises ModelError."""
     models = [
         read_model(file, f"{layer}.{file.stem}")
-        for layer in BUILT
+        for layer in MODEL_LAYERS
         for file in sql_files(folder / layer)
         if not file.name.endswith(".check.sql")
     ]
-    refuse_strangers(models, folder)
-    return in_order(models, name=lambda model: model.name, reads=lambda model: model.reads)
+    refuse_unknown_tables(models, folder)
+    return build_order(models, name=lambda model: model.name, reads=lambda model: model.reads)
 
 
 def sql_files(folder: Path) -> list[Path]:
-    """Return a layer's files of SQL; what an editor keeps beside them begins with a point."""
+    """Return the SQL files of a layer, without the hidden files that editors write."""
     return [file for file in sorted(folder.glob("*.sql")) if file.is_file() and file.name[0] != "."]
 
 
-def text_of(file: Path, name: str) -> str:
-    """Return what a file says. Raises ModelError."""
+def read_text(file: Path, name: str) -> str:
+    """Return the text of a file. Raises ModelError."""
     try:
         return file.read_text("utf-8-sig")
     except UnicodeDecodeError:
-        raise ModelError(f"{name}: {file.name} is not UTF-8; save it as that") from None
+        raise ModelError(f"{name}: {file.name} is not UTF-8; save it as UTF-8") from None
 
 
-def refuse_strangers(models: Iterable[Model], folder: Path) -> None:
-    """Raise ModelError for a table read that no model builds, and for a check beside no model."""
+def refuse_unknown_tables(models: Iterable[Model], folder: Path) -> None:
+    """Raise ModelError if a model reads a table that no model builds, or if a check has no model."""
     reads = {model.name: model.reads for model in models}
     for name, tables in reads.items():
         for table in sorted(tables - reads.keys()):
-            if table.split(".")[0] in BUILT:
-                raise ModelError(f"{name}: it reads {table}, which no model builds; is the name right?")
+            if table.split(".")[0] in MODEL_LAYERS:
+                raise ModelError(f"{name}: it reads {table}, which no model builds; check the name")
             if table.startswith("ops."):
-                raise ModelError(
-                    f"{name}: it reads {table}; models read bronze, rules, silver and gold alone"
-                )
-    for layer in BUILT:
+                raise ModelError(f"{name}: it reads {table}; models read only bronze, rules, silver and gold")
+    for layer in MODEL_LAYERS:
         for file in sql_files(folder / layer):
             if not file.name.endswith(".check.sql"):
                 continue
@@ -94,34 +93,34 @@ def refuse_strangers(models: Iterable[Model], folder: Path) -> None:
 
 
 def read_model(file: Path, name: str) -> Model:
-    """Return the model that a file holds, with the checks beside it. Raises ModelError."""
+    """Return the model in a file, with its checks from the files next to it. Raises ModelError."""
     if not file.stem.isidentifier() or file.stem != file.stem.lower():
-        raise ModelError(f"{name}: a table's name is of small letters, digits and _: rename {file.name}")
-    header, sql = read_header(text_of(file, name), name)
-    beside = [one for one in sql_files(file.parent) if one.match(f"{file.stem}.*.check.sql")]
-    return Model(
-        name, header, sql, tables_read(sql, name), tuple(read_check(check, name) for check in beside)
-    )
+        raise ModelError(
+            f"{name}: a table's name consists of lower-case letters, digits and _: rename {file.name}"
+        )
+    header, sql = read_header(read_text(file, name), name)
+    check_files = [path for path in sql_files(file.parent) if path.match(f"{file.stem}.*.check.sql")]
+    checks = tuple(read_check(path, name) for path in check_files)
+    return Model(name, header, sql, tables_read(sql, name), checks)
 
 
 def read_check(file: Path, model: str) -> Check:
-    """Return the check that a file ``<model>.<name>.check.sql`` holds."""
+    """Return the check in a file ``<model>.<name>.check.sql``. Raises ModelError."""
     name = file.name.split(".")[1]
-    header, sql = read_check_header(text_of(file, model), f"{model}.{name}")
+    header, sql = read_check_header(read_text(file, model), f"{model}.{name}")
     reads = tables_read(sql, f"{model}.{name}")
-    return Check(
-        name, model, header.fact, header.severity, sql, reads, everywhere=header.looks == "everywhere"
-    )
+    needs_all_rows = header.looks == "everywhere"
+    return Check(name, model, header.fact, header.severity, sql, reads, needs_all_rows=needs_all_rows)
 
 
 def hash_of(models: Iterable[Model]) -> str:
-    """Return one name for all the models' text, their checks' too: another text, another hash."""
+    """Return a hash of the text of all models and of their checks."""
     digest = hashlib.blake2b(digest_size=8)
     for model in models:
         digest.update(msgspec.json.encode([model.name, model.sql, model.header]))
         digest.update(
             msgspec.json.encode(
-                [[check.name, check.severity, check.everywhere, check.sql] for check in model.checks]
+                [[check.name, check.severity, check.needs_all_rows, check.sql] for check in model.checks]
             )
         )
     return digest.hexdigest()

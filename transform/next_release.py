@@ -1,8 +1,9 @@
-"""Candidates: every table as it would be in the next release, built no further than what changed reaches.
+"""Next release: a candidate for every table, rebuilt only as far as the changes reach.
 
-A model that is rebuilt by key is run over the rows of the keys that changed, one by month
-over the months that did, and the others whole where an input changed; the rest of each
-table is the release's. That this equals a full build is the one law here.
+A model that is rebuilt by key runs on the rows of the changed keys. A model that is rebuilt
+by month runs on the changed months. Any other model is rebuilt as a whole if an input
+changed. All other rows are those of the release. The invariant: the result equals a full
+build.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,13 +23,14 @@ from transform.changes import Changes
 from transform.models import Model
 from transform.rules import Rule
 from transform.scope import Keys, Months, key_in, subject
-from transform.workspace import BUILT, FULL, KEYS, Workspace, build_model, holding, in_
+from transform.workspace import BUILT, FULL, KEYS, Workspace, build_model, files_with, scratch
 
 
 class Candidates:
-    """The tables of the next release, by name, in the order they are built.
+    """The tables of the next release, by name, in the order in which they are built.
 
-    ``serving`` is the release that serves; parts of it are taken (``parent``) unless all is built anew.
+    ``serving`` is the release that serves. ``parent`` is the same release if the build is
+    ``incremental``, or None if every table is built in full.
     """
 
     def __init__(
@@ -38,95 +40,98 @@ class Candidates:
         bronze: Mapping[str, Table],
         released: Mapping[str, Table],
         serving: Release | None,
-        in_part: bool,
+        incremental: bool,
         excluded_runs: Collection[str],
     ) -> None:
-        self.space = Workspace(connection)
-        self.built: dict[str, Candidate] = {}
+        self.workspace = Workspace(connection)
+        self.tables: dict[str, Candidate] = {}
         self.models: dict[str, Model] = {}
         self.released = released
         self.serving = serving
-        self.parent = serving if in_part else None
+        self.parent = serving if incremental else None
         self.changes = Changes(
-            self.space,
+            self.workspace,
             bronze=bronze,
             released=released,
             serving=serving,
             parent=self.parent,
             models=self.models,
-            built=self.built,
+            candidates=self.tables,
         )
-        left_out = f"run_id not in ({literals(excluded_runs)})" if excluded_runs else "true"
+        included = f"run_id not in ({literals(excluded_runs)})" if excluded_runs else "true"
         for name, table in bronze.items():
-            where = left_out if "run_id" in table.schema.names else "true"
-            self.space.show(name, table, where=where)
+            where = included if "run_id" in table.schema.names else "true"
+            self.workspace.add_version(name, table, where=where)
 
     @property
     def differ(self) -> bool:
-        """True where anything does."""
-        return any(candidate.differs for candidate in self.built.values())
+        """True if any table differs from the release."""
+        return any(candidate.differs for candidate in self.tables.values())
 
     def add_rule(self, rule: Rule) -> None:
-        """Put in a rule's rows as a table."""
-        self.space.duckdb.register("rule", rule.table)
-        self.space.duckdb.execute(f"create table {FULL}.{rule.name} as select * from rule")
-        self.space.duckdb.unregister("rule")
-        self.space.put(rule.name, rule.table.schema.names)
+        """Add the rows of a rule as a table."""
+        self.workspace.duckdb.register("rule", rule.table)
+        self.workspace.duckdb.execute(f"create table {FULL}.{rule.name} as select * from rule")
+        self.workspace.duckdb.unregister("rule")
+        self.workspace.add_built(rule.name, rule.table.schema.names)
         candidate = Candidate(name=rule.name, contract=rule.contract)
-        if self.parent is None:  # a release of other rules is built anew as a whole
-            self.built[rule.name] = compare_whole(self.space, candidate, self.released.get(rule.name))
+        if self.parent is None:  # a changed rule makes the build a full one
+            candidate = compare_whole(self.workspace, candidate, self.released.get(rule.name))
         else:
-            self.built[rule.name] = msgspec.structs.replace(candidate, scope=None)
+            candidate = msgspec.structs.replace(candidate, scope=None)
+        self.tables[rule.name] = candidate
 
     def add_model(self, model: Model) -> None:
-        """Build a model after those it reads. Raises ModelError."""
+        """Build a model; the models that it reads must be built before. Raises ModelError."""
         self.models[model.name] = model
         header, scope = model.header, self.changes.scope(model)
         candidate = Candidate(
             name=model.name,
             contract=header.contract,
-            part=header.part,
-            parted_by=header.parted_by,
+            partition_column=header.partition_column,
+            partition_date=header.partition_date,
             money=header.money,
             scope=scope,
         )
         if scope == EVERYTHING:
-            self.space.show_whole(model.reads)
-            build_model(self.space.duckdb, model, f"{FULL}.{model.name}")
-            self.space.put(model.name, header.contract.schema.names, is_dated=bool(header.month))
-            self.built[model.name] = compare_whole(self.space, candidate, self.released.get(model.name))
+            self.tables[model.name] = self._build_whole(model, candidate)
             return
-        self.space.show(model.name, self.released[model.name], is_dated=bool(header.month))
+        self.workspace.add_version(model.name, self.released[model.name], is_dated=bool(header.month))
         if isinstance(scope, Keys):
             candidate = self._build_keys(model, candidate, scope)
         elif isinstance(scope, Months):
             candidate = self._build_months(model, candidate, scope)
-        self.built[model.name] = candidate
+        self.tables[model.name] = candidate
 
     def upstream(self, name: str) -> frozenset[str]:
-        """Return a model and all tables that it is made of, directly or by way of others."""
-        found, ahead = {name}, {name}
+        """Return a model and all tables that it depends on, directly or through other models."""
+        result, ahead = {name}, {name}
         while ahead:
-            ahead = {read for one in ahead & self.models.keys() for read in self.models[one].reads} - found
-            found |= ahead
-        return frozenset(found)
+            reads = {read for model in ahead & self.models.keys() for read in self.models[model].reads}
+            ahead = reads - result
+            result |= ahead
+        return frozenset(result)
 
-    def to_write(self, candidate: Candidate) -> str:
-        """Return the SELECT of a candidate's rows, of the parts that differ: by part, in order of its key."""
+    def rows_to_write(self, candidate: Candidate) -> str:
+        """Return the SELECT of a candidate's rows in the partitions that differ, sorted for writing.
+
+        Rows are sorted by partition, then by key.
+        """
         key = candidate.contract.key
-        # What is in order of its date is so by month.
-        by = [candidate.part] if candidate.part and key[0] != candidate.parted_by else []
+        column = candidate.partition_column
+        # Rows sorted by their date are sorted by month already.
+        by = [column] if column and key[0] != candidate.partition_date else []
         order = ", ".join(map(quoted, [*by, *key])) or "all"
-        if candidate.parts is None:
-            rows = f"from {self.space.whole(candidate.name)}"
+        if candidate.partitions is None:
+            rows = f"from {self.workspace.full_name(candidate.name)}"
         else:
-            assert candidate.part, "what has parts has a column of them"
-            rows = self.space.in_parts(candidate.name, candidate.part, candidate.parts)
+            assert column, "a table with partitions has a partition column"
+            rows = self.workspace.rows_of_partitions(candidate.name, column, candidate.partitions)
         names = ", ".join(map(quoted, candidate.contract.schema.names))
         return f"select {names} from ({rows}) order by {order}"
 
     def rows(self) -> dict[str, int]:
-        """Return how many rows each table has."""
+        """Return the row count of each table."""
         return {name: rows for name, (rows, _) in self._totals.items()}
 
     def money(self) -> dict[str, Decimal]:
@@ -134,20 +139,20 @@ class Candidates:
         return {name: amount for name, (_, amount) in self._totals.items() if amount is not None}
 
     def moved(self) -> tuple[Move, ...]:
-        """Return what moved, table by table."""
-        return tuple(move for candidate in self.built.values() for move in candidate.moved)
+        """Return the moves of all tables, table by table."""
+        return tuple(move for candidate in self.tables.values() for move in candidate.moved)
 
     @cached_property
     def _totals(self) -> dict[str, tuple[int, Decimal | None]]:
-        """Rows and money of each table, once all are built."""
-        return {name: self._total(candidate) for name, candidate in self.built.items()}
+        """Row count and money of each table; all tables must be built."""
+        return {name: self._total(candidate) for name, candidate in self.tables.items()}
 
     def _total(self, candidate: Candidate) -> tuple[int, Decimal | None]:
-        """Return rows and money of a table: the release's, and what moved since."""
-        if [move.month for move in candidate.moved] == [None]:  # the whole table did
+        """Return a table's row count and money: those of the release plus its moves."""
+        if [move.month for move in candidate.moved] == [None]:  # the move is of the whole table
             return candidate.moved[0].rows_after, candidate.moved[0].money_after
         if candidate.scope == EVERYTHING or self.parent is None:
-            return sums(self.space, f"from {FULL}.{candidate.name}", candidate.money)
+            return sums(self.workspace, f"from {FULL}.{candidate.name}", candidate.money)
         rows = self.parent.rows[candidate.name]
         money = self.parent.money.get(candidate.name)
         for move in candidate.moved:
@@ -156,42 +161,52 @@ class Candidates:
                 money += move.money_after - move.money_before
         return rows, money
 
+    def _build_whole(self, model: Model, candidate: Candidate) -> Candidate:
+        workspace, header = self.workspace, model.header
+        workspace.create_views(model.reads)
+        build_model(workspace.duckdb, model, f"{FULL}.{model.name}")
+        workspace.add_built(model.name, header.contract.schema.names, is_dated=bool(header.month))
+        return compare_whole(workspace, candidate, self.released.get(model.name))
+
     def _build_keys(self, model: Model, candidate: Candidate, scope: Keys) -> Candidate:
-        space, name, held = self.space, model.name, self.released[model.name]
-        about, relation = subject(model), in_(KEYS, name)
-        space.put_keys(name, scope.ids)
-        views = [
-            (one, space.of_keys(one, key_in(one, space.sources[one].columns, about), relation))
-            for one in sorted(model.reads)
-        ]
-        among = f"{scope.column} in (select key from {relation})"
-        self._build_part(model, views, among, "the keys it was asked for")
-        source = space.sources[name]
-        files = holding(held, source.files, scope.column, sorted(scope.ids))
-        compared = compare_part(space, candidate, held, space.held(held, among, files))
-        source.key, source.is_seen = scope.column, False
-        return compared
+        workspace, name, released = self.workspace, model.name, self.released[model.name]
+        about, relation = subject(model), scratch(KEYS, name)
+        workspace.create_keys(name, scope.ids)
+        views = []
+        for table in sorted(model.reads):
+            column = key_in(table, workspace.sources[table].columns, about)
+            views.append((table, workspace.rows_of_keys(table, column, relation)))
+        where = f"{scope.column} in (select key from {relation})"
+        self._build_part(model, views, where, "keys")
+        source = workspace.sources[name]
+        files = files_with(released, source.files, scope.column, sorted(scope.ids))
+        before = workspace.version_rows(released, where, files)
+        result = compare_part(workspace, candidate, released, before)
+        source.key, source.has_view = scope.column, False
+        return result
 
     def _build_months(self, model: Model, candidate: Candidate, scope: Months) -> Candidate:
-        space, name, held = self.space, model.name, self.released[model.name]
-        views = [(one, space.of_months(one, scope.months)) for one in sorted(model.reads)]
-        among = f"month in ({literals(sorted(scope.months))})"
-        self._build_part(model, views, among, "the months it was asked for")
-        source = space.sources[name]
+        workspace, name, released = self.workspace, model.name, self.released[model.name]
+        views = [(table, workspace.rows_of_months(table, scope.months)) for table in sorted(model.reads)]
+        where = f"month in ({literals(sorted(scope.months))})"
+        self._build_part(model, views, where, "months")
+        source = workspace.sources[name]
         files = [file for file in source.files if file.part in scope.months]
-        compared = compare_part(space, candidate, held, space.held(held, files=files))
-        source.months, source.is_seen = scope.months, False
-        return compared
+        before = workspace.version_rows(released, files=files)
+        result = compare_part(workspace, candidate, released, before)
+        source.months, source.has_view = scope.months, False
+        return result
 
-    def _build_part(self, model: Model, views: list[tuple[str, str]], among: str, asked: str) -> None:
-        """Run a model over what these views show; what it yields has to be as ``among`` says.
+    def _build_part(self, model: Model, views: list[tuple[str, str]], where: str, requested: str) -> None:
+        """Run a model on these views and check that every row of the result satisfies ``where``.
 
-        Raises ModelError where its way of rebuilding does not allow a row.
+        ``requested`` is the word for the requested part: keys or months. Raises ModelError for a
+        row outside this part, because the model then can't be rebuilt in this way.
         """
-        target = in_(BUILT, model.name)
-        self.space.in_part(views, lambda: build_model(self.space.duckdb, model, target))
-        if stray := self.space.one(f"select count(*) from {target} where not ({among})")[0]:
+        target = scratch(BUILT, model.name)
+        self.workspace.run_on(views, lambda: build_model(self.workspace.duckdb, model, target))
+        if stray := self.workspace.first_row(f"select count(*) from {target} where not ({where})")[0]:
             raise ModelError(
-                f"{model.name}: {stray} rows are outside {asked}: it is not to be rebuilt"
-                f" {model.header.rebuild}; say whole in its header"
+                f"{model.name}: {stray} rows are outside the requested {requested}, so it can't be rebuilt"
+                f' {model.header.rebuild}; set rebuild = "whole" in its header'
             )

@@ -1,7 +1,7 @@
-"""The shop's rules as relations that SQL can join. Pure.
+"""Rules: the shop's rules as relations that SQL can join. Pure.
 
-They are tables of the lake like any other, so a release names the rules it was
-built with, and a changed rule is a changed input.
+Each relation is a table of the lake. So a release names the rules that it was built from,
+and a changed rule is a changed input.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from transform.settings import RulesSettings
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One relation: its name, its contract, its rows."""
+    """One relation: its name, its contract and its rows."""
 
     name: str
     contract: Contract
@@ -23,14 +23,14 @@ class Rule(msgspec.Struct, frozen=True):
 
     @property
     def table(self) -> pa.Table:
-        """The rows as Arrow, in a fixed order."""
+        """The rows as Arrow, sorted."""
         names = self.contract.schema.names
-        found = [dict(zip(names, row, strict=True)) for row in sorted(self.rows)]
-        return pa.Table.from_pylist(found, schema=self.contract.schema)
+        records = [dict(zip(names, row, strict=True)) for row in sorted(self.rows)]
+        return pa.Table.from_pylist(records, schema=self.contract.schema)
 
 
 def rule_tables(rules: RulesSettings) -> list[Rule]:
-    """Return every relation of the rules, an empty one too."""
+    """Return every relation of the rules, including the empty ones."""
     by_manager = [
         (manager, rule.valid_from, rule.sales_type) for rule in rules.sales_types for manager in rule.managers
     ]
@@ -62,5 +62,5 @@ def rule_tables(rules: RulesSettings) -> list[Rule]:
 
 
 def relation(name: str, columns: dict[str, str], rows: Sequence[tuple[Any, ...]]) -> Rule:
-    """Return the relation ``rules.<name>``; a row said twice is one row."""
+    """Return the relation ``rules.<name>`` without repeated rows."""
     return Rule(f"rules.{name}", Contract.of(columns), tuple(dict.fromkeys(rows)))

@@ -1,19 +1,19 @@
-"""The shop's rules, as data: section ``[rules]``; and section ``[transform]``."""
+"""Settings of the transform: the shop's rules (``[rules]``) and limits of a release (``[transform]``)."""
 
 from datetime import date
 from typing import Annotated, Literal
 
 import msgspec
 
-# The CRM's ids, as tables hold them: in 64 bits.
+# A CRM id; tables store it in 64 bits.
 Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Ids = tuple[Id, ...]
 
 
 class SalesRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who sells what. Either ``managers``, or ``sources`` for orders that have no manager.
+    """The sales type of orders: by ``managers``, or by ``sources`` if an order has no manager.
 
-    It holds from ``valid_from`` (the shop's day) on, until a later rule names the same one.
+    A rule applies from ``valid_from`` (the shop's day) until a later rule names the same id.
     """
 
     sales_type: Literal["retail", "b2b", "other"]
@@ -27,7 +27,7 @@ class SalesRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RulesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Section ``[rules]``: what makes an order a return, retail, or none of ours."""
+    """Section ``[rules]``: which orders are returns, which are excluded, and their sales types."""
 
     return_statuses: Ids = (19, 21, 22, 23)
     return_status_groups: Ids = ()
@@ -40,18 +40,21 @@ class RulesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
 
     def __post_init__(self) -> None:
-        said: dict[tuple[str, int, date], str] = {}
+        assigned: dict[tuple[str, int, date], str] = {}
         for rule in self.sales_types:
-            named = [("manager", one) for one in rule.managers] + [("source", one) for one in rule.sources]
-            for kind, one in named:
-                other = said.setdefault((kind, one, rule.valid_from), rule.sales_type)
+            named = [("manager", id) for id in rule.managers] + [("source", id) for id in rule.sources]
+            for kind, id in named:
+                other = assigned.setdefault((kind, id, rule.valid_from), rule.sales_type)
                 if other != rule.sales_type:
                     raise ValueError(
-                        f"{kind} {one} is {other} and {rule.sales_type} from {rule.valid_from} on"
+                        f"{kind} {id} is {other} and {rule.sales_type} from {rule.valid_from} on"
                     )
 
 
 class TransformSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Section ``[transform]``: what a release may do to the one before it."""
+    """Section ``[transform]``: how much a release may change.
+
+    ``largest_fall`` is the share (0 to 1) by which a total may decrease without a stated reason.
+    """
 
     largest_fall: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.2

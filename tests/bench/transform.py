@@ -29,7 +29,7 @@ from lake.query.session import connect, create_view, fetch, scan
 from lake.releases.release import current_release
 from lake.settings import LakeSettings
 from tests.bench.ingest import peak_of
-from transform.build import run_build
+from transform.build import BuildRequest, run_build
 from transform.models import Model, read_models
 from transform.rules import rule_tables
 from transform.settings import RulesSettings
@@ -175,7 +175,7 @@ def one(root: str, names: Sequence[str], *, full: bool) -> None:
     """Build once and print seconds, CPU seconds, those of the whole process with its start, and peak MB."""
     models, lake = wanted(names), Lake(root=root)
     began, used = time.perf_counter(), time.process_time()
-    run_build(lake, engine=ENGINE, rules=RulesSettings(), models=models, full=full)
+    run_build(lake, BuildRequest(engine=ENGINE, rules=RulesSettings(), models=models, full=full))
     took, cpu = time.perf_counter() - began, time.process_time() - used
     peak = peak_of(int(Path("/proc/self").resolve().name)) / 1024
     print(f"{took:.3f} {cpu:.3f} {time.process_time():.3f} {peak:.0f}")

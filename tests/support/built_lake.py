@@ -15,7 +15,7 @@ from lake.query.session import open_session
 from lake.releases.release import Release, find_release, list_releases
 from lake.settings import LakeSettings
 from tests.support.text_tables import bronze_rows, plain
-from transform.build import run_build
+from transform.build import BuildRequest, run_build
 from transform.header import Header
 from transform.models import Model, read_models
 from transform.settings import RulesSettings
@@ -112,14 +112,10 @@ class Shop(msgspec.Struct, frozen=True):
         **more: Any,
     ) -> Release | None:
         """Run a build."""
-        return run_build(
-            self.lake,
-            engine=ENGINE,
-            rules=rules or RulesSettings(),
-            models=models or self.models,
-            full=full,
-            **more,
+        request = BuildRequest(
+            engine=ENGINE, rules=rules or RulesSettings(), models=models or self.models, full=full, **more
         )
+        return run_build(self.lake, request)
 
     def published(self, **options: Any) -> Release:
         """Run a build that must publish."""

@@ -398,11 +398,11 @@ def test_a_warning_is_recorded_and_blocks_nothing(shop: Shop) -> None:
         ("select * replace ('x'::int as id) from ({sql})", r"silver\.buyers: it can't be built: Conversion"),
         (
             "select * exclude (name) from ({sql})",
-            r"silver\.buyers: name is missing, the contract says VARCHAR",
+            r"silver\.buyers: name is missing, the contract requires VARCHAR",
         ),
-        ("select *, 1 as more from ({sql})", "more is INTEGER, the contract says no such column"),
-        ("select * replace (id::double as id) from ({sql})", "id is DOUBLE, the contract says BIGINT"),
-        ("select name, * exclude (name) from ({sql})", "the columns come as name, id"),
+        ("select *, 1 as more from ({sql})", "more is INTEGER, the contract has no such column"),
+        ("select * replace (id::double as id) from ({sql})", "id is DOUBLE, the contract requires BIGINT"),
+        ("select name, * exclude (name) from ({sql})", "the columns are in the order name, id"),
     ],
 )
 def test_a_model_that_does_not_keep_its_contract_is_one_line(few: Shop, sql: str, said: str) -> None:

@@ -8,10 +8,10 @@ from lake.releases.release import find_release
 from tests.support.built_lake import ENGINE, Shop, look
 from tests.transform.test_build import edit_order
 from transform.build import Build
-from transform.check_scope import inspect
+from transform.check_scope import check_candidates
 from transform.scope import Keys, Months
 from transform.settings import RulesSettings
-from transform.workspace import BUILT, in_
+from transform.workspace import BUILT, scratch
 
 UNKNOWN = "silver.order_lines.product_is_known"
 SOLD = "order_id | position | product_id | name | price | fetched_at\n"
@@ -47,8 +47,8 @@ def sell_unknown(shop: Shop, minute: int, *products: int, total: str = "200.00")
 
 def everywhere(shop: Shop) -> dict[str, int]:
     """Return what every check finds in a full build of what there is."""
-    full = Build(shop.lake, ENGINE, RulesSettings(), shop.models, full=True).candidates()
-    return {found.name: found.failures for found in inspect(full, {}) if found.failures}
+    full = Build(shop.lake, ENGINE, RulesSettings(), shop.models, full=True).build_candidates()
+    return {found.name: found.failures for found in check_candidates(full, {}) if found.failures}
 
 
 def another_order(shop: Shop, minute: int) -> None:
@@ -107,11 +107,11 @@ def test_a_finding_that_is_mended_where_it_was_is_healed(shop: Shop) -> None:
 def test_a_fault_in_what_was_built_anew_is_found(shop: Shop, name: str, fault: str) -> None:
     """Though its check held in the release, and looks no further than that part."""
     edit_order(shop, total="250.00")
-    candidates = Build(shop.lake, ENGINE, RulesSettings(), shop.models).candidates()
+    candidates = Build(shop.lake, ENGINE, RulesSettings(), shop.models).build_candidates()
     model = name.rpartition(".")[0]
-    assert isinstance(candidates.built[model].scope, Keys | Months)
-    candidates.space.duckdb.execute(fault.format(built=in_(BUILT, model)))
-    found = {outcome.name: outcome for outcome in inspect(candidates, {})}
+    assert isinstance(candidates.tables[model].scope, Keys | Months)
+    candidates.workspace.duckdb.execute(fault.format(built=scratch(BUILT, model)))
+    found = {outcome.name: outcome for outcome in check_candidates(candidates, {})}
     assert (found[name].failures > 0, found[name].check.severity) == (True, "error")
 
 
@@ -119,7 +119,7 @@ def test_a_build_in_part_that_breaks_a_check_publishes_nothing(shop: Shop) -> No
     """One order is seen anew, with a total that cannot be."""
     shown = shop.read()
     edit_order(shop, total="-0.01")
-    assert Build(shop.lake, ENGINE, RulesSettings(), shop.models).is_in_part
+    assert Build(shop.lake, ENGINE, RulesSettings(), shop.models).is_incremental
     with pytest.raises(CheckFailed, match=r"silver\.orders\.total_is_not_negative: 1 row ") as refused:
         shop.build()
     assert refused.value.exit_code == 3

@@ -13,7 +13,7 @@ from lake.query.session import Connection, connect
 from tests.support.built_lake import ENGINE, HISTORY, MODELS, Shop, changed, look
 from tests.support.text_tables import make_given
 from transform.build import Build
-from transform.checks import UNIQUE, Outcome, checks_of, refuse, run_check, run_checks
+from transform.checks import UNIQUE, Outcome, checks_of, refuse_failures, run_check, run_checks
 from transform.header import read_header
 from transform.models import Check, Model
 from transform.scope import Months
@@ -377,13 +377,13 @@ def outcome(severity: str, failures: int) -> Outcome:
 def test_an_error_refuses_and_a_warning_is_logged() -> None:
     """The first is told, the others are counted."""
     with capture_logs() as logged:
-        refuse([outcome("warn", 7), outcome("error", 0)])
+        refuse_failures([outcome("warn", 7), outcome("error", 0)])
     assert [(entry["check"], entry["rows"]) for entry in logged] == [("gold.x.is_fine", 7)]
     said = (
         r"^gold\.x\.is_fine: 2 rows break «all is fine», the first is id=1 \(1 more check failed\); nothing"
     )
     with pytest.raises(CheckFailed, match=said):
-        refuse([outcome("warn", 1), outcome("error", 2), outcome("error", 3)])
+        refuse_failures([outcome("warn", 1), outcome("error", 2), outcome("error", 3)])
 
 
 @pytest.mark.parametrize("sql", ["select * from silver.nothing", "select 'x'::int as id", "selec"])
@@ -413,7 +413,7 @@ def test_a_new_check_looks_at_everything(few: Shop) -> None:
 def test_a_fact_of_all_history_is_not_told_from_a_part(shop: Shop, tmp_path: Path) -> None:
     """A first purchase lies before the months that are built anew: in these alone all would be well."""
     (check,) = [check for check in CHECKS.values() if check.name == "new_are_first"]
-    assert check.everywhere
+    assert check.needs_all_rows
     (daily,) = [model for model in MODELS if model.name == check.model]
     first = "o.order_date = c.first_order_date"
     assert first in daily.sql
@@ -421,8 +421,8 @@ def test_a_fact_of_all_history_is_not_told_from_a_part(shop: Shop, tmp_path: Pat
     broken = changed(daily.name, sql, models=MODELS)
     other = shop.built_anew(tmp_path / "broken", models=broken)
     other.see("bronze.orders", AGAIN)
-    candidates = Build(other.lake, ENGINE, RulesSettings(), broken).candidates()
-    assert candidates.built[daily.name].scope == Months(frozenset({date(2026, 8, 1)}))
+    candidates = Build(other.lake, ENGINE, RulesSettings(), broken).build_candidates()
+    assert candidates.tables[daily.name].scope == Months(frozenset({date(2026, 8, 1)}))
     with pytest.raises(CheckFailed, match=r"new_are_first: 1 row "):
         other.build(models=broken)
 

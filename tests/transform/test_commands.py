@@ -15,7 +15,7 @@ from tests.support.running import environ_of, succeed
 from tests.transform.test_build import edit_order
 from tests.transform.test_check_scope import sell_unknown
 from transform.checks import checks_of
-from transform.commands import moved_in
+from transform.commands import last_moved_in
 
 SVG = "{http://www.w3.org/2000/svg}"
 # What is looked at that stands beside no model.
@@ -44,13 +44,13 @@ def released(*versions: int, first: int = 1) -> list[Release]:
 
 def test_a_table_moved_in_the_first_release_that_shows_it_as_it_is() -> None:
     """After a rollback, in that; longer ago than anybody looked, before the oldest that was looked at."""
-    assert moved_in("gold.sums", released(3, 4, 4)) == "2"
-    assert moved_in("gold.sums", released(3, 4, 3)) == "3"
-    assert moved_in("gold.sums", released(3, 3)) == "1"
-    assert moved_in("gold.sums", released(0, 3, 3)) == "2"
-    assert moved_in("gold.sums", released(3, 3, first=8)) == "before 8"
-    assert moved_in("gold.sums", released(3, 0)) == ""
-    assert moved_in("gold.sums", []) == ""
+    assert last_moved_in("gold.sums", released(3, 4, 4)) == "2"
+    assert last_moved_in("gold.sums", released(3, 4, 3)) == "3"
+    assert last_moved_in("gold.sums", released(3, 3)) == "1"
+    assert last_moved_in("gold.sums", released(0, 3, 3)) == "2"
+    assert last_moved_in("gold.sums", released(3, 3, first=8)) == "before 8"
+    assert last_moved_in("gold.sums", released(3, 0)) == ""
+    assert last_moved_in("gold.sums", []) == ""
 
 
 def rows_of(printed: str) -> dict[str, list[str]]:

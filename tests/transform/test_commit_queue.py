@@ -22,7 +22,7 @@ from lake.errors import CheckFailed, LakeError, ModelError
 from lake.paths import Lake
 from tests.support.built_lake import ENGINE, FEW, MODELS, Shop, changed, columns_of, look, opened
 from transform.build import Build
-from transform.commit_queue import is_distinct, names_each
+from transform.commit_queue import is_distinct, is_key_unique
 from transform.settings import RulesSettings
 
 SCHEMA = pa.schema(
@@ -64,8 +64,8 @@ def test_a_key_that_is_seen_to_name_each_row_does(
     is_each = len(set(keys)) == len(keys)
     by_month = in_chunks(table.sort_by([(name, "ascending") for name in ("month", *key)]), size)
     by_key = in_chunks(table.sort_by([(name, "ascending") for name in key]), size)
-    assert names_each(by_key, key, None) == is_each
-    found = names_each(by_month, key, "month")
+    assert is_key_unique(by_key, key, None) == is_each
+    found = is_key_unique(by_month, key, "month")
     assert is_each or not found
     ids = {(row["month"], row["order_id"]) for row in rows}
     if (
@@ -87,17 +87,17 @@ def test_a_key_in_two_months_is_seen_though_another_lies_between() -> None:
     """Two lines of an order in one month, and one of them again in the next."""
     rows = [(5, 1, MONTHS[0]), (5, 2, MONTHS[0]), (5, 1, MONTHS[1])]
     found = [dict(zip(("order_id", "position", "month"), row, strict=True)) for row in rows]
-    assert not names_each(pa.Table.from_pylist(found, SCHEMA), ("order_id", "position"), "month")
+    assert not is_key_unique(pa.Table.from_pylist(found, SCHEMA), ("order_id", "position"), "month")
 
 
 def test_a_key_that_cannot_be_told_is_not_said_to_name_each() -> None:
     """Names in several months, numbers that may be none, lists, or no key: the check itself is asked."""
     rows = pa.table({"name": ["а", "б"], "month": pa.array(MONTHS[:2])})
-    assert not names_each(rows, ["name"], "month")
-    assert not names_each(rows, [], None)
-    assert not names_each(pa.table({"phones": [["1"], ["2"]]}), ["phones"], None)
-    assert not names_each(pa.table({"share": [float("nan")] * 2}), ["share"], None)
-    assert names_each(rows, ["name"], None)
+    assert not is_key_unique(rows, ["name"], "month")
+    assert not is_key_unique(rows, [], None)
+    assert not is_key_unique(pa.table({"phones": [["1"], ["2"]]}), ["phones"], None)
+    assert not is_key_unique(pa.table({"share": [float("nan")] * 2}), ["share"], None)
+    assert is_key_unique(rows, ["name"], None)
 
 
 def grow(shop: Shop) -> None:
@@ -148,9 +148,9 @@ def test_of_a_first_build_staging_knows_every_key(tmp_path: Path) -> None:
     """Of tables whose rows are in one order; that is what a full build need not ask again."""
     shop = opened(tmp_path / "lake")
     build = Build(shop.lake, ENGINE, RulesSettings(), shop.models)
-    with build.staging as staging:
-        candidates = build.candidates(staging)
-        told = {name for name in candidates.models if staging.is_unique(name)}
+    with build.queue as queue:
+        candidates = build.build_candidates(queue)
+        told = {name for name in candidates.models if queue.is_unique(name)}
     assert told == {model.name for model in MODELS}
     assert not shop.strays()
 
@@ -193,9 +193,9 @@ def test_a_build_that_fails_late_leaves_no_file(
 
 def end(build: Build, shop: Shop) -> NoReturn:
     """End a build that has written its files; a folder lies where one of them was."""
-    with build.staging as staging:
-        candidates = build.candidates(staging)
-        assert [staging.is_unique(name) for name in candidates.built]  # which waits until they are written
+    with build.queue as queue:
+        candidates = build.build_candidates(queue)
+        assert [queue.is_unique(name) for name in candidates.tables]  # which waits until they are written
         first, *others = sorted(shop.strays())
         assert others
         os.remove(first)
@@ -248,12 +248,12 @@ def test_ctrl_c_waits_for_the_commits_that_are_under_way(few: Shop) -> None:
     """Nobody else may build meanwhile: what is begun is committed when the builders' lock is free."""
     grow(few)
     build = Build(few.lake, ENGINE, RulesSettings(), FEW)
-    with interrupted() as committed, build.staging as staging:
-        candidates = build.candidates(staging)
+    with interrupted() as committed, build.queue as queue:
+        candidates = build.build_candidates(queue)
         with pytest.raises(KeyboardInterrupt):
             build.publish(candidates, [], kind=None, reconciled=None)
         found = set(committed)
-    assert found == {name for name, candidate in candidates.built.items() if candidate.differs}
+    assert found == {name for name, candidate in candidates.tables.items() if candidate.differs}
     assert few.releases() == [1]
 
 
@@ -287,8 +287,8 @@ def test_what_a_killed_first_build_committed_is_built_with_other_columns(few: Sh
     """It published nothing, and its tables are there."""
     shop = few.copy(tmp_path / "killed", "bronze")
     build = Build(shop.lake, ENGINE, RulesSettings(), FEW)
-    with build.staging as staging:
-        staging.commit(build.candidates(staging))
+    with build.queue as queue:
+        queue.commit(build.build_candidates(queue))
     release = shop.published(models=MORE)
     assert release.release == 1
     assert shop.published().release == 2
@@ -299,8 +299,8 @@ def test_what_was_not_staged_is_committed_all_the_same(few: Shop, tmp_path: Path
     """A release never says more than its tables show."""
     grow(few)
     build = Build(few.lake, ENGINE, RulesSettings(), FEW)
-    with build.staging:
-        release = build.publish(build.candidates(), [], kind=None, reconciled=None)
+    with build.queue:
+        release = build.publish(build.build_candidates(), [], kind=None, reconciled=None)
     assert release.rows["silver.orders"] == len(few.read()["silver.orders"]) == 6
 
 

@@ -9,7 +9,7 @@ from lake.delta.table import open_table
 from lake.errors import CheckFailed
 from lake.releases.release import Move
 from tests.support.built_lake import Shop, changed, columns_of, look
-from transform.dictionary import WORDS
+from transform.dictionary import DICTIONARY_TABLES
 from transform.models import Model
 
 SOURCES = columns_of("gold.source_daily")
@@ -58,11 +58,11 @@ def test_a_table_follows_its_contract_there_and_back(
     """Only that table is written, releases of either contract read as they did."""
     first = few.read()
     release = few.published(models=models)
-    assert {move.table for move in release.moved} - set(WORDS) == tables
+    assert {move.table for move in release.moved} - set(DICTIONARY_TABLES) == tables
     for model in models:
         held = open_table(few.lake, model.name)
         assert held.schema == model.header.contract.schema
-        assert held.partition_by == ([model.header.part] if model.header.part else [])
+        assert held.partition_by == ([model.header.partition_column] if model.header.partition_column else [])
     second = few.read()
     assert few.build(models=models, full=True) is None
     few.published()
@@ -80,7 +80,7 @@ def test_columns_in_another_order_are_the_same_table(few: Shop) -> None:
 
 def test_the_release_says_what_the_table_held_before(few: Shop) -> None:
     """Rows and money before and after, whatever the columns."""
-    moved = [move for move in few.published(models=ADDED).moved if move.table not in WORDS]
+    moved = [move for move in few.published(models=ADDED).moved if move.table not in DICTIONARY_TABLES]
     assert moved == [Move("gold.source_daily", None, 4, 4, Decimal("1100.00"), Decimal("1100.00"))]
 
 

@@ -22,7 +22,7 @@ from lake.query.catalogue import publish
 from lake.query.session import connect, create_view, heads
 from lake.releases.release import Release, current_release, find_release, list_releases
 from tests.support.built_lake import ENGINE, FEW, Shop, look, opened
-from transform.build import Build, run_build
+from transform.build import Build, BuildRequest, run_build
 from transform.settings import RulesSettings
 
 KILLS = 12
@@ -135,16 +135,16 @@ def test_a_build_killed_after_a_commit_is_as_if_it_had_not_been(
 def test_builds_killed_at_random_moments_converge(few: Shop, tmp_path: Path) -> None:
     """Each round the shop goes on living; every release that was published reads the same to the end."""
     chance = random.Random(7)
-    building = {"engine": ENGINE, "rules": RulesSettings(), "models": FEW}
+    request = BuildRequest(engine=ENGINE, rules=RulesSettings(), models=FEW)
     grow(few, 1)
     since = time.monotonic()
-    start(run_build, few.lake, **building).join()
+    start(run_build, few.lake, request).join()
     whole = time.monotonic() - since
     kept = {number: few.read(number) for number in few.releases()}
     assert kept.keys() == {1, 2}
     for minute in range(2, 2 + KILLS):
         grow(few, minute)
-        child = start(run_build, few.lake, **building)
+        child = start(run_build, few.lake, request)
         child.join(chance.uniform(0.1, 1.1) * whole)
         child.kill()
         child.join()
@@ -162,9 +162,9 @@ def test_builds_killed_at_random_moments_converge(few: Shop, tmp_path: Path) -> 
 def prepared(shop: Shop) -> Iterator[Callable[[], object]]:
     """Give what commits a build that is ready for it."""
     build = Build(shop.lake, ENGINE, RulesSettings(), shop.models)
-    with build.staging as staging:
-        candidates = build.candidates(staging)
-        yield lambda: staging.commit(candidates)
+    with build.queue as queue:
+        candidates = build.build_candidates(queue)
+        yield lambda: queue.commit(candidates)
 
 
 def test_a_rival_that_committed_first_is_a_conflict(few: Shop, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_what_was_committed_before_a_conflict_keeps_its_files(few: Shop, tmp_pat
     with prepared(few) as commit:
         rival = open_table(few.lake, "gold.source_daily")
         rival.replace(rival.read())
-        with pytest.raises(CommitConflict, match=r"gold\.source_daily: somebody else committed"):
+        with pytest.raises(CommitConflict, match=r"gold\.source_daily: another process committed"):
             commit()
     assert few.heads()["silver.orders"] > find_release(few.lake, None).tables["silver.orders"]
     heads = [open_table(few.lake, name) for name in few.heads()]
@@ -280,8 +280,8 @@ def test_who_waited_for_another_release_writes_nothing(few: Shop) -> None:
     """Nothing is left for the next build to bring back, nor a file that no version names."""
     grow(few, 1)
     slow = Build(few.lake, ENGINE, RulesSettings(), few.models)
-    with slow.staging as staging:
-        of_slow = slow.candidates(staging)
+    with slow.queue as queue:
+        of_slow = slow.build_candidates(queue)
         grow(few, 2)
         few.published()
         with pytest.raises(CommitConflict, match="was published meanwhile; nothing was written"):

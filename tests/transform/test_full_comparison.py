@@ -78,8 +78,8 @@ def test_the_command_finds_reports_and_is_healed(shop: Shop, tmp_path: Path) -> 
     falsify(shop)
     done = run(environ, "transform", "compare")
     assert done.returncode == 3
-    assert "1 part, the first is silver.orders, 2026-06-01; `just transform --full`" in done.stderr
-    assert 'a model that differs again is to say rebuild = "whole" in its header' in done.stderr
+    assert "1 partition, the first is silver.orders, 2026-06-01; `just transform --full`" in done.stderr
+    assert 'if a model differs again, set rebuild = "whole" in its header' in done.stderr
     assert "500.00" in done.stdout
     shop.see("bronze.managers", f"id | full_name | fetched_at\n 7 | Ліза Н. | {look(1)}")
     shop.published()

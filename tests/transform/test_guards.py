@@ -14,10 +14,10 @@ from tests.support.built_lake import ENGINE, Shop, changed, look, opened
 from tests.transform.test_build import edit_order
 from transform.build import Build
 from transform.candidate import TIMES
-from transform.guards import Fall, run_guards
+from transform.guards import Decrease, run_guards
 from transform.next_release import Candidates
 from transform.settings import RulesSettings, TransformSettings
-from transform.workspace import DIFF, in_
+from transform.workspace import DIFF, scratch
 
 MAY, JUNE, JULY = (date(2026, month, 1) for month in (5, 6, 7))
 ORDERS = 120
@@ -26,12 +26,12 @@ GONE_ROWS = "id | is_deleted | fetched_at\n"
 
 def candidates_of(shop: Shop) -> Candidates:
     """Return what a build would commit."""
-    return Build(shop.lake, ENGINE, RulesSettings(), shop.models).candidates()
+    return Build(shop.lake, ENGINE, RulesSettings(), shop.models).build_candidates()
 
 
 def failures(candidates: Candidates) -> dict[str, int]:
     """Return how many rows each guard refuses."""
-    found = run_guards(candidates, TransformSettings(), because=None)
+    found = run_guards(candidates, TransformSettings(), reason=None)
     return {outcome.check.name: outcome.failures for outcome in found}
 
 
@@ -68,10 +68,10 @@ def test_a_month_older_than_every_order_seen_may_not_move(shop: Shop, month: dat
     """Order 2 of June was seen: what moves in May has another reason."""
     edit_order(shop, total="250.00")
     candidates = candidates_of(shop)
-    orders = candidates.built["silver.orders"]
+    orders = candidates.tables["silver.orders"]
     move = Move("silver.orders", month, 1, 1, Decimal("100.00"), Decimal("90.00"))
-    candidates.built["silver.orders"] = msgspec.structs.replace(orders, moved=(move,))
-    found = {one.check.name: one for one in run_guards(candidates, TransformSettings(), because=None)}
+    candidates.tables["silver.orders"] = msgspec.structs.replace(orders, moved=(move,))
+    found = {one.check.name: one for one in run_guards(candidates, TransformSettings(), reason=None)}
     assert found["no_older_month_moved"].failures == refused
     assert found["no_older_month_moved"].amount == (Decimal("10.00") if refused else None)
 
@@ -80,7 +80,7 @@ def test_names_alone_may_move_any_month(shop: Shop) -> None:
     """A manager renamed is seen in each of his orders, and no amount is another."""
     shop.see("bronze.managers", f"id | full_name | fetched_at\n 22 | Марта Н. | {look(1)}")
     candidates = candidates_of(shop)
-    assert candidates.built["silver.orders"].moved
+    assert candidates.tables["silver.orders"].moved
     assert not any(failures(candidates).values())
 
 
@@ -128,10 +128,10 @@ def test_the_newest_day_goes_back_only_with_what_was_seen(shop: Shop, order: int
     """A later order that the release shows and the candidate lacks, and that the CRM said nothing of."""
     edit_order(shop, total="250.00")
     candidates = candidates_of(shop)
-    diff = in_(DIFF, "silver.orders")
+    diff = scratch(DIFF, "silver.orders")
     later = f"{order} as id, date '2026-09-01' as order_date"
     gone = f"select * replace ({later}) from {diff} where {TIMES} < 0 limit 1"
-    candidates.space.duckdb.execute(f"insert into {diff} {gone}")
+    candidates.workspace.duckdb.execute(f"insert into {diff} {gone}")
     assert failures(candidates)["newest_day_stays"] == refused
 
 
@@ -153,7 +153,7 @@ def test_a_reason_lets_a_total_fall_and_is_recorded(tmp_path: Path) -> None:
     bury(shop, 30)
     with pytest.raises(CheckFailed, match="totals_hold"):
         shop.build()
-    release = shop.published(because="the import of March was taken back")
+    release = shop.published(reason="the import of March was taken back")
     assert release.rows["silver.orders"] == 90
     assert "release.totals_hold" in release.checks
     finding = read_findings(shop.lake)["release.totals_hold"]
@@ -186,7 +186,7 @@ def test_other_rules_need_a_reason_to_lose_a_total(tmp_path: Path) -> None:
     rules = RulesSettings(excluded_sources=(1, 3))
     with pytest.raises(CheckFailed, match=r"totals_hold.*rows 120 -> 0.*just transform --because"):
         shop.build(rules=rules)
-    assert shop.published(rules=rules, because="wholesale is another shop").rows["silver.orders"] == 0
+    assert shop.published(rules=rules, reason="wholesale is another shop").rows["silver.orders"] == 0
 
 
 def test_other_runs_are_a_reason(tmp_path: Path) -> None:
@@ -218,5 +218,5 @@ def test_other_models_are_no_reason_to_lose_a_total(tmp_path: Path) -> None:
 )
 def test_a_total_that_is_nothing_or_less_can_not_fall(before: str, after: str, falls: bool) -> None:
     """A share of it is no measure."""
-    fall = Fall("silver.orders", "money", Decimal(before), Decimal(after))
+    fall = Decrease("silver.orders", "money", Decimal(before), Decimal(after))
     assert fall.exceeds(Decimal("0.2")) == falls

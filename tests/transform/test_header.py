@@ -52,7 +52,11 @@ def test_a_table_of_no_day_may_be_parted_by_weeks() -> None:
         '"by month"', '"by key"'
     )
     header, _ = read_header(text_of(text), "silver.things")
-    assert (header.part, header.parted_by, header.contract.schema.names[-1]) == ("week", "day", "week")
+    assert (header.partition_column, header.partition_date, header.contract.schema.names[-1]) == (
+        "week",
+        "day",
+        "week",
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,20 +64,20 @@ def test_a_table_of_no_day_may_be_parted_by_weeks() -> None:
     [
         ("grain = ", "grian = ", "grian is not a key here; the keys are grain, columns, .*checks$"),
         ('grain = "one row per thing"\n', "", "grain is missing"),
-        ("grain = ", 'notes = { id = "x" }\ngrain = ', "notes are the remarks behind the columns"),
+        ("grain = ", 'notes = { id = "x" }\ngrain = ', "notes come from the comments after the columns"),
         ('key = ["id"]', 'key = "id"', r"key: a list in \[ \] is expected, found a text$"),
         ('key = ["id"]', "key = []", "key is empty"),
-        ('key = ["id"]', 'key = ["id", "nothing"]', "it names nothing, which is none of its columns"),
+        ('key = ["id"]', 'key = ["id", "nothing"]', "it names nothing, which is not one of its columns"),
         ('"by month"', '"daily"', "rebuild: 'daily' is not known; write one of 'by key'"),
-        ('month = "day"\n', "", "it is rebuilt by month, and month does not say by which date"),
+        ('month = "day"\n', "", 'rebuild is "by month", which needs month'),
         ('month = "day"', 'month = "dya"', "it names dya"),
-        ('month = "day"', 'month = "note"', "month is note: name a DATE"),
-        ('note = "VARCHAR?"', 'month = "DATE"', "no column of your own month"),
-        ('month = "day"', 'month = "day"\nwidth = "week"', "what is of a day is parted by month"),
+        ('month = "day"', 'month = "note"', "partitioned by note: this must be a DATE"),
+        ('note = "VARCHAR?"', 'month = "DATE"', "no column may have the name month"),
+        ('month = "day"', 'month = "day"\nwidth = "week"', "width is week, which needs partition"),
         ('month = "day"', 'month = "day"\nwidth = "year"', "one of 'month', 'week'"),
         ('money = "total"', 'money = "sum"', "it names sum"),
-        ('money = "total"', 'money = "id"', "money is id, which is no DECIMAL"),
-        ('id = "BIGINT"', 'id = "NUMBER"', "NUMBER: no type of a contract"),
+        ('money = "total"', 'money = "id"', "money is id, which is not a DECIMAL"),
+        ('id = "BIGINT"', 'id = "NUMBER"', "NUMBER: not a contract type"),
         ("DECIMAL(18,2)", "DECIMAL(99,2)", "precision"),
         ('id = "BIGINT"', "id = BIGINT", "Invalid value"),
         ('id = "BIGINT"', "id = 5", "columns.id: a text is expected, found a whole number$"),
@@ -82,13 +86,17 @@ def test_a_table_of_no_day_may_be_parted_by_weeks() -> None:
         (
             'id = "BIGINT"',
             'id = "BIGINT"\nMonth = "DATE"',
-            "month is day: name a DATE, and no column of your own",
+            "partitioned by day: this must be a DATE, and no column may have the name month",
         ),
-        ('id = "BIGINT"', 'id = "BIGINT"\n"" = "DATE"', "column '': rename it: letters"),
-        ('id = "BIGINT"', 'id = "BIGINT"\n"a b" = "DATE"', "column 'a b': rename it: letters"),
-        ('id = "BIGINT"', 'id = "BIGINT"\norder = "DATE"', "column 'order': rename it: .* no word of SQL's"),
+        ('id = "BIGINT"', 'id = "BIGINT"\n"" = "DATE"', "column '': rename it: use letters"),
+        ('id = "BIGINT"', 'id = "BIGINT"\n"a b" = "DATE"', "column 'a b': rename it: use letters"),
+        ('id = "BIGINT"', 'id = "BIGINT"\norder = "DATE"', "column 'order': rename it: .* no SQL keyword"),
         ('key = ["id"]', 'key = ["id", "day", "day"]', "key names day twice$"),
-        ("DECIMAL(18,2)", "DECIMAL(5,7)", r"column total: DECIMAL\(5,7\) has more digits behind the point"),
+        (
+            "DECIMAL(18,2)",
+            "DECIMAL(5,7)",
+            r"column total: DECIMAL\(5,7\) has more decimal places than digits",
+        ),
         ('"total >= 0"', '""', "checks.total_is_not_negative: it is empty$"),
         ('"one row per thing"', '""', "grain: it is empty$"),
         ('"total >= 0"', "true", "checks.total_is_not_negative: a text is expected, found true or false$"),

@@ -188,10 +188,10 @@ def test_a_build_that_began_before_the_rollback_publishes_nothing(few: Shop, tmp
     few.published()
     see(few, "good", 2, "260.00")
     slow = Build(few.lake, ENGINE, RulesSettings(), few.models)
-    changes = slow.candidates(slow.staging)
+    changes = slow.build_candidates(slow.queue)
     held = back(few)
     shown = few.read()
-    slow.staging.commit(changes)
+    slow.queue.commit(changes)
     assert few.build() is None
     assert find_release(few.lake, None) == held
     assert few.read() == shown == few.read(1)

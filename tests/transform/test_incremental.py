@@ -21,7 +21,7 @@ from tests.support.built_lake import ENGINE, HISTORY, Shop, opened
 from tests.support.receipts import receipt
 from tests.support.text_tables import plain
 from transform.build import Build
-from transform.check_scope import inspect
+from transform.check_scope import check_candidates
 from transform.models import Model
 from transform.settings import RulesSettings, SalesRule
 
@@ -264,12 +264,12 @@ class History(RuleBasedStateMachine):
         self.has_news = False
         release = current_release(self.shop.lake)
         assert release
-        full = Build(self.shop.lake, ENGINE, self.in_force, self.shop.models, full=True).candidates()
+        full = Build(self.shop.lake, ENGINE, self.in_force, self.shop.models, full=True).build_candidates()
         shown = self.shop.read()
-        for name in full.built:
-            rows = fetch(full.space.duckdb, f"from {name}").to_pylist()
+        for name in full.tables:
+            rows = fetch(full.workspace.duckdb, f"from {name}").to_pylist()
             assert sorted(map(plain, rows)) == shown[name], name
-        found = {outcome.name: outcome.failures for outcome in inspect(full, {}) if outcome.failures}
+        found = {outcome.name: outcome.failures for outcome in check_candidates(full, {}) if outcome.failures}
         assert release.checks == found
         assert release.rows == full.rows()
         assert release.money == full.money()
@@ -283,7 +283,7 @@ class History(RuleBasedStateMachine):
 
 def moves(model: Model, before: Rows, after: Rows) -> set[Move]:
     """Return what moved in a table, by month where it is partitioned by a date."""
-    names = [*model.header.columns, model.header.part]
+    names = [*model.header.columns, model.header.partition_column]
     money = names.index(model.header.money) if model.header.money else None
 
     def of(rows: Rows, month: str | None) -> tuple[Rows, Decimal | None]:
@@ -293,7 +293,7 @@ def moves(model: Model, before: Rows, after: Rows) -> set[Move]:
         return found, sum((Decimal(row[money]) for row in found if row[money] != "None"), Decimal("0.00"))
 
     said: set[Move] = set()
-    months = {row[-1][:7] for row in before + after} if model.header.part else {None}
+    months = {row[-1][:7] for row in before + after} if model.header.partition_column else {None}
     for month in months:
         (old, spent), (new, earned) = of(before, month), of(after, month)
         if sorted(old) != sorted(new):

@@ -10,7 +10,7 @@ from lake.paths import Lake
 from lake.settings import LakeSettings
 from tests.bench.transform import MISSION, change, make, wanted
 from tests.support.built_lake import Shop
-from transform.build import run_build
+from transform.build import BuildRequest, run_build
 from transform.settings import RulesSettings
 
 ORDERS = 20_000
@@ -28,13 +28,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 def build_within(shop: Shop, memory: str, spill: Path) -> int:
     """Build everything within so much memory; return the number of the release."""
-    release = run_build(
-        shop.lake,
-        engine=LakeSettings(memory_limit=memory, threads=1, spill=str(spill)),
-        rules=RulesSettings(),
-        models=shop.models,
-        full=True,
-    )
+    engine = LakeSettings(memory_limit=memory, threads=1, spill=str(spill))
+    request = BuildRequest(engine=engine, rules=RulesSettings(), models=shop.models, full=True)
+    release = run_build(shop.lake, request)
     assert release
     return release.release
 

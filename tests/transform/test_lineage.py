@@ -3,7 +3,7 @@
 import pytest
 
 from lake.errors import ModelError
-from transform.lineage import in_order, tables_read
+from transform.lineage import build_order, tables_read
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_tables_read_are_found_in_the_sql(sql: str, reads: set[str]) -> None:
 @pytest.mark.parametrize("sql", ["from query_table('silver.a')", "select * from query('from silver.a')"])
 def test_what_hides_its_tables_is_refused(sql: str) -> None:
     """Nobody would know when to build it again."""
-    with pytest.raises(ModelError, match=r"^silver\.x: query(_table)?\(\) hides what is read; name"):
+    with pytest.raises(ModelError, match=r"^silver\.x: query(_table)?\(\) hides which table is read; name"):
         tables_read(sql, "silver.x")
 
 
@@ -46,7 +46,7 @@ def test_sql_that_is_none_is_one_line(sql: str) -> None:
 
 def order(**reads: str) -> list[str]:
     """Return the order of nodes given as ``name="names it reads"``."""
-    return in_order(list(reads), name=str, reads=lambda node: frozenset(reads[node].split()))
+    return build_order(list(reads), name=str, reads=lambda node: frozenset(reads[node].split()))
 
 
 def test_what_is_read_comes_before_its_reader() -> None:
@@ -62,5 +62,5 @@ def test_what_is_read_comes_before_its_reader() -> None:
 )
 def test_a_circle_is_named(reads: dict[str, str]) -> None:
     """With the way round it."""
-    with pytest.raises(ModelError, match=r"in a circle: (\w) -> (.* -> )?\1$"):
+    with pytest.raises(ModelError, match=r"in a cycle: (\w) -> (.* -> )?\1$"):
         order(**reads)

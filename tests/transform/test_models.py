@@ -46,15 +46,15 @@ def test_a_file_is_a_table_of_its_name_in_the_order_to_build(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"silver__a": "select id from gold.b", "gold__b": "select id from silver.a"}, "in a circle: "),
-        ({"silver__a": "select id from silver.a"}, r"in a circle: silver\.a -> silver\.a"),
+        ({"silver__a": "select id from gold.b", "gold__b": "select id from silver.a"}, "in a cycle: "),
+        ({"silver__a": "select id from silver.a"}, r"in a cycle: silver\.a -> silver\.a"),
         (
             {"silver__a": "select id from silver.orderz"},
             r"silver\.a: it reads silver\.orderz, which no model",
         ),
         (
             {"gold__a": "select release from ops.releases"},
-            r"it reads ops\.releases; models read bronze, rules",
+            r"it reads ops\.releases; models read only bronze, rules",
         ),
         ({"gold__a": "select id from gold.b"}, r"gold\.a: it reads gold\.b, which no model builds"),
         ({"silver__a": "select ("}, r"silver\.a: the SQL can't be read"),
@@ -82,7 +82,7 @@ def test_a_file_whose_name_is_no_tables_is_one_line(tmp_path: Path, name: str) -
     """DuckDB takes names that differ in their case for one: a view would show another table."""
     place = folder(tmp_path, gold__a="select 1::bigint as id")
     (place / "gold" / f"{name}.sql").write_text(HEADER + "select 1::bigint as id")
-    with pytest.raises(ModelError, match=rf"small letters, digits and _: rename {name}\.sql$"):
+    with pytest.raises(ModelError, match=rf"lower-case letters, digits and _: rename {name}\.sql$"):
         read_models(place)
 
 
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     """And what to do with it."""
     place = folder(tmp_path, gold__a="select 1::bigint as id")
     (place / "gold" / "b.sql").write_bytes(b"\xff\xfe")
-    with pytest.raises(ModelError, match=r"^gold\.b: b\.sql is not UTF-8; save it as that$"):
+    with pytest.raises(ModelError, match=r"^gold\.b: b\.sql is not UTF-8; save it as UTF-8$"):
         read_models(place)
 
 
@@ -119,7 +119,10 @@ def test_another_text_is_another_hash(tmp_path: Path) -> None:
         [msgspec.structs.replace(first, sql="select 3"), second],
         [msgspec.structs.replace(first, header=header), second],
         [msgspec.structs.replace(first, checks=(check,)), second],
-        [msgspec.structs.replace(first, checks=(msgspec.structs.replace(check, everywhere=True),)), second],
+        [
+            msgspec.structs.replace(first, checks=(msgspec.structs.replace(check, needs_all_rows=True),)),
+            second,
+        ],
     ]
     assert len({hash_of(models), *map(hash_of, others)}) == 6
     assert hash_of(models) == hash_of(read_models(tmp_path))

@@ -17,7 +17,7 @@ from lake.releases.release import Release
 from tests.support.built_lake import Shop, look
 from tests.support.receipts import receipt
 from transform.build import Proposal
-from transform.reconciliation import Comparison, compare, reconciled_through, refuse_difference, witness_run
+from transform.reconciliation import Comparison, compare, reconciled_through, refuse_difference, resync_run
 
 BEGAN = datetime(2026, 8, 1, 1, tzinfo=UTC)
 RUN = receipt(
@@ -68,8 +68,8 @@ def test_the_same_on_both_sides_agrees(few: Shop) -> None:
     """Orders of excluded sources are on neither; the run is reconciled from when it began."""
     comparison, _ = compared(few, shown(few))
     assert comparison.agrees
-    assert (comparison.orders_shown, comparison.days) == (5, 5)
-    assert comparison.money_shown == comparison.money_built == Decimal(1500)
+    assert (comparison.orders_in_crm, comparison.days) == (5, 5)
+    assert comparison.money_in_crm == comparison.money_built == Decimal(1500)
     assert reconciled_through(RUN, comparison) == BEGAN + timedelta(minutes=1)
     assert reconciled_through(msgspec.structs.replace(RUN, watermark=None), comparison) is None
 
@@ -77,9 +77,13 @@ def test_the_same_on_both_sides_agrees(few: Shop) -> None:
 @pytest.mark.parametrize(
     ("order", "change", "what"),
     [
-        (2, {"grand_total": Decimal("200.01")}, "is 200.01 there, 200.00 built"),
-        (2, {"grand_total": None}, "is ? there, 200.00 built"),
-        (2, {"ordered_at": datetime(2026, 6, 10, 21, tzinfo=UTC)}, "is of 2026-06-11 there, of 2026-06-10"),
+        (2, {"grand_total": Decimal("200.01")}, "is 200.01 in the CRM, 200.00 built"),
+        (2, {"grand_total": None}, "is ? in the CRM, 200.00 built"),
+        (
+            2,
+            {"ordered_at": datetime(2026, 6, 10, 21, tzinfo=UTC)},
+            "is of 2026-06-11 in the CRM, of 2026-06-10",
+        ),
         (2, {"status_id": 19}, "is built from another state"),
         (2, {"payload_hash": "other"}, "is built from another state"),
         (6, {"source_id": 1}, "is not built"),
@@ -93,7 +97,7 @@ def test_whatever_differs_is_found_by_its_id(
     witness = shown(few)
     changed = {} if change is None else {order: {**witness[order], **change}}
     comparison, proposal = compared(few, {**{id: witness[id] for id in witness if id != order}, **changed})
-    assert comparison.orders_off == 1
+    assert comparison.differing_orders == 1
     assert f"orders that differ: 1, {order} {what}" in comparison.fault
     with pytest.raises(CheckFailed, match="the last release serves"):
         refuse_difference(comparison, proposal)
@@ -105,10 +109,10 @@ def test_two_that_moved_in_opposite_ways_are_two(few: Shop) -> None:
     for order, total in ((2, "300.00"), (3, "200.00")):
         witness[order]["grand_total"] = Decimal(total)
     comparison, _ = compared(few, witness)
-    assert comparison.money_shown == comparison.money_built
-    assert comparison.orders_off == 2
-    assert comparison.day_off
-    assert (comparison.day_off.days, comparison.day_off.money_shown) == (2, Decimal(300))
+    assert comparison.money_in_crm == comparison.money_built
+    assert comparison.differing_orders == 2
+    assert comparison.first_day
+    assert (comparison.first_day.days, comparison.first_day.money_in_crm) == (2, Decimal(300))
 
 
 def test_a_look_that_is_newer_than_the_witness_counts(few: Shop) -> None:
@@ -123,8 +127,8 @@ def test_a_look_that_is_newer_than_the_witness_counts(few: Shop) -> None:
     )
     comparison, _ = compared(few, witness)
     assert comparison.agrees, comparison.fault
-    assert (comparison.newer, comparison.orders_shown) == (3, 5)
-    assert comparison.money_shown == Decimal("811.00")
+    assert (comparison.newer, comparison.orders_in_crm) == (3, 5)
+    assert comparison.money_in_crm == Decimal("811.00")
 
 
 def test_a_look_of_the_run_itself_that_no_window_explains_is_no_excuse(few: Shop) -> None:
@@ -136,7 +140,7 @@ def test_a_look_of_the_run_itself_that_no_window_explains_is_no_excuse(few: Shop
     )
     witness = {found: row for found, row in shown(few).items() if found != 9}
     comparison, _ = compared(few, witness)
-    assert comparison.first_off == ((9, "is not in the CRM"),)
+    assert comparison.first_orders == ((9, "is not in the CRM"),)
 
 
 def test_of_a_part_of_history_the_rest_is_not_compared(few: Shop) -> None:
@@ -149,12 +153,12 @@ def test_of_a_part_of_history_the_rest_is_not_compared(few: Shop) -> None:
     part = msgspec.structs.replace(RUN, windows=(late,), watermark=None)
     comparison, _ = compared(few, {4: shown(few)[4]}, part)
     assert comparison.agrees, comparison.fault
-    assert comparison.orders_shown == 1
+    assert comparison.orders_in_crm == 1
 
 
 def test_a_run_whose_witness_is_gone_is_not_compared_with(few: Shop) -> None:
     """It would be a comparison with nothing."""
-    with pytest.raises(UsageError, match="not kept any more"):
+    with pytest.raises(UsageError, match="no longer retained"):
         compared(few, {1: {**shown(few)[1], "run_id": "20260701T010000Z-0a1b2c3d"}})
 
 
@@ -162,7 +166,7 @@ def test_a_run_that_is_not_whole_is_not_compared_with(few: Shop) -> None:
     """Its receipt says so."""
     write_run(few.lake, msgspec.structs.replace(RUN, verdict="incomplete"))
     with pytest.raises(UsageError, match="resync, incomplete"):
-        witness_run(few.lake, RUN.run_id)
+        resync_run(few.lake, RUN.run_id)
 
 
 def test_a_hook_that_refuses_leaves_everything_as_it_was(few: Shop) -> None:

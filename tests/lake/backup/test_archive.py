@@ -250,8 +250,8 @@ def test_the_first_publish_of_a_month_archives_the_one_before(
     """As the command that builds ends; nobody has to think of it."""
     grow(few, 2)
     monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.root)
-    monkeypatch.setattr(command, "refuse_part_of_history", lambda _: None)
-    monkeypatch.setattr(command, "build_alone", lambda *_, **__: few.published())
+    monkeypatch.setattr(command, "refuse_partial_history", lambda _: None)
+    monkeypatch.setattr(command, "build_with_retries", lambda *_, **__: few.published())
     assert CliRunner().invoke(command.transform, [], catch_exceptions=False).exit_code == 0
     record = read_archive(few.lake, month_before(datetime.now(UTC)))
     assert record is not None
