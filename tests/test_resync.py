@@ -108,7 +108,7 @@ def test_a_resync_finds_what_no_sync_could_see_shows_it_and_publishes(place: Pla
     release = place.serving
     assert (release.release, release.kind, release.parent) == (2, "resync", 1)
     assert release.money["gold.revenue_daily"] == place.true_revenue
-    assert "as the CRM shows it" in said
+    assert "compared with the CRM" in said
     (line,) = [line for line in said.splitlines() if line.split()[:2] == ["gold.revenue_daily", "2024-09"]]
     assert line.split()[-1] == f"{place.true_revenue - was}"
     assert "release 2 (resync)" in said
@@ -179,8 +179,8 @@ def test_what_is_not_as_the_crm_shows_it_is_not_published(place: Place) -> None:
     done = run(place.environ, "transform", "resync", "--run", run_id)
     line = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 3
-    assert line.startswith("error: the CRM shows ")
-    assert f"orders that differ: 1, {found} is 99.99 there" in line
+    assert line.startswith("error: the CRM has ")
+    assert f"orders that differ: 1, {found} is 99.99 in the CRM" in line
     assert "days that differ: 1, the first 2024-09-" in line
     assert run_id in line
     assert "the last release serves" in line
@@ -211,7 +211,7 @@ def test_orders_that_cannot_be_typed_are_left_out_and_said(place: Place) -> None
     edit(place.shop, *SILENT)
     break_(place.shop, kind="wrong_type", path="/order", page=1, times=0, field="grand_total", value=2.555)
     said = place.resync()
-    assert " refused and left out, see bronze.rejected" in said
+    assert " rejected and left out, see bronze.rejected" in said
     assert place.serving.release == 2
     assert place.serving.reconciled_through is None
 
@@ -234,7 +234,7 @@ def test_a_sync_that_publishes_meanwhile_is_in_it(place: Place) -> None:
     live(place.shop, hours=3)
     succeed(place.environ, "ingest", "incremental")
     said = succeed(place.environ, "transform", "resync", "--run", run_id)
-    assert "changed meanwhile, by their newer look" in said
+    assert "changed since, compared by their newer observation" in said
     assert place.serving.kind == "resync"
     assert place.serving.money["gold.revenue_daily"] == place.true_revenue
 
@@ -279,7 +279,7 @@ def test_two_at_once_converge(place: Place) -> None:
     ]
     said = [child.communicate(timeout=600)[0].decode() for child in both]
     assert [child.returncode for child in both] == [0, 0], said
-    assert all("as the CRM shows it" in each for each in said)
+    assert all("compared with the CRM" in each for each in said)
     assert place.serving.money["gold.revenue_daily"] == place.true_revenue
     assert [release.kind for release in list_releases(place.lake)] == ["resync", "full"]
 

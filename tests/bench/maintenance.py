@@ -41,7 +41,7 @@ from lake.settings import LakeSettings
 from serve.schedule import BEFORE_THE_HOUR
 from tests.support.shop_edits import live
 from tests.support.simulated_lake import BRONZE, Simulated
-from transform.build import run_build
+from transform.build import BuildRequest, run_build
 from transform.models import read_models
 from transform.settings import RulesSettings
 
@@ -120,7 +120,7 @@ def sync(shop: ThreadedShop, lake: Lake, kind: str, budget: Path) -> None:
             watch=Watch(budget=100_000, bar=False),
         )
     )
-    run_build(lake, engine=ENGINE, rules=RulesSettings(), models=read_models())
+    run_build(lake, BuildRequest(engine=ENGINE, rules=RulesSettings(), models=read_models()))
 
 
 class Ageing:
