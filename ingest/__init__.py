@@ -1,3 +1,3 @@
 """Ingest: KeyCRM into bronze, every state it shows."""
 
-import lake as lake  # before Arrow: it says how memory is given back
+import lake as lake  # before Arrow: it configures the memory allocator

@@ -16,8 +16,8 @@ from ingest.budget import Budget, budget_file
 from ingest.client import Client
 from ingest.erasure_commands import COMMANDS as ERASURE
 from ingest.limiter import Limiter
-from ingest.progress import Watch
-from ingest.run import RunRequest, effective, run_sync
+from ingest.progress import ProgressReporter
+from ingest.run import RunRequest, resolve, run_sync
 from ingest.sandbox.command import run as run_sandbox
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
@@ -30,30 +30,30 @@ from lake.errors import ConfigError, IngestIncomplete, LakeError, UsageError
 from lake.ledgers.runs import Run
 from lake.settings import LakeSettings
 
-# It names a folder.
+# The form of a run id, which is the name of a folder.
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
-@group("Copy KeyCRM into bronze: every state it shows, nothing twice.")
+@group("Copy KeyCRM into bronze: each new state once.")
 def ingest() -> None:
-    """Collect the commands."""
+    """Group the commands."""
 
 
 @ingest.command()
 def incremental() -> None:
-    """Copy what changed since the last complete run, what is recent, and the lists that are due."""
+    """Copy what changed since the last complete run, recent orders, and the lists that are due."""
     run_request(RunRequest(kind="incremental"))
 
 
 @ingest.command()
 def full() -> None:
-    """Copy everything, from the first order on; a killed one is continued. 20 minutes for 40,000 orders."""
+    """Copy everything from the first order on. A killed load is continued. 40,000 orders take 20 minutes."""
     run_request(RunRequest(kind="full"))
 
 
 @ingest.command()
 @click.option(
-    "--from", "since", required=True, help="Shop day or ISO time; a day begins at its midnight in Kyiv."
+    "--from", "since", required=True, help="Shop day or ISO time; a day begins at midnight in Kyiv."
 )
 @click.option("--to", "until", required=True, help="Shop day or ISO time; a day ends with its last second.")
 def window(since: str, until: str) -> None:
@@ -65,47 +65,45 @@ def window(since: str, until: str) -> None:
 
 
 @ingest.command()
-@click.option("--days", type=click.IntRange(1, 36500), help="Orders created in so many days; 30 if not said.")
+@click.option("--days", type=click.IntRange(1, 36500), help="Number of days of orders; default 30.")
 @click.option("--all", "everything", is_flag=True, help="All history.")
 def sweep(days: int | None, everything: bool) -> None:
-    """Compare content: find silent edits, deletions and ids that were missed."""
+    """Compare content to find silent edits, deletions and missed ids."""
     if days and everything:
         raise UsageError("--days and --all: choose one")
     run_request(RunRequest(kind="sweep", days=None if everything else days or 30))
 
 
 @ingest.command()
-@click.option(
-    "--days", type=click.IntRange(1, 36500), help="Orders created in so many days; all if not said."
-)
-@click.option("--run", "run_id", help="Its id in ops.runs; one is made if not said.")
+@click.option("--days", type=click.IntRange(1, 36500), help="Number of days of orders; default: all history.")
+@click.option("--run", "run_id", help="Id of the run in ops.runs; default: a new one.")
 def resync(days: int | None, run_id: str | None) -> None:
-    """Read again what the CRM has, and put down what it shows, for a build to be compared with.
+    """Read again everything that the CRM has, and record it as evidence to compare a build with.
 
-    The first half of `just resync`, which builds, compares and publishes.
+    The first half of `just resync`, which then builds, compares and publishes.
     """
     if run_id is not None and not RUN_ID.fullmatch(run_id):
-        raise UsageError(f"{run_id!r} is no id of a run; write 20260901T100000Z-0a1b2c3d")
+        raise UsageError(f"{run_id!r} is not a run id; write 20260901T100000Z-0a1b2c3d")
     run_request(RunRequest(kind="resync", days=days, run_id=run_id))
 
 
 @ingest.command()
 @click.argument("ids", type=click.IntRange(1, 2**62), nargs=-1, required=True)
 def order(ids: tuple[int, ...]) -> None:
-    """Copy orders by their IDs; one that the CRM has no longer leaves the numbers."""
+    """Copy orders by their IDs. If the CRM has deleted one, it leaves the numbers."""
     run_request(RunRequest(kind="orders", ids=ids))
 
 
 @ingest.command()
 @click.argument("day")
 def validate(day: str) -> None:
-    """Compare one shop DAY (YYYY-MM-DD), CRM against lake, by order id; exit 1 where they differ."""
+    """Compare one shop DAY (YYYY-MM-DD) by order id, CRM against lake; exit 1 if they differ."""
     try:
         shop_day = date.fromisoformat(day)
     except ValueError:
         raise UsageError(f"{day!r} is no day; write 2026-09-01") from None
     if not 1970 <= shop_day.year < 2100:
-        raise UsageError(f"{day} is before or after any shop")
+        raise UsageError(f"{day} is out of range; write a day from 1970 to 2099")
     config, lake = open_lake()
     client = open_client(config, rank=0)
     report = asyncio.run(run_validation(shop_day, lake, client=client, engine=config.section(LakeSettings)))
@@ -121,10 +119,10 @@ def validate(day: str) -> None:
 
 
 @ingest.command()
-@click.option("--port", type=click.IntRange(0, 65535), help="0 takes any free port.")
-@click.option("--clock", help="Shop time to begin at, ISO; the end of its history if not said.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes any free one.")
+@click.option("--clock", help="ISO time at which the shop starts; default: the end of its history.")
 def sandbox(port: int | None, clock: str | None) -> None:
-    """Run a living shop that speaks the CRM's API, on this machine."""
+    """Run a simulated shop with the CRM's API on this machine."""
     settings = read_config().section(Sandbox)
     if port is not None:
         settings = msgspec.structs.replace(settings, port=port)
@@ -139,9 +137,9 @@ def sandbox(port: int | None, clock: str | None) -> None:
 
 
 def run_request(request: RunRequest) -> None:
-    """Run one ingest and say in a line what it brought. Raises IngestIncomplete."""
+    """Run one ingest and print its summary. Raises IngestIncomplete."""
     config, lake = open_lake()
-    request = effective(request, lake)
+    request = resolve(request, lake)
     run = run_until_stopped(
         run_sync(
             request,
@@ -149,18 +147,19 @@ def run_request(request: RunRequest) -> None:
             client=open_client(config, rank=request.rank),
             settings=config.section(IngestSettings),
             engine=config.section(LakeSettings),
-            watch=Watch(budget=config.section(SourceSettings).requests_per_minute),
+            progress=ProgressReporter(budget=config.section(SourceSettings).requests_per_minute),
         )
     )
     print(summary(run))
     if run.verdict != "complete":
         raise IngestIncomplete(
-            f"{run.kind} ingest is incomplete: {run.reason}; what arrived is kept, the next run asks again"
+            f"{run.kind} ingest is incomplete: {run.reason};"
+            " the rows that arrived are kept, the next run goes on"
         )
 
 
 def run_until_stopped(running: Coroutine[Any, Any, Run]) -> Run:
-    """Return a run; SIGTERM and SIGHUP end it as Ctrl-C does: what arrived is kept, a receipt is written."""
+    """Return a run. SIGTERM and SIGHUP end it like Ctrl-C: rows are kept, and a receipt is written."""
 
     async def stoppable() -> Run:
         task = asyncio.current_task()
@@ -171,16 +170,16 @@ def run_until_stopped(running: Coroutine[Any, Any, Run]) -> Run:
 
     try:
         return asyncio.run(stoppable())
-    except asyncio.CancelledError:  # not inside: asyncio would print it where a second Ctrl-C comes
+    except asyncio.CancelledError:  # not inside: asyncio would print it if a second Ctrl-C came
         raise click.exceptions.Abort() from None
 
 
 def open_client(config: Config, *, rank: int) -> Client:
-    """Return a client with its place in the budget. Raises ConfigError without a key."""
+    """Return a client that shares the budget of its key. Raises ConfigError if there is no key."""
     source = config.section(SourceSettings)
     key = os.environ.get("KEYCRM_API_KEY", "").strip()
     if not key.isprintable():
-        raise ConfigError("KEYCRM_API_KEY has characters that no key has; copy it anew")
+        raise ConfigError("KEYCRM_API_KEY has characters that no key has; copy it again")
     if not key:
         raise ConfigError(
             f"KEYCRM_API_KEY is not set; put the key for {source.base_url} there (a sandbox takes `sandbox`)"
@@ -191,23 +190,23 @@ def open_client(config: Config, *, rank: int) -> Client:
 
 
 def instant(text: str, *, end: bool = False) -> datetime:
-    """Return a time that a person wrote: ISO with a zone, or a shop day, which is a day in Kyiv."""
+    """Return the time in an argument: ISO with a zone, or a shop day, which is a day in Kyiv."""
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{text!r} is no time; write 2026-09-01 or 2026-09-01T10:00:00Z") from None
-    if not 1970 <= found.year < 2100:
-        raise UsageError(f"{text} is before or after any shop")
+    if not 1970 <= time.year < 2100:
+        raise UsageError(f"{text} is out of range; write a time from 1970 to 2099")
     if len(text) == len("2026-09-01"):
-        found = (found + timedelta(days=1, seconds=-1)) if end else found
-        return found.replace(tzinfo=SHOP)
-    if found.tzinfo is None:
+        time = (time + timedelta(days=1, seconds=-1)) if end else time
+        return time.replace(tzinfo=SHOP)
+    if time.tzinfo is None:
         raise UsageError(f"{text!r} has no zone; write 2026-09-01T10:00:00Z, or +03:00 for Kyiv in summer")
-    return found
+    return time
 
 
 def summary(run: Run) -> str:
-    """Return what a run brought, in one line."""
+    """Return the result of a run as one line."""
     seconds = (run.finished_at - run.started_at).total_seconds()
     brought = ", ".join(
         f"{rows:,} {name.removeprefix('bronze.')}" for name, rows in sorted(run.appended.items())

@@ -1,4 +1,4 @@
-"""KeyCRM over aiohttp: send within the budget, retry what can pass, give up on what can't."""
+"""KeyCRM over aiohttp: send within the budget, and retry if the error may pass."""
 
 import asyncio
 import random
@@ -22,8 +22,8 @@ from ingest.protocol import (
     error_of,
     first_request,
     list_request,
-    one_request,
-    read_one,
+    object_request,
+    read_object,
     read_page,
 )
 from ingest.settings import SourceSettings
@@ -33,14 +33,16 @@ from lake.errors import NotFound, RateLimited, SourceDown
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
 MICROSECOND = timedelta(microseconds=1)
+# Difference to the newest stamp in the lake from which this machine's clock is reported as wrong.
 SKEW = timedelta(minutes=1)
-# A 429 is patience asked for, not a failure: it has its own, larger number of tries.
-PATIENCE = 20
+# Attempts after a 429, more than after a failure: the source works and asks only to wait.
+RATE_LIMIT_ATTEMPTS = 20
+# Longest pause between two attempts, in seconds.
 LONGEST_WAIT = 60.0
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """A page and when it arrived, by this machine's clock (UTC, never the same twice)."""
+    """A page and its arrival time by this machine's clock: UTC, no two are equal."""
 
     page: Page
     number: int
@@ -48,10 +50,10 @@ class Arrival(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """A connection to the CRM, held open for one run.
+    """A connection to the CRM, open for one run.
 
-    ``requests``, ``retries`` and the limiter's ``waited`` go on the receipt; ``now`` is
-    the CRM's own time as its last answer gave it.
+    ``requests``, ``retries`` and the limiter's ``waited`` go into the receipt. ``now`` is the CRM's
+    own time in its last answer.
     """
 
     def __init__(self, settings: SourceSettings, *, key: str, limiter: Limiter) -> None:
@@ -80,47 +82,50 @@ class Client:
 
     @property
     def now(self) -> datetime:
-        """The CRM's clock, this machine's where the CRM never told."""
+        """The CRM's clock, or this machine's if no answer had a time yet."""
         return self._clock or datetime.now(UTC)
 
     def stamp_after(self, newest: datetime | None) -> None:
-        """Stamp nothing earlier than what the lake holds: the newest look must stay the newest.
+        """Make all later stamps greater than the newest one in the lake.
 
-        A machine's clock may step back; a stamp that did so would hide a new state for ever.
+        A machine's clock may step back. If an observation were stamped earlier than the one before
+        it, readers would never see its new state.
         """
         if newest is None:
             return
         if newest > datetime.now(UTC) + SKEW:
             log.warning("ingest.clock_is_behind", lake_holds=newest.isoformat())
         if newest >= datetime.now(UTC):
-            # Of two runs that stamp by what the lake holds, no two stamps are the same: what belongs to
-            # one look is told by them.
+            # A random offset keeps the stamps of two concurrent runs apart: the stamp is what ties an order's
+            # lines to one observation.
             newest += MICROSECOND * secrets.randbelow(1_000_000)
         self._last_stamp = max(self._last_stamp, newest)
 
     async def fetch_page(self, entity: Entity, window: Window, number: int) -> Arrival:
         """Fetch one page of a window.
 
-        Raises SourceDown after the last retry, KeyRefused, RequestRefused or NotFound at once.
+        Raises SourceDown after the last retry, and KeyRefused, RequestRefused or NotFound without one.
         """
         request = list_request(entity, window, number)
-        return await self._send(request, lambda body: self._arrival(read_page(body, asked=number), number))
+        return await self._send(
+            request, lambda body: self._arrival(read_page(body, expected_page=number), number)
+        )
 
     async def fetch_first(self, entity: Entity, *, newest: bool = False) -> Arrival:
-        """Fetch the row with the smallest id, or the greatest, as a page of one; its total counts all."""
+        """Fetch the row with the smallest id, or the greatest, as a page of one row; its total counts all."""
         request = first_request(entity, newest=newest)
-        return await self._send(request, lambda body: self._arrival(read_page(body, asked=1), 1))
+        return await self._send(request, lambda body: self._arrival(read_page(body, expected_page=1), 1))
 
-    async def hear(self) -> None:
-        """Ask for the smallest thing there is, so that the CRM's clock is known."""
+    async def read_clock(self) -> None:
+        """Send the smallest request there is if the CRM's clock is not known yet."""
         if self._clock is None:
             await self.fetch_first(ORDERS)
 
-    async def fetch_one(self, entity: Entity, found: int) -> tuple[bytes | None, datetime]:
-        """Fetch one object by its id, and when it arrived; None where the CRM says there is none."""
+    async def fetch_object(self, entity: Entity, object_id: int) -> tuple[bytes | None, datetime]:
+        """Fetch one object by its id; return it with its arrival time, None instead of it after a 404."""
         try:
-            request = one_request(entity, found)
-            body = await self._send(request, lambda answer: read_one(answer, asked=found))
+            request = object_request(entity, object_id)
+            body = await self._send(request, lambda answer: read_object(answer, expected_id=object_id))
         except NotFound:
             return None, self._stamp()
         return body, self._stamp()
@@ -133,16 +138,16 @@ class Client:
         return self._last_stamp
 
     async def _send(self, request: Request, read: Callable[[bytes], Answer]) -> Answer:
-        """Send until it is answered; each try takes its place in the budget."""
-        failures = patience = 0
+        """Send until there is an answer; each attempt takes a place in the budget."""
+        failures = refusals = 0
         while True:
             try:
                 return read(await self._try(request))
             except RateLimited as refusal:
-                patience += 1
-                if patience > PATIENCE:
+                refusals += 1
+                if refusals > RATE_LIMIT_ATTEMPTS:
                     raise
-                wait = refusal.retry_after or backoff(patience, self.settings.backoff_seconds * 5)
+                wait = refusal.retry_after or backoff(refusals, self.settings.backoff_seconds * 5)
                 self.limiter.pause(wait)
                 reason = str(refusal)
             except SourceDown as failure:
@@ -159,9 +164,11 @@ class Client:
         assert self._session, "the client is used inside `async with`"
         url = URL(self.settings.base_url.rstrip("/") + request.path).with_query(list(request.query))
         try:
-            async with self.limiter.place():
+            async with self.limiter.slot():
                 self.requests += 1
-                async with self._session.get(url, allow_redirects=False, middlewares=(once(),)) as response:
+                async with self._session.get(
+                    url, allow_redirects=False, middlewares=(single_send(),)
+                ) as response:
                     body = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise SourceDown(f"{self.settings.base_url}: {type(error).__name__} {error}".strip()) from None
@@ -171,10 +178,10 @@ class Client:
         return body
 
 
-def once() -> aiohttp.ClientMiddlewareType:
-    """Return a middleware that lets a request be sent a single time.
+def single_send() -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that sends a request only once.
 
-    After a lost connection aiohttp would send it again by itself, past the budget.
+    If a connection is lost, aiohttp would send the request again by itself, outside the budget.
     """
     sent = False
 
@@ -191,7 +198,7 @@ def once() -> aiohttp.ClientMiddlewareType:
 
 
 def backoff(attempt: int, base: float) -> float:
-    """Return how long to wait before the next try: doubling, with full jitter, in seconds.
+    """Return the seconds to wait before the next attempt: doubling, with full jitter.
 
     Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """

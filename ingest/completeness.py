@@ -1,7 +1,7 @@
-"""The witness of a resync, written: a row for every order that arrived, in batches as they come.
+"""Completeness evidence of a resync: a row for each order that arrived, written in batches.
 
-What a row says is read from the payload here and not where bronze types it: a mistake
-there would show on both sides of a comparison, and nobody would see it.
+The values are read from the payload here, independently of the code that types bronze rows.
+If both used the same code, a mistake in it would be on both sides of the comparison.
 """
 
 from collections.abc import Sequence
@@ -12,19 +12,20 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from ingest.observations import Seen, instant
-from ingest.protocol import GARBAGE
+from ingest.observations import Observation, instant
+from ingest.protocol import DECODE_ERRORS
 from lake.ledgers.completeness import SCHEMA, forget_witnesses, make_witnesses
 from lake.paths import Lake
 
-# Some 3 MB of memory, and a commit for every hundred of a million orders.
-AT_ONCE = 10_000
+# Rows of one commit: some 3 MB of memory, and 100 commits for a million orders.
+BATCH_ROWS = 10_000
 KOPECK = Decimal("0.01")
-MOST = Decimal(10) ** 15
+# Amounts of this size and above are treated as missing.
+TOO_LARGE = Decimal(10) ** 15
 
 
-class Shown(msgspec.Struct):
-    """What an order's payload says, of whatever type."""
+class PayloadFields(msgspec.Struct):
+    """The compared fields of an order's payload, of any type."""
 
     grand_total: Any = None
     ordered_at: Any = None
@@ -32,11 +33,14 @@ class Shown(msgspec.Struct):
     status_id: Any = None
 
 
-decoder = msgspec.json.Decoder(Shown, float_hook=Decimal)
+decoder = msgspec.json.Decoder(PayloadFields, float_hook=Decimal)
 
 
-class Witness:
-    """The witness of one run; ``close`` writes the last batch. Older witnesses are dropped at its start."""
+class EvidenceWriter:
+    """Writes the completeness evidence of one run; evidence that has expired is dropped first.
+
+    If rows are left when the run ends, ``flush`` writes them.
+    """
 
     def __init__(self, lake: Lake, *, run_id: str) -> None:
         self._run_id = run_id
@@ -44,50 +48,51 @@ class Witness:
         forget_witnesses(lake, now=datetime.now(UTC))
         self._table = make_witnesses(lake)
 
-    def take(self, rows: Sequence[Seen]) -> None:
-        """Take what arrived; an object without an id is no order."""
-        found = [row_of(seen, self._run_id) for seen in rows if seen.id is not None]
-        self._batches.append(pa.Table.from_pylist(found, schema=SCHEMA))
-        if sum(batch.num_rows for batch in self._batches) >= AT_ONCE:
-            self.close()
+    def add(self, rows: Sequence[Observation]) -> None:
+        """Add orders that arrived. An object without an id is skipped: it is no order."""
+        evidence = [evidence_of(row, self._run_id) for row in rows if row.id is not None]
+        self._batches.append(pa.Table.from_pylist(evidence, schema=SCHEMA))
+        if sum(batch.num_rows for batch in self._batches) >= BATCH_ROWS:
+            self.flush()
 
-    def close(self) -> None:
-        """Append what was taken and not written yet."""
+    def flush(self) -> None:
+        """Append the rows that are not written yet."""
         if self._batches:
             self._table.append(pa.concat_tables(self._batches).combine_chunks())
             self._batches.clear()
 
 
-def row_of(seen: Seen, run_id: str) -> dict[str, Any]:
-    """Return the row of one look. Pure."""
+def evidence_of(row: Observation, run_id: str) -> dict[str, Any]:
+    """Return the evidence row of one observation. Pure."""
     try:
-        shown = decoder.decode(seen.payload)
-    except GARBAGE:
-        shown = Shown()
+        fields = decoder.decode(row.payload)
+    except DECODE_ERRORS:
+        fields = PayloadFields()
     return {
         "run_id": run_id,
-        "id": seen.id,
-        "grand_total": amount(shown.grand_total),
-        "ordered_at": instant(shown.ordered_at),
-        "source_id": number(shown.source_id),
-        "status_id": number(shown.status_id),
-        "payload_hash": seen.hash,
-        "fetched_at": seen.fetched_at,
+        "id": row.id,
+        "grand_total": amount(fields.grand_total),
+        "ordered_at": instant(fields.ordered_at),
+        "source_id": integer(fields.source_id),
+        "status_id": integer(fields.status_id),
+        "payload_hash": row.hash,
+        "fetched_at": row.fetched_at,
     }
 
 
 def amount(value: Any) -> Decimal | None:
-    """Return the value to the kopeck, None for what is no amount. Pure."""
+    """Return the value rounded to the kopeck, None if it is no amount. Pure."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         return None
     try:
-        found = Decimal(value)
+        number = Decimal(value)
     except ArithmeticError:
         return None
-    return found.quantize(KOPECK, ROUND_HALF_UP) if found.is_finite() and abs(found) < MOST else None
+    is_amount = number.is_finite() and abs(number) < TOO_LARGE
+    return number.quantize(KOPECK, ROUND_HALF_UP) if is_amount else None
 
 
-def number(value: Any) -> int | None:
-    """Return the value where it is a whole number that fits, else None. Pure."""
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_number and abs(value) < 2**63 else None
+def integer(value: Any) -> int | None:
+    """Return the value if it is an integer of 64 bits, else None. Pure."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_integer and abs(value) < 2**63 else None

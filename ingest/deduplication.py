@@ -1,17 +1,19 @@
-"""Gate: which looks are news. Every look that one bronze table holds, kept at its head.
+"""Deduplication by content hash: which observations carry a state that a bronze table does not hold.
 
-Other runs append to the same table, so before each answer the gate reads the files it
-has not seen, and an append is made on the version it answered for: two runs that see
-the same change at once write it once.
+Other runs append to the same table. So before each answer the deduplicator reads the files
+that were added, and an append is pinned to the version it answered for. If two runs see the
+same change concurrently, one of them writes it.
 """
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from datetime import datetime
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import pyarrow as pa
 
-from ingest.observations import GONE, Seen
+from ingest.observations import TOMBSTONE, Observation
 from lake.delta.table import Table, open_table
 from lake.delta.writer import Staged
 from lake.errors import CommitConflict
@@ -20,147 +22,92 @@ from lake.query.quote import literals
 from lake.query.quote import name as quoted
 from lake.query.session import Connection, scan
 
+# Attempts to commit an append while other processes commit to the table.
 TRIES = 50
-# 32 bytes a look: a shop's million orders take as many megabytes, and no index of them.
-# Two states of one id with one 64-bit digest of their hashes would be a chance in 10^19.
-HELD = """
-create or replace table {gate} (id bigint, digest ubigint, fetched_at timestamptz, created_at timestamptz)
+# 32 bytes an observation and no index: a million orders take 32 MB. The chance that two states of one id
+# share a 64-bit digest is 1 in 10^19.
+CREATE = """
+create or replace table {table} (id bigint, digest ubigint, fetched_at timestamptz, created_at timestamptz)
 """
-ADD = "insert into {gate} select id, hash(payload_hash), fetched_at, {created_at} from {files} where {counts}"
-NEWS = """
-with newest as (
-    select id, arg_max(digest, fetched_at) as digest, max(fetched_at) as fetched_at
-    from {gate} semi join seen using (id)
-    group by id
-)
-
-select s.place
-from seen as s left join newest as n on n.id = s.id
-where
-    n.id is null
-    or (n.digest <> hash(s.hash) and n.fetched_at < s.fetched_at)
-order by s.place
-"""
-ALIVE = """
-select count(*)
-from (
-    select arg_max(digest, fetched_at) as digest
-    from {gate}
-    where id <= $1 or $1 is null
-    group by id
-)
-where digest <> hash($2)
-"""
-# ``created_at`` of a tombstone is missing: what is gone already is not asked for again.
-ABSENT = """
-with candidates as (
-    select distinct id
-    from {gate} anti join shown using (id)
-    where created_at between $1 and $2
-),
-
-newest as (
-    select id, arg_max(digest, fetched_at) as digest, arg_max(created_at, fetched_at) as created_at
-    from {gate} semi join candidates using (id)
-    group by id
-)
-
-select id
-from newest
-where digest <> hash($3) and created_at between $1 and $2
-order by id
-"""
-GAPS = """
-with known as (
-    select id, lag(id) over (order by id) as before
-    from (
-        select id from {gate}
-        union
-        select id from asked
-        union
-        select $2::bigint - 1 where $2 is not null
-    )
-)
-
-select before + 1, id - 1
-from known
-where
-    id > before + 1
-    -- Above the newest order there is are ids that somebody once mistyped.
-    and id <= (select max(id) from {gate} where digest <> hash($3))
-    and (id > (select min(id) from {gate} where created_at >= $1) or $2 is not null)
-order by id desc
+INSERT = """
+insert into {table} select id, hash(payload_hash), fetched_at, {created_at} from {files} where {is_counted}
 """
 
 
-class Gate:
-    """Id, digest of the hash, ``fetched_at`` and ``created_at`` of every look, in DuckDB for one run."""
+class Deduplicator:
+    """The observations of one bronze table in DuckDB, kept up to date for one run.
+
+    Each has its id, the digest of its hash, ``fetched_at`` and ``created_at``. Observations of
+    ``excluded_runs`` do not count: builds leave them out, so if the CRM still shows their
+    content, it has to be appended again.
+    """
 
     def __init__(
-        self, lake: Lake, connection: Connection, table: str, *, left_out: Collection[str] = ()
+        self, lake: Lake, connection: Connection, table: str, *, excluded_runs: Collection[str] = ()
     ) -> None:
-        self._lake = lake
         self._duckdb = connection
         self._name = table
-        self._gate = quoted(f"gate of {table}")
-        # What builds leave out is not held: what the CRM still says has to be seen again.
-        self._counts = f"run_id not in ({literals(left_out)})" if left_out else "true"
+        self._observed = quoted(f"observed of {table}")
+        self._is_counted = f"run_id not in ({literals(excluded_runs)})" if excluded_runs else "true"
         self._files: set[str] = set()
-        # An id above it was never seen, as most in a first load: there is nothing to ask of it.
+        # An id above the greatest is new without a query. In a first load nearly all are.
         self._greatest = -(2**63)
         self.table: Table = open_table(lake, table)
-        connection.execute(HELD.format(gate=self._gate))
+        connection.execute(CREATE.format(table=self._observed))
 
-    def news(self, rows: Sequence[Seen]) -> list[Seen]:
-        """Return the rows whose content is not what the lake holds as newest, nor older than that."""
+    def new_states(self, rows: Sequence[Observation]) -> list[Observation]:
+        """Return the rows whose content differs from the newest state of their id and that are later."""
         self._refresh()
         if all(row.id is None or row.id > self._greatest for row in rows):
             return list(rows)
-        seen = pa.table(
+        incoming = pa.table(
             {
-                "place": pa.array(range(len(rows)), pa.int64()),
+                "position": pa.array(range(len(rows)), pa.int64()),
                 "id": pa.array([row.id for row in rows], pa.int64()),
                 "hash": pa.array([row.hash for row in rows], pa.string()),
                 "fetched_at": pa.array([row.fetched_at for row in rows], pa.timestamp("us", "UTC")),
             }
         )
-        return [rows[place] for place in self._places(seen)]
+        return [rows[position] for position in self._new_positions(incoming)]
 
-    def known(self, ids: Set[int]) -> set[int]:
-        """Return those of the ids that the table holds any observation of."""
+    def known_ids(self, ids: Set[int]) -> set[int]:
+        """Return those of the ids that the table has an observation of."""
         self._refresh()
-        query = "select distinct id from {gate} semi join asked using (id)"
-        return {found for (found,) in self._with("asked", ids_table(ids), query)}
+        query = "select distinct id from observed semi join requested using (id)"
+        return {row[0] for row in self._query(query, requested=ids_table(ids))}
 
-    def alive(self, up_to: int | None = None) -> int:
-        """Return how many ids (``up_to`` one, if said) the table holds that are not known to be gone."""
+    def live_count(self, up_to: int | None = None) -> int:
+        """Return how many ids of the table are not deleted, up to an id if one is given."""
         self._refresh()
-        ((count,),) = self._duckdb.execute(ALIVE.format(gate=self._gate), [up_to, GONE]).fetchall()
+        ((count,),) = self._query(read_sql("live_count"), {"up_to": up_to, "tombstone": TOMBSTONE})
         return int(count)
 
-    def absent(self, since: datetime | None, until: datetime | None, *, shown: Set[int]) -> list[int]:
-        """Return the ids held as created in the span, not gone, that are not in ``shown``."""
+    def absent_ids(self, since: datetime | None, until: datetime | None, *, listed: Set[int]) -> list[int]:
+        """Return the ids created in the span, not deleted, that are not in ``listed``."""
         self._refresh()
-        return [found for (found,) in self._with("shown", ids_table(shown), ABSENT, since, until, GONE)]
+        values = {"since": since, "until": until, "tombstone": TOMBSTONE}
+        return [row[0] for row in self._query(read_sql("absent_ids"), values, listed=ids_table(listed))]
 
-    def gaps(self, since: datetime, *, first_id: int | None, explained: Set[int]) -> list[tuple[int, int]]:
-        """Return the spans of ids, both ends included, that are neither held nor ``explained``; newest first.
+    def id_gaps(self, since: datetime, *, first_id: int | None, explained: Set[int]) -> list[tuple[int, int]]:
+        """Return the spans of ids that are neither observed nor ``explained``; newest first.
 
-        They lie between ids created from ``since`` on, or from ``first_id`` on where that is said.
+        Both ends of a span belong to it. The spans lie between ids created from ``since`` on,
+        or from ``first_id`` on if it is given.
         """
         self._refresh()
-        gaps = self._with("asked", ids_table(explained), GAPS, since, first_id, GONE)
+        values = {"since": since, "first_id": first_id, "tombstone": TOMBSTONE}
+        gaps = self._query(read_sql("id_gaps"), values, explained=ids_table(explained))
         return [(first, last) for first, last in gaps]
 
     def append(self, rows: pa.Table) -> int:
-        """Append the rows that are news at the very moment of the commit; return how many they were.
+        """Append the rows that are new states when the commit is made; return their number.
 
-        ``rows`` are observations: id, payload_hash, fetched_at and whatever the table has besides.
+        ``rows`` has id, payload_hash, fetched_at and the table's other columns.
         """
         return self.append_staged(rows, self.table.stage(rows))
 
     def append_staged(self, rows: pa.Table, staged: Staged) -> int:
-        """Append as ``append`` does rows that are in files already."""
+        """Append rows that are in staged files already, under the conditions of ``append``."""
         for _ in range(TRIES):
             if not staged.files:
                 return 0
@@ -169,40 +116,56 @@ class Gate:
                 return int(rows.num_rows)
             except CommitConflict:
                 self._refresh()
-                places = self._places(looks(rows))
-                if len(places) < rows.num_rows:
-                    rows = rows.take(places)
+                positions = self._new_positions(incoming_of(rows))
+                if len(positions) < rows.num_rows:
+                    rows = rows.take(positions)
                     staged = self.table.stage(rows)
-        raise CommitConflict(f"{self._name}: others commit without pause; nothing was written, run it again")
+        raise CommitConflict(
+            f"{self._name}: other processes committed first {TRIES} times; nothing was written,"
+            " run the ingest again"
+        )
 
-    def _places(self, seen: pa.Table) -> pa.Array:
-        """Return the places of the looks that are news."""
-        return pa.array([place for (place,) in self._with("seen", seen, NEWS)], pa.int64())
+    def _new_positions(self, incoming: pa.Table) -> pa.Array:
+        """Return the positions of the incoming observations that are new states."""
+        rows = self._query(read_sql("new_states"), incoming=incoming)
+        return pa.array([row[0] for row in rows], pa.int64())
 
-    def _with(self, name: str, rows: pa.Table, query: str, *values: object) -> list[Any]:
-        """Return what a query finds that reads the gate and some rows by a name."""
-        self._duckdb.register(name, rows)
+    def _query(
+        self, query: str, values: Mapping[str, object] | None = None, **relations: pa.Table
+    ) -> list[Any]:
+        """Return the rows of a query over ``observed`` and the given relations."""
+        self._duckdb.execute(f"create or replace temp view observed as from {self._observed}")
+        for name, rows in relations.items():
+            self._duckdb.register(name, rows)
         try:
-            return self._duckdb.execute(query.format(gate=self._gate), list(values)).fetchall()
+            return self._duckdb.execute(query, values or []).fetchall()
         finally:
-            self._duckdb.unregister(name)
+            for name in relations:
+                self._duckdb.unregister(name)
 
     def _refresh(self) -> None:
-        """Read what was appended since, by whomever."""
+        """Read the files that were added to the table, by any process."""
         self.table.refresh()
-        files = self.table.uris()
-        if self._files - files:  # a compaction wrote the same rows anew
-            self._duckdb.execute(HELD.format(gate=self._gate))
+        uris = self.table.uris()
+        if self._files - uris:  # compaction replaced files: the same rows are in others
+            self._duckdb.execute(CREATE.format(table=self._observed))
             self._files.clear()
-        if new := sorted(files - self._files):
-            source = f"({scan(self._duckdb, self.table, new)})"
+        if added := sorted(uris - self._files):
+            source = f"({scan(self._duckdb, self.table, added)})"
             created_at = "created_at" if "created_at" in self.table.schema.names else "null"
-            self._duckdb.execute(
-                ADD.format(gate=self._gate, files=source, created_at=created_at, counts=self._counts)
+            insert = INSERT.format(
+                table=self._observed, files=source, created_at=created_at, is_counted=self._is_counted
             )
-            ((greatest,),) = self._duckdb.execute(f"select max(id) from {self._gate}").fetchall()
+            self._duckdb.execute(insert)
+            ((greatest,),) = self._duckdb.execute(f"select max(id) from {self._observed}").fetchall()
             self._greatest = self._greatest if greatest is None else greatest
-            self._files |= files
+            self._files |= uris
+
+
+@cache
+def read_sql(name: str) -> str:
+    """Return the text of ``sql/<name>.sql``."""
+    return files("ingest").joinpath("sql", f"{name}.sql").read_text("utf-8")
 
 
 def ids_table(ids: Set[int]) -> pa.Table:
@@ -210,9 +173,14 @@ def ids_table(ids: Set[int]) -> pa.Table:
     return pa.table({"id": pa.array(ids, pa.int64())})
 
 
-def looks(rows: pa.Table) -> pa.Table:
-    """Return observations as looks with their places. Pure."""
-    places = pa.array(range(rows.num_rows), pa.int64())
+def incoming_of(rows: pa.Table) -> pa.Table:
+    """Return bronze rows as the relation ``incoming``. Pure."""
+    positions = pa.array(range(rows.num_rows), pa.int64())
     return pa.table(
-        {"place": places, "id": rows["id"], "hash": rows["payload_hash"], "fetched_at": rows["fetched_at"]}
+        {
+            "position": positions,
+            "id": rows["id"],
+            "hash": rows["payload_hash"],
+            "fetched_at": rows["fetched_at"],
+        }
     )

@@ -1,9 +1,9 @@
 """The KeyCRM resources that are copied, as data. Pure.
 
-``identity`` and ``volatile`` say what is not the row's own content: an included
-object is another resource and counts by its id; a counter that the CRM keeps, or
-a stamp that moves by itself, is no change. Without this, every stock movement
-would be a new state of every order that ever sold the offer.
+``identity`` and ``volatile`` name the fields that are not a row's own content. An included
+object is another resource and counts by its id. A counter of the CRM, or a stamp that moves by
+itself, is no change. If they counted, every stock movement would make a new state of every
+order that ever contained the offer.
 """
 
 from datetime import datetime
@@ -21,20 +21,20 @@ Empty = list[Any] | None
 
 
 class Ref(msgspec.Struct):
-    """An included object of which only the id is ours."""
+    """An included object that is reduced to its id."""
 
     id: Int
 
 
 class Offer(msgspec.Struct):
-    """The catalogue entry of a line; its price and stock are today's, not the line's."""
+    """The catalogue entry of a line; its price and stock are those of today, not of the sale."""
 
     id: Int
     product_id: Id = None
 
 
 class LineIn(msgspec.Struct):
-    """One line of an order. ``price`` is listed, ``price_sold`` is after the line's discounts; per unit."""
+    """One line of an order. ``price`` is the list price, ``price_sold`` is after discounts; both per unit."""
 
     price: Decimal
     quantity: Decimal
@@ -102,7 +102,7 @@ class OrderIn(msgspec.Struct):
 
 
 class CustomField(msgspec.Struct):
-    """A field the account defined; a select's value is a list even when single."""
+    """A field that the account defined; the value of a select is a list even if there is one."""
 
     uuid: Text = None
     value: Any = None
@@ -149,7 +149,7 @@ class BuyerIn(msgspec.Struct):
 
 
 class ExpenseTypeIn(msgspec.Struct):
-    """A kind of expense; built-in ones are named by a key of the CRM's dictionary."""
+    """A kind of expense; the name of a built-in one is a key of the CRM's dictionary."""
 
     id: Int
     name: Text = None
@@ -186,7 +186,7 @@ class SourceIn(msgspec.Struct):
 
 
 class StatusIn(msgspec.Struct):
-    """A step of an order's life; ``group_id`` 6 is cancelled or lost."""
+    """A step in an order's life; ``group_id`` 6 is cancelled or lost."""
 
     id: Int
     name: Text = None
@@ -199,7 +199,7 @@ class StatusIn(msgspec.Struct):
 
 
 class OfferIn(msgspec.Struct):
-    """A variant that can be sold: stock and purchase price as they are now."""
+    """A variant that can be sold, with its current stock and purchase price."""
 
     id: Int
     product_id: Id = None
@@ -213,10 +213,10 @@ class OfferIn(msgspec.Struct):
 
 
 class Entity(msgspec.Struct, frozen=True, kw_only=True):
-    """One KeyCRM resource: where it is listed, and what of it is a change.
+    """One KeyCRM resource: its path, and which of its fields are a change.
 
-    ``filters``: it has created and updated windows; otherwise it is always read as
-    a whole list. ``is_reference``: a short list, read by every sync.
+    ``filters``: created and updated windows exist; without them the whole list is always read.
+    ``is_reference``: a short list, read by every sync if it is due.
     """
 
     name: str
@@ -275,5 +275,5 @@ EXPENSE_TYPES = Entity(
     name="expense_types", path="/order/expense-type", kind=ExpenseTypeIn, sort="id", is_reference=True
 )
 ENTITIES = (ORDERS, BUYERS, PRODUCTS, OFFERS, CATEGORIES, MANAGERS, SOURCES, STATUSES, EXPENSE_TYPES)
-# A line's offer counts by what it is, not by what it costs or how many are left today.
+# Fields of a line that count by their id, not by today's price or stock.
 LINE_IDENTITY = ("offer", "warehouse")

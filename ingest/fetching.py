@@ -1,7 +1,7 @@
-"""Reading: asking windows and single ids, and keeping what arrives. What every kind of run does.
+"""Fetching: read windows and single ids from the CRM, and commit the rows that arrive.
 
-Rows are committed as they come, off the event loop; whatever happens to the rest,
-what arrived is kept.
+All kinds of run use it. Rows are committed while later pages arrive, off the event loop. If
+the run fails later, the rows that arrived are kept.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ import structlog
 
 from ingest.client import Client
 from ingest.entities import ORDERS, Entity
-from ingest.observations import Seen, gone, look
-from ingest.paging import Walk, together
-from ingest.progress import Watch
+from ingest.observations import Observation, observe, tombstone
+from ingest.paging import Pager, run_concurrently
+from ingest.progress import ProgressReporter
 from ingest.protocol import PAGE_ROWS
 from ingest.windows import BEGINNING, Window
 from ingest.writer import Writer
@@ -28,71 +28,72 @@ from lake.memory import give_back
 log = structlog.get_logger()
 ROWS_PER_COMMIT = 6000
 BYTES_PER_COMMIT = 32 * 1024 * 1024
-# One thread for all commits: every further one would keep a heap of its own for good.
+# One thread for all commits: each further thread would keep a heap of its own.
 COMMITTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
-# Ids that a line of the log names; it counts the others.
-SHOWN = 10
-Ask = tuple[Entity, Window]
+# Ids that a log line names; the others are only counted.
+LOGGED_IDS = 10
+# A window of an entity to read.
+Target = tuple[Entity, Window]
 
 
-class First(msgspec.Struct, frozen=True):
-    """The order with the smallest id: when it was created, and how many orders there are in all."""
+class FirstOrder(msgspec.Struct, frozen=True):
+    """The order with the smallest id: its creation time, and the number of all orders."""
 
     id: int
     created_at: datetime
     total: int
 
 
-class Last(msgspec.Struct, frozen=True):
-    """The greatest id of an order at a moment (None: unreadable), and how many orders there were in all."""
+class LastOrder(msgspec.Struct, frozen=True):
+    """The greatest order id at a moment (None if it is unreadable), and the number of all orders then."""
 
     id: int | None
     total: int
 
 
-class Reading:
-    """The client to ask with, the writer to keep with, and the receipts so far.
+class Fetcher:
+    """Reads from the client, writes to the writer, and collects the receipts of one run.
 
-    ``asked`` are the order ids asked for one by one; ``by_id`` bounds them for one run.
+    ``requested_ids`` are the orders requested one by one; a run requests at most ``id_limit``.
     """
 
-    def __init__(self, client: Client, writer: Writer, watch: Watch, *, by_id: int) -> None:
+    def __init__(self, client: Client, writer: Writer, progress: ProgressReporter, *, id_limit: int) -> None:
         self.client = client
         self.writer = writer
         self.receipts: list[WindowReceipt] = []
-        self.asked: set[int] = set()
-        self._by_id = by_id
-        self._watch = watch
-        self._walk = Walk(client, self._keep, watch)
-        self._waiting: dict[str, list[Seen]] = {}
+        self.requested_ids: set[int] = set()
+        self._id_limit = id_limit
+        self._progress = progress
+        self._pager = Pager(client, self._keep, progress)
+        self._waiting: dict[str, list[Observation]] = {}
         self._commit = asyncio.Lock()
 
     def plan(self, rows: int) -> None:
-        """So many rows are to come in all, as far as can be said: for whoever watches."""
-        self._watch.plan(-(-rows // PAGE_ROWS))
+        """Announce the estimated number of rows of the whole run to the progress report."""
+        self._progress.plan_pages(-(-rows // PAGE_ROWS))
 
-    def begin(self, rows: int) -> None:
-        """So many rows are still to come, as far as can be said: a long load begins evenly."""
-        self.client.limiter.begin(-(-rows // PAGE_ROWS))
+    def pace(self, rows: int) -> None:
+        """Announce the estimated number of rows still to read; if it is a long load, it begins evenly."""
+        self.client.limiter.pace(-(-rows // PAGE_ROWS))
 
-    async def windows(self, asks: Iterable[Ask]) -> list[WindowReceipt]:
-        """Read windows side by side and commit all that came; return their receipts."""
-        self._walk.shown.clear()
-        found: list[WindowReceipt] = []
-        wanted = list(asks)
+    async def fetch_windows(self, targets: Iterable[Target]) -> list[WindowReceipt]:
+        """Read windows concurrently and commit all rows that arrived; return their receipts."""
+        self._pager.order_ids.clear()
+        receipts: list[WindowReceipt] = []
+        wanted = list(targets)
 
-        async def one(entity: Entity, window: Window) -> None:
-            found.extend(await self._walk.window(entity, window))
+        async def fetch(entity: Entity, window: Window) -> None:
+            receipts.extend(await self._pager.fetch_window(entity, window))
 
         try:
-            await together([one(entity, window) for entity, window in wanted])
+            await run_concurrently([fetch(entity, window) for entity, window in wanted])
         finally:
-            self.receipts.extend(found)
+            self.receipts.extend(receipts)
             await self._flush_all({entity.name: entity for entity, _ in wanted}.values())
-        return found
+        return receipts
 
     async def _flush_all(self, entities: Iterable[Entity]) -> None:
-        """Commit what waits of each entity; the first that fails does not keep the others from it."""
+        """Commit the waiting rows of each entity; if one commit fails, the others are still made."""
         errors: list[Exception] = []
         for entity in entities:
             try:
@@ -102,153 +103,162 @@ class Reading:
         if errors:
             raise errors[0]
 
-    def reached(self, window: Window) -> datetime:
-        """Return how far the CRM's changes are held, once the window of changes was read.
+    def watermark(self, window: Window) -> datetime:
+        """Return the source time up to which all changes are stored, after a window of changes was read.
 
-        By what the orders in it say, not by a clock: a clock that is wrong for one answer
-        would leave a gap for ever. Where none was changed, no further than where it begins;
-        never beyond the window, so neither does one order dated ahead.
+        It is the latest change of an order in the window, not a clock's time: a clock that is
+        wrong for one answer would leave a permanent gap. If no order changed, it is the window's
+        start. It is never beyond the window's end, so a change dated ahead does no harm.
         """
         assert window.since, "changes have a beginning"
         assert window.until, "changes have an end"
-        return min(self._walk.latest or window.since, window.until)
+        return min(self._pager.latest_change or window.since, window.until)
 
-    async def absent(self, window: Window) -> list[WindowReceipt]:
-        """Ask by id for the orders that the lake holds in a window just read and that the CRM did not show.
+    async def fetch_absent(self, window: Window) -> list[WindowReceipt]:
+        """Request by id the orders of a window just read that the lake holds and the CRM did not list.
 
-        Only a direct 404 makes a tombstone: a list that lost a row is no deletion.
+        Only a direct 404 makes a tombstone. A list that lost a row is no deletion.
         """
-        return await self.orders(self.writer.not_shown(window, shown=self._walk.shown))
+        return await self.fetch_orders(self.writer.absent_orders(window, listed=self._pager.order_ids))
 
-    async def holes(self, since: datetime, *, first_id: int | None) -> list[WindowReceipt]:
-        """Ask by id for what no list ever showed; a 404 is remembered, so each is asked for once.
+    async def fetch_gaps(self, since: datetime, *, first_id: int | None) -> list[WindowReceipt]:
+        """Request by id what no list has shown; a 404 is stored, so each id is requested once.
 
-        ``first_id`` is the CRM's smallest, where all history is looked at.
+        ``first_id`` is the CRM's smallest id if all history is examined.
         """
-        ids, total = self.writer.holes(since, first_id=first_id, limit=self._by_id)
-        return await self.orders(ids, unasked=total - len(ids), holes=True)
+        ids, total = self.writer.gap_ids(since, first_id=first_id, limit=self._id_limit)
+        return await self.fetch_orders(ids, remaining=total - len(ids), from_gaps=True)
 
-    async def all_counted(self, last: Last, *, first_id: int | None) -> WindowReceipt:
-        """Compare the orders that there were when ``last`` was the newest with those that are held of them.
+    async def count_orders(self, last: LastOrder, *, first_id: int | None) -> WindowReceipt:
+        """Compare the CRM's number of orders when ``last`` was the newest with the lake's orders up to it.
 
-        An order that no window of time can reach is asked for by its id.
+        If orders are missing, they lie in no window of time and are requested by id.
         """
-        # One that was refused counts for as long as the CRM has it.
-        await self.orders(self.writer.refused_only(ORDERS), holes=True)
-        found = self.writer.alive(ORDERS, up_to=last.id)
-        if found < last.total:
-            await self.orders([last.id] if last.id else [])
-            await self.holes(BEGINNING, first_id=first_id)
-            found = self.writer.alive(ORDERS, up_to=last.id)
-        short = max(last.total - found, 0)
-        counted = WindowReceipt(
+        # A rejected order counts as long as the CRM has it.
+        await self.fetch_orders(self.writer.rejected_only_ids(ORDERS), from_gaps=True)
+        count = self.writer.live_count(ORDERS, up_to=last.id)
+        if count < last.total:
+            await self.fetch_orders([last.id] if last.id else [])
+            await self.fetch_gaps(BEGINNING, first_id=first_id)
+            count = self.writer.live_count(ORDERS, up_to=last.id)
+        missing = max(last.total - count, 0)
+        receipt = WindowReceipt(
             entity=ORDERS.name,
             by="count",
             since=None,
             until=None,
             expected=last.total,
-            seen=found,
+            seen=count,
             pages_expected=1,
             pages_fetched=1,
             pages_failed=0,
-            complete=not short,
-            reason=f"{short} orders lie in no window of time, the next run goes on" if short else None,
+            complete=not missing,
+            reason=f"{missing} orders lie in no window of time, the next run goes on" if missing else None,
         )
-        self.receipts.append(counted)
-        return counted
+        self.receipts.append(receipt)
+        return receipt
 
-    async def orders(
-        self, ids: Sequence[int], *, unasked: int = 0, holes: bool = False
+    async def fetch_orders(
+        self, ids: Sequence[int], *, remaining: int = 0, from_gaps: bool = False
     ) -> list[WindowReceipt]:
-        """Ask for orders by id, each once a run: what is there is kept, what is gone gets a tombstone.
+        """Request orders by id, each once a run; store those that exist, and a tombstone for a deleted one.
 
-        Only what the lake holds can be gone, and ``holes`` between its ids: a 404 for any
-        other number says nothing. ``unasked`` are as many more that the next run asks for.
-        Return the receipt, if there was anything to ask.
+        A 404 is a deletion only if the lake holds the id, or if it is one of the gaps between
+        its ids (``from_gaps``). ``remaining`` is the number of further ids left to the next run.
+        Return the receipt, or nothing if there was no id to request.
         """
-        new = [found for found in dict.fromkeys(ids) if found not in self.asked]
-        if not new and not unasked:
+        new = [order_id for order_id in dict.fromkeys(ids) if order_id not in self.requested_ids]
+        if not new and not remaining:
             return []
-        asking = new[: max(self._by_id - len(self.asked), 0)]
-        self.asked.update(asking)
-        self._watch.expect(len(asking))
-        lost: list[Seen] = []
-        unanswered: list[str] = []
+        batch = new[: max(self._id_limit - len(self.requested_ids), 0)]
+        self.requested_ids.update(batch)
+        self._progress.expect_pages(len(batch))
+        missing: list[Observation] = []
+        errors: list[str] = []
         try:
-            await together([self._order(found, lost, unanswered) for found in asking])
+            await run_concurrently([self._fetch_order(order_id, missing, errors) for order_id in batch])
         finally:
             await self._flush(ORDERS)
-        gone_now = lost if holes else self.writer.held(ORDERS, lost)
-        if unknown := sorted({row.id for row in lost if row.id} - {row.id for row in gone_now if row.id}):
-            log.warning("ingest.no_such_orders", ids=unknown[:SHOWN], count=len(unknown))
-        if gone_now:
-            await self.client.fetch_first(ORDERS)  # a server that has no list of orders has lost none
-            async with self._commit:
-                await to_its_end(self.writer.bury, ORDERS, gone_now)
-        left = len(new) - len(asking) + unasked
-        receipt = WindowReceipt(
-            entity=ORDERS.name,
-            by="id",
-            since=None,
-            until=None,
-            expected=len(asking) + left,
-            seen=len(asking) - len(unanswered),
-            pages_expected=len(asking) + left,
-            pages_fetched=len(asking) - len(unanswered),
-            pages_failed=len(unanswered),
-            complete=not left and not unanswered,
-            reason=next(iter(unanswered), None) or left_over(left),
-        )
+        await self._bury(missing, missing if from_gaps else self.writer.known_rows(ORDERS, missing))
+        receipt = id_receipt(len(batch), len(new) - len(batch) + remaining, errors)
         self.receipts.append(receipt)
         return [receipt]
 
-    async def _order(self, found: int, lost: list[Seen], unanswered: list[str]) -> None:
-        """Ask for one order; one that the CRM can't answer for is noted, and keeps nobody up."""
-        async with self._walk.slots:
+    async def _bury(self, missing: Sequence[Observation], deleted: Sequence[Observation]) -> None:
+        """Write tombstones of the deleted orders; log the missing ids that were never orders."""
+        deleted_ids = {row.id for row in deleted if row.id}
+        if unknown := sorted({row.id for row in missing if row.id} - deleted_ids):
+            log.warning("ingest.no_such_orders", ids=unknown[:LOGGED_IDS], count=len(unknown))
+        if deleted:
+            await self.client.fetch_first(ORDERS)  # a server without a list of orders has deleted none
+            async with self._commit:
+                await run_to_completion(self.writer.write_tombstones, ORDERS, deleted)
+
+    async def _fetch_order(self, order_id: int, missing: list[Observation], errors: list[str]) -> None:
+        """Request one order. If the CRM can't answer, note the error and let the others go on."""
+        async with self._pager.slots:
             try:
-                body, at = await self.client.fetch_one(ORDERS, found)
+                body, fetched_at = await self.client.fetch_object(ORDERS, order_id)
             except (KeyRefused, RequestRefused):
                 raise
             except SourceError as error:
-                unanswered.append(str(error))
+                errors.append(str(error))
                 return
-        self._watch.arrived(ORDERS.name, 1 if body else 0)
+        self._progress.add_page(ORDERS.name, 1 if body else 0)
         if body is None:
-            lost.append(gone(found, at))
+            missing.append(tombstone(order_id, fetched_at))
         else:
-            await self._keep(ORDERS, [look(ORDERS, body, at)])
+            await self._keep(ORDERS, [observe(ORDERS, body, fetched_at)])
 
-    async def _keep(self, entity: Entity, rows: list[Seen]) -> None:
-        """Take rows; commit when enough are waiting."""
+    async def _keep(self, entity: Entity, rows: list[Observation]) -> None:
+        """Take rows; commit if enough of them wait."""
         waiting = self._waiting.setdefault(entity.name, [])
         waiting += rows
         if len(waiting) >= ROWS_PER_COMMIT or sum(len(row.payload) for row in waiting) >= BYTES_PER_COMMIT:
             await self._flush(entity)
 
     async def _flush(self, entity: Entity) -> None:
-        """Commit what waits: off the event loop, one commit at a time."""
+        """Commit the waiting rows off the event loop, one commit after another."""
         async with self._commit:
             if rows := self._waiting.pop(entity.name, []):
-                await to_its_end(self._write, entity, rows)
+                await run_to_completion(self._write, entity, rows)
 
-    def _write(self, entity: Entity, rows: list[Seen]) -> None:
+    def _write(self, entity: Entity, rows: list[Observation]) -> None:
         self.writer.write(entity, rows)
         give_back()
 
 
-def left_over(ids: int) -> str | None:
-    """Return what to say of ids that nobody asked for yet. Pure."""
-    return f"{ids} more ids are to be asked for one by one, the next run goes on" if ids else None
+def id_receipt(requested: int, left: int, errors: Sequence[str]) -> WindowReceipt:
+    """Return the receipt of requests by id: how many were sent, are left, and failed. Pure."""
+    answered = requested - len(errors)
+    return WindowReceipt(
+        entity=ORDERS.name,
+        by="id",
+        since=None,
+        until=None,
+        expected=requested + left,
+        seen=answered,
+        pages_expected=requested + left,
+        pages_fetched=answered,
+        pages_failed=len(errors),
+        complete=not left and not errors,
+        reason=next(iter(errors), None) or remaining_reason(left),
+    )
 
 
-async def to_its_end(work: Callable[..., None], *arguments: Any) -> None:
-    """Run work in a thread and wait for it, also when cancelled meanwhile: a thread can't be stopped.
+def remaining_reason(ids: int) -> str | None:
+    """Return why a receipt with ids left to request is incomplete; None if none are left. Pure."""
+    return f"{ids} more ids are to be requested one by one, the next run goes on" if ids else None
 
-    Two of them at once on one DuckDB connection would lose what one of them holds.
+
+async def run_to_completion(work: Callable[..., None], *arguments: Any) -> None:
+    """Run work in the commit thread and wait for its end, also if cancelled: a thread can't be stopped.
+
+    If two pieces of work used one DuckDB connection concurrently, they would lose registered rows.
     """
-    running = asyncio.get_running_loop().run_in_executor(COMMITTER, work, *arguments)
+    future = asyncio.get_running_loop().run_in_executor(COMMITTER, work, *arguments)
     try:
-        await asyncio.shield(running)
+        await asyncio.shield(future)
     except asyncio.CancelledError:
-        await asyncio.wait([running])
+        await asyncio.wait([future])
         raise

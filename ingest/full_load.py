@@ -1,8 +1,8 @@
-"""History: how far a full load has come, from the windows it completed. A ledger, no flag to lose.
+"""Full load: how far it has come, derived from the windows that it completed.
 
-A full load takes hours at the CRM's pace. Each window it completes is a row of
-``ops.windows``; one that was killed is continued by the next, after the last window
-that counted, and asks again for what changed since the first of them began.
+A full load takes hours at the CRM's pace. Each window that it completes is a row of the log
+``ops.windows``. If a load is killed, the next run continues after the last complete window
+and requests again what has changed since the load began.
 """
 
 from collections.abc import Sequence
@@ -33,45 +33,47 @@ SCHEMA = pa.schema(
 )
 
 
-class History(msgspec.Struct, frozen=True):
-    """A full load under way: when it began, by the CRM's clock and this machine's, and what it has read."""
+class FullLoad(msgspec.Struct, frozen=True):
+    """A full load under way: its start by the CRM's clock and by this machine's, and its complete windows."""
 
     began_at: datetime
     started_at: datetime
-    done: tuple[WindowReceipt, ...] = ()
+    receipts: tuple[WindowReceipt, ...] = ()
 
     def has_list(self, entity: str) -> bool:
-        """True where the whole list of an entity was read."""
-        return any(window.entity == entity and window.by == "list" for window in self.done)
+        """True if the whole list of an entity was read."""
+        return any(receipt.entity == entity and receipt.by == "list" for receipt in self.receipts)
 
     @property
     def orders(self) -> int:
-        """How many orders it has read."""
-        return sum(window.seen for window in self.done if window.entity == ORDERS.name)
+        """How many orders were read."""
+        return sum(receipt.seen for receipt in self.receipts if receipt.entity == ORDERS.name)
 
     def windows(self, entity: str) -> list[Window]:
-        """Return the spans of creation that were read of an entity."""
-        spans = [receipt for receipt in self.done if receipt.entity == entity and receipt.by == "created"]
-        return [Window("created", receipt.since, receipt.until) for receipt in spans]
+        """Return the windows of creation time that were read of an entity."""
+        receipts = [
+            receipt for receipt in self.receipts if receipt.entity == entity and receipt.by == "created"
+        ]
+        return [Window("created", receipt.since, receipt.until) for receipt in receipts]
 
 
-def read_history(lake: Lake, *, now: datetime, patience: timedelta) -> History:
-    """Return the unfinished load to continue, or a new one that begins now, by the CRM's clock.
+def read_full_load(lake: Lake, *, now: datetime, lifetime: timedelta) -> FullLoad:
+    """Return the unfinished load to continue, or a new one that begins at ``now``, the CRM's time.
 
-    A load is over when a run of it has the receipt of a complete full run; one that
-    began longer than ``patience`` ago is given up.
+    A load is finished if one of its runs is a complete full run. It is abandoned if it began
+    longer than ``lifetime`` ago.
     """
-    new = History(began_at=floor(now), started_at=datetime.now(UTC))
+    new = FullLoad(began_at=floor(now), started_at=datetime.now(UTC))
     if not table_exists(lake, WINDOWS):
         return new
     table = open_table(lake, WINDOWS)
     newest = table.maximum("load_began_at")
-    if not isinstance(newest, datetime) or newest < now - patience or newest > now:
+    if not isinstance(newest, datetime) or newest < now - lifetime or newest > now:
         return new
     rows = table.read(where=pc.field("load_began_at") >= newest).to_pylist()
     if {row["run_id"] for row in rows} & complete_runs(lake, kind="full"):
         return new
-    done = tuple(
+    receipts = tuple(
         WindowReceipt(
             entity=row["entity"],
             by=row["by"],
@@ -86,15 +88,16 @@ def read_history(lake: Lake, *, now: datetime, patience: timedelta) -> History:
         )
         for row in rows
     )
-    return History(began_at=newest, started_at=min(row["load_started_at"] for row in rows), done=done)
+    started_at = min(row["load_started_at"] for row in rows)
+    return FullLoad(began_at=newest, started_at=started_at, receipts=receipts)
 
 
-def write_done(lake: Lake, history: History, run_id: str, receipts: Sequence[WindowReceipt]) -> None:
-    """Append the windows that are complete."""
+def write_windows(lake: Lake, load: FullLoad, run_id: str, receipts: Sequence[WindowReceipt]) -> None:
+    """Append the complete windows among the receipts to the log of a load."""
     rows = [
         {
-            "load_began_at": history.began_at,
-            "load_started_at": history.started_at,
+            "load_began_at": load.began_at,
+            "load_started_at": load.started_at,
             "run_id": run_id,
             "entity": receipt.entity,
             "by": receipt.by,

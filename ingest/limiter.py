@@ -1,7 +1,8 @@
-"""Limiter: when one more request may be sent. Clock and sleep are arguments.
+"""Limiter: when the next request may be sent. Clock and sleep are arguments.
 
-A log of the last send times, not an even pace: a short sync may use the whole
-budget at once. A load of hours begins evenly: the budget comes back as it was spent.
+It keeps the last send times instead of an even pace, so a short sync may use the whole budget
+in one burst. If a load takes hours, it begins evenly, because the budget is freed in the
+rhythm in which it was spent.
 """
 
 import asyncio
@@ -14,17 +15,17 @@ import structlog
 from ingest.budget import Budget
 
 log = structlog.get_logger()
-# A wait that a person would wonder about.
-LONG_SECONDS = 5.0
-# A load of more budgets than this is a long one.
+# Seconds of waiting from which a log line explains the wait.
+LOGGED_WAIT = 5.0
+# A load is long if it needs more than this many times the budget of one minute.
 LONG_LOAD = 2
 
 
 class Limiter:
-    """One run's line in front of the shared budget.
+    """The queue of one run for the shared budget.
 
-    ``waited`` is for how many seconds somebody stood in the line: the time the run
-    lost to the budget, not the sum over requests that waited side by side.
+    ``waited`` is the number of seconds in which at least one request waited: the time that the
+    run lost to the budget, not the sum over requests that waited concurrently.
     """
 
     def __init__(
@@ -41,42 +42,42 @@ class Limiter:
         self._due: Iterator[float] = iter(())
         self.waited = 0.0
 
-    def begin(self, requests: int) -> None:
-        """Spend the first budget evenly where so many requests are to come that it is a long load.
+    def pace(self, requests: int) -> None:
+        """Spend the first budget evenly if this many requests make a long load.
 
-        A burst would come back each minute with no pause in it: whatever is late once stays late,
-        and a sync would find no place for most of a minute.
+        A burst would be repeated each minute without a pause: a request that is late once would
+        delay all later ones, and a sync would find no free place for most of a minute.
         """
         if requests > LONG_LOAD * self._budget.requests:
             now, gap = self._clock(), self._budget.per / self._budget.requests
-            self._due = (now + place * gap for place in range(self._budget.requests))
+            self._due = (now + number * gap for number in range(self._budget.requests))
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Hold a place in the budget while a request is under way."""
+    async def slot(self) -> AsyncIterator[None]:
+        """Occupy a place in the budget while a request is under way."""
         taken_at = await self.acquire()
         try:
             yield
         finally:
-            self._budget.answered(taken_at)
+            self._budget.record_answer(taken_at)
 
     async def acquire(self) -> float:
-        """Return when the place was taken, once one more request may be sent, in the order of asking."""
+        """Wait, in the order of the calls, until a request may be sent; return when its place was taken."""
         async with self._turn:
             began = self._clock()
             if (early := next(self._due, began) - began) > 0:
                 await self._sleep(early)
             while (wait := self._budget.take()) > 0:
-                if wait > LONG_SECONDS:
+                if wait > LOGGED_WAIT:
                     log.info("ingest.waits_for_the_budget", seconds=round(wait))
                 await self._sleep(wait)
             self.waited += self._clock() - began
             return self._budget.taken_at
 
     def pause(self, seconds: float) -> None:
-        """Send nothing for so long, in no process: the source asked for patience and means everybody."""
+        """Send nothing for this long, in any process: a 429 of the source applies to the whole key."""
         self._budget.pause(seconds)
 
     def close(self) -> None:
-        """Leave the line."""
+        """Leave the queue."""
         self._budget.close()

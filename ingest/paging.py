@@ -1,9 +1,9 @@
-"""Walk: reading one window to its end, and knowing whether that was all of it.
+"""Paging: read one window to its end, and decide whether all of its rows arrived.
 
-Lists drift while they are walked, so a window counts only when every page arrived
-and the distinct ids are as many as the CRM says there are, at the start and at the
-end. Else it is walked again (a list without an order of its own shows on one walk what
-it hid on the other), then in halves, then reported incomplete.
+Lists change while they are paged through. So a window is complete only if every page arrived
+and the distinct ids are as many as the CRM counts, at the start and at the end. If they are
+not, the window is read a second time: a list without a sort order shows on one pass what it
+hid on the other. If they still differ, the window is halved, and in the end reported incomplete.
 """
 
 import asyncio
@@ -15,25 +15,27 @@ import msgspec
 
 from ingest.client import Arrival, Client
 from ingest.entities import ORDERS, Entity
-from ingest.observations import Seen, look
-from ingest.progress import Watch
+from ingest.observations import Observation, observe
+from ingest.progress import ProgressReporter
 from ingest.windows import Window, split
 from lake.errors import KeyRefused, RequestRefused, SourceError
 from lake.ledgers.runs import WindowReceipt
 
-Keep = Callable[[Entity, list[Seen]], Awaitable[None]]
-WALKS = 2  # tries at a window before it is halved
+Keep = Callable[[Entity, list[Observation]], Awaitable[None]]
+# Passes over a window before it is halved.
+PASSES = 2
+# Levels of halving below the first window.
 HALVINGS = 3
 
 
 class Tally(msgspec.Struct):
-    """What one walk of a window has met so far.
+    """What one pass over a window has found so far.
 
-    ``earlier`` are the ids that a walk before it met, and ``counted`` how many the CRM said there were.
+    ``earlier_ids`` are the ids of the passes before it, ``earlier_totals`` the CRM's counts then.
     """
 
-    earlier: frozenset[int | str] = frozenset()
-    counted: frozenset[int] = frozenset()
+    earlier_ids: frozenset[int | str] = frozenset()
+    earlier_totals: frozenset[int] = frozenset()
     ids: set[int | str] = msgspec.field(default_factory=set)
     totals: set[int] = msgspec.field(default_factory=set)
     stamps: list[datetime] = msgspec.field(default_factory=list)
@@ -43,59 +45,59 @@ class Tally(msgspec.Struct):
     reason: str | None = None
 
 
-class Walk:
-    """Reads windows with the client and hands every page's rows to ``keep`` as it arrives.
+class Pager:
+    """Reads windows with the client and hands the rows of each page to ``keep`` when it arrives.
 
-    ``shown`` are the order ids that windows showed, whoever compares them clears them;
-    ``latest`` is the greatest updated_at that a window of changed orders showed.
+    ``order_ids`` are the orders in the windows read; the caller that compares them clears them.
+    ``latest_change`` is the greatest updated_at in a window of changed orders.
     """
 
-    def __init__(self, client: Client, keep: Keep, watch: Watch) -> None:
+    def __init__(self, client: Client, keep: Keep, progress: ProgressReporter) -> None:
         self._client = client
-        # A page keeps its slot until its rows are taken: what waits to be written stays bounded.
+        # A page keeps its slot until its rows are taken, which bounds the rows that wait for a commit.
         self.slots = asyncio.Semaphore(client.settings.max_in_flight)
-        self.shown: set[int] = set()
-        self.latest: datetime | None = None
+        self.order_ids: set[int] = set()
+        self.latest_change: datetime | None = None
         self._keep = keep
-        self._watch = watch
+        self._progress = progress
 
-    async def window(
+    async def fetch_window(
         self, entity: Entity, window: Window, *, halvings: int = HALVINGS
     ) -> list[WindowReceipt]:
-        """Read the window; return its receipt, or those of its parts where it had to be halved."""
+        """Read the window; return its receipt, or the receipts of its parts if it had to be halved."""
         tally = Tally()
-        for _ in range(WALKS):
-            tally = Tally(tally.earlier | tally.ids, tally.counted | tally.totals)
-            await self._once(entity, window, tally)
+        for _ in range(PASSES):
+            tally = Tally(tally.earlier_ids | tally.ids, tally.earlier_totals | tally.totals)
+            await self._read_pages(entity, window, tally)
             receipt = receipt_of(entity, window, tally)
             if receipt.complete:
                 break
         may_halve = halvings and not receipt.complete and not receipt.pages_failed
         halves = split(window, tally.stamps) if may_halve else None
         if halves is None:
-            self._watch.window_done(receipt)
+            self._progress.finish_window(receipt)
             return [receipt]
-        parts = [await self.window(entity, half, halvings=halvings - 1) for half in halves]
+        parts = [await self.fetch_window(entity, half, halvings=halvings - 1) for half in halves]
         return [receipt for part in parts for receipt in part]
 
-    async def _once(self, entity: Entity, window: Window, tally: Tally) -> None:
-        """Walk the window once: page 1 says how many, the others come as the budget allows."""
-        first = await self._page(entity, window, 1, tally)
+    async def _read_pages(self, entity: Entity, window: Window, tally: Tally) -> None:
+        """Make one pass: page 1 has the number of pages, the others follow as the budget allows."""
+        first = await self._fetch_page(entity, window, 1, tally)
         if first:
             tally.pages = max(first.page.pages, 1)
-            self._watch.expect(tally.pages)
-            rest = iter(range(2, tally.pages + 1))
+            self._progress.expect_pages(tally.pages)
+            numbers = iter(range(2, tally.pages + 1))
 
             async def work() -> None:
-                for number in rest:
-                    arrival = await self._page(entity, window, number, tally)
+                for number in numbers:
+                    arrival = await self._fetch_page(entity, window, number, tally)
                     if arrival and not arrival.page.data:
-                        return  # past the end, whatever the first page promised
+                        return  # past the end, although the first page counted more
 
-            await together([work() for _ in range(self._client.settings.max_in_flight)])
+            await run_concurrently([work() for _ in range(self._client.settings.max_in_flight)])
 
-    async def _page(self, entity: Entity, window: Window, number: int, tally: Tally) -> Arrival | None:
-        """Fetch one page and hand its rows on; a page that can't be had is noted on the tally."""
+    async def _fetch_page(self, entity: Entity, window: Window, number: int, tally: Tally) -> Arrival | None:
+        """Fetch one page and hand its rows on; if it can't be fetched, count it on the tally."""
         async with self.slots:
             try:
                 arrival = await self._client.fetch_page(entity, window, number)
@@ -105,33 +107,34 @@ class Walk:
                 tally.failed += 1
                 tally.reason = str(error)
                 return None
-            rows = [look(entity, bytes(raw), arrival.fetched_at) for raw in arrival.page.data]
+            rows = [observe(entity, bytes(raw), arrival.fetched_at) for raw in arrival.page.data]
             tally.fetched += 1
             tally.totals.add(arrival.page.total)
             tally.ids.update(row.id if row.id is not None else row.hash for row in rows)
-            cut = [row.updated_at if window.by == "updated" else row.created_at for row in rows]
-            found = [stamp for stamp in cut if stamp is not None]
-            tally.stamps += found
+            times = [row.updated_at if window.by == "updated" else row.created_at for row in rows]
+            stamps = [stamp for stamp in times if stamp is not None]
+            tally.stamps += stamps
             if entity is ORDERS:
-                self.shown.update(row.id for row in rows if row.id is not None)
+                self.order_ids.update(row.id for row in rows if row.id is not None)
             if entity is ORDERS and window.by == "updated":
-                self.latest = max([*found, *([self.latest] if self.latest else [])], default=None)
-            self._watch.arrived(entity.name, len(rows))
+                earlier = [self.latest_change] if self.latest_change else []
+                self.latest_change = max([*stamps, *earlier], default=None)
+            self._progress.add_page(entity.name, len(rows))
             await self._keep(entity, rows)
         return arrival
 
 
 def receipt_of(entity: Entity, window: Window, tally: Tally) -> WindowReceipt:
-    """Return what the walk amounts to. Pure."""
+    """Return the receipt of a pass. Pure."""
     reason = tally.reason
     seen = len(tally.ids)
-    both = len(tally.ids | tally.earlier)
-    # What one walk missed the other may have shown, but only of a list that did not change between them.
-    if tally.totals | tally.counted == {both}:
-        seen = both
+    all_seen = len(tally.ids | tally.earlier_ids)
+    # One pass may show what another missed, but only if the list did not change between them.
+    if tally.totals | tally.earlier_totals == {all_seen}:
+        seen = all_seen
     if not tally.failed and tally.totals and tally.totals != {seen}:
-        counted = ", then ".join(map(str, sorted(tally.totals)))
-        reason = f"{seen} distinct ids arrived, the CRM counted {counted}"
+        totals = ", then ".join(map(str, sorted(tally.totals)))
+        reason = f"{seen} distinct ids arrived, the CRM counted {totals}"
     return WindowReceipt(
         entity=entity.name,
         by=window.by,
@@ -147,8 +150,8 @@ def receipt_of(entity: Entity, window: Window, tally: Tally) -> WindowReceipt:
     )
 
 
-async def together(jobs: Sequence[Coroutine[Any, Any, object]]) -> None:
-    """Run the jobs side by side; the first error ends all of them and is the one raised."""
+async def run_concurrently(jobs: Sequence[Coroutine[Any, Any, object]]) -> None:
+    """Run the jobs concurrently. If one fails, the others are cancelled and its error is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             for job in jobs:

@@ -1,4 +1,4 @@
-"""What a person sees of a long ingest: a bar on a terminal, a log line per window elsewhere."""
+"""Progress of a long ingest: a bar if stderr is a terminal, a log line per window if it is not."""
 
 import sys
 import time
@@ -11,11 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from lake.ledgers.runs import WindowReceipt
 
 log = structlog.get_logger()
-FREE = 10_000  # a budget that nobody will use up is not worth a word
+# Requests per minute from which the share of the budget is not shown: no run uses it up.
+UNLIMITED = 10_000
 
 
-class Watch:
-    """Counts pages and rows, and shows them: a full ingest takes a while at 60 requests a minute."""
+class ProgressReporter:
+    """Counts pages and rows and shows them; at 60 requests a minute a full ingest takes 20 minutes or more.
+
+    ``budget`` is the number of requests per minute.
+    """
 
     def __init__(self, *, budget: int, bar: bool | None = None) -> None:
         self._budget = budget
@@ -32,7 +36,7 @@ class Watch:
                 console=Console(stderr=True),
             )
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "ProgressReporter":
         if self._bar:
             self._bar.start()
             self._task = self._bar.add_task("ingest", total=None, detail="")
@@ -45,29 +49,29 @@ class Watch:
             self._show()
             self._bar.stop()
 
-    def expect(self, pages: int) -> None:
-        """So many more pages are to come."""
+    def expect_pages(self, pages: int) -> None:
+        """Add pages of a window that has begun."""
         self._expected += pages
         self._show()
 
-    def plan(self, pages: int) -> None:
-        """So many more pages are to come in all, in windows that will say so again when they begin."""
+    def plan_pages(self, pages: int) -> None:
+        """Add pages of windows that have not begun; each window adds its own again when it begins."""
         self._planned += pages
         self._show()
 
     @property
     def total(self) -> int:
-        """How many pages there are, as far as is known: those planned, or more where windows say more."""
+        """How many pages there are: the planned ones, or more if the windows begun have more."""
         return max(self._planned, self._expected, self._pages)
 
-    def arrived(self, entity: str, rows: int) -> None:
-        """One page of so many rows is there."""
+    def add_page(self, entity: str, rows: int) -> None:
+        """Count one page that arrived, and its rows."""
         self._pages += 1
         self._rows += rows
         self._show(entity)
 
-    def window_done(self, receipt: WindowReceipt) -> None:
-        """A window was read to its end."""
+    def finish_window(self, receipt: WindowReceipt) -> None:
+        """Log a window that was read to its end, if no bar is shown."""
         if self._bar is None:
             event = log.info if receipt.complete else log.warning
             event(
@@ -92,26 +96,26 @@ class Watch:
 
 
 def detail_of(pages: int, rows: int, *, total: int, seconds: float, budget: int) -> str:
-    """Return rows, speed, what is used of the budget and the time left, in words. Pure."""
+    """Return the rows, the speed, the share of the budget and the time left as text. Pure."""
     minutes = max(seconds, 0.1) / 60
-    # A minute's budget may be spent at once, so its use is looked at over a minute at least.
-    use = f" · {pages / max(minutes, 1) / budget:.0%} of the budget" if budget < FREE else ""
-    left = span(seconds_left(pages, total=total, seconds=seconds, budget=budget))
+    # A burst may spend a minute's budget in a second, so the share is taken over a minute at least.
+    use = f" · {pages / max(minutes, 1) / budget:.0%} of the budget" if budget < UNLIMITED else ""
+    left = duration(seconds_left(pages, total=total, seconds=seconds, budget=budget))
     return f"{rows:,} rows · {pages / minutes:,.0f} requests/min{use} · {left} left"
 
 
 def seconds_left(pages: int, *, total: int, seconds: float, budget: int) -> float:
-    """Return how long the pages that are left take: at the speed so far, but within the budget. Pure.
+    """Return the seconds that the remaining pages take, at the speed so far and within the budget. Pure.
 
-    What fits into one minute's budget may come at once, whatever is left of more may not.
+    If all pages fit into one minute's budget, they may come in one burst and only the speed counts.
     """
     left = max(total - pages, 0)
     at_this_speed = left * max(seconds, 0.1) / max(pages, 1)
     return max(at_this_speed, left / budget * 60 if total > budget else 0.0)
 
 
-def span(seconds: float) -> str:
-    """Return a stretch of time as h:mm:ss or m:ss."""
+def duration(seconds: float) -> str:
+    """Return a duration as h:mm:ss or m:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""KeyCRM without I/O: build a request, read a response, name the error. Pure."""
+"""The KeyCRM protocol without I/O: build a request, read a response, classify an error. Pure."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,14 +11,16 @@ from ingest.entities import Entity
 from ingest.windows import Window
 from lake.errors import KeyRefused, NotFound, RateLimited, RequestRefused, SourceDown, SourceError
 
-# msgspec says it of broken JSON, Python of broken UTF-8, of what is nested without end and of absurd numbers.
-GARBAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
-LONGEST_PATIENCE = 300.0  # seconds; a server that asks for more is asked again
-PAGE_ROWS = 50  # the CRM cuts a larger limit to this, in silence
+# Errors of decoding: of msgspec for broken JSON, of Python for broken UTF-8, deep nesting and absurd numbers.
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
+# Seconds; if a server asks for a longer wait, it gets a request after this.
+LONGEST_RETRY_AFTER = 300.0
+# Rows of a page; the CRM reduces a larger limit to this without an error.
+PAGE_ROWS = 50
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A GET: the path below the base URL, and the query."""
+    """A GET request: the path below the base URL, and the query."""
 
     path: str
     query: tuple[tuple[str, str], ...] = ()
@@ -27,7 +29,7 @@ class Request(msgspec.Struct, frozen=True):
         return self.path + "?" + "&".join(f"{key}={value}" for key, value in self.query)
 
 
-# No shop has more rows, or pages of them; a number beyond it is a mistake of whoever counts.
+# A number of rows or pages. No shop has more than the bound; a larger number is an error of the server.
 Count = Annotated[int, msgspec.Meta(ge=0, le=100_000_000)]
 
 
@@ -42,20 +44,20 @@ class Page(msgspec.Struct, frozen=True):
 
     @property
     def pages(self) -> int:
-        """How many pages the list has, as far as this page can tell."""
+        """How many pages the list has, according to this page."""
         if self.last_page is not None:
             return self.last_page
         return -(-self.total // (self.per_page or PAGE_ROWS))
 
 
-class Identified(msgspec.Struct, frozen=True):
-    """Of an object, its id."""
+class ObjectId(msgspec.Struct, frozen=True):
+    """The id of an object."""
 
     id: int
 
 
 page_decoder = msgspec.json.Decoder(Page)
-one_decoder = msgspec.json.Decoder(Identified)
+id_decoder = msgspec.json.Decoder(ObjectId)
 
 
 def list_request(entity: Entity, window: Window, page: int) -> Request:
@@ -77,84 +79,85 @@ def first_request(entity: Entity, *, newest: bool = False) -> Request:
     return Request(path=entity.path, query=(("limit", "1"), ("page", "1"), ("sort", sort)))
 
 
-def one_request(entity: Entity, found: int) -> Request:
+def object_request(entity: Entity, object_id: int) -> Request:
     """Return the request for one object by its id, with the same includes as in lists."""
     query = (("include", entity.include),) if entity.include else ()
-    return Request(path=f"{entity.path}/{found}", query=query)
+    return Request(path=f"{entity.path}/{object_id}", query=query)
 
 
-def read_one(body: bytes, *, asked: int) -> bytes:
-    """Return the object's bytes. Raises SourceDown where it is not the object asked for."""
+def read_object(body: bytes, *, expected_id: int) -> bytes:
+    """Return the object's bytes. Raises SourceDown if it is not the object requested."""
     try:
-        found = one_decoder.decode(body)
-    except GARBAGE as error:
-        raise SourceDown(f"the answer of {len(body)} bytes is no object of JSON: {error}") from None
-    if found.id != asked:
-        raise SourceDown(f"object {found.id} came where {asked} was asked for")
+        received = id_decoder.decode(body)
+    except DECODE_ERRORS as error:
+        raise SourceDown(f"the answer of {len(body)} bytes is not a JSON object: {error}") from None
+    if received.id != expected_id:
+        raise SourceDown(f"object {received.id} came instead of {expected_id}")
     return body
 
 
-def read_page(body: bytes, *, asked: int) -> Page:
-    """Return the page of a 200 answer. Raises SourceDown where it is not the page asked for."""
+def read_page(body: bytes, *, expected_page: int) -> Page:
+    """Return the page of a 200 answer. Raises SourceDown if it is not the page requested."""
     try:
         page = page_decoder.decode(body)
-    except GARBAGE as error:
-        raise SourceDown(f"the answer of {len(body)} bytes is no page of JSON: {error}") from None
-    if asked == 1 and not page.data and page.total > 0:
-        raise SourceDown(f"the first page is empty, of {page.total} rows that the CRM counts")
-    if page.current_page is not None and page.current_page != asked:
-        raise SourceDown(f"page {page.current_page} came where page {asked} was asked for")
+    except DECODE_ERRORS as error:
+        raise SourceDown(f"the answer of {len(body)} bytes is not a page of JSON: {error}") from None
+    if expected_page == 1 and not page.data and page.total > 0:
+        raise SourceDown(f"the first page is empty, although the CRM counts {page.total} rows")
+    if page.current_page is not None and page.current_page != expected_page:
+        raise SourceDown(f"page {page.current_page} came instead of page {expected_page}")
     return page
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceError | None:
-    """Return what an HTTP answer means when it is not 200, None when it is."""
+    """Return the error that an HTTP answer stands for; None if its status is 200."""
     if status == 200:
         return None
-    own = object_of(body)
-    said = message_of(own)
+    answer = object_of(body)
+    message = message_of(answer)
     if status == 401:
-        return KeyRefused(f"the CRM refused the API key ({status} {said}); check KEYCRM_API_KEY")
-    if status == 403 and own is None:  # a firewall's page: the CRM has not seen the request
-        return SourceDown("403 came, and not from the CRM's API: a firewall or a proxy is in the way")
-    if status == 404 and own is not None and "message" in own:
-        return NotFound(f"the CRM has no such thing (404 {said})")
-    if status == 404:  # a proxy's page, or a base URL without /v1: nobody has looked for the thing
-        return SourceDown("404 came, and not from the CRM's API; is source.base_url right, /v1 included?")
+        return KeyRefused(f"the CRM refused the API key ({status} {message}); check KEYCRM_API_KEY")
+    if status == 403 and answer is None:  # a firewall's page: the CRM has not received the request
+        return SourceDown("403 came from a firewall or a proxy, not from the CRM's API; check the network")
+    if status == 404 and answer is not None and "message" in answer:
+        return NotFound(f"the CRM has no such object (404 {message})")
+    if status == 404:  # a proxy's page, or a base URL without /v1: no CRM looked for the object
+        return SourceDown("404 did not come from the CRM's API; check source.base_url, which ends in /v1")
     if status == 429:
         return RateLimited(
-            f"the CRM asks for patience (429 {said})", retry_after=seconds_of(headers.get("Retry-After"))
+            f"the CRM limits the rate of requests (429 {message})",
+            retry_after=seconds_of(headers.get("Retry-After")),
         )
     if status >= 500 or status == 408:
-        return SourceDown(f"the CRM answered {status} {said}")
-    return RequestRefused(f"the CRM refuses the request ({status} {said})")
+        return SourceDown(f"the CRM answered {status} {message}")
+    return RequestRefused(f"the CRM refuses the request ({status} {message})")
 
 
 def object_of(body: bytes) -> dict[str, Any] | None:
-    """Return the body's JSON object; None where it is none, as a web page."""
+    """Return the JSON object of a body; None if it has none, like a web page."""
     try:
         value = msgspec.json.decode(body)
-    except GARBAGE:
+    except DECODE_ERRORS:
         return None
     return value if isinstance(value, dict) else None
 
 
-def message_of(own: dict[str, Any] | None) -> str:
-    """Return the CRM's own words, shortened; empty where it says none."""
-    return str((own or {}).get("message") or "")[:200]
+def message_of(answer: dict[str, Any] | None) -> str:
+    """Return the CRM's own message, shortened; empty if there is none."""
+    return str((answer or {}).get("message") or "")[:200]
 
 
 def seconds_of(text: str | None) -> float | None:
-    """Return a Retry-After in seconds; None where it is missing or says nothing (0, a word)."""
+    """Return a Retry-After in seconds; None if it is missing, zero or a word."""
     try:
         seconds = float(text or "")
     except ValueError:
         return None
-    return min(seconds, LONGEST_PATIENCE) if seconds > 0 else None
+    return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else None
 
 
 def clock_of(headers: Mapping[str, str]) -> datetime | None:
-    """Return the CRM's own time as its Date header says it, None where it doesn't."""
+    """Return the CRM's own time from the Date header; None if it has no readable one."""
     try:
         stamp = parsedate_to_datetime(headers["Date"])
     except (KeyError, ValueError, TypeError):

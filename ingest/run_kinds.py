@@ -1,8 +1,8 @@
-"""The kinds of run: what each asks for, in which order.
+"""Kinds of run: which windows and ids each of them requests, in which order.
 
-``incremental`` follows the CRM every few minutes, ``full`` reads all history, a
-``sweep`` asks again for what should not have changed, ``window`` and ``orders`` look
-at what a person names.
+``incremental`` follows the CRM every few minutes, ``full`` reads all history, and a ``sweep``
+requests again what should not have changed. ``window`` and ``orders`` read the span or the ids
+that an operator names.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ import msgspec
 import structlog
 
 from ingest.entities import BUYERS, ENTITIES, OFFERS, ORDERS, PRODUCTS, Entity
-from ingest.fetching import Ask, First, Last, Reading
-from ingest.full_load import History, read_history, write_done
-from ingest.observations import id_alone
-from ingest.protocol import GARBAGE
+from ingest.fetching import Fetcher, FirstOrder, LastOrder, Target
+from ingest.full_load import FullLoad, read_full_load, write_windows
+from ingest.observations import partial_object
+from ingest.protocol import DECODE_ERRORS
 from ingest.settings import IngestSettings
 from ingest.windows import (
     BEGINNING,
@@ -25,7 +25,7 @@ from ingest.windows import (
     floor,
     history_windows,
     recent_window,
-    without,
+    subtract,
 )
 from lake.errors import SourceDown
 from lake.ledgers.runs import list_runs
@@ -34,65 +34,65 @@ from lake.paths import Lake
 log = structlog.get_logger()
 REFERENCES = tuple(entity for entity in ENTITIES if entity.is_reference)
 CATALOGUE = (PRODUCTS, OFFERS)
-# Longer than any load takes, shorter than anybody would call the same load.
-PATIENCE = timedelta(days=3)
-# A schedule's slots come a little early or late: what is due by the hour is not left for the slot after.
-PUNCTUAL = timedelta(minutes=1)
+# Age from which an unfinished full load is not continued: longer than any load takes.
+LOAD_LIFETIME = timedelta(days=3)
+# Scheduler jitter tolerated when deciding whether a list is due.
+JITTER = timedelta(minutes=1)
 
 
-async def incremental(
-    reading: Reading, settings: IngestSettings, lake: Lake, watermark: datetime
+async def run_incremental(
+    fetcher: Fetcher, settings: IngestSettings, lake: Lake, watermark: datetime
 ) -> datetime:
-    """Ask for what changed since the watermark, what is recent, and the lists due; return how far it got."""
-    await reading.client.hear()
-    await reading.windows(lists(due(lake, REFERENCES, settings)))
-    now = reading.client.now
+    """Read changes since the watermark, recent orders and the due lists; return the new watermark."""
+    await fetcher.client.read_clock()
+    await fetcher.fetch_windows(whole_lists(due_lists(lake, REFERENCES, settings)))
+    now = fetcher.client.now
     changed = changed_window(watermark, now=now, overlap=timedelta(minutes=settings.overlap_minutes))
     recent = recent_window(now=now, days=settings.created_days)
-    asks: list[Ask] = [(ORDERS, changed), (ORDERS, recent), (BUYERS, changed)]
-    asks += lists(due(lake, CATALOGUE, settings))
-    receipts = await reading.windows(asks)
+    targets: list[Target] = [(ORDERS, changed), (ORDERS, recent), (BUYERS, changed)]
+    targets += whole_lists(due_lists(lake, CATALOGUE, settings))
+    receipts = await fetcher.fetch_windows(targets)
     if all(receipt.complete for receipt in receipts):
-        await reading.absent(recent)
-    return reading.reached(changed)
+        await fetcher.fetch_absent(recent)
+    return fetcher.watermark(changed)
 
 
-async def full(reading: Reading, settings: IngestSettings, lake: Lake, run_id: str) -> datetime:
-    """Ask for everything from the first order on, then for what changed meanwhile; return the watermark.
+async def run_full(fetcher: Fetcher, settings: IngestSettings, lake: Lake, run_id: str) -> datetime:
+    """Read everything from the first order on, then what changed during the load; return the watermark.
 
-    A load that was killed is continued: a window that was complete is not asked again.
+    If an earlier load was killed, this run continues it and skips the complete windows.
     """
-    first = await first_order(reading)
-    reading.plan(first.total if first else 0)
-    history = read_history(lake, now=reading.client.now, patience=PATIENCE)
-    if history.done:
-        log.info("ingest.continues", began_at=history.began_at.isoformat(), windows=len(history.done))
-    reading.begin((first.total if first else 0) - history.orders)
+    first = await fetch_first_order(fetcher)
+    fetcher.plan(first.total if first else 0)
+    load = read_full_load(lake, now=fetcher.client.now, lifetime=LOAD_LIFETIME)
+    if load.receipts:
+        log.info("ingest.continues", began_at=load.began_at.isoformat(), windows=len(load.receipts))
+    fetcher.pace((first.total if first else 0) - load.orders)
     for entity in (*REFERENCES, *CATALOGUE):
-        if not history.has_list(entity.name):
-            write_done(lake, history, run_id, await reading.windows([(entity, WHOLE)]))
-    # Their list has no order of its own, so new cards would shift it: those of before now stand still.
-    for window in without(windows_of(first, settings, until=history.began_at), history.windows(BUYERS.name)):
-        write_done(lake, history, run_id, await reading.windows([(BUYERS, window)]))
+        if not load.has_list(entity.name):
+            write_windows(lake, load, run_id, await fetcher.fetch_windows([(entity, WHOLE)]))
+    # The list of buyers has no sort order, so a new card would shift its pages: cards made before the load
+    # began stay in place.
+    for window in subtract(buyer_windows(first, settings, until=load.began_at), load.windows(BUYERS.name)):
+        write_windows(lake, load, run_id, await fetcher.fetch_windows([(BUYERS, window)]))
     if first is not None:
-        await orders_of_history(reading, settings, lake, run_id, history, first)
-    last = await last_order(reading)
+        await fetch_history(fetcher, settings, lake, run_id, load, first)
+    last = await fetch_last_order(fetcher)
     overlap = timedelta(minutes=settings.overlap_minutes)
-    now = reading.client.now
-    # By the CRM's clock then, or by what it is now less the time that passed: one of them may be wrong.
-    since = min(history.began_at, now - (datetime.now(UTC) - history.started_at))
-    meanwhile = changed_window(since, now=now, overlap=overlap)
-    await reading.windows([(ORDERS, meanwhile), (BUYERS, meanwhile)])
-    if all(receipt.complete for receipt in reading.receipts):
-        # Written down in any case: it says which run the load was over with.
-        write_done(
-            lake, history, run_id, [await reading.all_counted(last, first_id=first.id if first else None)]
-        )
-    return reading.reached(meanwhile)
+    now = fetcher.client.now
+    # The CRM's clock at the start, or its clock now less the elapsed time: one of them may be wrong.
+    since = min(load.began_at, now - (datetime.now(UTC) - load.started_at))
+    changes = changed_window(since, now=now, overlap=overlap)
+    await fetcher.fetch_windows([(ORDERS, changes), (BUYERS, changes)])
+    if all(receipt.complete for receipt in fetcher.receipts):
+        count = await fetcher.count_orders(last, first_id=first.id if first else None)
+        # Written even if no window is complete: the row ties this run to the load, which it may finish.
+        write_windows(lake, load, run_id, [count])
+    return fetcher.watermark(changes)
 
 
-def windows_of(first: First | None, settings: IngestSettings, *, until: datetime) -> list[Window]:
-    """Return the windows of the buyers' cards made up to a moment; there is about one to two orders."""
+def buyer_windows(first: FirstOrder | None, settings: IngestSettings, *, until: datetime) -> list[Window]:
+    """Return the windows of the buyers' cards created up to a moment; a shop has about one per two orders."""
     if first is None:
         return [Window("created", BEGINNING, until)]
     orders = {"orders": first.total, "per_window": 2 * settings.orders_per_window}
@@ -103,95 +103,96 @@ def windows_of(first: First | None, settings: IngestSettings, *, until: datetime
     ]
 
 
-async def orders_of_history(
-    reading: Reading,
+async def fetch_history(
+    fetcher: Fetcher,
     settings: IngestSettings,
     lake: Lake,
     run_id: str,
-    history: History,
-    first: First,
+    load: FullLoad,
+    first: FirstOrder,
 ) -> None:
-    """Read the windows of a full load that are left, one by one, and write down each that is complete.
+    """Read the remaining order windows of a full load one by one, and log each that is complete.
 
-    It is when the orders that it did not show are answered for, too.
+    A window is complete if the known orders that it did not list were answered for by id, too.
     """
-    now = reading.client.now
+    now = fetcher.client.now
     windows = history_windows(
         first.created_at, now=now, orders=first.total, per_window=settings.orders_per_window
     )
-    for window in without(windows, history.windows(ORDERS.name)):
-        receipts = await reading.windows([(ORDERS, window)])
+    for window in subtract(windows, load.windows(ORDERS.name)):
+        receipts = await fetcher.fetch_windows([(ORDERS, window)])
         is_complete = all(receipt.complete for receipt in receipts)
-        if is_complete and all(receipt.complete for receipt in await reading.absent(window)):
-            # What reaches beyond now is not over: the next run would take it for read.
-            write_done(lake, history, run_id, [done for done in receipts if done.until and done.until <= now])
+        if is_complete and all(receipt.complete for receipt in await fetcher.fetch_absent(window)):
+            # A window that ends after now is not finished. If it were logged, the next run would skip it.
+            past = [receipt for receipt in receipts if receipt.until and receipt.until <= now]
+            write_windows(lake, load, run_id, past)
 
 
-async def sweep(reading: Reading, settings: IngestSettings, days: int | None) -> None:
-    """Compare content: every order created in the last ``days`` (None: all), whatever its updated_at says.
+async def run_sweep(fetcher: Fetcher, settings: IngestSettings, days: int | None) -> None:
+    """Compare the content of every order created in the last ``days`` (None: all), whatever its updated_at.
 
-    Silent edits are appended, orders the CRM no longer shows are asked for by id, and so
-    is every hole in the ids that nothing has explained yet.
+    Silent edits are appended. Orders that the CRM no longer lists are requested by id, and so
+    is each gap in the ids that has no explanation yet.
     """
-    first = await first_order(reading)
+    first = await fetch_first_order(fetcher)
     if first is None:
         return
-    now = reading.client.now
+    now = fetcher.client.now
     windows = history_windows(
         first.created_at, now=now, orders=first.total, per_window=settings.orders_per_window
     )
     if days is None:
-        reading.plan(first.total)
-        reading.begin(first.total)
+        fetcher.plan(first.total)
+        fetcher.pace(first.total)
     else:
         windows = [Window("created", floor(now - timedelta(days=days)), floor(now))]
     for window in windows:
-        receipts = await reading.windows([(ORDERS, window)])
+        receipts = await fetcher.fetch_windows([(ORDERS, window)])
         if all(receipt.complete for receipt in receipts):
-            await reading.absent(window)
-    await reading.holes(windows[0].since or BEGINNING, first_id=first.id if days is None else None)
+            await fetcher.fetch_absent(window)
+    await fetcher.fetch_gaps(windows[0].since or BEGINNING, first_id=first.id if days is None else None)
 
 
-async def first_order(reading: Reading) -> First | None:
-    """Ask for the order with the smallest id, and how many there are; None for a shop without orders.
+async def fetch_first_order(fetcher: Fetcher) -> FirstOrder | None:
+    """Fetch the order with the smallest id and the number of orders; None if the shop has no orders.
 
-    Raises SourceDown where there are none any more: an answer without rows is no deletion of all.
+    Raises SourceDown if the lake has orders: an answer without rows does not delete all of them.
     """
-    page = (await reading.client.fetch_first(ORDERS)).page
+    page = (await fetcher.client.fetch_first(ORDERS)).page
     if not page.data:
-        if held := reading.writer.alive(ORDERS):
-            raise SourceDown(f"the CRM shows no order at all, the lake holds {held}")
+        if count := fetcher.writer.live_count(ORDERS):
+            raise SourceDown(f"the CRM shows no order at all, the lake has {count}")
         return None
     try:
-        order = msgspec.json.decode(page.data[0], type=Created)
-    except GARBAGE:  # an order that can't be read must not stop the others
-        return First(1, BEGINNING, page.total)
-    return First(order.id, in_utc(order.created_at), page.total)
+        order = msgspec.json.decode(page.data[0], type=OrderStub)
+    except DECODE_ERRORS:  # one unreadable order must not stop the others
+        return FirstOrder(1, BEGINNING, page.total)
+    return FirstOrder(order.id, to_utc(order.created_at), page.total)
 
 
-async def last_order(reading: Reading) -> Last:
-    """Ask for the order with the greatest id, and how many there are."""
-    page = (await reading.client.fetch_first(ORDERS, newest=True)).page
-    found = id_alone(bytes(page.data[0])) if page.data else None
-    return Last(found["id"] if found else None, page.total)
+async def fetch_last_order(fetcher: Fetcher) -> LastOrder:
+    """Fetch the order with the greatest id and the number of orders."""
+    page = (await fetcher.client.fetch_first(ORDERS, newest=True)).page
+    order = partial_object(bytes(page.data[0])) if page.data else None
+    return LastOrder(order["id"] if order else None, page.total)
 
 
-async def window(reading: Reading, since: datetime, until: datetime) -> None:
-    """Ask again for what was created or updated in a span of time."""
+async def run_window(fetcher: Fetcher, since: datetime, until: datetime) -> None:
+    """Read again what was created or updated in a span of time."""
     span = (floor(since), floor(until))
     created = Window("created", *span)
-    receipts = await reading.windows([(ORDERS, created), (ORDERS, Window("updated", *span))])
+    receipts = await fetcher.fetch_windows([(ORDERS, created), (ORDERS, Window("updated", *span))])
     if all(receipt.complete for receipt in receipts):
-        await reading.absent(created)
+        await fetcher.fetch_absent(created)
 
 
-def lists(entities: Sequence[Entity]) -> list[Ask]:
-    """Return the asks for whole lists."""
+def whole_lists(entities: Sequence[Entity]) -> list[Target]:
+    """Return the targets that read whole lists."""
     return [(entity, WHOLE) for entity in entities]
 
 
-def due(lake: Lake, entities: Sequence[Entity], settings: IngestSettings) -> list[Entity]:
-    """Return the lists whose last complete reading is older than the cadence of each."""
+def due_lists(lake: Lake, entities: Sequence[Entity], settings: IngestSettings) -> list[Entity]:
+    """Return the lists whose last complete reading is older than their cadence."""
     cadences = {entity.name: timedelta(minutes=settings.minutes(entity.name)) for entity in entities}
     longest = max(cadences.values())
     now = datetime.now(UTC)
@@ -205,17 +206,17 @@ def due(lake: Lake, entities: Sequence[Entity], settings: IngestSettings) -> lis
     return [
         entity
         for entity in entities
-        if now - read_at.get(entity.name, never) >= cadences[entity.name] - PUNCTUAL
+        if now - read_at.get(entity.name, never) >= cadences[entity.name] - JITTER
     ]
 
 
-class Created(msgspec.Struct):
-    """Of an order, what cuts history into windows."""
+class OrderStub(msgspec.Struct):
+    """The fields of an order that divide history into windows."""
 
     id: int
     created_at: datetime
 
 
-def in_utc(stamp: datetime) -> datetime:
-    """Return the stamp in UTC; without a zone it is UTC."""
+def to_utc(stamp: datetime) -> datetime:
+    """Return the stamp in UTC; if it has no zone, it is UTC already."""
     return stamp.astimezone(UTC) if stamp.tzinfo else stamp.replace(tzinfo=UTC)

@@ -1,8 +1,15 @@
-"""Which columns a bronze table has, and where in an object each comes from. Pure."""
+"""Schemas: the columns of each bronze table, and the place in an object that each comes from. Pure.
 
+The columns of a list follow the fields of its Struct in ``ingest.entities``. Orders and their lines
+have columns of their own, because some come from included objects.
+"""
+
+import types
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pyarrow as pa
@@ -10,12 +17,21 @@ import pyarrow as pa
 from ingest import entities as e
 from lake.delta.contract import Contract
 
-# An order's total is kopecks, or it is refused; what a unit costs and what is taken off may be finer,
-# and is kept to four places (the payload has it all).
+# An order's total has kopecks; if it is finer, the order is rejected. Unit prices and discounts may be finer
+# and are rounded to four places; the payload has all of them.
 MONEY = "DECIMAL(18,2)"
 FINE = "DECIMAL(18,4)"
+PIECES = "DECIMAL(18,3)"
+# The column types of fields. A type is written as in a contract, with "?" if null is allowed.
+TYPES: dict[Any, str] = {
+    int: "BIGINT",
+    str: "VARCHAR",
+    bool: "BOOLEAN",
+    datetime: "TIMESTAMPTZ",
+    Decimal: FINE,
+}
 Getter = Callable[[Any], Any]
-# What every observation carries, after the resource's own columns.
+# The columns of every observation, after the resource's own columns.
 OBSERVED = {
     "payload_hash": "VARCHAR",
     "is_deleted": "BOOLEAN",
@@ -28,8 +44,8 @@ OBSERVED = {
 class Layout(msgspec.Struct, frozen=True):
     """A bronze table: its name, its own columns, and a getter for each.
 
-    ``paths`` say the same of those columns that are a value of the object, or of one in it: each is the
-    first of its paths at which there is one.
+    ``paths`` locates the columns that are a value of the object or of an included one: a column
+    is the first value at its paths that is not null.
     """
 
     table: str
@@ -40,55 +56,71 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def schema(self) -> pa.Schema:
-        """All columns, what an observation carries included.
+        """All columns, including those of every observation.
 
-        A tombstone is an id and nothing else, so where there may be one all else may be missing.
+        If the table can have tombstones, all columns but the id may be null: a tombstone has no others.
         """
         if not self.has_payload:
             return Contract.of({**self.columns, **OBSERVED}).schema
-        may_miss = {name: kind.removesuffix("?") + "?" for name, kind in self.columns.items()}
-        return Contract.of({**may_miss, "id": "BIGINT", "payload": "VARCHAR?", **OBSERVED}).schema
+        nullable = {name: kind.removesuffix("?") + "?" for name, kind in self.columns.items()}
+        return Contract.of({**nullable, "id": "BIGINT", "payload": "VARCHAR?", **OBSERVED}).schema
 
 
 def layout(
     table: str, columns: dict[str, str], *, payload: bool = True, **special: Getter | Sequence[str]
 ) -> Layout:
-    """Return a layout in which a column comes from the attribute of its name, unless ``special`` says how.
+    """Return a layout in which a column comes from the attribute of its name, unless ``special`` differs.
 
-    That is by paths, or by a function of the object.
+    ``special`` has paths, or a function of the object.
     """
-    found = {name: special.get(name, (name,)) for name in columns}
-    paths = {name: tuple(how) for name, how in found.items() if not callable(how)}
-    getters = {name: how if callable(how) else first_of(how) for name, how in found.items()}
+    sources = {name: special.get(name, (name,)) for name in columns}
+    paths = {name: tuple(source) for name, source in sources.items() if not callable(source)}
+    getters = {name: source if callable(source) else first_of(source) for name, source in sources.items()}
     return Layout(table, columns, getters, paths, payload)
 
 
+def columns_of(kind: type[msgspec.Struct], **other_types: str) -> dict[str, str]:
+    """Return a column for each field of a Struct; ``other_types`` has types that do not follow from it."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: other_types.get(name) or column_type(hint) for name, hint in hints.items()}
+
+
+def column_type(hint: Any) -> str:
+    """Return the column type of a field: a scalar, or one that may be None."""
+    if get_origin(hint) is Annotated:
+        return column_type(get_args(hint)[0])
+    if get_origin(hint) in (Union, types.UnionType):
+        (inner,) = set(get_args(hint)) - {type(None)}
+        return column_type(inner) + "?"
+    return TYPES[hint]
+
+
 def first_of(paths: Sequence[str]) -> Getter:
-    """Return a getter of the first value there is at the paths; None where the CRM sent none."""
+    """Return a getter of the first value at the paths that is not None; None if there is none."""
     if len(paths) == 1 and "." not in paths[0]:
         return attrgetter(paths[0])
     steps = [path.split(".") for path in paths]
 
     def value_of(row: Any) -> Any:
-        return next((found for path in steps if (found := value_at(row, path)) is not None), None)
+        return next((value for path in steps if (value := value_at(row, path)) is not None), None)
 
     return value_of
 
 
 def value_at(row: Any, path: Sequence[str]) -> Any:
-    """Return the value at a path; None where an included object on the way is missing, or empty."""
+    """Return the value at a path; None if an included object on the way is missing or empty."""
     for name in path:
         row = getattr(row, name, None)
     return row
 
 
-def fields_of(product: e.ProductIn) -> str:
-    """Return the custom fields as JSON; what they mean is the shop's business."""
+def custom_fields_json(product: e.ProductIn) -> str:
+    """Return the custom fields as JSON; their meaning is a rule of the shop."""
     return msgspec.json.encode(product.custom_fields or []).decode()
 
 
-def texts(name: str) -> Getter:
-    """Return a getter of a list of texts, where the CRM may send one text, a list or null."""
+def text_list(name: str) -> Getter:
+    """Return a getter of a list of texts from a field in which the CRM sends one text, a list or null."""
 
     def list_of(row: Any) -> list[str]:
         value = getattr(row, name)
@@ -97,7 +129,6 @@ def texts(name: str) -> Getter:
     return list_of
 
 
-STAMPS = {"created_at": "TIMESTAMPTZ?", "updated_at": "TIMESTAMPTZ?"}
 ORDERS = layout(
     "bronze.orders",
     {
@@ -132,7 +163,7 @@ ORDERS = layout(
     buyer_id=("client_id", "buyer.id"),
     manager_id=("manager.id",),
 )
-# What the parts of an order share comes from the order: its id, its stamp, and their position.
+# An order's parts get their order's id and observation columns, and their position in it.
 LINES = layout(
     "bronze.order_products",
     {
@@ -149,7 +180,7 @@ LINES = layout(
         "discount_percent": "DECIMAL(9,4)?",
         "discount_amount": FINE + "?",
         "total_discount": FINE + "?",
-        "quantity": "DECIMAL(18,3)",
+        "quantity": PIECES,
         "unit_type": "VARCHAR?",
         "upsale": "BOOLEAN?",
         "comment": "VARCHAR?",
@@ -160,119 +191,30 @@ LINES = layout(
 )
 EXPENSES = layout(
     "bronze.expenses",
-    {
-        "order_id": "BIGINT",
-        "position": "BIGINT",
-        "id": "BIGINT",
-        "expense_type_id": "BIGINT",
-        "amount": FINE,
-        "actual_currency": "VARCHAR?",
-        "description": "VARCHAR?",
-        "status": "VARCHAR?",
-        "payment_date": "TIMESTAMPTZ?",
-        **STAMPS,
-    },
+    {"order_id": "BIGINT", "position": "BIGINT", **columns_of(e.ExpenseIn)},
     payload=False,
 )
 LISTS: Mapping[str, Layout] = {
-    found.table: found
-    for found in (
+    each.table: each
+    for each in (
         ORDERS,
         layout(
             "bronze.buyers",
-            {
-                "id": "BIGINT",
-                "full_name": "VARCHAR?",
-                "birthday": "VARCHAR?",
-                "phone": "VARCHAR[]",
-                "email": "VARCHAR[]",
-                "note": "VARCHAR?",
-                "manager_id": "BIGINT?",
-                **STAMPS,
-            },
-            phone=texts("phone"),
-            email=texts("email"),
+            columns_of(e.BuyerIn, phone="VARCHAR[]", email="VARCHAR[]"),
+            phone=text_list("phone"),
+            email=text_list("email"),
         ),
         layout(
             "bronze.products",
-            {
-                "id": "BIGINT",
-                "name": "VARCHAR",
-                "sku": "VARCHAR?",
-                "category_id": "BIGINT?",
-                "price": FINE + "?",
-                "purchased_price": FINE + "?",
-                "min_price": FINE + "?",
-                "max_price": FINE + "?",
-                "has_offers": "BOOLEAN?",
-                "is_archived": "BOOLEAN?",
-                "custom_fields": "VARCHAR",
-                **STAMPS,
-            },
-            custom_fields=fields_of,
+            columns_of(e.ProductIn, custom_fields="VARCHAR"),
+            custom_fields=custom_fields_json,
         ),
-        layout(
-            "bronze.offers",
-            {
-                "id": "BIGINT",
-                "product_id": "BIGINT?",
-                "sku": "VARCHAR?",
-                "barcode": "VARCHAR?",
-                "price": FINE + "?",
-                "purchased_price": FINE + "?",
-                "quantity": "DECIMAL(18,3)?",
-                "in_reserve": "DECIMAL(18,3)?",
-                "is_archived": "BOOLEAN?",
-            },
-        ),
-        layout("bronze.categories", {"id": "BIGINT", "name": "VARCHAR", "parent_id": "BIGINT?"}),
-        layout(
-            "bronze.managers",
-            {
-                "id": "BIGINT",
-                "full_name": "VARCHAR?",
-                "first_name": "VARCHAR?",
-                "last_name": "VARCHAR?",
-                "username": "VARCHAR?",
-                "email": "VARCHAR?",
-                "role_id": "BIGINT?",
-                "status": "VARCHAR?",
-                **STAMPS,
-            },
-        ),
-        layout(
-            "bronze.sources",
-            {
-                "id": "BIGINT",
-                "name": "VARCHAR?",
-                "alias": "VARCHAR?",
-                "driver": "VARCHAR?",
-                "currency_code": "VARCHAR?",
-                **STAMPS,
-            },
-        ),
-        layout(
-            "bronze.statuses",
-            {
-                "id": "BIGINT",
-                "name": "VARCHAR?",
-                "alias": "VARCHAR?",
-                "group_id": "BIGINT?",
-                "is_active": "BOOLEAN?",
-                "is_closing_order": "BOOLEAN?",
-                **STAMPS,
-            },
-        ),
-        layout(
-            "bronze.expense_types",
-            {
-                "id": "BIGINT",
-                "name": "VARCHAR?",
-                "alias": "VARCHAR?",
-                "is_active": "BOOLEAN?",
-                "by_order": "BOOLEAN?",
-            },
-        ),
+        layout("bronze.offers", columns_of(e.OfferIn, quantity=PIECES + "?", in_reserve=PIECES + "?")),
+        layout("bronze.categories", columns_of(e.CategoryIn)),
+        layout("bronze.managers", columns_of(e.ManagerIn)),
+        layout("bronze.sources", columns_of(e.SourceIn)),
+        layout("bronze.statuses", columns_of(e.StatusIn)),
+        layout("bronze.expense_types", columns_of(e.ExpenseTypeIn)),
     )
 }
 REJECTED = Contract.of(
@@ -288,7 +230,7 @@ REJECTED = Contract.of(
     }
 ).schema
 SCHEMAS: Mapping[str, pa.Schema] = {
-    **{name: found.schema for name, found in LISTS.items()},
+    **{name: each.schema for name, each in LISTS.items()},
     LINES.table: LINES.schema,
     EXPENSES.table: EXPENSES.schema,
     "bronze.rejected": REJECTED,

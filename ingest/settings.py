@@ -1,4 +1,4 @@
-"""What can be set about the source and about how it is asked."""
+"""Settings of the source and of the requests to it."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +7,8 @@ import msgspec
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 ListName = Literal["products", "offers", "categories", "managers", "sources", "statuses", "expense_types"]
-# The catalogue is dozens of pages and the stock's history is kept by the hour; the rest is a page each.
+# Minutes between two readings of a list. The catalogue has dozens of pages, and the stock history is hourly;
+# each other list has one page and is read in every run.
 EVERY_MINUTES: dict[ListName, int] = {
     "products": 60,
     "offers": 60,
@@ -32,7 +33,7 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Section ``[ingest]``: what a sync asks for."""
+    """Section ``[ingest]``: the extent of a sync."""
 
     created_days: Positive = 2
     overlap_minutes: NotNegative = 5
@@ -41,7 +42,5 @@ class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     every_minutes: dict[ListName, NotNegative] = msgspec.field(default_factory=lambda: dict(EVERY_MINUTES))
 
     def minutes(self, name: str) -> int:
-        """Return the cadence of a list; one that the settings leave out keeps its default."""
-        return next(
-            minutes for found, minutes in (EVERY_MINUTES | self.every_minutes).items() if found == name
-        )
+        """Return the cadence of a list in minutes; the default if the settings leave it out."""
+        return next(minutes for key, minutes in (EVERY_MINUTES | self.every_minutes).items() if key == name)

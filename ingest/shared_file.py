@@ -1,8 +1,8 @@
-"""A small SQLite file that processes share, of several users where its folder lets them.
+"""A small SQLite file that processes share, also of several users if its folder lets them write.
 
-What it holds matters for a minute, so it is never repaired: one that is broken is
-begun anew, by whoever meets it first. It is emptied where it lies, not replaced: in a
-sticky folder nobody may replace what is another's.
+Its content matters for a minute, so it is never repaired: the first process that finds it
+corrupt resets it. The file is truncated, not replaced: in a sticky folder no user may replace
+the file of another.
 """
 
 import os
@@ -22,75 +22,76 @@ from lake.lock import locked
 log = structlog.get_logger()
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
+# Seconds to wait for the lock of another process.
 BUSY_SECONDS = 30
-# SQLITE_ERROR is what a file says whose tables somebody emptied meanwhile.
-BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+# SQLITE_ERROR is the result if another process has truncated the tables.
+CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 
 
 class SharedFile:
-    """The file; ``anew`` writes what must be said in one whose content was lost."""
+    """The file; ``on_reset`` writes the entries that a file needs whose content was lost."""
 
-    def __init__(self, file: Path, *, schema: str, anew: Work[object]) -> None:
+    def __init__(self, file: Path, *, schema: str, on_reset: Work[object]) -> None:
         self._file = file
         self._schema = schema
-        self._anew = anew
+        self._on_reset = on_reset
         try:
             self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from None
 
     def run(self, work: Work[Result]) -> Result:
-        """Do the work alone, in one transaction. Raises LakeError where the file can't be written."""
+        """Do the work in one exclusive transaction. Raises LakeError if the file can't be written."""
         try:
-            return self._alone(work)
+            return self._transact(work)
         except sqlite3.Error as error:
-            if not is_broken(error) and self._file.exists():
+            if not is_corrupt(error) and self._file.exists():
                 raise self._unusable(error) from None
         try:
             self._prepare(was_there=True)
-            return self._alone(work)
+            return self._transact(work)
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from None
 
-    def _alone(self, work: Work[Result]) -> Result:
-        """Do the work on a connection of its own: one kept open could believe what it read before."""
+    def _transact(self, work: Work[Result]) -> Result:
+        """Do the work on a new connection: an open one could rely on what it read before."""
         with self._connection() as sqlite:
             sqlite.execute("begin immediate")
-            found = work(sqlite)
+            result = work(sqlite)
             sqlite.execute("commit")
-        return found
+        return result
 
     def _prepare(self, *, was_there: bool = False) -> None:
-        """Make the file, or begin it anew, at need; one process at a time does so."""
+        """Create the file, or reset it, if needed; one process at a time does so."""
         with locked(self._file.parent):
-            is_new = make(self._file)
+            is_new = create_file(self._file)
             try:
                 is_lost = self._check() != is_new or (is_new and was_there)
             except sqlite3.Error as error:
-                if not is_broken(error):
+                if not is_corrupt(error):
                     raise
                 os.truncate(self._file, 0)
                 is_lost = self._check()
             if is_lost:
-                log.warning("ingest.budget_begun_anew", file=str(self._file))
-                self._alone(self._anew)
+                log.warning("ingest.budget_reset", file=str(self._file))
+                self._transact(self._on_reset)
 
     def _check(self) -> bool:
-        """Let SQLite look for damage and make the tables; True where there were none."""
+        """Let SQLite look for damage, and create the tables; True if there were none."""
         with self._connection() as sqlite:
-            (said,) = sqlite.execute("pragma quick_check(1)").fetchone()
-            if said != "ok":
-                raise broken(said)
+            (verdict,) = sqlite.execute("pragma quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise corruption(verdict)
             (tables,) = sqlite.execute("select count(*) from sqlite_master").fetchone()
             sqlite.executescript(self._schema)
         return not tables
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        # Opened without O_CREAT, which Linux may refuse for what another user made in a sticky folder.
-        place = f"file:{quote(str(self._file.absolute()))}?mode=rw"
-        with closing(sqlite3.connect(place, uri=True, isolation_level=None, timeout=BUSY_SECONDS)) as sqlite:
-            # A journal beside it would have to be written and removed by other users too.
+        # Opened without O_CREAT: Linux may refuse that for the file of another user in a sticky folder.
+        uri = f"file:{quote(str(self._file.absolute()))}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS)) as sqlite:
+            # A journal file would have to be written and removed by other users too.
             sqlite.execute("pragma journal_mode = memory")
             sqlite.execute("pragma synchronous = off")
             yield sqlite
@@ -102,20 +103,20 @@ class SharedFile:
         )
 
 
-def make(file: Path) -> bool:
-    """Make the file where there is none, for those to write whom its folder lets write; True if it is new.
+def create_file(file: Path) -> bool:
+    """Create the file if there is none, with the rights of its folder; True if it is new.
 
-    Raises LakeError for a link: it could lead to what must not be emptied.
+    Raises LakeError for a link: its target might be a file that must not be truncated.
     """
     shared = file.parent.stat().st_mode & 0o022
     mode = 0o600 | shared | shared << 1
     try:
         handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     except FileExistsError:
-        found = file.lstat()
-        if not stat.S_ISREG(found.st_mode):
+        status = file.lstat()
+        if not stat.S_ISREG(status.st_mode):
             raise LakeError(f"{file} is no file; remove it, the request budget is kept there") from None
-        if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) != mode:
+        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != mode:
             file.chmod(mode)
         return False
     os.fchmod(handle, mode)
@@ -123,14 +124,14 @@ def make(file: Path) -> bool:
     return True
 
 
-def is_broken(error: sqlite3.Error) -> bool:
-    """True where the file's content is at fault, and neither its rights nor the disk."""
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """True if the error is in the file's content, not in its rights or the disk."""
     code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in BROKEN
+    return code is not None and code & 0xFF in CORRUPT
 
 
-def broken(said: str) -> sqlite3.DatabaseError:
-    """Return the error of a file that SQLite's own check finds broken."""
-    error = sqlite3.DatabaseError(said)
+def corruption(verdict: str) -> sqlite3.DatabaseError:
+    """Return the error of a file that fails SQLite's own check."""
+    error = sqlite3.DatabaseError(verdict)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error

@@ -1,12 +1,12 @@
-"""One shop day, CRM against lake, by order id. Reads both, writes nothing.
+"""Validation of one shop day: CRM against lake, by order id. Reads both, writes nothing.
 
-No filter of the CRM selects by ``ordered_at``. An order is created near its day, or
-weeks before it (wholesale), so the CRM is asked for a wide span of creation and for
-every order that the lake has on that day; the day is cut out here.
+No filter of the CRM selects by ``ordered_at``. An order is created near its day, or weeks before
+it (wholesale). So the CRM is asked for a wide span of creation time and for every order that the
+lake has on that day; the day is selected here.
 
-What the CRM shows is typed as an ingest would type it, so both sides are counted from
-the same columns by the same query. Two orders are the same where the hash of their
-content is: the lake's payload may have lost a person since.
+The CRM's orders are typed like those of an ingest, so one query counts both sides from the same
+columns. Two orders are equal if the hashes of their content are: the lake's payload may have
+been redacted by an erasure.
 """
 
 from collections.abc import Iterable, Set
@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 
 from ingest.client import Client
 from ingest.entities import ORDERS, Entity
-from ingest.observations import Seen, look, strip, type_rows
-from ingest.paging import Walk
-from ingest.progress import Watch
-from ingest.protocol import GARBAGE
+from ingest.observations import Observation, observe, strip, type_rows
+from ingest.paging import Pager
+from ingest.progress import ProgressReporter
+from ingest.protocol import DECODE_ERRORS
 from ingest.schemas import LISTS
 from ingest.windows import SECOND, Window
 from lake.clock import SHOP
@@ -33,13 +33,14 @@ from lake.query.session import Connection, connect, create_view
 from lake.releases.release import Release, current_release
 from lake.settings import LakeSettings
 
+# Span of creation time that is read around a day.
 BEFORE, AFTER = timedelta(days=45), timedelta(days=7)
-OWN = tuple(LISTS[ORDERS.table].columns)
-COLUMNS = (*OWN, "payload_hash", "payload")
-# What the figures are made of: it must be the same even where the hash is.
-COUNTED = ("source_id", "status_id", "status_group_id", "grand_total", "ordered_at")
-# The columns first, the payloads of the day's orders after: a large shop's do not fit into memory.
-HELD = f"""
+OWN_COLUMNS = tuple(LISTS[ORDERS.table].columns)
+COLUMNS = (*OWN_COLUMNS, "payload_hash", "payload")
+# Columns behind the figures: they are compared even if the hashes are equal.
+FIGURE_COLUMNS = ("source_id", "status_id", "status_group_id", "grand_total", "ordered_at")
+# Finds the newest observations first: the payloads of a large shop do not fit into memory.
+DAY_ORDERS = f"""
 with newest as (
     select id, max(fetched_at) as fetched_at
     from bronze.orders
@@ -51,7 +52,7 @@ from bronze.orders join newest using (id, fetched_at)
 where not is_deleted and ordered_at >= $1 and ordered_at < $2
 """
 TOTALS = "select count(*), coalesce(sum(grand_total), 0) from side"
-# As silver.orders and gold.revenue_daily count: no excluded sources, no returns.
+# Counted like silver.orders and gold.revenue_daily: without excluded sources and returns.
 REVENUE = """
 select coalesce(sum(grand_total), 0)
 from side
@@ -66,9 +67,9 @@ RULES = ("excluded_sources", "return_statuses", "return_status_groups")
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What was found: figures as rows (name, CRM, lake), and differences as rows (order id, what).
+    """The result: figures as rows (name, CRM, lake), and differences as rows (order id, fields).
 
-    ``orders`` are those of the day on either side.
+    ``orders`` is the number of the day's orders on either side.
     """
 
     figures: list[tuple[str, Any, Any]]
@@ -77,14 +78,14 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def ids(self) -> str:
-        """The orders that differ, as a command takes them."""
-        return " ".join(str(found) for found, _ in self.differences)
+        """The orders that differ, as arguments of a command."""
+        return " ".join(str(order) for order, _ in self.differences)
 
 
 class Side(msgspec.Struct, frozen=True):
-    """The orders of the day on one side, in COLUMNS; ``refused`` says of some why they can't be typed.
+    """The orders of the day on one side, in COLUMNS; ``refused`` has the reason of each that can't be typed.
 
-    A refused order has its id and nothing else, so its money counts nowhere.
+    Such an order has only its id, so its money is in no figure.
     """
 
     orders: pa.Table
@@ -96,27 +97,28 @@ class Side(msgspec.Struct, frozen=True):
         return {row["id"]: row for row in self.orders.to_pylist()}
 
 
-class Placed(msgspec.Struct, frozen=True):
-    """When an order was placed: readable also where the rest of it is not."""
+class OrderTime(msgspec.Struct, frozen=True):
+    """When an order was placed; readable even if other fields are not."""
 
     ordered_at: datetime
 
 
-placed_decoder = msgspec.json.Decoder(Placed)
+time_decoder = msgspec.json.Decoder(OrderTime)
 
 
 async def run_validation(day: date, lake: Lake, *, client: Client, engine: LakeSettings) -> Report:
-    """Compare the day. Raises IngestIncomplete where the CRM did not show all of it.
+    """Compare the day. Raises IngestIncomplete if the CRM did not show all of it.
 
-    Revenue is by the rules of the current release; without one there are no rules yet, and no revenue.
+    Revenue follows the rules of the current release. If there is none, there are no rules yet and
+    no revenue.
     """
     span = day_of(day)
     connection = connect(engine)
-    held = read_held(lake, connection, *span)
+    ours = read_lake(lake, connection, *span)
     async with client:
-        shown = await fetch_shown(client, *span, also=held.by_id)
-    orders = len(shown.by_id.keys() | held.by_id.keys())
-    return Report(figures(lake, connection, shown, held), differences(shown, held), orders)
+        theirs = await fetch_crm(client, *span, also=ours.by_id)
+    orders = len(theirs.by_id.keys() | ours.by_id.keys())
+    return Report(figures(lake, connection, theirs, ours), differences(theirs, ours), orders)
 
 
 def day_of(day: date) -> tuple[datetime, datetime]:
@@ -127,63 +129,63 @@ def day_of(day: date) -> tuple[datetime, datetime]:
     return midnight.astimezone(UTC), after.astimezone(UTC) - SECOND
 
 
-def read_held(lake: Lake, connection: Connection, since: datetime, until: datetime) -> Side:
-    """Return the orders of the day as the lake holds them."""
+def read_lake(lake: Lake, connection: Connection, since: datetime, until: datetime) -> Side:
+    """Return the orders of the day in the lake."""
     if not table_exists(lake, ORDERS.table):
         raise TableMissing(f"{lake.place}: nothing was ingested yet; run `just ingest full` first")
     connection.execute("create schema bronze")
     create_view(connection, ORDERS.table, open_table(lake, ORDERS.table))
-    return Side(connection.sql(HELD, params=[since, until + SECOND]).to_arrow_table())
+    return Side(connection.sql(DAY_ORDERS, params=[since, until + SECOND]).to_arrow_table())
 
 
-async def fetch_shown(client: Client, since: datetime, until: datetime, *, also: Iterable[int]) -> Side:
-    """Return the orders of the day as the CRM shows them."""
-    found: dict[int, Seen] = {}
-    met: set[int] = set()
+async def fetch_crm(client: Client, since: datetime, until: datetime, *, also: Iterable[int]) -> Side:
+    """Return the orders of the day in the CRM; if one of ``also`` is not listed, it is fetched by id."""
+    rows_by_id: dict[int, Observation] = {}
+    listed: set[int] = set()
     wanted = set(also)
 
-    async def keep(entity: Entity, rows: list[Seen]) -> None:
+    async def keep(entity: Entity, rows: list[Observation]) -> None:
         for row in rows:
             if row.id is None:
                 continue
-            met.add(row.id)
-            found.pop(row.id, None)
-            if row.id in wanted or may_be_of(row.payload, since, until):
-                found[row.id] = row
+            listed.add(row.id)
+            rows_by_id.pop(row.id, None)
+            if row.id in wanted or may_be_on_day(row.payload, since, until):
+                rows_by_id[row.id] = row
 
-    walk = Walk(client, keep, Watch(budget=client.settings.requests_per_minute, bar=False))
-    receipts = await walk.window(ORDERS, Window("created", since - BEFORE, until + AFTER))
+    pager = Pager(client, keep, ProgressReporter(budget=client.settings.requests_per_minute, bar=False))
+    receipts = await pager.fetch_window(ORDERS, Window("created", since - BEFORE, until + AFTER))
     if short := [receipt for receipt in receipts if not receipt.complete]:
         raise IngestIncomplete(f"the CRM did not show all orders to compare: {short[0].reason}; try again")
-    for missing in wanted - met:
-        body, at = await client.fetch_one(ORDERS, missing)
+    for missing in wanted - listed:
+        body, fetched_at = await client.fetch_object(ORDERS, missing)
         if body is not None:
-            await keep(ORDERS, [look(ORDERS, body, at)])
-    return typed(list(found.values()), since, until, held=wanted)
+            await keep(ORDERS, [observe(ORDERS, body, fetched_at)])
+    return type_side(list(rows_by_id.values()), since, until, lake_ids=wanted)
 
 
-def may_be_of(payload: bytes, since: datetime, until: datetime) -> bool:
-    """True unless the order says that it was placed on another day. Pure."""
-    at = placed_at(payload)
-    return at is None or since <= at < until + SECOND
+def may_be_on_day(payload: bytes, since: datetime, until: datetime) -> bool:
+    """True if the order was placed in the span, or if its time can't be read. Pure."""
+    placed_at = order_time(payload)
+    return placed_at is None or since <= placed_at < until + SECOND
 
 
-def placed_at(payload: bytes) -> datetime | None:
-    """Return when an order was placed; None where that can't be read as an instant. Pure."""
+def order_time(payload: bytes) -> datetime | None:
+    """Return when an order was placed; None if its field is no readable instant. Pure."""
     try:
-        at = placed_decoder.decode(payload).ordered_at
-    except GARBAGE:
+        placed_at = time_decoder.decode(payload).ordered_at
+    except DECODE_ERRORS:
         return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return placed_at if placed_at.tzinfo else placed_at.replace(tzinfo=UTC)
 
 
-def typed(rows: list[Seen], since: datetime, until: datetime, *, held: Set[int]) -> Side:
-    """Return the day's orders among the rows, as an ingest would type them. Pure.
+def type_side(rows: list[Observation], since: datetime, until: datetime, *, lake_ids: Set[int]) -> Side:
+    """Return the day's orders among the rows, typed like those of an ingest. Pure.
 
-    A refused one whose day can't be read is of this day where the lake has ``held`` it so.
+    If a rejected order has no readable time, it is on this day if it is one of ``lake_ids``.
     """
-    found = type_rows(ORDERS, rows, run_id="")
-    orders = found.tables[ORDERS.table].select(COLUMNS)
+    typed = type_rows(ORDERS, rows, run_id="")
+    orders = typed.tables[ORDERS.table].select(COLUMNS)
     is_of_day = pc.and_(
         pc.greater_equal(orders["ordered_at"], pa.scalar(since, orders["ordered_at"].type)),
         pc.less(orders["ordered_at"], pa.scalar(until + SECOND, orders["ordered_at"].type)),
@@ -191,50 +193,52 @@ def typed(rows: list[Seen], since: datetime, until: datetime, *, held: Set[int])
     payloads = {row.id: row.payload for row in rows}
     refused = {
         row["id"]: row["reason"]
-        for row in found.rejected.to_pylist()
-        if may_be_of(payloads[row["id"]], since, until)
-        and (placed_at(payloads[row["id"]]) or row["id"] in held)
+        for row in typed.rejected.to_pylist()
+        if may_be_on_day(payloads[row["id"]], since, until)
+        and (order_time(payloads[row["id"]]) or row["id"] in lake_ids)
     }
-    only_ids = pa.Table.from_pylist([{"id": order} for order in refused], schema=nullable(orders.schema))
+    only_ids = pa.Table.from_pylist(
+        [{"id": order} for order in refused], schema=nullable_schema(orders.schema)
+    )
     return Side(pa.concat_tables([orders.filter(is_of_day).cast(only_ids.schema), only_ids]), refused)
 
 
-def nullable(schema: pa.Schema) -> pa.Schema:
-    """Return the schema with columns that may all be empty. Pure."""
+def nullable_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the schema with every column nullable. Pure."""
     return pa.schema([field.with_nullable(True) for field in schema])
 
 
-def figures(lake: Lake, connection: Connection, shown: Side, held: Side) -> list[tuple[str, Any, Any]]:
-    """Return the orders and the money of the day, each of the CRM and of the lake."""
-    (orders, total), (held_orders, held_total) = both(connection, TOTALS, shown, held)
-    found = [("orders", orders, held_orders), ("grand total, ₴", total, held_total)]
+def figures(lake: Lake, connection: Connection, theirs: Side, ours: Side) -> list[tuple[str, Any, Any]]:
+    """Return the number and the money of the day's orders, in the CRM and in the lake."""
+    (orders, total), (our_orders, our_total) = query_sides(connection, TOTALS, theirs, ours)
+    rows = [("orders", orders, our_orders), ("grand total, ₴", total, our_total)]
     release = current_release(lake)
     if release is None:
-        return found
+        return rows
     open_rules(lake, connection, release)
-    (revenue,), (held_revenue,) = both(connection, REVENUE, shown, held)
-    return [*found, (f"revenue by the rules of release {release.release}, ₴", revenue, held_revenue)]
+    (revenue,), (our_revenue,) = query_sides(connection, REVENUE, theirs, ours)
+    return [*rows, (f"revenue by the rules of release {release.release}, ₴", revenue, our_revenue)]
 
 
-def both(connection: Connection, query: str, *sides: Side) -> list[tuple[Any, ...]]:
-    """Return the one row that a query finds on each side."""
-    found = []
+def query_sides(connection: Connection, query: str, *sides: Side) -> list[tuple[Any, ...]]:
+    """Return the one row of a query over each side."""
+    rows = []
     for side in sides:
         connection.register("side", side.orders)
-        found.append(connection.execute(query).fetchall()[0])
+        rows.append(connection.execute(query).fetchall()[0])
         connection.unregister("side")
-    return found
+    return rows
 
 
 def open_rules(lake: Lake, connection: Connection, release: Release) -> None:
-    """Let the connection see the rules that a release was built with."""
+    """Create views of the rules that a release was built with."""
     connection.execute("create schema rules")
     for name in (f"rules.{rule}" for rule in RULES):
         create_view(connection, name, open_table(lake, name, release.tables[name]))
 
 
 def differences(shown: Side, held: Side) -> list[tuple[int, str]]:
-    """Return the orders that are not the same on both sides, and what differs. Pure."""
+    """Return the orders that differ between the sides, and the fields that do. Pure."""
     theirs, ours = shown.by_id, held.by_id
     found = [
         (order, f"can't be typed: {shown.refused[order]}")
@@ -245,27 +249,28 @@ def differences(shown: Side, held: Side) -> list[tuple[int, str]]:
     return [(order, what) for order, what in found if what]
 
 
-def difference(shown: dict[str, Any] | None, held: dict[str, Any] | None) -> str:
-    """Return in which keys two looks at an order differ; empty where they don't. Pure."""
-    if shown is None:
+def difference(crm: dict[str, Any] | None, lake: dict[str, Any] | None) -> str:
+    """Return the fields in which two observations of an order differ; empty if none does. Pure."""
+    if crm is None:
         return "not on this day in the CRM"
-    if held is None:
+    if lake is None:
         return "not on this day in the lake"
-    if shown["payload_hash"] == held["payload_hash"]:
-        return ", ".join(name for name in COUNTED if shown[name] != held[name])
-    theirs, ours = contents(shown), contents(held)
-    if theirs is None or ours is None:  # redacted, or no UTF-8: the columns say what they can
-        return ", ".join(name for name in OWN if shown[name] != held[name]) or "something that is no column"
+    if crm["payload_hash"] == lake["payload_hash"]:
+        return ", ".join(name for name in FIGURE_COLUMNS if crm[name] != lake[name])
+    theirs, ours = contents(crm), contents(lake)
+    if theirs is None or ours is None:  # redacted, or no UTF-8: compare the columns
+        names = [name for name in OWN_COLUMNS if crm[name] != lake[name]]
+        return ", ".join(names) or "something that is no column"
     return ", ".join(key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key))
 
 
 def contents(order: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the content that an order's hash was made of; None where its payload is no longer that. Pure."""
+    """Return the content behind an order's hash; None if its payload has been redacted since. Pure."""
     body = order["payload"].encode()
-    if look(ORDERS, body, datetime.fromtimestamp(0, UTC)).hash != order["payload_hash"]:
+    if observe(ORDERS, body, datetime.fromtimestamp(0, UTC)).hash != order["payload_hash"]:
         return None
     try:
-        found = strip(ORDERS, msgspec.json.decode(body))
-    except GARBAGE:
+        content = strip(ORDERS, msgspec.json.decode(body))
+    except DECODE_ERRORS:
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None

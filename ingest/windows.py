@@ -1,9 +1,9 @@
-"""What to ask for next, from what is already complete. Pure.
+"""Windows: what to request next, derived from what is complete. Pure.
 
-A window is a span of the source's time, cut by the source's own clock, both ends
-included and to the second, as the CRM's filters read them. KeyCRM can show a change
-late, so the next window reaches back by ``overlap``: an order read twice is
-harmless, an unchanged payload writes nothing.
+A window is a span of the source's time by the source's own clock, with both ends included and
+cut to the second, because the CRM's filters work that way. KeyCRM can show a change late, so the
+next window reaches back by ``overlap``. If an order is read twice, its unchanged payload writes
+nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 SECOND = timedelta(seconds=1)
+# Bounds of all windows: before the first shop, and long after any run.
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 END = datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -35,53 +36,53 @@ WHOLE = Window()
 
 
 def changed_window(watermark: datetime, *, now: datetime, overlap: timedelta) -> Window:
-    """Return the updates after ``watermark``, reaching back by ``overlap``."""
+    """Return the window of updates after ``watermark``, reaching back by ``overlap``."""
     return Window("updated", floor(min(watermark, now) - overlap), floor(now))
 
 
 def recent_window(*, now: datetime, days: int) -> Window:
-    """Return what was created in the last ``days``."""
+    """Return the window of what was created in the last ``days``."""
     return Window("created", floor(now - timedelta(days=days)), floor(now))
 
 
 def history_windows(first: datetime, *, now: datetime, orders: int, per_window: int) -> list[Window]:
-    """Return windows by creation that together hold every order, about ``per_window`` each.
+    """Return windows by creation that together cover every order, about ``per_window`` in each.
 
-    The first begins before any shop and the last ends long after ``now``: an order
-    with a stray date is still in exactly one window.
+    The first begins before any shop and the last ends long after ``now``. Even if an order has a
+    stray date, it is in exactly one window.
     """
     count = max(-(-orders // per_window), 1)
     step = max((now - first) / count, SECOND)
-    cuts = [floor(first + step * place) for place in range(1, count)]
+    cuts = [floor(first + step * number) for number in range(1, count)]
     edges = [BEGINNING, *(cut for cut in cuts if BEGINNING < cut < floor(now)), floor(now) + SECOND]
     windows = [Window("created", since, until - SECOND) for since, until in pairwise(edges)]
     return [*windows, Window("created", edges[-1], END)]
 
 
-def without(windows: Iterable[Window], done: Iterable[Window]) -> list[Window]:
-    """Return what is left of the windows when those that are ``done`` are taken out."""
+def subtract(windows: Iterable[Window], done: Iterable[Window]) -> list[Window]:
+    """Return the parts of the windows that lie outside the windows in ``done``."""
     left = list(windows)
-    for over in done:
-        left = [piece for window in left for piece in cut(window, over)]
+    for finished in done:
+        left = [piece for window in left for piece in cut(window, finished)]
     return left
 
 
-def cut(window: Window, over: Window) -> list[Window]:
-    """Return what lies in the window before and after another one."""
-    if not (window.since and window.until and over.since and over.until):
+def cut(window: Window, other: Window) -> list[Window]:
+    """Return the parts of a window before and after another one."""
+    if not (window.since and window.until and other.since and other.until):
         return [window]
-    if over.until < window.since or over.since > window.until:
+    if other.until < window.since or other.since > window.until:
         return [window]
-    before = Window(window.by, window.since, over.since - SECOND)
-    after = Window(window.by, over.until + SECOND, window.until)
+    before = Window(window.by, window.since, other.since - SECOND)
+    after = Window(window.by, other.until + SECOND, window.until)
     return [piece for piece in (before, after) if piece.since and piece.until and piece.since <= piece.until]
 
 
 def split(window: Window, stamps: Sequence[datetime] = ()) -> tuple[Window, Window] | None:
-    """Return the two halves of a window; None where there is nothing left to halve.
+    """Return the two halves of a window; None if it is too short to halve.
 
-    Where it is known when its rows are of, each half has as many of them: a window that
-    begins before any shop has them all at its end.
+    If the times of its rows are known, each half gets the same number of rows: a window that
+    begins before any shop has all its rows at its end.
     """
     if window.since is None or window.until is None or window.until <= window.since:
         return None
@@ -93,5 +94,5 @@ def split(window: Window, stamps: Sequence[datetime] = ()) -> tuple[Window, Wind
 
 
 def floor(stamp: datetime) -> datetime:
-    """Return the stamp cut to its second, in UTC."""
+    """Return the stamp in UTC, cut to its second."""
     return stamp.astimezone(UTC).replace(microsecond=0)

@@ -1,8 +1,8 @@
-"""Observations into bronze: only what is news, an order's parts before the order.
+"""Writer: append new states to bronze, the parts of an order before the order itself.
 
-The order's row is the commit record of its lines and expenses: it is appended last,
-so a crash between the commits leaves lines that nobody counts, and the next look
-appends all of them again.
+The order's row is the commit record of its lines and expenses, and is appended last. If a
+crash comes between the commits, no reader counts the lines without their order, and the next
+observation appends all of them again.
 """
 
 from collections import Counter
@@ -15,10 +15,10 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.completeness import Witness
-from ingest.deduplication import Gate
+from ingest.completeness import EvidenceWriter
+from ingest.deduplication import Deduplicator
 from ingest.entities import ORDERS, Entity
-from ingest.observations import Seen, tombstones, type_rows
+from ingest.observations import Observation, tombstone_rows, type_rows
 from ingest.schemas import SCHEMAS
 from ingest.windows import Window
 from lake.delta.table import Table, create_table, open_table
@@ -28,16 +28,16 @@ from lake.query.session import Connection
 
 Result = TypeVar("Result")
 REJECTED = "bronze.rejected"
-# One thread for what orders consist of, beside the one that makes files of the orders themselves.
+# One thread that stages lines and expenses while the caller stages the orders.
 STAGER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stage")
-# Delta's statistics cut instants to the millisecond.
+# Delta's statistics truncate instants to this.
 MILLISECOND = timedelta(milliseconds=1)
 
 
 class Writer:
-    """The bronze tables held open for one run, with the newest hash of every id looked at.
+    """The open bronze tables of one run, each with its deduplicator.
 
-    ``appended`` counts rows per table. A ``witness`` gets every order that is looked at.
+    ``appended`` counts rows per table. If ``evidence`` is given, it gets every order that arrives.
     """
 
     def __init__(
@@ -46,122 +46,134 @@ class Writer:
         connection: Connection,
         *,
         run_id: str,
-        witness: Witness | None = None,
-        left_out: Collection[str] = (),
+        evidence: EvidenceWriter | None = None,
+        excluded_runs: Collection[str] = (),
     ) -> None:
-        self._left_out = left_out
+        self._excluded_runs = excluded_runs
         self._lake = lake
         self._duckdb = connection
         self._run_id = run_id
-        self._witness = witness
+        self._evidence = evidence
         self._tables: dict[str, Table] = {}
-        self._gates: dict[str, Gate] = {}
-        self._refused: set[tuple[str, str]] = set()
-        self._shown_refused: set[tuple[str, int]] = set()
+        self._deduplicators: dict[str, Deduplicator] = {}
+        # (entity, payload hash) and (entity, id) of the objects rejected in this run.
+        self._rejected: set[tuple[str, str]] = set()
+        self._rejected_now: set[tuple[str, int]] = set()
         self.appended: Counter[str] = Counter()
 
-    def make_tables(self) -> None:
-        """Make every bronze table that is not there yet, so that all of them can be read."""
+    def create_tables(self) -> None:
+        """Create the bronze tables that do not exist, so that all of them can be read."""
         for name in SCHEMAS:
             self._table(name)
 
     @property
     def rejected(self) -> int:
-        """How many objects were refused in this run; one that came twice is one."""
-        return len(self._refused)
+        """How many objects were rejected in this run; an object that came twice counts once."""
+        return len(self._rejected)
 
     @property
     def newest(self) -> datetime | None:
-        """When the latest look that the lake holds was taken; up to a millisecond later."""
+        """When the newest observation of the lake was made, up to a millisecond later."""
         stamps = [self._table(name).maximum("fetched_at") for name in SCHEMAS]
         known = [stamp for stamp in stamps if isinstance(stamp, datetime)]
         return max(known) + MILLISECOND if known else None
 
-    def write(self, entity: Entity, rows: Sequence[Seen]) -> None:
-        """Append what is news among the rows; of several looks at one id the last one counts."""
-        if self._witness and entity is ORDERS:
-            self._witness.take(rows)
-        ordered = sorted(rows, key=lambda row: row.fetched_at)
-        latest = {row.id if row.id is not None else row.hash: row for row in ordered}
-        gate = self._gate(entity)
-        typed = type_rows(entity, gate.news(list(latest.values())), run_id=self._run_id)
-        # Files are made beside one another, and committed one table after the other.
-        parts = begun(
+    def write(self, entity: Entity, rows: Sequence[Observation]) -> None:
+        """Append the new states among the rows; if an id occurs several times, its last row counts."""
+        if self._evidence and entity is ORDERS:
+            self._evidence.add(rows)
+        by_time = sorted(rows, key=lambda row: row.fetched_at)
+        latest = {row.id if row.id is not None else row.hash: row for row in by_time}
+        deduplicator = self._deduplicator(entity)
+        new = deduplicator.new_states(list(latest.values()))
+        typed = type_rows(entity, new, run_id=self._run_id)
+        # Files are staged concurrently, and committed one table after the other.
+        parts = submit(
             self._stage, {name: typed.tables[name] for name in typed.tables if name != entity.table}
         )
         try:
-            whole = gate.table.stage(typed.tables[entity.table])
+            staged = deduplicator.table.stage(typed.tables[entity.table])
         finally:
             wait([parts])
         for name, part in parts.result().items():
             self._append(name, part)
-        self.appended[entity.table] += gate.append_staged(typed.tables[entity.table], whole)
+        self.appended[entity.table] += deduplicator.append_staged(typed.tables[entity.table], staged)
         self._reject(typed.rejected)
 
-    def not_shown(self, window: Window, *, shown: Set[int]) -> list[int]:
-        """Return the orders held as created in the window, not gone, that are not in ``shown``."""
-        return self._gate(ORDERS).absent(window.since, window.until, shown=shown)
+    def flush_evidence(self) -> None:
+        """Write the completeness evidence that is not written yet, if the run collects any."""
+        if self._evidence:
+            self._evidence.flush()
 
-    def holes(self, since: datetime, *, first_id: int | None, limit: int) -> tuple[list[int], int]:
-        """Return ids that nobody ever saw nor asked for, newest first, and how many there are in all.
+    def absent_orders(self, window: Window, *, listed: Set[int]) -> list[int]:
+        """Return the orders created in the window, not deleted, that are not in ``listed``."""
+        return self._deduplicator(ORDERS).absent_ids(window.since, window.until, listed=listed)
 
-        They lie between orders created from ``since`` on, or from ``first_id`` on where that is
-        said: ids are dense, so each has a reason. An order that was refused is none.
+    def gap_ids(self, since: datetime, *, first_id: int | None, limit: int) -> tuple[list[int], int]:
+        """Return ids that were never observed nor requested, newest first, and the number of all such ids.
+
+        They lie between orders created from ``since`` on, or from ``first_id`` on if it is given.
+        The CRM's ids are dense, so each gap has a cause. A rejected order is no gap.
         """
-        gaps = self._gate(ORDERS).gaps(since, first_id=first_id, explained=self._refused_ids(ORDERS))
-        ids = islice((found for first, last in gaps for found in range(last, first - 1, -1)), limit)
+        gaps = self._deduplicator(ORDERS).id_gaps(
+            since, first_id=first_id, explained=self._rejected_ids(ORDERS)
+        )
+        ids = islice((number for first, last in gaps for number in range(last, first - 1, -1)), limit)
         return list(ids), sum(last - first + 1 for first, last in gaps)
 
-    def bury(self, entity: Entity, rows: Sequence[Seen]) -> None:
-        """Append tombstones of the ids that the CRM has no longer and that are not known to be gone."""
-        gate = self._gate(entity)
-        self.appended[entity.table] += gate.append(tombstones(entity, gate.news(rows), run_id=self._run_id))
+    def write_tombstones(self, entity: Entity, rows: Sequence[Observation]) -> None:
+        """Append tombstones of ids that the CRM no longer has, if they are not known as deleted."""
+        deduplicator = self._deduplicator(entity)
+        tombstones = tombstone_rows(entity, deduplicator.new_states(rows), run_id=self._run_id)
+        self.appended[entity.table] += deduplicator.append(tombstones)
 
-    def held(self, entity: Entity, rows: Sequence[Seen]) -> list[Seen]:
-        """Return the rows whose ids the lake has ever seen."""
-        known = self._gate(entity).known({row.id for row in rows if row.id is not None})
+    def known_rows(self, entity: Entity, rows: Sequence[Observation]) -> list[Observation]:
+        """Return the rows whose ids the lake has an observation of."""
+        known = self._deduplicator(entity).known_ids({row.id for row in rows if row.id is not None})
         return [row for row in rows if row.id in known]
 
-    def alive(self, entity: Entity, *, up_to: int | None = None) -> int:
-        """Return how many ids (``up_to`` one) the lake knows and has not found gone, refused ones too."""
-        refused = self._refused_ids(entity)
+    def live_count(self, entity: Entity, *, up_to: int | None = None) -> int:
+        """Return how many ids are not deleted, rejected ones too; up to an id if one is given."""
+        rejected = self._rejected_ids(entity)
         if up_to is not None:
-            refused = {found for found in refused if found <= up_to}
-        gate = self._gate(entity)
-        return gate.alive(up_to) + len(refused - gate.known(refused))
+            rejected = {number for number in rejected if number <= up_to}
+        deduplicator = self._deduplicator(entity)
+        return deduplicator.live_count(up_to) + len(rejected - deduplicator.known_ids(rejected))
 
-    def refused_only(self, entity: Entity) -> list[int]:
-        """Return the ids of which the lake has nothing but a refusal, and not of this run."""
-        found = self._refused_ids(entity)
-        shown = {number for name, number in self._shown_refused if name == entity.name}
-        return sorted(found - shown - self._gate(entity).known(found))
+    def rejected_only_ids(self, entity: Entity) -> list[int]:
+        """Return the ids that the lake knows only from rejections, none of them in this run."""
+        rejected = self._rejected_ids(entity)
+        now = {number for name, number in self._rejected_now if name == entity.name}
+        return sorted(rejected - now - self._deduplicator(entity).known_ids(rejected))
 
-    def _refused_ids(self, entity: Entity) -> set[int]:
-        """Return the ids of the objects that were ever refused."""
+    def _rejected_ids(self, entity: Entity) -> set[int]:
+        """Return the ids of the objects that were ever rejected."""
         rows = open_table(self._lake, REJECTED).read(["id"], where=pc.field("entity") == entity.name)
         return set(rows["id"].drop_null().to_pylist())
 
-    def _gate(self, entity: Entity) -> Gate:
-        """Return the entity's gate, opened at its first use."""
-        if entity.table not in self._gates:
-            self._gates[entity.table] = Gate(self._lake, self._duckdb, entity.table, left_out=self._left_out)
-        return self._gates[entity.table]
+    def _deduplicator(self, entity: Entity) -> Deduplicator:
+        """Return the entity's deduplicator, opened when it is first used."""
+        if entity.table not in self._deduplicators:
+            self._deduplicators[entity.table] = Deduplicator(
+                self._lake, self._duckdb, entity.table, excluded_runs=self._excluded_runs
+            )
+        return self._deduplicators[entity.table]
 
     def _reject(self, rows: pa.Table) -> None:
-        """Append refused payloads that were not refused before, word for word."""
+        """Append rejected payloads, unless the same bytes were rejected before."""
         if not rows.num_rows:
             return
         (entity,) = set(rows["entity"].to_pylist())
-        self._refused.update((entity, found) for found in rows["payload_hash"].to_pylist())
-        self._shown_refused.update((entity, found) for found in rows["id"].drop_null().to_pylist())
-        # Opened anew: a long load held one whose files were merged, and deleted, meanwhile.
+        self._rejected.update((entity, digest) for digest in rows["payload_hash"].to_pylist())
+        self._rejected_now.update((entity, number) for number in rows["id"].drop_null().to_pylist())
+        # Opened again: in a long load, compaction and vacuum may have deleted the files of an older version.
         known = open_table(self._lake, REJECTED).read(
             ["payload_hash"],
             where=(pc.field("entity") == entity)
             & pc.field("payload_hash").isin(rows["payload_hash"].to_pylist()),
         )
-        news = rows.filter(pc.invert(pc.is_in(rows["payload_hash"], known["payload_hash"])))
-        self._append(REJECTED, self._table(REJECTED).stage(news))
+        new = rows.filter(pc.invert(pc.is_in(rows["payload_hash"], known["payload_hash"])))
+        self._append(REJECTED, self._table(REJECTED).stage(new))
 
     def _stage(self, tables: Mapping[str, pa.Table]) -> dict[str, Staged]:
         return {name: self._table(name).stage(rows) for name, rows in tables.items()}
@@ -176,14 +188,15 @@ class Writer:
         return self._tables[name]
 
 
-def begun(work: Callable[..., Result], *arguments: object) -> Future[Result]:
-    """Begin work beside the caller's, and return its future.
+def submit(work: Callable[..., Result], *arguments: object) -> Future[Result]:
+    """Start work in the staging thread and return its future.
 
-    Where Python is ending and begins nothing more it is done by now: what arrived is to be kept.
+    If Python is shutting down and starts no more threads, do the work before returning: rows
+    that arrived are still written.
     """
     try:
         return STAGER.submit(work, *arguments)
     except RuntimeError:
-        done: Future[Result] = Future()
-        done.set_result(work(*arguments))
-        return done
+        future: Future[Result] = Future()
+        future.set_result(work(*arguments))
+        return future

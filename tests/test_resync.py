@@ -24,7 +24,7 @@ from lake.settings import LakeSettings
 from tests.support.recompute import counted, revenue_daily
 from tests.support.release_history import read_bytes
 from tests.support.running import environ_of, run, succeed
-from tests.support.shop_edits import break_, edit, held, live, true
+from tests.support.shop_edits import add_fault, edit, lake_orders, pass_time, shop_orders
 
 KILLS = 8
 SMALL = Sandbox(port=0, days=40, orders_per_day=15, day_seconds=0, requests_per_minute=0)
@@ -52,7 +52,7 @@ class Place(msgspec.Struct, frozen=True):
     @property
     def newest(self) -> int:
         """The newest order."""
-        return max(true(self.shop))
+        return max(shop_orders(self.shop))
 
     @property
     def true_revenue(self) -> Decimal:
@@ -165,8 +165,8 @@ def test_days_look_no_further_back(place: Place) -> None:
     edit(place.shop, edits.SetStatus(3, 22, bump=False), edits.SetStatus(newest, 22, bump=False))
     place.resync("--days", "5")
     assert place.requests() < whole
-    assert held(place.lake, LakeSettings())[newest] == true(place.shop)[newest]
-    assert held(place.lake, LakeSettings())[3] != true(place.shop)[3]
+    assert lake_orders(place.lake, LakeSettings())[newest] == shop_orders(place.shop)[newest]
+    assert lake_orders(place.lake, LakeSettings())[3] != shop_orders(place.shop)[3]
     assert (place.serving.release, place.serving.reconciled_through) == (2, None)
 
 
@@ -195,11 +195,11 @@ def test_a_part_of_the_answer_is_exit_4_and_not_even_built(place: Place, fault: 
     place = msgspec.structs.replace(place, environ=environ)
     edit(place.shop, *SILENT)
     if fault == "page":
-        break_(place.shop, kind="status", path="/order", page=3, status=503, times=0)
+        add_fault(place.shop, kind="status", path="/order", page=3, status=503, times=0)
     elif fault == "total":
-        break_(place.shop, kind="total", path="/order", times=0, delta=1)
+        add_fault(place.shop, kind="total", path="/order", times=0, delta=1)
     else:
-        break_(place.shop, kind="status", path="/order/11", status=503, times=0)
+        add_fault(place.shop, kind="status", path="/order/11", status=503, times=0)
     assert "resync ingest is incomplete" in place.refused(code=4)
     place.shop.call(lambda running: running.shop.plan.clear())
     place.resync()
@@ -209,7 +209,7 @@ def test_a_part_of_the_answer_is_exit_4_and_not_even_built(place: Place, fault: 
 def test_orders_that_cannot_be_typed_are_left_out_and_said(place: Place) -> None:
     """Their last good state serves, as in every build; of the whole nothing is promised then."""
     edit(place.shop, *SILENT)
-    break_(place.shop, kind="wrong_type", path="/order", page=1, times=0, field="grand_total", value=2.555)
+    add_fault(place.shop, kind="wrong_type", path="/order", page=1, times=0, field="grand_total", value=2.555)
     said = place.resync()
     assert " rejected and left out, see bronze.rejected" in said
     assert place.serving.release == 2
@@ -227,11 +227,11 @@ def test_a_sync_that_publishes_meanwhile_is_in_it(place: Place) -> None:
         edits.EditOrder(place.sold, grand_total=Decimal("77.70")),
         edits.DeleteOrder(newest),
     )
-    live(place.shop, hours=6)
+    pass_time(place.shop, hours=6)
     assert place.newest > newest
     succeed(place.environ, "serve", "sync")
     assert place.serving.kind == "sync"
-    live(place.shop, hours=3)
+    pass_time(place.shop, hours=3)
     succeed(place.environ, "ingest", "incremental")
     said = succeed(place.environ, "transform", "resync", "--run", run_id)
     assert "changed since, compared by their newer observation" in said
@@ -296,7 +296,7 @@ def test_without_a_history_there_is_nothing_to_read_again(lake: Lake) -> None:
     [
         (("serve", "resync", "--days", "3", "--from-bronze"), "choose one"),
         (("serve", "resync", "--days", "0"), "--days"),
-        (("ingest", "resync", "--run", "../elsewhere"), "is no id of a run"),
+        (("ingest", "resync", "--run", "../elsewhere"), "is not a run id"),
         (("transform", "--full", "resync"), "choose one"),
     ],
 )
@@ -350,7 +350,7 @@ def test_killed_at_any_moment_readers_see_the_old_release_or_the_new(place: Plac
             assert now.money["gold.revenue_daily"] == place.true_revenue
     place.resync()
     assert place.serving.money["gold.revenue_daily"] == place.true_revenue
-    assert held(place.lake, LakeSettings()) == true(place.shop)
+    assert lake_orders(place.lake, LakeSettings()) == shop_orders(place.shop)
     assert {name: open_table(place.lake, name).read().to_pylist() for name in place.serving.tables} == {
         name: open_table(place.lake, name, at).read().to_pylist() for name, at in place.serving.tables.items()
     }

@@ -28,8 +28,8 @@ from ingest.client import Client
 from ingest.entities import ORDERS
 from ingest.fetching import ROWS_PER_COMMIT
 from ingest.limiter import Limiter
-from ingest.observations import Seen, look
-from ingest.progress import Watch
+from ingest.observations import Observation, observe
+from ingest.progress import ProgressReporter
 from ingest.run import RunRequest, run_sync
 from ingest.sandbox.command import TEST_KEY, serving
 from ingest.sandbox.settings import Sandbox
@@ -90,15 +90,15 @@ class Rows(msgspec.Struct):
 def type_and_append(payloads: Sequence[bytes], lake: Lake) -> float:
     """Return the seconds to hash, type and append the payloads as an ingest does: commits beside looks."""
     writer = Writer(lake, connect(LakeSettings()), run_id="bench")
-    writer.make_tables()
+    writer.create_tables()
     began = time.perf_counter()
     commit: Future[None] | None = None
     with ThreadPoolExecutor(max_workers=1) as committer:
         for first in range(0, len(payloads), ROWS_PER_COMMIT):
             some = payloads[first : first + ROWS_PER_COMMIT]
-            rows: list[Seen] = []
+            rows: list[Observation] = []
             for page in range(0, len(some), PAGE):
-                rows += [look(ORDERS, body, datetime.now(UTC)) for body in some[page : page + PAGE]]
+                rows += [observe(ORDERS, body, datetime.now(UTC)) for body in some[page : page + PAGE]]
                 time.sleep(0)  # an ingest waits for the next page here, and others run
             if commit:
                 commit.result()
@@ -175,7 +175,7 @@ def budget(per_minute: int) -> None:
                 client=Client(source, key=TEST_KEY, limiter=limiter),
                 settings=IngestSettings(),
                 engine=LakeSettings(),
-                watch=Watch(budget=per_minute, bar=False),
+                progress=ProgressReporter(budget=per_minute, bar=False),
             )
         )
         with urllib.request.urlopen(url.removesuffix("/v1") + "/control/requests") as answer:

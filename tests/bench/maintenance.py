@@ -24,7 +24,7 @@ import structlog
 from ingest.budget import Budget
 from ingest.client import Client
 from ingest.limiter import Limiter
-from ingest.progress import Watch
+from ingest.progress import ProgressReporter
 from ingest.run import RunRequest, run_sync
 from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
@@ -39,7 +39,7 @@ from lake.query.session import connect, create_view
 from lake.releases.release import list_releases
 from lake.settings import LakeSettings
 from serve.schedule import BEFORE_THE_HOUR
-from tests.support.shop_edits import live
+from tests.support.shop_edits import pass_time
 from tests.support.simulated_lake import BRONZE, Simulated
 from transform.build import BuildRequest, run_build
 from transform.models import read_models
@@ -117,7 +117,7 @@ def sync(shop: ThreadedShop, lake: Lake, kind: str, budget: Path) -> None:
             client=Client(source, key=TEST_KEY, limiter=Limiter(Budget(budget, requests=100_000))),
             settings=IngestSettings(),
             engine=ENGINE,
-            watch=Watch(budget=100_000, bar=False),
+            progress=ProgressReporter(budget=100_000, bar=False),
         )
     )
     run_build(lake, BuildRequest(engine=ENGINE, rules=RulesSettings(), models=read_models()))
@@ -163,7 +163,7 @@ def month_of_syncs(syncs: Sequence[int], engine: LakeSettings) -> None:
                     largest = max(largest, share(lake, engine)) if times > BUSY else 0.0
                     maintain(lake, engine, now=Later.now(UTC))
                 else:
-                    live(shop, days=1 / times)
+                    pass_time(shop, days=1 / times)
                     sync(shop, lake, "incremental", budget)
                 ageing.age()
         print(f"largest total / live of the last busy days {largest:.2f}")

@@ -1,4 +1,4 @@
-"""A small shop to ingest from, and one run of an ingest on it."""
+"""Fixtures: a small shop to ingest from, and an ingest of it."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import pytest
 from ingest.budget import Budget
 from ingest.client import Client
 from ingest.limiter import Limiter
-from ingest.progress import Watch
+from ingest.progress import ProgressReporter
 from ingest.run import RunRequest, run_sync
 from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
@@ -33,7 +33,7 @@ Ingest = Callable[..., Run]
 
 @pytest.fixture
 def shop() -> Iterator[ThreadedShop]:
-    """A shop of 45 days and some 900 orders; its clock stands still."""
+    """A shop with 45 days and some 900 orders; its clock stands still."""
     with serving(SMALL) as running:
         yield running
 
@@ -67,7 +67,7 @@ def ingest(lake: Lake, engine: LakeSettings, shop: ThreadedShop, tmp_path: Path)
                 client=client,
                 settings=msgspec.convert(options, IngestSettings),
                 engine=engine,
-                watch=Watch(budget=100_000, bar=False),
+                progress=ProgressReporter(budget=100_000, bar=False),
             )
         )
 

@@ -1,4 +1,4 @@
-"""Batch: what Arrow types at once is what typing object by object gives, whatever the CRM sends."""
+"""Typing by Arrow: a batch gives the same rows as typing object by object, whatever the CRM sends."""
 
 import json
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest import observations as bronze
-from ingest.arrow_json import Odd
+from ingest.arrow_json import Undocumented
 from ingest.entities import ORDERS
-from ingest.observations import Typed, look, type_rows
+from ingest.observations import TypedRows, observe, type_rows
 from tests.ingest.test_observations import NOW, line, order
 
 EXPENSE = {
@@ -66,7 +66,7 @@ NUMBERS = (
     *(0, -1, 10**15, 10**16, 2**63, 2**63 - 1, 10**30, 1e300, 5.0, 2.555, 2.5, 646.5999999999999),
     *(0.00005, 1.00005, -1.00005, 99999.99995, 0.1234567890123456789, 123456.12345),
 )
-# As they stand in a payload, where no JSON library would write them.
+# Numbers as a payload may spell them; no JSON library would write them so.
 SPELLED = (
     *(
         "1e-8000000",
@@ -103,69 +103,69 @@ VALUES = st.one_of(
 )
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the path of everything in a JSON value, objects and lists too."""
+def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every value inside a JSON value, objects and lists included."""
     if path:
         yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
-        yield from places(inner, (*path, key))
+        yield from paths_of(inner, (*path, key))
 
 
-PLACES = list(places(WHOLE))
-GONE = "this key is not there"
-CHANGES = st.lists(st.tuples(st.sampled_from(PLACES), st.one_of(VALUES, st.just(GONE))), max_size=2)
+PATHS = list(paths_of(WHOLE))
+MISSING = "this key is not there"
+CHANGES = st.lists(st.tuples(st.sampled_from(PATHS), st.one_of(VALUES, st.just(MISSING))), max_size=2)
 
 
-def changed(changes: list[tuple[tuple[Any, ...], Any]], found: int) -> bytes:
-    """Return an order with other values at some of its places, as JSON."""
+def changed(changes: list[tuple[tuple[Any, ...], Any]], number: int) -> bytes:
+    """Return an order with other values at some of its paths, as JSON."""
     value = deepcopy(WHOLE)
-    value["id"] = found
+    value["id"] = number
     for path, new in changes:
-        at: Any = value
+        target: Any = value
         for key in path[:-1]:
-            at = at[key] if has(at, key) else None
-        if not has(at, path[-1]):
+            target = target[key] if has(target, key) else None
+        if not has(target, path[-1]):
             continue
-        if new == GONE:
-            del at[path[-1]]
+        if new == MISSING:
+            del target[path[-1]]
         else:
-            at[path[-1]] = deepcopy(new)
+            target[path[-1]] = deepcopy(new)
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def has(value: Any, key: Any) -> bool:
-    """True where a step of a path still leads somewhere."""
+    """True if a step of a path exists in the value."""
     if isinstance(value, dict):
         return key in value
     return isinstance(value, list) and isinstance(key, int) and key < len(value)
 
 
-def both(monkeypatch: pytest.MonkeyPatch, payloads: list[bytes]) -> tuple[Typed, Typed]:
-    """Return what becomes of the payloads, as it is, and object by object."""
-    seen = [look(ORDERS, payload, NOW) for payload in payloads]
-    found = type_rows(ORDERS, seen, run_id="r")
+def both(monkeypatch: pytest.MonkeyPatch, payloads: list[bytes]) -> tuple[TypedRows, TypedRows]:
+    """Return the typed payloads of the batch way and of the object way."""
+    seen = [observe(ORDERS, payload, NOW) for payload in payloads]
+    batch = type_rows(ORDERS, seen, run_id="r")
     with monkeypatch.context() as patch:
         patch.setattr(bronze, "tabulate_batch", refuse)
-        return found, type_rows(ORDERS, seen, run_id="r")
+        return batch, type_rows(ORDERS, seen, run_id="r")
 
 
 def refuse(*_: object) -> None:
-    """Take nothing."""
-    raise Odd("switched off")
+    """Reject every batch."""
+    raise Undocumented("switched off")
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(histories=st.lists(CHANGES, min_size=1, max_size=3))
-def test_any_orders_become_the_same_rows(
+def test_odd_values_give_the_same_rows_both_ways(
     monkeypatch: pytest.MonkeyPatch, histories: list[list[tuple[tuple[Any, ...], Any]]]
 ) -> None:
-    """Odd values anywhere, in one order or in several: the same rows, and the same are refused."""
-    at_once, one_by_one = both(
-        monkeypatch, [changed(one, 5 + number) for number, one in enumerate(histories)]
+    """If one order or several have odd values, both ways give the same rows and the same rejections."""
+    batch, one_by_one = both(
+        monkeypatch, [changed(history, 5 + number) for number, history in enumerate(histories)]
     )
-    assert at_once.tables == one_by_one.tables
-    assert at_once.rejected == one_by_one.rejected
+    assert batch.tables == one_by_one.tables
+    assert batch.rejected == one_by_one.rejected
 
 
 CASES = [
@@ -177,31 +177,31 @@ CASES = [
 
 
 @pytest.mark.parametrize(("key", "value"), CASES)
-def test_every_odd_value_of_a_field_is_taken_the_same_way(
+def test_an_odd_value_of_any_field_gives_the_same_rows(
     monkeypatch: pytest.MonkeyPatch, key: str, value: Any
 ) -> None:
-    """Alone, beside an order as documented, and beside one with amounts that are rounded."""
+    """The result is the same if the odd order is alone, with a documented one, or with a rounded one."""
     odd = json.dumps({**WHOLE, key: value}, ensure_ascii=False).encode()
     fine = changed([(("grand_total",), 646.5999999999999), (("shipping_price",), 0.00005)], 4)
     for payloads in ([odd], [changed([], 4), odd], [odd, fine]):
-        at_once, one_by_one = both(monkeypatch, payloads)
-        assert (at_once.tables, at_once.rejected) == (one_by_one.tables, one_by_one.rejected)
+        batch, one_by_one = both(monkeypatch, payloads)
+        assert (batch.tables, batch.rejected) == (one_by_one.tables, one_by_one.rejected)
 
 
 @pytest.mark.parametrize("spelled", SPELLED)
 @pytest.mark.parametrize(
     "key", ["grand_total", "shipping_price", "discount_percent", "id", "promocode", "unknown"]
 )
-def test_every_spelling_of_a_number_is_taken_the_same_way(
+def test_any_spelling_of_a_number_gives_the_same_rows(
     monkeypatch: pytest.MonkeyPatch, key: str, spelled: str
 ) -> None:
-    """As a number and as a text; no spelling ends the run, and what comes with it is held."""
+    """No spelling of a number or a quoted number ends the run, and the other orders of the batch arrive."""
     fine = changed([(("grand_total",), 646.5999999999999), (("shipping_price",), 0.00005)], 4)
     for quoted in (spelled, f'"{spelled}"'):
         odd = json.dumps({**WHOLE, key: "here"}).replace('"here"', quoted).encode()
-        at_once, one_by_one = both(monkeypatch, [odd, fine, changed([(("buyer",), [])], 6)])
-        assert (at_once.tables, at_once.rejected) == (one_by_one.tables, one_by_one.rejected)
-        assert {4, 6} <= set(at_once.tables["bronze.orders"]["id"].to_pylist())
+        batch, one_by_one = both(monkeypatch, [odd, fine, changed([(("buyer",), [])], 6)])
+        assert (batch.tables, batch.rejected) == (one_by_one.tables, one_by_one.rejected)
+        assert {4, 6} <= set(batch.tables["bronze.orders"]["id"].to_pylist())
 
 
 @pytest.mark.parametrize(
@@ -222,14 +222,16 @@ def test_every_spelling_of_a_number_is_taken_the_same_way(
         *("1e-8000000 ", r"\u0030e-499955555", r"1\u0065-8000000", r"1e\u002d8000000", r"0\u002e" + "0" * 60),
     ],
 )
-def test_a_quoted_number_is_taken_the_same_way_alone(monkeypatch: pytest.MonkeyPatch, spelled: str) -> None:
-    """Where a field is a text in every order, Arrow reads numbers out of texts."""
+def test_a_quoted_number_in_every_order_gives_the_same_rows(
+    monkeypatch: pytest.MonkeyPatch, spelled: str
+) -> None:
+    """Arrow reads numbers out of texts if a field is a text in every order of the batch."""
     odd = [
-        json.dumps({**WHOLE, "id": found, "shipping_price": "here"}).replace("here", spelled).encode()
-        for found in (5, 6)
+        json.dumps({**WHOLE, "id": number, "shipping_price": "here"}).replace("here", spelled).encode()
+        for number in (5, 6)
     ]
-    at_once, one_by_one = both(monkeypatch, odd)
-    assert (at_once.tables, at_once.rejected) == (one_by_one.tables, one_by_one.rejected)
+    batch, one_by_one = both(monkeypatch, odd)
+    assert (batch.tables, batch.rejected) == (one_by_one.tables, one_by_one.rejected)
 
 
 @pytest.mark.parametrize(
@@ -250,16 +252,16 @@ def test_a_quoted_number_is_taken_the_same_way_alone(monkeypatch: pytest.MonkeyP
         json.dumps(WHOLE).replace('"promocode": null', '"promocode": "a"').encode(),
     ],
 )
-def test_what_is_hardly_json_is_for_the_slow_way(monkeypatch: pytest.MonkeyPatch, payload: bytes) -> None:
-    """It says what is wrong with it; what comes with it is not lost."""
-    at_once, one_by_one = both(monkeypatch, [payload, changed([], 7)])
-    assert (at_once.tables, at_once.rejected) == (one_by_one.tables, one_by_one.rejected)
-    assert 7 in at_once.tables["bronze.orders"]["id"].to_pylist()
+def test_broken_json_is_typed_object_by_object(monkeypatch: pytest.MonkeyPatch, payload: bytes) -> None:
+    """A payload that is hardly JSON is rejected with the reason, and the other order arrives."""
+    batch, one_by_one = both(monkeypatch, [payload, changed([], 7)])
+    assert (batch.tables, batch.rejected) == (one_by_one.tables, one_by_one.rejected)
+    assert 7 in batch.tables["bronze.orders"]["id"].to_pylist()
 
 
-def test_orders_as_documented_take_the_fast_way() -> None:
-    """Else all of this would be for nothing; amounts in floating point too."""
+def test_documented_orders_are_typed_by_arrow() -> None:
+    """If orders are as documented, the fast way types them, amounts in floating point included."""
     noisy = changed([(("grand_total",), 646.5999999999999), (("closed_at",), STAMPS[1])], 6)
-    seen = [look(ORDERS, payload, NOW) for payload in (changed([], 5), noisy)]
+    seen = [observe(ORDERS, payload, NOW) for payload in (changed([], 5), noisy)]
     totals = bronze.tabulate_batch(seen, "r")["bronze.orders"]["grand_total"]
     assert totals.to_pylist() == [Decimal("19.00"), Decimal("646.60")]

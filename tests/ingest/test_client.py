@@ -1,4 +1,4 @@
-"""The client against a shop: what it sends, and when."""
+"""Client against a shop: the requests that it sends, and when."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from ingest.entities import ORDERS
 from ingest.limiter import Limiter
 from ingest.sandbox.command import TEST_KEY, ThreadedShop
 from ingest.settings import SourceSettings
-from tests.support.shop_edits import break_
+from tests.support.shop_edits import add_fault
 
 
 def client(shop: ThreadedShop, folder: Path, *, url: str = "", per: float = 60.0) -> Client:
@@ -20,11 +20,9 @@ def client(shop: ThreadedShop, folder: Path, *, url: str = "", per: float = 60.0
     return Client(settings, key=TEST_KEY, limiter=Limiter(Budget(folder / "budget", requests=1, per=per)))
 
 
-async def test_the_budget_counts_from_the_answer_where_it_took_long(
-    shop: ThreadedShop, tmp_path: Path
-) -> None:
-    """The shop may have counted the first request just before it answered: the next one waits from there."""
-    break_(shop, kind="delay", seconds=1.6)
+async def test_the_budget_counts_from_a_late_answer(shop: ThreadedShop, tmp_path: Path) -> None:
+    """The shop may have counted the first request just before its answer, so the next one waits from then."""
+    add_fault(shop, kind="delay", seconds=1.6)
     async with client(shop, tmp_path, per=1.0) as asking:
         await asking.fetch_first(ORDERS)
         answered = time.monotonic()
@@ -32,8 +30,8 @@ async def test_the_budget_counts_from_the_answer_where_it_took_long(
         assert time.monotonic() - answered >= 1.0
 
 
-async def test_two_clients_that_stamp_by_the_lake_never_stamp_the_same() -> None:
-    """A machine whose clock is behind: nothing else tells the lines of two looks at an order apart."""
+async def test_two_clients_never_make_equal_stamps() -> None:
+    """If the machine's clock is behind the lake, stamps still tell the lines of two observations apart."""
     ahead = datetime.now(UTC) + timedelta(hours=1)
     clients = [Client(SourceSettings(), key="k", limiter=cast(Any, None)) for _ in range(2)]
     for client in clients:
@@ -45,7 +43,7 @@ async def test_two_clients_that_stamp_by_the_lake_never_stamp_the_same() -> None
 
 
 async def test_a_slash_at_the_end_of_the_address_changes_nothing(shop: ThreadedShop, tmp_path: Path) -> None:
-    """People write it."""
+    """The base URL may end with a slash."""
     async with client(shop, tmp_path, url=shop.url + "/") as asking:
         assert (await asking.fetch_first(ORDERS)).page.total > 0
     assert shop.call(lambda running: running.shop.tally.counts()).by_path == {"/order": 1}

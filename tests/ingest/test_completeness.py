@@ -1,4 +1,4 @@
-"""The witness: what a payload says, whoever can type it or not; batches as they come, a week long."""
+"""Completeness evidence: values read from the payload, rows written in batches and retained for a week."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -6,9 +6,9 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from ingest.completeness import AT_ONCE, Witness, row_of
+from ingest.completeness import BATCH_ROWS, EvidenceWriter, evidence_of
 from ingest.entities import ORDERS
-from ingest.observations import look
+from ingest.observations import observe
 from lake.delta.table import open_table
 from lake.ledgers.completeness import SCHEMA, WITNESSES, forget_witnesses, make_witnesses
 from lake.ledgers.runs import id_of_run, new_run_id
@@ -17,9 +17,9 @@ from lake.paths import Lake
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
 
 
-def said(**fields: object) -> dict[str, object]:
-    """Return the row of a payload with these fields."""
-    return row_of(look(ORDERS, msgspec.json.encode({"id": 5, **fields}), NOW), "run")
+def evidence_for(**fields: object) -> dict[str, object]:
+    """Return the evidence row of a payload with these fields."""
+    return evidence_of(observe(ORDERS, msgspec.json.encode({"id": 5, **fields}), NOW), "run")
 
 
 @pytest.mark.parametrize(
@@ -36,44 +36,44 @@ def said(**fields: object) -> dict[str, object]:
         (1e30, None),
     ],
 )
-def test_a_total_is_to_the_kopeck_or_missing(value: object, amount: str | None) -> None:
-    """A number as a text too; what is no amount is never a default."""
-    assert said(grand_total=value)["grand_total"] == (None if amount is None else Decimal(amount))
+def test_a_total_is_rounded_to_the_kopeck_or_missing(value: object, amount: str | None) -> None:
+    """A number may be a text; if a value is no amount, it is missing and not a default."""
+    assert evidence_for(grand_total=value)["grand_total"] == (None if amount is None else Decimal(amount))
 
 
 @pytest.mark.parametrize(
     "text", ["2026-03-28T22:30:00.000000Z", "2026-03-29T02:30:00+04:00", "2026-03-28 22:30:00"]
 )
-def test_an_instant_comes_in_more_than_one_form(text: str) -> None:
-    """Without a zone it is UTC."""
-    assert said(ordered_at=text)["ordered_at"] == datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
+def test_an_instant_may_have_several_forms(text: str) -> None:
+    """If an instant has no zone, it is UTC."""
+    assert evidence_for(ordered_at=text)["ordered_at"] == datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
 
 
-def test_a_payload_that_is_garbage_is_an_id_at_least() -> None:
-    """The CRM showed an order of that id: so much is known."""
-    row = row_of(look(ORDERS, b'{"id": 5, "buyer_comment": "\xff"}', NOW), "run")
+def test_a_broken_payload_still_gives_its_id() -> None:
+    """The CRM showed an order of that id, whatever its other fields are."""
+    row = evidence_of(observe(ORDERS, b'{"id": 5, "buyer_comment": "\xff"}', NOW), "run")
     assert (row["id"], row["payload_hash"] != "") == (5, True)
-    assert said(source_id="4", status_id=True)["source_id"] is None
+    assert evidence_for(source_id="4", status_id=True)["source_id"] is None
 
 
 def test_rows_are_written_in_batches_as_they_come(lake: Lake) -> None:
-    """So that a million orders take no more memory than ten thousand."""
-    witness = Witness(lake, run_id=new_run_id(NOW))
-    rows = [look(ORDERS, b'{"id": %d}' % found, NOW) for found in range(AT_ONCE // 4)]
+    """A million orders take no more memory than one batch."""
+    evidence = EvidenceWriter(lake, run_id=new_run_id(NOW))
+    rows = [observe(ORDERS, b'{"id": %d}' % number, NOW) for number in range(BATCH_ROWS // 4)]
     for _ in range(9):
-        witness.take(rows)
-    assert sum(file.rows for file in open_table(lake, WITNESSES).files()) == AT_ONCE * 2
-    witness.close()
+        evidence.add(rows)
+    assert sum(file.rows for file in open_table(lake, WITNESSES).files()) == BATCH_ROWS * 2
+    evidence.flush()
     assert sum(file.rows for file in open_table(lake, WITNESSES).files()) == len(rows) * 9
-    witness.close()
+    evidence.flush()
     assert len(open_table(lake, WITNESSES).files()) == 3
 
 
-def test_a_witness_is_dropped_after_a_week(lake: Lake) -> None:
-    """Whole, by its run; one that was killed too. Nothing to drop is no commit."""
+def test_evidence_is_dropped_after_a_week(lake: Lake) -> None:
+    """The evidence of an old run is dropped whole. If there is nothing to drop, no commit is made."""
     for days in (30, 8, 6, 0):
         run_id = new_run_id(NOW - timedelta(days=days))
-        row = {**said(), "run_id": run_id}
+        row = {**evidence_for(), "run_id": run_id}
         make_witnesses(lake).append(SCHEMA.empty_table().from_pylist([row], schema=SCHEMA))
     forget_witnesses(lake, now=NOW)
     left = make_witnesses(lake)

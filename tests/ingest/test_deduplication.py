@@ -1,4 +1,4 @@
-"""The gate: what is news at the very moment of the commit, whoever else commits."""
+"""Deduplication: which rows are new states when the commit is made, while other processes commit."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ingest.deduplication import Gate
+from ingest.deduplication import Deduplicator
 from ingest.entities import MANAGERS
-from ingest.observations import Seen, look, type_rows
+from ingest.observations import Observation, observe, type_rows
 from ingest.schemas import SCHEMAS
 from lake.delta.table import create_table, open_table
 from lake.paths import Lake
@@ -19,51 +19,54 @@ TABLE = MANAGERS.table
 
 
 @pytest.fixture
-def gate(lake: Lake) -> Gate:
-    """Open the gate of the managers of a new lake."""
+def deduplicator(lake: Lake) -> Deduplicator:
+    """A deduplicator of the managers in a new lake."""
     create_table(lake, TABLE, SCHEMAS[TABLE], partition_by=["observed_on"])
-    return Gate(lake, connect(LakeSettings()), TABLE)
+    return Deduplicator(lake, connect(LakeSettings()), TABLE)
 
 
-def seen(*ids: int) -> list[Seen]:
-    """Return looks at managers."""
+def observations(*ids: int) -> list[Observation]:
+    """Return observations of managers."""
     now = datetime.now(UTC)
-    return [look(MANAGERS, f'{{"id":{found},"username":"m{found}"}}'.encode(), now) for found in ids]
+    return [observe(MANAGERS, f'{{"id":{number},"username":"m{number}"}}'.encode(), now) for number in ids]
 
 
-def rows(looks: list[Seen]) -> pa.Table:
-    """Return the looks as rows of bronze."""
-    return type_rows(MANAGERS, looks, run_id="r1").tables[TABLE]
+def rows(observed: list[Observation]) -> pa.Table:
+    """Return the observations as bronze rows."""
+    return type_rows(MANAGERS, observed, run_id="r1").tables[TABLE]
 
 
 @pytest.mark.parametrize(("theirs", "appended"), [((1, 2), 0), ((1,), 1), ((3,), 2)])
-def test_what_another_appended_meanwhile_is_no_news(
-    lake: Lake, gate: Gate, theirs: tuple[int, ...], appended: int
+def test_rows_that_another_process_appended_are_not_repeated(
+    lake: Lake, deduplicator: Deduplicator, theirs: tuple[int, ...], appended: int
 ) -> None:
-    """All of it, a part of it, or none: each id is in the table once."""
-    news = gate.news(seen(1, 2))
-    other = Gate(lake, connect(LakeSettings()), TABLE)
-    other.append(rows(seen(*theirs)))
-    assert gate.append(rows(news)) == appended
+    """If another process appended all, some or none of the rows, each id is in the table once."""
+    new = deduplicator.new_states(observations(1, 2))
+    other = Deduplicator(lake, connect(LakeSettings()), TABLE)
+    other.append(rows(observations(*theirs)))
+    assert deduplicator.append(rows(new)) == appended
     assert sorted(open_table(lake, TABLE).read(["id"])["id"].to_pylist()) == sorted({1, 2, *theirs})
 
 
 @pytest.mark.parametrize(("theirs", "written"), [((3,), 1), ((1,), 2)])
-def test_a_file_is_written_anew_only_where_rows_of_it_are_no_news_any_more(
-    lake: Lake, gate: Gate, theirs: tuple[int, ...], written: int
+def test_a_staged_file_is_rewritten_only_if_it_has_known_rows(
+    lake: Lake, deduplicator: Deduplicator, theirs: tuple[int, ...], written: int
 ) -> None:
-    """Whoever else committed, the rows that are in it already may still be right."""
-    ours = rows(gate.news(seen(1, 2)))
-    staged = gate.table.stage(ours)
-    Gate(lake, connect(LakeSettings()), TABLE).append(rows(seen(*theirs)))
-    gate.append_staged(ours, staged)
+    """If another process committed other rows, the staged file is committed as it is."""
+    ours = rows(deduplicator.new_states(observations(1, 2)))
+    staged = deduplicator.table.stage(ours)
+    Deduplicator(lake, connect(LakeSettings()), TABLE).append(rows(observations(*theirs)))
+    deduplicator.append_staged(ours, staged)
     assert len(list(Path(lake.uri(TABLE)).rglob("*.parquet"))) == written + 1
 
 
-def test_an_id_above_all_others_is_news_and_no_other_that_is_held(gate: Gate) -> None:
-    """Held, gone or never seen: what is asked of the lake is what it can know."""
-    gate.append(rows(gate.news(seen(5, 7))))
-    assert [[row.id for row in gate.news(seen(*ids))] for ids in ((8, 9), (7,), (6,), (7, 8), (-1,))] == [
+def test_unknown_ids_are_new_states_and_known_ones_are_not(deduplicator: Deduplicator) -> None:
+    """An id is new if the table has no observation of it, above its greatest id or below it."""
+    deduplicator.append(rows(deduplicator.new_states(observations(5, 7))))
+    assert [
+        [row.id for row in deduplicator.new_states(observations(*ids))]
+        for ids in ((8, 9), (7,), (6,), (7, 8), (-1,))
+    ] == [
         [8, 9],
         [],
         [6],

@@ -1,4 +1,4 @@
-"""Erasure: the person goes from every file, and every release says the same sums as before."""
+"""Erasure: no file has the person any more, and every release has the same sums as before."""
 
 import json
 import multiprocessing
@@ -45,7 +45,7 @@ CHILDREN.set_forkserver_preload(["lake.maintenance.erasure"])
 
 
 def order_json(number: int, total: str) -> str:
-    """Return an order as the CRM sends it, with the person in every place there is."""
+    """Return an order as the CRM sends it, with personal data in every field that may have it."""
     return json.dumps(
         {
             "id": number,
@@ -62,24 +62,24 @@ def order_json(number: int, total: str) -> str:
     )
 
 
-def sell(shop: Shop, number: int, total: str, at: str, buyer: int = BUYER) -> None:
-    """Let the person buy something."""
+def sell(shop: Shop, number: int, total: str, moment: str, buyer: int = BUYER) -> None:
+    """Add an order of the person."""
     shop.see(
         "bronze.order_products",
         "order_id | position | product_id | price | comment | fetched_at\n"
-        f"{number} | 1 | 7 | {total} | {NAME} | {at}",
+        f"{number} | 1 | 7 | {total} | {NAME} | {moment}",
     )
     shop.see("bronze.expenses", f"order_id | position | id | description\n{number} | 1 | {number} | {NAME}")
     shop.see(
         "bronze.orders",
         "id | ordered_at | source_id | buyer_id | status_id | grand_total | payload | fetched_at\n"
-        f"{number} | 2026-06-20 10:00 | 4 | {buyer} | 12 | {total} | {order_json(number, total)} | {at}",
+        f"{number} | 2026-06-20 10:00 | 4 | {buyer} | 12 | {total} | {order_json(number, total)} | {moment}",
     )
 
 
 @pytest.fixture(scope="module")
 def with_person(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A shop with two releases that know the person, and a checkpoint in every log; nobody changes it."""
+    """A shop with two releases that name the person, and a checkpoint in every log; read-only."""
     shop = opened(tmp_path_factory.mktemp("person") / "lake", models=FEW)
     card = json.dumps({"id": BUYER, "full_name": NAME, "phone": [PHONE], "note": STREET}, ensure_ascii=False)
     shop.see(
@@ -100,35 +100,35 @@ def with_person(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 @pytest.fixture
 def few(with_person: Shop, tmp_path: Path) -> Shop:
-    """The same shop for one test."""
+    """A copy of the shop for one test."""
     return with_person.copy(tmp_path / "lake")
 
 
 def everything(place: str) -> str:
-    """Return all rows of all data files, current or not, and all that the logs say."""
-    found: list[str] = []
+    """Return all rows of all data files, current or not, and the text of all logs."""
+    texts: list[str] = []
     for file in Path(place).rglob("*"):
         if file.suffix == ".json":
-            found.append(file.read_text("utf-8"))
+            texts.append(file.read_text("utf-8"))
         elif file.suffix == ".parquet":
-            found.append(str(pq.ParquetFile(file).read().to_pylist()))
-    return "\n".join(found)
+            texts.append(str(pq.ParquetFile(file).read().to_pylist()))
+    return "\n".join(texts)
 
 
 def secrets_in(place: str) -> set[str]:
-    """Return what can still be found of the person."""
+    """Return the personal data that can still be found."""
     text = everything(place)
     return {secret for secret in SECRETS if secret in text}
 
 
 def sums(shop: Shop, release: int) -> dict[str, Any]:
-    """Return a release's rows, without what says who somebody is."""
-    shown = shop.read(release)
-    return {name: rows for name, rows in shown.items() if name not in ("silver.buyers", "silver.orders")}
+    """Return a release's rows, without the tables that name people."""
+    tables = shop.read(release)
+    return {name: rows for name, rows in tables.items() if name not in ("silver.buyers", "silver.orders")}
 
 
 def test_the_person_is_in_no_file_and_every_release_stays(few: Shop) -> None:
-    """Rows of old versions, change data, checkpoints and statistics included; sizes and versions stay."""
+    """Old versions, change data, checkpoints and statistics are redacted; sizes and versions stay."""
     assert secrets_in(few.lake.place) == set(SECRETS)
     heads, before = few.heads(), {number: sums(few, number) for number in (1, 2)}
     current = current_release(few.lake)
@@ -139,8 +139,8 @@ def test_the_person_is_in_no_file_and_every_release_stays(few: Shop) -> None:
     assert not (Path(few.lake.place) / ASIDE).exists()
     assert few.heads() == heads
     assert {number: sums(few, number) for number in (1, 2)} == before
-    for name, at in current.tables.items():
-        rows = open_table(few.lake, name, at).read()
+    for name, version in current.tables.items():
+        rows = open_table(few.lake, name, version).read()
         assert rows.num_rows == current.rows[name]
     orders = {row["id"]: row for row in open_table(few.lake, "silver.orders").read().to_pylist()}
     assert [orders[number]["buyer_name"] for number in (201, 202, 1)] == [None, None, "Оксана"]
@@ -151,7 +151,7 @@ def test_the_person_is_in_no_file_and_every_release_stays(few: Shop) -> None:
 
 
 def test_a_build_after_it_finds_nothing_to_do(few: Shop, tmp_path: Path) -> None:
-    """What is built from bronze without the person is what silver holds; nor does it come from new logs."""
+    """A build from redacted bronze equals silver, and new checkpoints do not bring the person back."""
     erase(few.lake, redactions_of(few.lake, BUYER))
     assert few.build() is None
     assert few.build(full=True) is None
@@ -168,7 +168,7 @@ def test_a_build_after_it_finds_nothing_to_do(few: Shop, tmp_path: Path) -> None
 def test_an_unchanged_crm_does_not_bring_the_person_back(
     ingest: Ingest, shop: ThreadedShop, lake: Lake
 ) -> None:
-    """The hash of what was seen stays, so seeing it again is no news."""
+    """The content hash stays, so if the CRM shows the same content, it is no new state."""
     ingest("full")
     ingest("sweep")
     orders = open_table(lake, "bronze.orders").read(["buyer_id"])["buyer_id"].drop_null().to_pylist()
@@ -178,16 +178,16 @@ def test_an_unchanged_crm_does_not_bring_the_person_back(
     assert all(secret in everything(lake.place) for secret in secrets)
     for each in (buyer, *other_cards(lake, buyer)):
         erase(lake, redactions_of(lake, each))
-    held = versions(lake)
+    before = versions(lake)
     for kind in ("full", "incremental", "sweep"):
         assert ingest(kind).appended == {}
-    assert versions(lake) == held
+    assert versions(lake) == before
     text = everything(lake.place)
     assert not any(secret in text for secret in (*card["phone"], *card["email"]))
 
 
-def test_a_second_time_finds_nothing_and_a_stranger_neither(few: Shop) -> None:
-    """Nothing is written then."""
+def test_erasing_again_or_an_unknown_buyer_writes_nothing(few: Shop) -> None:
+    """If there is nothing to erase, no file is written."""
     assert erase(few.lake, redactions_of(few.lake, 123456)).files == 0
     assert secrets_in(few.lake.place) == set(SECRETS)
     erase(few.lake, redactions_of(few.lake, BUYER))
@@ -195,17 +195,17 @@ def test_a_second_time_finds_nothing_and_a_stranger_neither(few: Shop) -> None:
     assert (again.rows, again.files) == (0, 0)
 
 
-def test_the_command_erases_backups_too_and_says_not_who(
+def test_the_command_erases_backups_and_logs_no_person(
     few: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A backup tells files by name and size; what is restored from it has no person in it either."""
+    """A backup identifies files by name and size; a lake restored from it has no personal data either."""
     monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.place)
     place = str(tmp_path / "backup")
     back_up(few.lake, place, now=datetime(2026, 8, 1, tzinfo=UTC))
     done = CliRunner().invoke(erase_buyer, [str(BUYER), "--backup", place], catch_exceptions=False)
     assert done.exit_code == 0
     assert "rows of" in done.stdout
-    assert "hold the person as before" not in done.stdout
+    assert "still name the person" not in done.stdout
     assert secrets_in(place) == secrets_in(few.lake.place) == set()
     (row,) = open_table(few.lake, ERASURES).read().to_pylist()
     assert row.keys() == {"erased_at", "rows", "files"}
@@ -216,10 +216,10 @@ def test_the_command_erases_backups_too_and_says_not_who(
     assert Shop(Lake(root=str(tmp_path / "restored")), FEW).read() == few.read()
 
 
-def test_a_backup_that_is_none_is_refused_before_anything_is_erased(
+def test_a_folder_without_a_backup_is_refused_before_anything_is_erased(
     few: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A mistyped place would keep the person while the operator believes otherwise."""
+    """If the place is mistyped, the operator must not believe that the backup was erased."""
     monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.place)
     with pytest.raises(UsageError, match="holds no finished backup"):
         erase_buyer.main([str(BUYER), "--backup", str(tmp_path / "backpu")], standalone_mode=False)
@@ -229,7 +229,7 @@ def test_a_backup_that_is_none_is_refused_before_anything_is_erased(
 def test_the_backup_of_another_shop_is_refused_before_anything_is_erased(
     few: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There the number is another person's."""
+    """In another shop the number is another person's."""
     monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.place)
     other, place = few.built_anew(tmp_path / "other"), str(tmp_path / "backup")
     back_up(other.lake, place, now=datetime(2026, 8, 1, tzinfo=UTC))
@@ -241,16 +241,16 @@ def test_the_backup_of_another_shop_is_refused_before_anything_is_erased(
 
 
 def test_without_its_backups_it_names_the_option(few: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A backup that is not erased brings the person back when it is restored."""
+    """If a backup is not erased, restoring it brings the person back."""
     monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.place)
     done = CliRunner().invoke(erase_buyer, [str(BUYER)], catch_exceptions=False)
     assert done.stdout.splitlines()[1:] == [
-        "backups of the lake hold the person as before; `--backup PLACE` erases there too"
+        "backups of the lake still name the person; `--backup PLACE` erases there too"
     ]
 
 
 def test_other_cards_of_the_person_are_named(few: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One phone on two cards: the other one stays, and the operator is told while it can be told."""
+    """If one phone is on two cards, the other card stays, and the operator gets its id in time."""
     monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.place)
     few.see("bronze.buyers", f'id | full_name | phone | email\n78 | {NAME} | ["{PHONE}"] | []')
     assert other_cards(few.lake, BUYER) == {78}
@@ -261,13 +261,13 @@ def test_other_cards_of_the_person_are_named(few: Shop, monkeypatch: pytest.Monk
     assert "other cards" not in done.stdout
     assert secrets_in(few.lake.place) == set()
     done = CliRunner().invoke(erase_buyer, ["79"], catch_exceptions=False)
-    assert "no row says who buyer 79 is" in done.stdout
+    assert "no row names buyer 79" in done.stdout
 
 
-def test_killed_midway_every_release_opens_and_the_next_one_finishes(
+def test_after_a_kill_every_release_opens_and_the_next_erasure_finishes(
     with_person: Shop, tmp_path: Path
 ) -> None:
-    """Each file is replaced at once."""
+    """Each file is replaced atomically."""
     chance = random.Random(3)
     before = {number: sums(with_person, number) for number in (1, 2)}
     undisturbed = with_person.copy(tmp_path / "undisturbed").lake
@@ -297,6 +297,6 @@ def test_killed_midway_every_release_opens_and_the_next_one_finishes(
 
 
 def erase_one(place: str) -> None:
-    """Erase the person, in a process of its own."""
+    """Erase the person in a process of its own."""
     lake = Lake(root=place)
     erase(lake, redactions_of(lake, BUYER))

@@ -1,4 +1,4 @@
-"""kill -9 at any moment of any kind of run: the next one makes the lake what it would have been."""
+"""kill -9 at any moment of any kind of run: the next run repairs the lake."""
 
 import os
 import random
@@ -14,9 +14,9 @@ import pytest
 
 from ingest.__main__ import ingest as ingest_command
 from ingest.entities import ENTITIES
-from ingest.full_load import read_history
+from ingest.full_load import read_full_load
 from ingest.run import RunRequest
-from ingest.run_kinds import PATIENCE
+from ingest.run_kinds import LOAD_LIFETIME
 from ingest.sandbox import edits
 from ingest.sandbox.command import TEST_KEY, ThreadedShop
 from lake.cli.main import set_up_log
@@ -27,14 +27,14 @@ from lake.query.session import open_session
 from lake.settings import LakeSettings
 from tests.support.nursery import Nursery
 from tests.support.running import environ_of
-from tests.support.shop_edits import edit, held, live, true
+from tests.support.shop_edits import edit, lake_orders, pass_time, shop_orders
 
 Ingest = Callable[..., Run]
 KILLS = 100
 FIRST, LAST = datetime(2024, 8, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
 NAMED = (3, 4, 5, 600)
 ALL_TIME = ("--from", "2024-08-01", "--to", "2027-01-01")
-# What is killed, and the most requests that it makes: the moment is drawn from all of its work.
+# The command to kill and the greatest number of its requests: the kill comes after a random one of them.
 KINDS = {
     "full": (("full",), 95),
     "incremental": (("incremental",), 14),
@@ -42,7 +42,7 @@ KINDS = {
     "window": (("window", *ALL_TIME), 45),
     "order": (("order", *map(str, NAMED)), 4),
 }
-# An order's lines and expenses carry its own stamp: as many as its payload says, or it is not whole.
+# Orders whose lines or expenses with the order's own stamp are not as many as in its payload.
 TORN = """
 select o.id
 from bronze.orders as o
@@ -57,7 +57,7 @@ where
         or coalesce(e.parts, 0) <> json_array_length(o.payload, '$.expenses')
     )
 """
-# Two looks one after the other that show the same are one too many.
+# Ids with two successive observations of equal content.
 DOUBLED = """
 select id
 from (
@@ -67,7 +67,7 @@ from (
 where payload_hash = before
 """
 HEADERS = tuple(entity.name for entity in ENTITIES)
-# What the newest look at each id says.
+# The content of each id's newest observation.
 NEWEST = """
 select id, payload_hash
 from bronze.{table}
@@ -76,7 +76,7 @@ qualify row_number() over (partition by id order by fetched_at desc) = 1
 
 
 def work(command: tuple[str, ...], environ: dict[str, str]) -> None:
-    """Run a command of the ingest, in a process of its own."""
+    """Run a command of the ingest in a process of its own."""
     os.environ.clear()
     os.environ.update(environ)
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
@@ -92,13 +92,13 @@ def kill_midway(
     dice: random.Random,
     nursery: Nursery,
 ) -> bool:
-    """Start a run and kill it after one of its requests, or a moment later; True where it was under way."""
+    """Start a run and kill it just after one of its requests; True if it was still running."""
     after, moment = dice.randrange(1, KINDS[command[0]][1] + 1), dice.uniform(0.0, 0.06)
     shop.call(lambda running: running.shop.tally.reset())
 
     def has_asked() -> bool:
-        asked = shop.call(lambda running: running.shop.tally.counts()).requests
-        if asked < after:
+        requests = shop.call(lambda running: running.shop.tally.counts()).requests
+        if requests < after:
             return False
         time.sleep(moment)
         return True
@@ -106,8 +106,8 @@ def kill_midway(
     return nursery.run(work, command, environ, kill_when=has_asked).is_killed
 
 
-def whole(lake: Lake, engine: LakeSettings) -> None:
-    """Fail where an order is torn or anything is there twice."""
+def check_whole(lake: Lake, engine: LakeSettings) -> None:
+    """Fail if an order is torn or an observation is doubled."""
     session = open_session(lake, engine, None)
     assert session.execute(TORN).fetchall() == []
     for table in HEADERS:
@@ -117,23 +117,23 @@ def whole(lake: Lake, engine: LakeSettings) -> None:
 @pytest.fixture
 def nursery() -> Iterator[Nursery]:
     """A process whose children have nothing left to import."""
-    found = Nursery("tests.ingest.test_kill")
-    yield found
-    found.close()
+    opened = Nursery("tests.ingest.test_kill")
+    yield opened
+    opened.close()
 
 
 def newest(lake: Lake, engine: LakeSettings, table: str) -> set[tuple[int, str]]:
-    """Return what the newest look at each id of a table says, as its hash."""
+    """Return the id and the hash of each newest observation of a table."""
     rows = open_session(lake, engine, None).execute(NEWEST.format(table=table)).fetchall()
-    return {(found, said) for found, said in rows}
+    return {(number, digest) for number, digest in rows}
 
 
 def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings, nursery: Nursery, tmp_path: Path
 ) -> None:
-    """Of every kind, on a shop that goes on living; the same kind run to its end is all it takes.
+    """If any kind of run is killed while the shop changes, one finished run of that kind is enough.
 
-    In the end every table holds what a lake says that nobody disturbed.
+    In the end every table has the rows of a lake that was never disturbed.
     """
     dice = random.Random(20261123)
     environ = environ_of(lake, shop.url, KEYCRM_API_KEY=TEST_KEY, KEYLAKE_INGEST_ORDERS_PER_WINDOW="200")
@@ -143,14 +143,16 @@ def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
             break
         kind = "full" if number < 6 else list(KINDS)[number // 2 % len(KINDS)]
         if number % 3 == 0 and number:
-            live(shop, hours=8)
+            pass_time(shop, hours=8)
         edit(shop, *(edits.SetStatus(found, dice.choice((12, 19, 22)), bump=True) for found in NAMED))
         before = watermark(lake)
         killed[kind] += kill_midway(KINDS[kind][0], environ, shop, dice, nursery)
         if number < 6 or number % 2 == 0:
-            continue  # killed again and again, the first load goes on; the others twice
+            continue  # the first load is killed six times in a row, the others twice
         now = shop.call(lambda running: running.world.now)
-        read = read_history(lake, now=now, patience=PATIENCE).windows("orders") if kind == "full" else []
+        read = (
+            read_full_load(lake, now=now, lifetime=LOAD_LIFETIME).windows("orders") if kind == "full" else []
+        )
         request = RunRequest(kind="orders", ids=NAMED) if kind == "order" else None
         if kind == "window":
             request = RunRequest(kind="window", since=FIRST, until=LAST)
@@ -159,17 +161,17 @@ def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
         again = {
             (one.since, one.until) for one in run.windows if (one.entity, one.by) == ("orders", "created")
         }
-        assert not again & {(one.since, one.until) for one in read}, "what was read is not read again"
+        assert not again & {(one.since, one.until) for one in read}, "complete windows are not read again"
         after = watermark(lake)
         assert before is None or (after and after >= before)
-        ours, theirs = held(lake, engine), true(shop)
+        ours, theirs = lake_orders(lake, engine), shop_orders(shop)
         seen = NAMED if kind == "order" else theirs.keys()
         assert {found: ours.get(found) for found in seen} == {found: theirs[found] for found in seen}, number
         if kind in ("full", "sweep"):
             assert ours == theirs, f"after kill {number + 1}"
     ingest("full")
-    whole(lake, engine)
-    assert all(found >= KILLS / 10 for found in killed.values()), killed
+    check_whole(lake, engine)
+    assert all(kills >= KILLS / 10 for kills in killed.values()), killed
     undisturbed = Lake(root=str(tmp_path / "undisturbed"))
     nursery.run(work, ("full",), environ_of(undisturbed, shop.url, KEYCRM_API_KEY=TEST_KEY))
     for table in HEADERS:

@@ -1,4 +1,4 @@
-"""Bronze rows: what is news, what is typed how, and what is refused with which reason."""
+"""Observations: which content is new, how it is typed, and what is rejected with which reason."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.entities import BUYERS, MANAGERS, ORDERS, PRODUCTS, Entity
-from ingest.observations import look, type_rows
+from ingest.observations import observe, type_rows
 
 NOW = datetime(2026, 3, 4, 23, 30, tzinfo=UTC)
 
@@ -23,7 +23,7 @@ def line(**more: Any) -> dict[str, Any]:
 
 
 def order(**more: Any) -> dict[str, Any]:
-    """Return an order as the CRM sends it, with every include asked for."""
+    """Return an order as the CRM sends it, with every include."""
     return {
         "id": 5,
         "source_id": 4,
@@ -45,29 +45,29 @@ def order(**more: Any) -> dict[str, Any]:
 
 
 def typed(entity: Entity, *values: Any) -> Any:
-    """Return what becomes of the values."""
-    seen = [look(entity, json.dumps(value, ensure_ascii=False).encode(), NOW) for value in values]
-    return type_rows(entity, seen, run_id="r1")
+    """Return the typed rows of the values."""
+    rows = [observe(entity, json.dumps(value, ensure_ascii=False).encode(), NOW) for value in values]
+    return type_rows(entity, rows, run_id="r1")
 
 
 def test_an_order_is_typed_without_loss() -> None:
-    """Money as decimals, instants in UTC in both spellings, ids out of what was included."""
-    found = typed(ORDERS, order())
-    row = found.tables["bronze.orders"].to_pylist()[0]
+    """Money becomes decimals, instants of both spellings become UTC, and ids come out of included objects."""
+    typed_rows = typed(ORDERS, order())
+    row = typed_rows.tables["bronze.orders"].to_pylist()[0]
     assert (row["grand_total"], row["shipping_price"]) == (Decimal("19.00"), Decimal("0.00"))
     assert (row["buyer_id"], row["manager_id"]) == (3, 22)
     assert row["ordered_at"] == datetime(2026, 3, 4, 21, 47, 12, tzinfo=UTC)
     assert row["closed_at"] == datetime(2026, 3, 5, 1, tzinfo=UTC)
     assert (row["observed_on"], row["run_id"], row["is_deleted"]) == (date(2026, 3, 5), "r1", False)
-    sold = found.tables["bronze.order_products"].to_pylist()[0]
+    sold = typed_rows.tables["bronze.order_products"].to_pylist()[0]
     assert (sold["order_id"], sold["position"], sold["product_id"], sold["offer_id"]) == (5, 1, 7, 9)
     assert (sold["price_sold"], sold["quantity"]) == (Decimal("9.50"), Decimal("2.000"))
-    assert found.rejected.num_rows == 0
-    assert list(found.tables) == ["bronze.order_products", "bronze.expenses", "bronze.orders"]
+    assert typed_rows.rejected.num_rows == 0
+    assert list(typed_rows.tables) == ["bronze.order_products", "bronze.expenses", "bronze.orders"]
 
 
 def test_the_payload_is_kept_to_the_byte() -> None:
-    """Unknown keys, emoji, NUL and very long text too."""
+    """Unknown keys, emoji, NUL and very long text are kept."""
     value = order(buyer_comment="🌿\x00" + "я" * 100_000, a_new_key={"x": [1, None]})
     (row,) = typed(ORDERS, value).tables["bronze.orders"].to_pylist()
     assert row["payload"] == json.dumps(value, ensure_ascii=False)
@@ -83,8 +83,8 @@ def test_the_payload_is_kept_to_the_byte() -> None:
         {"products": [line(offer={"id": 9, "product_id": 7, "price": 99, "quantity": 1})]},
     ],
 )
-def test_what_moves_by_itself_is_no_change(change: dict[str, Any]) -> None:
-    """Or every stock movement would be a new state of every order that sold the offer."""
+def test_a_volatile_field_is_no_change(change: dict[str, Any]) -> None:
+    """If it were, every stock movement would make a new state of every order with the offer."""
     assert content_hash(order(**change)) == content_hash(order())
 
 
@@ -103,18 +103,18 @@ def test_what_moves_by_itself_is_no_change(change: dict[str, Any]) -> None:
         {"a_new_key": 1},
     ],
 )
-def test_what_is_the_orders_own_is_a_change(change: dict[str, Any]) -> None:
-    """Also in keys that nobody documented."""
+def test_own_content_is_a_change(change: dict[str, Any]) -> None:
+    """A change in an undocumented key counts too."""
     assert content_hash(order(**change)) != content_hash(order())
 
 
 def content_hash(value: dict[str, Any], entity: Entity = ORDERS) -> str:
-    """Return the hash that decides whether a look is news."""
-    return look(entity, json.dumps(value).encode(), NOW).hash
+    """Return the hash that decides whether an observation is a new state."""
+    return observe(entity, json.dumps(value).encode(), NOW).hash
 
 
 def test_the_order_of_keys_is_no_change() -> None:
-    """JSON objects have none."""
+    """Keys of a JSON object have no order."""
     assert content_hash(dict(reversed(order().items()))) == content_hash(order())
     assert content_hash({"id": 1, "last_logged_at": "a"}, MANAGERS) == content_hash({"id": 1}, MANAGERS)
 
@@ -137,37 +137,39 @@ def test_the_order_of_keys_is_no_change() -> None:
         ({"expenses": [{"id": 1, "expense_type_id": 1}]}, "amount"),
     ],
 )
-def test_what_cannot_be_typed_is_refused_with_the_reason(change: dict[str, Any], reason: str) -> None:
-    """And nothing else is: the order beside it arrives."""
-    found = typed(ORDERS, order(**change), order(id=6))
-    assert found.tables["bronze.orders"]["id"].to_pylist() == [6]
-    assert found.tables["bronze.order_products"]["order_id"].to_pylist() == [6]
-    (refused,) = found.rejected.to_pylist()
-    assert refused["entity"] == "orders"
-    assert re.search(reason, refused["reason"]), refused["reason"]
-    assert json.loads(refused["payload"]) == {**order(), **change}
+def test_an_order_that_cannot_be_typed_is_rejected_with_the_reason(
+    change: dict[str, Any], reason: str
+) -> None:
+    """If one order is rejected, the other order of the batch arrives."""
+    typed_rows = typed(ORDERS, order(**change), order(id=6))
+    assert typed_rows.tables["bronze.orders"]["id"].to_pylist() == [6]
+    assert typed_rows.tables["bronze.order_products"]["order_id"].to_pylist() == [6]
+    (rejected,) = typed_rows.rejected.to_pylist()
+    assert rejected["entity"] == "orders"
+    assert re.search(reason, rejected["reason"]), rejected["reason"]
+    assert json.loads(rejected["payload"]) == {**order(), **change}
 
 
 @pytest.mark.parametrize("row", [None, 5, "text", [], {}])
-def test_a_row_that_is_no_object_is_refused_too(row: Any) -> None:
-    """With no id it still has its bytes."""
-    (refused,) = typed(ORDERS, row).rejected.to_pylist()
-    assert (refused["id"], json.loads(refused["payload"])) == (None, row)
+def test_a_row_that_is_no_object_is_rejected(row: Any) -> None:
+    """The rejected row has no id but has its bytes."""
+    (rejected,) = typed(ORDERS, row).rejected.to_pylist()
+    assert (rejected["id"], json.loads(rejected["payload"])) == (None, row)
 
 
-def test_a_key_left_out_by_the_include_is_refused_not_read_as_empty() -> None:
-    """An order without its lines would have money for nothing."""
+def test_a_missing_include_is_rejected_and_not_read_as_empty() -> None:
+    """If the lines were read as empty, the order would have money for nothing."""
     value = order()
     del value["products"]
     assert typed(ORDERS, value).rejected.num_rows == 1
 
 
 @given(kopecks=st.integers(0, 10**14))
-def test_float_noise_is_taken_for_the_kopeck_it_means(kopecks: int) -> None:
-    """A server that adds floating point sends 646.5999999999999."""
+def test_float_noise_is_rounded_to_the_kopeck(kopecks: int) -> None:
+    """A server that adds in floating point sends 646.5999999999999."""
     exact = Decimal(kopecks) / 100
     value = json.dumps(order()).replace('"grand_total": 19', f'"grand_total": {exact + Decimal("1e-10")}')
-    seen = look(ORDERS, value.encode(), NOW)
+    seen = observe(ORDERS, value.encode(), NOW)
     (row,) = type_rows(ORDERS, [seen], run_id="r").tables["bronze.orders"].to_pylist()
     assert row["grand_total"] == exact
 
@@ -182,50 +184,53 @@ def test_float_noise_is_taken_for_the_kopeck_it_means(kopecks: int) -> None:
     ],
 )
 def test_every_spelling_of_an_instant_is_utc(stamp: str, hour: int) -> None:
-    """A date is never cut out of the text."""
+    """If the text is a bare date, the instant is its midnight in UTC."""
     (row,) = typed(ORDERS, order(ordered_at=stamp)).tables["bronze.orders"].to_pylist()
     assert (row["ordered_at"].date().isoformat(), row["ordered_at"].hour) == ("2026-03-04", hour)
 
 
-def test_php_empties_are_nothing() -> None:
-    """An empty object comes as a list, or as null."""
+def test_php_empties_are_null() -> None:
+    """PHP sends an empty object as a list or as null."""
     value = order(client_id=None, buyer=[], manager=[], products=[line(offer=[]), line(offer=None)])
-    found = typed(ORDERS, value)
-    (row,) = found.tables["bronze.orders"].to_pylist()
+    typed_rows = typed(ORDERS, value)
+    (row,) = typed_rows.tables["bronze.orders"].to_pylist()
     assert (row["buyer_id"], row["manager_id"]) == (None, None)
-    assert found.tables["bronze.order_products"]["product_id"].to_pylist() == [None, None]
+    assert typed_rows.tables["bronze.order_products"]["product_id"].to_pylist() == [None, None]
 
 
 def test_a_buyers_phones_are_a_list_however_they_come() -> None:
-    """One text, a list, or null."""
+    """The CRM sends one text, a list or null."""
     rows = [{"id": 1, "phone": "+38"}, {"id": 2, "phone": ["a", "b"]}, {"id": 3, "phone": None}]
-    found = typed(BUYERS, *rows).tables["bronze.buyers"]
-    assert found["phone"].to_pylist() == [["+38"], ["a", "b"], []]
+    buyers = typed(BUYERS, *rows).tables["bronze.buyers"]
+    assert buyers["phone"].to_pylist() == [["+38"], ["a", "b"], []]
 
 
 def test_a_products_custom_fields_are_kept_as_json() -> None:
-    """What they mean is a rule of the shop."""
+    """Their meaning is a rule of the shop."""
     value = {"id": 1, "name": "Крем", "custom_fields": [{"uuid": "CT_1001", "value": ["Лелека"]}]}
     (row,) = typed(PRODUCTS, value).tables["bronze.products"].to_pylist()
     assert json.loads(row["custom_fields"]) == value["custom_fields"]
 
 
-def test_what_a_unit_costs_may_be_finer_than_a_kopeck() -> None:
-    """285.55 less 3 % is 276.9835, and no reason to lose the order; four places are kept."""
+def test_a_unit_price_may_be_finer_than_a_kopeck() -> None:
+    """285.55 less 3 % is 276.9835; four places are kept and the order is not rejected."""
     value = order(margin_sum=123.45678, products=[line(price=285.55, price_sold=276.9835)])
-    found = typed(ORDERS, value)
-    assert found.rejected.num_rows == 0
-    assert found.tables["bronze.order_products"]["price_sold"].to_pylist() == [Decimal("276.9835")]
-    assert found.tables["bronze.orders"]["margin_sum"].to_pylist() == [Decimal("123.4568")]
+    typed_rows = typed(ORDERS, value)
+    assert typed_rows.rejected.num_rows == 0
+    assert typed_rows.tables["bronze.order_products"]["price_sold"].to_pylist() == [Decimal("276.9835")]
+    assert typed_rows.tables["bronze.orders"]["margin_sum"].to_pylist() == [Decimal("123.4568")]
 
 
-@pytest.mark.parametrize(("key", "held"), [("promocode", [6]), ("buyer_comment", [5, 6])])
-def test_a_byte_that_is_no_utf_8_harms_what_it_is_in(key: str, held: list[int]) -> None:
-    """In a typed column the order is refused; in one nobody types it is shown as what it is."""
+@pytest.mark.parametrize(("key", "typed_ids"), [("promocode", [6]), ("buyer_comment", [5, 6])])
+def test_a_byte_that_is_no_utf_8_harms_only_its_field(key: str, typed_ids: list[int]) -> None:
+    """If the column is typed, the order is rejected; in an untyped field the byte is escaped."""
     broken = json.dumps(order(**{key: "?"})).encode().replace(b'"?"', b'"\xff"')
-    rows = [look(ORDERS, broken, NOW), look(ORDERS, json.dumps(order(id=6)).encode(), NOW)]
+    rows = [observe(ORDERS, broken, NOW), observe(ORDERS, json.dumps(order(id=6)).encode(), NOW)]
     assert [row.id for row in rows] == [5, 6]
-    found = type_rows(ORDERS, rows, run_id="r")
-    assert found.tables["bronze.orders"]["id"].to_pylist() == held
-    payloads = [*found.rejected["payload"].to_pylist(), *found.tables["bronze.orders"]["payload"].to_pylist()]
+    typed_rows = type_rows(ORDERS, rows, run_id="r")
+    assert typed_rows.tables["bronze.orders"]["id"].to_pylist() == typed_ids
+    payloads = [
+        *typed_rows.rejected["payload"].to_pylist(),
+        *typed_rows.tables["bronze.orders"]["payload"].to_pylist(),
+    ]
     assert any("\\xff" in payload for payload in payloads)

@@ -1,4 +1,4 @@
-"""Walk: a window counts as read only where every id of it arrived."""
+"""Paging: a window is complete only if every id of it arrived."""
 
 import asyncio
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ import pytest
 
 from ingest.client import Arrival
 from ingest.entities import BUYERS, Entity
-from ingest.observations import Seen
-from ingest.paging import Walk
-from ingest.progress import Watch
+from ingest.observations import Observation
+from ingest.paging import Pager
+from ingest.progress import ProgressReporter
 from ingest.protocol import Page
 from ingest.settings import SourceSettings
 from ingest.windows import WHOLE, Window
@@ -22,8 +22,8 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 Pages = list[tuple[list[int], int]]
 
 
-class Told:
-    """A CRM that answers with these pages, one after another: ids, and how many it says there are."""
+class ScriptedCrm:
+    """A CRM that answers with the given pages in turn: their ids, and the total of the list."""
 
     settings = SourceSettings(max_in_flight=1)
 
@@ -33,34 +33,34 @@ class Told:
     async def fetch_page(self, entity: Entity, window: Window, number: int) -> Arrival:
         """Return the next page."""
         ids, total = next(self._pages)
-        rows = [msgspec.Raw(b'{"id":%d}' % found) for found in ids]
+        rows = [msgspec.Raw(b'{"id":%d}' % row_id) for row_id in ids]
         return Arrival(Page(data=rows, total=total, current_page=number, last_page=2), number, NOW)
 
 
-def walked(pages: Pages) -> tuple[WindowReceipt, set[int | None]]:
-    """Return the receipt of a list that is walked so, and the ids that were kept."""
-    kept: set[int | None] = set()
+def receipt_and_ids(pages: Pages) -> tuple[WindowReceipt, set[int | None]]:
+    """Return the receipt of a list with these pages, and the ids that arrived."""
+    ids: set[int | None] = set()
 
-    async def keep(entity: Entity, rows: list[Seen]) -> None:
-        kept.update(row.id for row in rows)
+    async def keep(entity: Entity, rows: list[Observation]) -> None:
+        ids.update(row.id for row in rows)
 
-    walk = Walk(cast(Any, Told(pages)), keep, Watch(budget=1, bar=False))
-    (receipt,) = asyncio.run(walk.window(BUYERS, WHOLE))
-    return receipt, kept
+    pager = Pager(cast(Any, ScriptedCrm(pages)), keep, ProgressReporter(budget=1, bar=False))
+    (receipt,) = asyncio.run(pager.fetch_window(BUYERS, WHOLE))
+    return receipt, ids
 
 
-def test_a_list_without_an_order_may_show_a_row_on_either_walk() -> None:
-    """Of a list that did not change between them: the two together are all of it."""
+def test_two_passes_together_may_show_all_rows() -> None:
+    """If a list without a sort order did not change between two passes, the ids of both count."""
     pages: Pages = [([1, 2], 4), ([2, 3], 4), ([1, 4], 4), ([4, 3], 4)]
-    receipt, kept = walked(pages)
+    receipt, kept = receipt_and_ids(pages)
     assert (receipt.complete, receipt.seen, kept) == (True, 4, {1, 2, 3, 4})
 
 
 @pytest.mark.parametrize("total", [4, 3])
-def test_a_row_that_left_between_two_walks_stands_for_none_that_never_came(total: int) -> None:
-    """1 was deleted after the first walk saw it, 4 was hidden on both: together they are as many."""
+def test_a_row_deleted_between_two_passes_replaces_no_missing_row(total: int) -> None:
+    """If id 1 is deleted after the first pass and id 4 is hidden on both, the number of ids would match."""
     pages: Pages = [([1, 2], 4), ([2], total), ([2, 3], 3), ([3], 3)]
-    receipt, kept = walked(pages)
+    receipt, kept = receipt_and_ids(pages)
     assert kept == {1, 2, 3}
     assert not receipt.complete
     assert receipt.reason == "2 distinct ids arrived, the CRM counted 3"

@@ -1,4 +1,4 @@
-"""Protocol: requests as the CRM reads them, answers as what they mean."""
+"""Protocol: requests as the CRM expects them, and errors classified by what a caller does next."""
 
 from datetime import UTC, datetime
 
@@ -12,8 +12,8 @@ from lake.errors import KeyRefused, NotFound, RateLimited, RequestRefused, Sourc
 WINDOW = Window("updated", datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 
-def test_a_window_of_orders_is_asked_with_every_include_in_one_pass() -> None:
-    """Full stamps, because a bare date ends at its midnight; sorted, because the default order drifts."""
+def test_a_window_of_orders_is_requested_with_every_include() -> None:
+    """A bare date would end at its midnight, and without the sort key the list would drift."""
     assert dict(list_request(ORDERS, WINDOW, 3).query) == {
         "limit": "50",
         "page": "3",
@@ -23,8 +23,8 @@ def test_a_window_of_orders_is_asked_with_every_include_in_one_pass() -> None:
     }
 
 
-def test_a_list_is_asked_with_nothing_it_does_not_know() -> None:
-    """An unknown filter is a 400."""
+def test_a_list_is_requested_without_unknown_parameters() -> None:
+    """If a filter is unknown, the CRM answers 400."""
     assert list_request(CATEGORIES, WHOLE, 1).query == (("limit", "50"), ("page", "1"))
     assert "sort" not in dict(list_request(BUYERS, WINDOW, 1).query)
     assert first_request(ORDERS).query == (("limit", "1"), ("page", "1"), ("sort", "id"))
@@ -39,13 +39,13 @@ def test_a_list_is_asked_with_nothing_it_does_not_know() -> None:
     ],
 )
 def test_pages_are_counted_with_or_without_last_page(envelope: bytes, pages: int) -> None:
-    """``last_page`` is not in the documentation; the effective page size is the server's."""
-    assert read_page(envelope, asked=1).pages == pages
+    """``last_page`` is undocumented, and the server decides on the page size."""
+    assert read_page(envelope, expected_page=1).pages == pages
 
 
 def test_a_row_is_kept_to_the_byte() -> None:
-    """The payload is what was received, spaces and all."""
-    page = read_page(b'{"data":[{"id": 1,  "a":"\\u0000"}, {"id":2}],"total":2}', asked=1)
+    """The payload is the received text, spaces included."""
+    page = read_page(b'{"data":[{"id": 1,  "a":"\\u0000"}, {"id":2}],"total":2}', expected_page=1)
     assert [bytes(row) for row in page.data] == [b'{"id": 1,  "a":"\\u0000"}', b'{"id":2}']
 
 
@@ -63,10 +63,10 @@ def test_a_row_is_kept_to_the_byte() -> None:
         b"\xff\xfe",
     ],
 )
-def test_what_is_no_page_is_an_outage(body: bytes) -> None:
-    """With status 200, and still to be tried again."""
+def test_a_body_that_is_no_page_is_an_outage(body: bytes) -> None:
+    """If the body of a 200 is no page, the request is retried."""
     with pytest.raises(SourceDown):
-        read_page(body, asked=1)
+        read_page(body, expected_page=1)
 
 
 @pytest.mark.parametrize(
@@ -84,55 +84,57 @@ def test_what_is_no_page_is_an_outage(body: bytes) -> None:
         (503, SourceDown),
     ],
 )
-def test_each_status_is_what_a_caller_does_next(status: int, kind: type[SourceError]) -> None:
-    """The CRM's own words come along."""
+def test_each_status_has_its_error(status: int, kind: type[SourceError]) -> None:
+    """The error has the CRM's own message."""
     error = error_of(status, {}, b'{"message":"so it is"}')
     assert type(error) is kind
     assert "so it is" in str(error)
 
 
 def test_a_404_that_is_not_the_crms_own_is_an_outage() -> None:
-    """A proxy's page deletes no order; nor does a base URL without /v1."""
+    """If a proxy answers or the base URL lacks /v1, no order is deleted."""
     for body in (b"<html>404</html>", b"", b"[]", b"{}"):
         assert type(error_of(404, {}, body)) is SourceDown
 
 
 @pytest.mark.parametrize("message", [b'""', b"null", b'"No query results"', b"[]"])
-def test_a_404_of_the_crms_own_counts_whatever_it_says(message: bytes) -> None:
-    """Its answers have the key; the words may be missing."""
+def test_a_404_of_the_crm_counts_with_any_message(message: bytes) -> None:
+    """The CRM's answers have the key ``message``, even if it is empty."""
     assert type(error_of(404, {}, b'{"message":' + message + b"}")) is NotFound
 
 
 @pytest.mark.parametrize("body", [b"<html>403 Forbidden</html>", b"", b"[]", b"\xff"])
 def test_a_403_that_is_not_the_crms_own_is_an_outage(body: bytes) -> None:
-    """A firewall's page: the key is as good as before, and the request may pass the next time."""
+    """If a firewall answers, the key is still good and the request may pass the next time."""
     assert type(error_of(403, {}, body)) is SourceDown
 
 
-def test_401_is_the_key_whoever_says_it() -> None:
-    """It stops everything at once."""
+def test_401_is_always_the_key() -> None:
+    """A 401 ends the run, also if a proxy sent it."""
     for body in (b'{"message":"Unauthenticated."}', b"<html>401</html>", b""):
         assert type(error_of(401, {}, body)) is KeyRefused
 
 
 def test_200_is_no_error() -> None:
-    """Whatever the body: reading it is another question."""
+    """The body is checked elsewhere."""
     assert error_of(200, {}, b"<html>") is None
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("header", "seconds"),
     [("7", 7.0), ("86400", 300.0), ("0", None), (None, None), ("soon", None)],
 )
-def test_retry_after_counts_only_where_it_says_something(said: str | None, seconds: float | None) -> None:
-    """It is missing or zero often enough."""
-    error = error_of(429, {"Retry-After": said} if said is not None else {}, b"")
+def test_retry_after_counts_only_if_it_is_a_number_of_seconds(
+    header: str | None, seconds: float | None
+) -> None:
+    """The header is often missing or zero."""
+    error = error_of(429, {"Retry-After": header} if header is not None else {}, b"")
     assert isinstance(error, RateLimited)
     assert error.retry_after == seconds
 
 
 def test_the_clock_is_the_sources_own() -> None:
-    """Windows are cut by it; a header that can't be read is none."""
+    """Windows are cut by it; if the header is unreadable, there is no time."""
     assert clock_of({"Date": "Thu, 01 Jan 2026 10:00:00 GMT"}) == datetime(2026, 1, 1, 10, tzinfo=UTC)
     assert clock_of({}) is None
     assert clock_of({"Date": "yesterday"}) is None

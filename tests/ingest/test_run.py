@@ -1,4 +1,4 @@
-"""One run against a shop that lives, lies and breaks."""
+"""A run against a shop that changes, misbehaves and breaks."""
 
 import signal
 import subprocess
@@ -22,19 +22,19 @@ from lake.query.session import open_session
 from lake.settings import LakeSettings
 from tests.ingest.conftest import SMALL
 from tests.support.running import environ_of, launched
-from tests.support.shop_edits import break_, edit, held, live, true, versions
+from tests.support.shop_edits import add_fault, edit, lake_orders, pass_time, shop_orders, versions
 
 Ingest = Callable[..., Run]
 
 
-def test_full_holds_every_order_with_its_lines(
+def test_full_copies_every_order_with_its_lines(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """From the first order to the last, and the eleven tables are there."""
+    """The lake has the orders from the first to the last, and all twelve bronze tables exist."""
     run = ingest("full")
     assert (run.verdict, run.reason, run.rejected) == ("complete", None, 0)
-    assert held(lake, engine) == true(shop)
-    assert run.appended["bronze.orders"] == len(true(shop))
+    assert lake_orders(lake, engine) == shop_orders(shop)
+    assert run.appended["bronze.orders"] == len(shop_orders(shop))
     assert set(lake.tables("bronze")) == {
         f"bronze.{name}"
         for name in [
@@ -54,8 +54,8 @@ def test_full_holds_every_order_with_its_lines(
     }
 
 
-def test_looking_again_writes_only_the_receipt(ingest: Ingest, lake: Lake) -> None:
-    """Neither another full nor an incremental makes a version of anything."""
+def test_a_second_run_writes_only_its_receipt(ingest: Ingest, lake: Lake) -> None:
+    """If nothing has changed, neither a full run nor an incremental one makes a new version of a table."""
     first = ingest("full")
     before = versions(lake)
     again, change = ingest("full"), ingest("incremental")
@@ -68,10 +68,10 @@ def test_looking_again_writes_only_the_receipt(ingest: Ingest, lake: Lake) -> No
     assert open_table(lake, "ops.runs").version == 3
 
 
-def test_incremental_brings_what_changed_and_nothing_else(
+def test_incremental_appends_changes_and_nothing_else(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """A new status, other lines, a new order; an order from weeks ago too."""
+    """A new status, other lines, a new order and an old order that changed are appended."""
     ingest("full")
     edit(shop, edits.SetStatus(3, 22), edits.EditOrder(7, grand_total=Decimal("77.77")))
     new = shop.call(
@@ -81,39 +81,41 @@ def test_incremental_brings_what_changed_and_nothing_else(
     )
     run = ingest("incremental")
     assert run.kind == "incremental"
-    assert held(lake, engine) == true(shop)
-    assert new in held(lake, engine)
+    assert lake_orders(lake, engine) == shop_orders(shop)
+    assert new in lake_orders(lake, engine)
     assert run.appended["bronze.orders"] == 3
 
 
 def test_incremental_follows_a_living_shop(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """Ten days in uneven steps equal one look at the end, order by order."""
+    """Runs over ten days in uneven steps give the same orders as the shop has at the end."""
     ingest("full")
     for hours in (1, 30, 0.1, 49, 160):
-        live(shop, hours=hours)
+        pass_time(shop, hours=hours)
         assert ingest("incremental").verdict == "complete"
-    gone = {order.id for order in shop.call(lambda running: running.world.truth()).orders if order.is_deleted}
-    found = {key: row for key, row in held(lake, engine).items() if key not in gone}
-    assert found == true(shop)
+    deleted = {
+        order.id for order in shop.call(lambda running: running.world.truth()).orders if order.is_deleted
+    }
+    orders = {key: row for key, row in lake_orders(lake, engine).items() if key not in deleted}
+    assert orders == shop_orders(shop)
 
 
 def test_an_incremental_without_history_reads_all_of_it(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """Nobody gets the last two days for the whole."""
+    """If the lake is empty, an incremental run becomes a full one."""
     assert ingest("incremental").kind == "full"
-    assert held(lake, engine) == true(shop)
+    assert lake_orders(lake, engine) == shop_orders(shop)
 
 
-def test_a_page_that_fails_makes_the_run_incomplete_and_keeps_the_rest(
+def test_a_failed_page_makes_the_run_incomplete_and_keeps_the_rest(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """The watermark does not move; the next run has it all."""
+    """The watermark does not move, and the next run copies everything."""
     before = ingest("full")
-    live(shop, days=9)
-    break_(shop, kind="status", path="/order", page=2, times=1000)
+    pass_time(shop, days=9)
+    add_fault(shop, kind="status", path="/order", page=2, times=1000)
     run = ingest("incremental")
     assert (run.verdict, run.watermark) == ("incomplete", None)
     assert run.reason
@@ -125,47 +127,47 @@ def test_a_page_that_fails_makes_the_run_incomplete_and_keeps_the_rest(
     assert (last.run_id, complete.run_id) == (run.run_id, before.run_id)
     shop.call(lambda running: running.shop.plan.clear())
     assert ingest("incremental").verdict == "complete"
-    assert held(lake, engine).items() >= true(shop).items()
+    assert lake_orders(lake, engine).items() >= shop_orders(shop).items()
 
 
 @pytest.mark.parametrize(
     "kind",
     ["status", "refuse", "reset", "cut", "truncated", "invalid_json", "html", "repeat_page", "empty_page"],
 )
-def test_what_passes_is_outlasted(
+def test_a_short_outage_is_outlasted(
     kind: str, ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """An outage of two requests loses nothing, doubles nothing, and is on the receipt."""
-    break_(shop, kind=kind, path="/order", page=2, times=2)
+    """If two requests fail, nothing is lost or doubled, and the receipt counts the retries."""
+    add_fault(shop, kind=kind, path="/order", page=2, times=2)
     run = ingest("full")
     assert run.verdict == "complete", run.reason
-    assert held(lake, engine) == true(shop)
-    assert run.appended["bronze.orders"] == len(true(shop))
+    assert lake_orders(lake, engine) == shop_orders(shop)
+    assert run.appended["bronze.orders"] == len(shop_orders(shop))
     assert run.requests == shop.call(lambda running: running.shop.tally.counts()).requests
 
 
 @pytest.mark.parametrize("kind", ["duplicate_rows", "extra", "emoji", "nul", "long"])
-def test_what_is_odd_but_an_order_is_taken(
+def test_odd_but_valid_orders_are_stored(
     kind: str, ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """The same order twice in one answer is one observation; odd text is text."""
-    break_(shop, kind=kind, path="/order", page=1, times=1, field="manager_comment")
+    """If one answer has an order twice, it is one observation; odd text is stored as text."""
+    add_fault(shop, kind=kind, path="/order", page=1, times=1, field="manager_comment")
     run = ingest("full")
     assert run.verdict == "complete", run.reason
     assert run.rejected == 0
-    assert held(lake, engine) == true(shop)
-    assert run.appended["bronze.orders"] == len(true(shop))
+    assert lake_orders(lake, engine) == shop_orders(shop)
+    assert run.appended["bronze.orders"] == len(shop_orders(shop))
 
 
-def test_what_cannot_be_typed_is_set_aside_once_and_comes_back(
+def test_an_order_that_cannot_be_typed_is_rejected_once_and_comes_back(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """It fails nothing else; seen again it is counted and not stored again; mended it is an order."""
-    break_(shop, kind="wrong_type", path="/order", page=1, times=0, field="grand_total", row=0)
+    """If it is seen again, it is counted and not stored again; once it is valid, it becomes an order."""
+    add_fault(shop, kind="wrong_type", path="/order", page=1, times=0, field="grand_total", row=0)
     first, second = ingest("full"), ingest("full")
     assert first.verdict == second.verdict == "complete"
     assert first.rejected == second.rejected > 0
-    missing = true(shop).keys() - held(lake, engine).keys()
+    missing = shop_orders(shop).keys() - lake_orders(lake, engine).keys()
     assert len(missing) == first.appended["bronze.rejected"]
     assert "bronze.rejected" not in second.appended
     rejected = open_table(lake, "bronze.rejected").read().to_pylist()
@@ -173,11 +175,11 @@ def test_what_cannot_be_typed_is_set_aside_once_and_comes_back(
     assert all("grand_total" in row["reason"] and row["entity"] == "orders" for row in rejected)
     shop.call(lambda running: running.shop.plan.clear())
     ingest("full")
-    assert held(lake, engine) == true(shop)
+    assert lake_orders(lake, engine) == shop_orders(shop)
 
 
-def test_a_refused_key_stops_at_once_and_leaves_a_receipt(ingest: Ingest, lake: Lake) -> None:
-    """No second try: every answer would be the same."""
+def test_a_refused_key_stops_the_run_and_leaves_a_receipt(ingest: Ingest, lake: Lake) -> None:
+    """There is no retry, because every answer would be the same."""
     with pytest.raises(KeyRefused, match="KEYCRM_API_KEY"):
         ingest("full", key="wrong")
     run = last_runs(lake)[0]
@@ -189,17 +191,17 @@ def test_a_refused_key_stops_at_once_and_leaves_a_receipt(ingest: Ingest, lake: 
 def test_the_machines_clock_may_be_wrong(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """Windows are cut by the CRM's clock: this shop's is months behind this machine's."""
+    """Windows follow the CRM's clock, which is months behind this machine's here."""
     run = ingest("full")
     now = shop.call(lambda running: running.world.now)
     assert run.source_time is not None
     assert abs(run.source_time - now) < timedelta(seconds=2)
 
 
-def test_a_later_look_is_never_stamped_earlier(
+def test_a_later_observation_is_never_stamped_earlier(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """Even where this machine's clock went back: the lake holds a stamp of tomorrow here."""
+    """If the machine's clock stepped back and the lake has a stamp of tomorrow, the new state still wins."""
     ingest("full")
     table = open_table(lake, "bronze.orders")
     rows = table.read().slice(0, 1)
@@ -209,13 +211,13 @@ def test_a_later_look_is_never_stamped_earlier(
     (key,) = rows["id"].to_pylist()
     edit(shop, edits.EditOrder(key, grand_total=Decimal("5.55")))
     ingest("incremental")
-    assert held(lake, engine)[key][0] == Decimal("5.55")
+    assert lake_orders(lake, engine)[key][0] == Decimal("5.55")
 
 
-def test_lines_without_their_order_are_not_there(
+def test_lines_without_their_order_do_not_count(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """A crash between the commits leaves lines nobody counts; the next look brings order and lines."""
+    """If a crash leaves lines without their order, the next observation appends both."""
     ingest("full")
     edit(shop, edits.SetStatus(5, 12))
     lines = open_table(lake, "bronze.order_products")
@@ -223,9 +225,9 @@ def test_lines_without_their_order_are_not_there(
     column = rows.schema.get_field_index("fetched_at")
     later = [stamp + timedelta(seconds=1) for stamp in rows["fetched_at"].to_pylist()]
     lines.append(rows.set_column(column, rows.schema.field(column), [later]).cast(lines.schema))
-    assert held(lake, engine).keys() == true(shop).keys()
+    assert lake_orders(lake, engine).keys() == shop_orders(shop).keys()
     ingest("incremental")
-    assert held(lake, engine) == true(shop)
+    assert lake_orders(lake, engine) == shop_orders(shop)
 
 
 SWITCHES: list[dict[str, object]] = [
@@ -249,27 +251,27 @@ SWITCHES: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=str)
-def test_whatever_the_crm_turns_out_to_do_nothing_is_missed(
+def test_nothing_is_missed_whatever_the_crm_does(
     switch: dict[str, object], ingest: Ingest, lake: Lake, engine: LakeSettings
 ) -> None:
-    """Each fact that public material disputes, decided the other way."""
+    """Each fact on which public sources disagree is tested the other way."""
     settings = msgspec.convert(
         {**msgspec.to_builtins(SMALL), "days": 20, "orders_per_day": 12, **switch}, type(SMALL)
     )
     with serving(settings) as shop:
         assert ingest("full", shop_url=shop.url).verdict == "complete"
-        assert held(lake, engine) == true(shop)
-        live(shop, days=1)
+        assert lake_orders(lake, engine) == shop_orders(shop)
+        pass_time(shop, days=1)
         edit(shop, edits.SetStatus(3, 22), edits.DeleteOrder(4))
         ingest("incremental", shop_url=shop.url)
         ingest("sweep", shop_url=shop.url)
-        assert held(lake, engine) == true(shop)
+        assert lake_orders(lake, engine) == shop_orders(shop)
 
 
 def test_merged_buyers_and_copied_orders_are_followed(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """A merge re-points orders in silence: a sweep sees whose they are now, and the lines stay theirs."""
+    """If buyers are merged, their orders change silently: a sweep finds the new buyer, and the lines stay."""
     ingest("full")
     orders = [order for order in shop.call(lambda running: running.world.truth()).orders if order.buyer_id]
     loser = orders[0].buyer_id
@@ -285,31 +287,31 @@ def test_merged_buyers_and_copied_orders_are_followed(
     }
     newest = "from bronze.orders qualify row_number() over (partition by id order by fetched_at desc) = 1"
     rows = open_session(lake, engine, None).execute(f"select id, buyer_id from ({newest})").fetchall()
-    assert {found: buyer for found, buyer in rows if found in buyers} == buyers
+    assert {number: buyer for number, buyer in rows if number in buyers} == buyers
     assert loser not in buyers.values()
 
 
 def test_a_full_load_survives_a_clock_that_is_wrong_for_one_answer(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """The first answer's Date is an hour ahead; an order already read is edited before the load ends."""
-    break_(shop, kind="skew", path="/order", seconds=3600, times=1)
-    break_(shop, kind="status", path="/order", page=2, nth=3, times=1000)
+    """The Date of the first answer is an hour ahead, and an order is edited after it was read."""
+    add_fault(shop, kind="skew", path="/order", seconds=3600, times=1)
+    add_fault(shop, kind="status", path="/order", page=2, nth=3, times=1000)
     assert ingest("full").verdict == "incomplete"
     shop.call(lambda running: running.shop.plan.clear())
-    live(shop, minutes=10)
+    pass_time(shop, minutes=10)
     edit(shop, edits.EditOrder(2, grand_total=Decimal("77.77")))
-    live(shop, minutes=1)
+    pass_time(shop, minutes=1)
     assert ingest("full").verdict == "complete"
     ingest("incremental")
-    assert held(lake, engine)[2][0] == Decimal("77.77")
+    assert lake_orders(lake, engine)[2][0] == Decimal("77.77")
 
 
 def test_a_refused_key_in_the_middle_keeps_what_arrived_and_leaves_a_receipt(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """While rows are being committed: nothing is torn, and the verdict says why."""
-    break_(shop, kind="status", path="/order", page=3, nth=2, status=401, times=0)
+    """If the key is refused while rows are committed, no order is torn and the receipt has the reason."""
+    add_fault(shop, kind="status", path="/order", page=3, nth=2, status=401, times=0)
     with pytest.raises(KeyRefused):
         ingest("full")
     run = last_runs(lake)[0]
@@ -317,28 +319,28 @@ def test_a_refused_key_in_the_middle_keeps_what_arrived_and_leaves_a_receipt(
     assert run.verdict == "incomplete"
     assert run.reason
     assert "refused the API key" in run.reason
-    assert run.appended["bronze.orders"] == len(held(lake, engine))
-    assert set(held(lake, engine).items()) <= set(true(shop).items())
+    assert run.appended["bronze.orders"] == len(lake_orders(lake, engine))
+    assert set(lake_orders(lake, engine).items()) <= set(shop_orders(shop).items())
 
 
-def test_a_server_slower_than_the_budget_is_waited_for(
+def test_a_slow_server_is_waited_for(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """Every page late: the same rows, no retry."""
-    break_(shop, kind="delay", path="/order", seconds=0.05, times=0)
+    """If every page is late, the rows are the same and no request is repeated."""
+    add_fault(shop, kind="delay", path="/order", seconds=0.05, times=0)
     run = ingest("full")
     assert (run.verdict, run.retries) == ("complete", 0)
-    assert held(lake, engine) == true(shop)
+    assert lake_orders(lake, engine) == shop_orders(shop)
 
 
-def test_a_stalled_answer_is_given_up_and_asked_for_again(
+def test_a_stalled_answer_is_requested_again(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """Silence is a failure after the time-out, not for ever."""
-    break_(shop, kind="stall", path="/order", page=2, seconds=30, times=1)
+    """Silence counts as a failure after the time-out."""
+    add_fault(shop, kind="stall", path="/order", page=2, seconds=30, times=1)
     run = ingest("full", timeout_seconds=0.5)
     assert (run.verdict, run.retries) == ("complete", 1)
-    assert held(lake, engine) == true(shop)
+    assert lake_orders(lake, engine) == shop_orders(shop)
 
 
 @pytest.mark.parametrize(("path", "field"), [("/buyer", "full_name"), ("/products", "name")])
@@ -346,8 +348,8 @@ def test_a_stalled_answer_is_given_up_and_asked_for_again(
 def test_odd_text_in_a_typed_column_is_text(
     kind: str, path: str, field: str, ingest: Ingest, shop: ThreadedShop, lake: Lake
 ) -> None:
-    """Emoji, NUL and a hundred thousand characters are names too."""
-    break_(shop, kind=kind, path=path, page=1, field=field, times=0)
+    """Emoji, NUL and 100,000 characters are valid names."""
+    add_fault(shop, kind=kind, path=path, page=1, field=field, times=0)
     run = ingest("full")
     assert (run.verdict, run.rejected) == ("complete", 0)
 
@@ -355,16 +357,16 @@ def test_odd_text_in_a_typed_column_is_text(
 def test_a_null_where_a_number_belongs_is_refused(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """And the first order of all being such a one does not stop the others."""
-    break_(shop, kind="null", path="/order", page=1, field="created_at", row=0, times=0)
+    """If the first order of all is rejected, the others still arrive."""
+    add_fault(shop, kind="null", path="/order", page=1, field="created_at", row=0, times=0)
     run = ingest("full")
     assert run.verdict == "complete", run.reason
     assert run.rejected > 0
-    assert len(held(lake, engine)) == len(true(shop)) - run.appended["bronze.rejected"]
+    assert len(lake_orders(lake, engine)) == len(shop_orders(shop)) - run.appended["bronze.rejected"]
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGHUP], [signal.SIGINT] * 2])
-def test_an_interrupted_load_keeps_what_arrived_and_says_so(
+def test_an_interrupted_load_keeps_its_rows_and_leaves_a_receipt(
     ingest: Ingest,
     shop: ThreadedShop,
     lake: Lake,
@@ -372,7 +374,7 @@ def test_an_interrupted_load_keeps_what_arrived_and_says_so(
     tmp_path: Path,
     numbers: list[signal.Signals],
 ) -> None:
-    """Its receipt says why it is incomplete, and the next load goes on."""
+    """The receipt has the reason, and the next load continues."""
     budget = {
         "KEYLAKE_SOURCE_REQUESTS_PER_MINUTE": "60",
         "KEYLAKE_SOURCE_BUDGET_FOLDER": str(tmp_path / "shared"),
@@ -382,21 +384,23 @@ def test_an_interrupted_load_keeps_what_arrived_and_says_so(
         command,
         env=environ_of(lake, shop.url, **budget),
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(numbers[0], signal.SIG_DFL),  # a shell's background job ignores some
+        preexec_fn=lambda: signal.signal(
+            numbers[0], signal.SIG_DFL
+        ),  # a background job of a shell ignores some signals
     ) as child:
         while shop.call(lambda running: running.shop.tally.counts()).requests < 60 and child.poll() is None:
             time.sleep(0.05)
         for number in numbers:
             child.send_signal(number)
-            time.sleep(0.05)  # a second one comes while the first is heeded
-        _, said = child.communicate()
+            time.sleep(0.05)  # a second one comes while the first is handled
+        _, printed = child.communicate()
     assert child.returncode == 130
-    assert "what was done is kept" in said
-    assert "Traceback" not in said
-    if len(numbers) == 1:  # who presses twice does not wait for a receipt
+    assert "what was done is kept" in printed
+    assert "Traceback" not in printed
+    if len(numbers) == 1:  # after a second signal there is no receipt
         receipt, _ = last_runs(lake)
         assert receipt
         assert (receipt.verdict, receipt.reason) == ("incomplete", "it was interrupted")
         assert sum(receipt.appended.values()) > 0
     assert ingest("full").verdict == "complete"
-    assert held(lake, engine) == true(shop)
+    assert lake_orders(lake, engine) == shop_orders(shop)

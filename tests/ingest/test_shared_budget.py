@@ -1,7 +1,7 @@
-"""Real processes and one budget, by the count of the shop that is asked.
+"""Real processes with one budget, measured by the shop's own count.
 
-A minute is long for a test, so it begins when most of one is over: requests that somebody
-sent before are in the budget's file and in the shop's count, and leave both one by one.
+A minute is long for a test, so it begins when most of a minute is over: earlier requests are in
+the budget's file and in the shop's count, and leave both one by one.
 """
 
 import subprocess
@@ -25,7 +25,7 @@ from lake.ledgers.runs import Run, list_runs
 from lake.lock import locked
 from lake.paths import Lake
 from tests.support.running import environ_of, launched, run, succeed
-from tests.support.shop_edits import live
+from tests.support.shop_edits import pass_time
 
 PER_MINUTE = 300
 TINY = Sandbox(port=0, days=12, orders_per_day=20, day_seconds=0, requests_per_minute=0)
@@ -33,24 +33,24 @@ TINY = Sandbox(port=0, days=12, orders_per_day=20, day_seconds=0, requests_per_m
 
 @pytest.fixture
 def tiny() -> Iterator[ThreadedShop]:
-    """A shop of which a full load is some sixty requests."""
+    """A shop whose full load takes some sixty requests."""
     with serving(TINY) as running:
         yield running
 
 
 def even(first: float, last: float, count: int) -> list[float]:
-    """Return so many numbers from the first to the last."""
-    return [first + (last - first) * place / (count - 1) for place in range(count)]
+    """Return this many evenly spaced numbers from the first to the last."""
+    return [first + (last - first) * number / (count - 1) for number in range(count)]
 
 
-def now_counts(
+def limit_requests(
     shop: ThreadedShop,
     stamps: Sequence[float],
     *,
     per_minute: int = PER_MINUTE,
     window: Literal["sliding", "fixed"] = "sliding",
 ) -> None:
-    """Let the shop allow so many requests a minute from now on, of which these were spent."""
+    """Let the shop allow so many requests a minute from now on, of which these are spent."""
 
     def count(running: RunningShop) -> None:
         running.shop._budget = ShopBudget(per_minute, window=window)
@@ -63,13 +63,13 @@ def now_counts(
 
 
 def waits_for_a_lock(process: int) -> bool:
-    """True where a process stands still until another one lets go of a file: proc(5)."""
+    """True if a process is blocked on a file lock: proc(5)."""
     locks = Path("/proc/locks").read_text().splitlines()
     return any(line.split()[1] == "->" and line.split()[5] == str(process) for line in locks)
 
 
 def counts_of(shop: ThreadedShop) -> Counts:
-    """Return what the shop counted."""
+    """Return the shop's counts."""
     return shop.call(lambda running: running.shop.tally.counts())
 
 
@@ -81,9 +81,9 @@ def newest(lake: Lake, kind: str) -> Run:
 def test_a_full_load_and_a_sync_keep_to_one_budget_and_the_sync_goes_first(
     tiny: ThreadedShop, lake: Lake, tmp_path: Path
 ) -> None:
-    """Both wait for places that come free one by one; the shop never counts more than it allows."""
+    """If both wait for places that become free one by one, the shop never counts more than it allows."""
     succeed(environ_of(lake, tiny.url, KEYLAKE_SOURCE_BUDGET_FOLDER=str(tmp_path / "own")), "ingest", "full")
-    live(tiny, days=1)
+    pass_time(tiny, days=1)
     folder = str(tmp_path / "shared")
     environ = environ_of(
         lake,
@@ -96,7 +96,10 @@ def test_a_full_load_and_a_sync_keep_to_one_budget_and_the_sync_goes_first(
     budget = Budget(file, requests=PER_MINUTE, clock=lambda: next(clock))
     command = [sys.executable, "-m", "ingest"]
     quiet: dict[str, Any] = {"env": environ, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with ExitStack() as running, locked(file.parent):  # nobody gets at the budget before both are there
+    with (
+        ExitStack() as running,
+        locked(file.parent),
+    ):  # neither process reads the budget before both wait for it
         children = [
             running.enter_context(launched([*command, kind], **quiet)) for kind in ("full", "incremental")
         ]
@@ -104,8 +107,8 @@ def test_a_full_load_and_a_sync_keep_to_one_budget_and_the_sync_goes_first(
             assert [child.poll() for child in children] == [None, None]
         began = time.monotonic()
         coming_free = even(began + 2.5, began + 8.5, 80)
-        stamps = [at - 60 - MARGIN for at in coming_free] + [began - 30] * (PER_MINUTE - 80)
-        now_counts(tiny, stamps)
+        stamps = [moment - 60 - MARGIN for moment in coming_free] + [began - 30] * (PER_MINUTE - 80)
+        limit_requests(tiny, stamps)
         clock = iter(stamps)
         assert [budget.take() for _ in stamps] == [0.0] * len(stamps)
     assert [child.returncode for child in children] == [0, 0]
@@ -115,20 +118,22 @@ def test_a_full_load_and_a_sync_keep_to_one_budget_and_the_sync_goes_first(
     assert counts.requests == PER_MINUTE + full.requests + sync.requests
     assert counts.most_in_a_minute <= PER_MINUTE
     assert sync.finished_at < full.finished_at
-    # There was nothing to send before the first place was free, and then one after another.
+    # No request is sent before the first place is free; then they are sent one by one.
     for done in (full, sync):
         assert 0 < done.waited_seconds <= (done.finished_at - done.started_at).total_seconds()
     assert full.waited_seconds > full.requests * 6 / 80 / 2
 
 
-@pytest.mark.parametrize("said", ["missing", "zero"])
-def test_a_shop_that_refuses_and_does_not_say_for_how_long_is_waited_for(
-    said: Literal["missing", "zero"], lake: Lake, tmp_path: Path
+@pytest.mark.parametrize("header", ["missing", "zero"])
+def test_a_429_without_a_time_is_waited_out(
+    header: Literal["missing", "zero"], lake: Lake, tmp_path: Path
 ) -> None:
-    """It allows less than the budget has, and counts from its first request on: all comes, a little later."""
-    with serving(msgspec.structs.replace(TINY, retry_after=said)) as shop:
+    """If the shop allows less than the budget and counts a fixed minute, the load still completes."""
+    with serving(msgspec.structs.replace(TINY, retry_after=header)) as shop:
         environ = environ_of(lake, shop.url, KEYLAKE_SOURCE_BACKOFF_SECONDS="0.1")
-        now_counts(shop, even(time.monotonic() - 55, time.monotonic(), 100), per_minute=100, window="fixed")
+        limit_requests(
+            shop, even(time.monotonic() - 55, time.monotonic(), 100), per_minute=100, window="fixed"
+        )
         done = run(environ, "ingest", "full")
         counts = counts_of(shop)
     assert done.returncode == 0, done.stderr

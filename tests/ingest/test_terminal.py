@@ -1,4 +1,4 @@
-"""What a person sees of a long ingest: a bar on a terminal, a line per window where there is none."""
+"""Progress on a terminal is a bar; without a terminal it is a log line per window."""
 
 import os
 import re
@@ -17,7 +17,7 @@ WIDE = {"COLUMNS": "200", "TERM": "xterm-256color", "KEYLAKE_SOURCE_REQUESTS_PER
 
 
 def on_a_terminal(environ: dict[str, str], *command: str) -> tuple[int, str]:
-    """Run a command whose stderr is a terminal; return its exit code and what the terminal showed."""
+    """Run a command whose stderr is a terminal; return its exit code and the text on the terminal."""
     ours, theirs = os.openpty()
     child = subprocess.Popen(
         [sys.executable, "-m", *command], env=environ, stderr=theirs, stdout=subprocess.DEVNULL
@@ -37,7 +37,7 @@ def on_a_terminal(environ: dict[str, str], *command: str) -> tuple[int, str]:
 
 
 def test_a_terminal_shows_a_bar(lake: Lake, shop: ThreadedShop) -> None:
-    """Pages of how many, rows, speed, the share of the budget, and the time that is left."""
+    """It has the pages, rows, speed, share of the budget and time left."""
     code, shown = on_a_terminal(environ_of(lake, shop.url, **WIDE), "ingest", "full")
     assert code == 0
     last = re.findall(
@@ -55,7 +55,7 @@ def test_a_terminal_shows_a_bar(lake: Lake, shop: ThreadedShop) -> None:
 
 
 def test_without_a_terminal_each_window_is_a_line(lake: Lake, shop: ThreadedShop) -> None:
-    """A log of a service has no bar in it."""
+    """If stderr is a log file, it has no bar."""
     done = run(environ_of(lake, shop.url), "ingest", "full")
     newest, _ = last_runs(lake)
     assert newest is not None
@@ -65,10 +65,10 @@ def test_without_a_terminal_each_window_is_a_line(lake: Lake, shop: ThreadedShop
 
 
 @pytest.mark.parametrize(("options", "days"), [([], 30), (["--days", "7"], 7)])
-def test_a_sweep_takes_thirty_days_if_not_said(
+def test_a_sweep_reads_thirty_days_by_default(
     lake: Lake, shop: ThreadedShop, options: list[str], days: int
 ) -> None:
-    """The nightly recipe needs no number."""
+    """The nightly recipe gives no number."""
     succeed(environ_of(lake, shop.url), "ingest", "full")
     succeed(environ_of(lake, shop.url), "ingest", "sweep", *options)
     newest, _ = last_runs(lake)

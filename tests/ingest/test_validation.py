@@ -1,4 +1,4 @@
-"""Validation of a day, CRM against lake; and the commands of the ingest as a person types them."""
+"""Validation of a day, CRM against lake; and the ingest's commands as an operator types them."""
 
 import json
 from collections.abc import Callable
@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from ingest.entities import ORDERS
-from ingest.observations import look
+from ingest.observations import observe
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop
-from ingest.validation import Side, day_of, differences, read_held, typed
+from ingest.validation import Side, day_of, differences, read_lake, type_side
 from ingest.validation import figures as figures_of
 from ingest.writer import Writer
 from lake.delta.table import open_table
@@ -23,14 +23,14 @@ from lake.settings import LakeSettings
 from tests.ingest.test_observations import order
 from tests.support.recompute import day_of as day_of_order
 from tests.support.running import environ_of, run, succeed
-from tests.support.shop_edits import edit, true, versions
+from tests.support.shop_edits import edit, shop_orders, versions
 
 Ingest = Callable[..., Run]
 FIGURES = ("orders", "grand total", "revenue")
 
 
 def some_day(shop: ThreadedShop) -> tuple[date, list[int]]:
-    """Return a shop day of the middle of its history, and its orders."""
+    """Return a shop day in the middle of the history, and its orders."""
     orders = [
         order for order in shop.call(lambda running: running.world.truth()).orders if not order.is_deleted
     ]
@@ -39,20 +39,20 @@ def some_day(shop: ThreadedShop) -> tuple[date, list[int]]:
 
 
 def figures(printed: str) -> dict[str, list[str]]:
-    """Return the figures of the table that was printed: the CRM's and the lake's."""
+    """Return the figures in a printed table: the CRM's and the lake's."""
     lines = [line.strip() for line in printed.splitlines()]
     rows = [line.rsplit(maxsplit=2) for line in lines if line.startswith(FIGURES)]
     return {name.strip(): values for name, *values in rows}
 
 
 def test_a_day_that_agrees_is_exit_0_with_both_sides(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
-    """Orders and money of the CRM and of the lake, side by side; nothing is written."""
+    """Orders and money of both sides are printed, and nothing is written."""
     ingest("full")
     before = versions(lake)
     day, ids = some_day(shop)
     printed = succeed(environ_of(lake, shop.url), "ingest", "validate", day.isoformat())
     assert "CRM and lake agree" in printed
-    total = sum((true(shop)[found][0] for found in ids), Decimal())
+    total = sum((shop_orders(shop)[number][0] for number in ids), Decimal())
     assert figures(printed) == {
         "orders": [str(len(ids))] * 2,
         "grand total, ₴": [str(total)] * 2,
@@ -60,36 +60,36 @@ def test_a_day_that_agrees_is_exit_0_with_both_sides(ingest: Ingest, shop: Threa
     assert versions(lake) == before
 
 
-def test_a_day_without_an_order_is_said_to_have_none(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
-    """A mistyped year is no proof that the two agree."""
+def test_a_day_without_orders_is_reported(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
+    """If the year is mistyped, the output must not look like an agreement."""
     ingest("incremental")
     assert succeed(environ_of(lake, shop.url), "ingest", "validate", "2031-01-01").endswith(
         "2031-01-01: CRM and lake agree: neither has an order of that day\n"
     )
 
 
-def test_revenue_is_what_a_release_says_of_the_day(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
-    """Both sides without returns and excluded sources; a return that only the CRM knows of shows."""
-    edit(shop, *(edits.SetStatus(found, 19) for found in some_day(shop)[1][:3]))
+def test_revenue_equals_that_of_the_release(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
+    """Both sides leave out returns and excluded sources; if only the CRM has a return, the figures differ."""
+    edit(shop, *(edits.SetStatus(printed, 19) for printed in some_day(shop)[1][:3]))
     ingest("full")
     day, (_, _, _, sold, *_) = some_day(shop)
     environ = environ_of(lake, shop.url)
     succeed(environ, "transform")
     query = f"select sum(revenue) from gold.revenue_daily where date = '{day}'"
     revenue = Decimal(succeed(environ, "lake", "sql", query, "--format", "csv").split()[1])
-    found = figures(succeed(environ, "ingest", "validate", day.isoformat()))
-    assert found["revenue by the rules of release 1, ₴"] == [str(revenue)] * 2
-    assert Decimal(found["grand total, ₴"][0]) > revenue
+    printed = figures(succeed(environ, "ingest", "validate", day.isoformat()))
+    assert printed["revenue by the rules of release 1, ₴"] == [str(revenue)] * 2
+    assert Decimal(printed["grand total, ₴"][0]) > revenue
     edit(shop, edits.SetStatus(sold, 19, bump=False))
-    found = figures(run(environ, "ingest", "validate", day.isoformat()).stdout)
-    theirs, ours = map(Decimal, found["revenue by the rules of release 1, ₴"])
-    assert (theirs, ours) == (revenue - true(shop)[sold][0], revenue)
+    printed = figures(run(environ, "ingest", "validate", day.isoformat()).stdout)
+    theirs, ours = map(Decimal, printed["revenue by the rules of release 1, ₴"])
+    assert (theirs, ours) == (revenue - shop_orders(shop)[sold][0], revenue)
 
 
-def test_an_order_of_weeks_before_is_of_the_day_it_was_ordered_for(
+def test_an_order_entered_weeks_early_belongs_to_its_day(
     ingest: Ingest, shop: ThreadedShop, lake: Lake
 ) -> None:
-    """Wholesale is entered early; it is found whether the lake has it or not."""
+    """Wholesale is entered early, and is found even if the lake does not have it."""
     ingest("full")
     day, ids = some_day(shop)
     noon = day_of(day)[0] + timedelta(hours=12)
@@ -97,18 +97,18 @@ def test_an_order_of_weeks_before_is_of_the_day_it_was_ordered_for(
     environ = environ_of(lake, shop.url)
     done = run(environ, "ingest", "validate", day.isoformat())
     (new,) = done.stderr.split("`just ingest order ")[1].split("`")[0].split()
-    assert new == str(max(true(shop)))
+    assert new == str(max(shop_orders(shop)))
     assert figures(done.stdout)["orders"] == [str(len(ids) + 1), str(len(ids))]
     succeed(environ, "ingest", "order", new)
-    # Months before: no span reaches it, the lake knows of it.
+    # It was entered months before, outside the span that is read, but the lake has it.
     edit(shop, edits.AddOrder(created_at=noon - timedelta(days=90), ordered_at=noon))
-    succeed(environ, "ingest", "order", str(max(true(shop))))
+    succeed(environ, "ingest", "order", str(max(shop_orders(shop))))
     printed = succeed(environ, "ingest", "validate", day.isoformat())
     assert figures(printed)["orders"] == [str(len(ids) + 2)] * 2
 
 
-def test_a_person_who_was_erased_is_no_difference(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
-    """The lake's payloads lost the person, the hash of what was shown stayed; a later change is named."""
+def test_an_erased_person_is_no_difference(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
+    """The lake's payload is redacted but its hash stays; if the order changes later, the field is named."""
     ingest("full")
     day, ids = some_day(shop)
     rows = open_table(lake, "bronze.orders").read(["id", "buyer_id"]).to_pylist()
@@ -117,8 +117,8 @@ def test_a_person_who_was_erased_is_no_difference(ingest: Ingest, shop: Threaded
     succeed(environ, "ingest", "erase-buyer", str(buyer))
     assert "agree" in succeed(environ, "ingest", "validate", day.isoformat())
     edit(shop, edits.SetStatus(number, 22, bump=False))
-    said = run(environ, "ingest", "validate", day.isoformat()).stdout
-    (line,) = [line for line in said.splitlines() if line.split()[:1] == [str(number)]]
+    printed = run(environ, "ingest", "validate", day.isoformat()).stdout
+    (line,) = [line for line in printed.splitlines() if line.split()[:1] == [str(number)]]
     assert {"status_id", "status_group_id"} <= set(line.replace(",", " ").split())
     assert "buyer" not in line
 
@@ -128,68 +128,68 @@ def at_noon(ordered_at: str = "2026-01-15T10:00:00Z", **changes: object) -> byte
     return json.dumps(order(ordered_at=ordered_at, **changes)).encode()
 
 
-def shown(*payloads: bytes, held: frozenset[int] = frozenset()) -> Side:
-    """Return what the CRM shows of 15 January, as typed."""
-    rows = [look(ORDERS, payload, datetime(2026, 2, 1, tzinfo=UTC)) for payload in payloads]
-    return typed(rows, *day_of(date(2026, 1, 15)), held=held)
+def crm_side(*payloads: bytes, lake_ids: frozenset[int] = frozenset()) -> Side:
+    """Return the CRM's side of 15 January."""
+    rows = [observe(ORDERS, payload, datetime(2026, 2, 1, tzinfo=UTC)) for payload in payloads]
+    return type_side(rows, *day_of(date(2026, 1, 15)), lake_ids=lake_ids)
 
 
-def in_lake(lake: Lake, engine: LakeSettings, *payloads: bytes) -> Side:
-    """Write payloads to the lake and return what it holds of 15 January."""
+def lake_side(lake: Lake, engine: LakeSettings, *payloads: bytes) -> Side:
+    """Write payloads to the lake and return its side of 15 January."""
     writer = Writer(lake, connect(engine), run_id="test")
-    writer.make_tables()
-    writer.write(ORDERS, [look(ORDERS, payload, datetime(2026, 2, 1, tzinfo=UTC)) for payload in payloads])
-    return read_held(lake, connect(engine), *day_of(date(2026, 1, 15)))
+    writer.create_tables()
+    writer.write(ORDERS, [observe(ORDERS, payload, datetime(2026, 2, 1, tzinfo=UTC)) for payload in payloads])
+    return read_lake(lake, connect(engine), *day_of(date(2026, 1, 15)))
 
 
-def test_text_that_is_no_utf_8_is_compared_as_any_other(lake: Lake, engine: LakeSettings) -> None:
-    """The lake shows its odd bytes, which makes it no JSON; the hash is that of the bytes."""
+def test_text_that_is_no_utf_8_is_compared(lake: Lake, engine: LakeSettings) -> None:
+    """The lake escapes such bytes, so its payload is no JSON; the hash is that of the bytes."""
     odd = at_noon(id=1, manager_comment="?").replace(b'"?"', b'"\xff"')
-    held = in_lake(lake, engine, odd)
-    assert held.orders.num_rows == shown(odd).orders.num_rows == 1
-    assert differences(shown(odd), held) == []
+    ours = lake_side(lake, engine, odd)
+    assert ours.orders.num_rows == crm_side(odd).orders.num_rows == 1
+    assert differences(crm_side(odd), ours) == []
     dearer = at_noon(id=1, grand_total=9, manager_comment="?").replace(b'"?"', b'"\xff"')
-    assert differences(shown(dearer), held) == [(1, "grand_total")]
+    assert differences(crm_side(dearer), ours) == [(1, "grand_total")]
     other = odd.replace(b"\xff", b"\xfe")
-    assert differences(shown(other), held) == [(1, "something that is no column")]
+    assert differences(crm_side(other), ours) == [(1, "something that is no column")]
 
 
 def test_an_order_that_cant_be_typed_is_named_with_the_reason(lake: Lake, engine: LakeSettings) -> None:
-    """It counts as an order of the CRM, its money nowhere; one of another day is of no concern."""
+    """It counts as an order of the CRM without money; if it is of another day, it is ignored."""
     fine = at_noon(id=1, grand_total=10)
     spoilt = at_noon(id=2, grand_total=1.005)
     dateless = at_noon(id=3, ordered_at="soon")
     elsewhere = at_noon("2026-03-01T10:00:00Z", id=4, grand_total="much")
-    held = in_lake(lake, engine, fine, at_noon(id=3))
-    found = shown(fine, spoilt, dateless, elsewhere, held=frozenset({1, 3}))
-    assert sorted(found.by_id) == [1, 2, 3]
-    (two, why), (three, _) = differences(found, held)
+    ours = lake_side(lake, engine, fine, at_noon(id=3))
+    theirs = crm_side(fine, spoilt, dateless, elsewhere, lake_ids=frozenset({1, 3}))
+    assert sorted(theirs.by_id) == [1, 2, 3]
+    (two, why), (three, _) = differences(theirs, ours)
     assert (two, three) == (2, 3)
     assert "can't be typed: grand_total is 1.005" in why
-    totals = figures_of(lake, connect(engine), found, held)
-    assert totals == [("orders", 3, 2), ("grand total, ₴", Decimal("10.00"), held_total(held))]
+    totals = figures_of(lake, connect(engine), theirs, ours)
+    assert totals == [("orders", 3, 2), ("grand total, ₴", Decimal("10.00"), lake_total(ours))]
 
 
-def held_total(held: Side) -> Decimal:
-    """Return the sum of what the lake holds."""
-    return sum((row["grand_total"] for row in held.by_id.values()), Decimal())
+def lake_total(side: Side) -> Decimal:
+    """Return the sum of a side."""
+    return sum((row["grand_total"] for row in side.by_id.values()), Decimal())
 
 
-def test_a_column_that_is_not_what_was_seen_is_a_difference(lake: Lake, engine: LakeSettings) -> None:
-    """Whoever changed it: the hash alone would not tell."""
-    held = in_lake(lake, engine, at_noon(id=1, grand_total=10))
-    column = pa.array([Decimal("11.00")], held.orders.schema.field("grand_total").type)
-    place = held.orders.column_names.index("grand_total")
-    changed = Side(held.orders.set_column(place, "grand_total", column))
-    assert differences(shown(at_noon(id=1, grand_total=10)), changed) == [(1, "grand_total")]
+def test_a_changed_column_is_a_difference(lake: Lake, engine: LakeSettings) -> None:
+    """If a column of the lake was changed, equal hashes do not hide it."""
+    ours = lake_side(lake, engine, at_noon(id=1, grand_total=10))
+    column = pa.array([Decimal("11.00")], ours.orders.schema.field("grand_total").type)
+    position = ours.orders.column_names.index("grand_total")
+    changed = Side(ours.orders.set_column(position, "grand_total", column))
+    assert differences(crm_side(at_noon(id=1, grand_total=10)), changed) == [(1, "grand_total")]
 
 
 def test_a_day_that_differs_is_exit_1_and_names_the_orders(
     ingest: Ingest, shop: ThreadedShop, lake: Lake
 ) -> None:
-    """Silent edits, deletions, orders that moved away or came: each by its id, and how to mend it."""
+    """Silent edits, deletions and orders that moved are listed by id, with the command that copies them."""
     ingest("full")
-    day, (changed, gone, moved, *_) = some_day(shop)
+    day, (changed, deleted, moved, *_) = some_day(shop)
     noon = day_of(day)[0] + timedelta(hours=12)
     stranger = next(
         order.id
@@ -199,7 +199,7 @@ def test_a_day_that_differs_is_exit_1_and_names_the_orders(
     edit(
         shop,
         edits.EditOrder(changed, grand_total=Decimal("3.33"), bump=False),
-        edits.DeleteOrder(gone),
+        edits.DeleteOrder(deleted),
         edits.EditOrder(moved, ordered_at=noon - timedelta(days=2), bump=False),
         edits.EditOrder(stranger, ordered_at=noon, bump=False),
     )
@@ -210,7 +210,7 @@ def test_a_day_that_differs_is_exit_1_and_names_the_orders(
     assert done.stdout.count("not on this day in the CRM") == 2
     assert done.stdout.count("not on this day in the lake") == 1
     named = done.stderr.split("`just ingest order ")[1].split("`")[0].split()
-    assert {int(found) for found in named} == {changed, gone, moved, stranger}
+    assert {int(number) for number in named} == {changed, deleted, moved, stranger}
     succeed(environ, "ingest", "order", *named)
     assert "agree" in succeed(environ, "ingest", "validate", day.isoformat())
 
@@ -225,14 +225,14 @@ def test_a_day_that_differs_is_exit_1_and_names_the_orders(
     ],
 )
 def test_a_shop_day_is_a_day_in_kyiv(day: date, since: str, hours: int) -> None:
-    """The nights the clocks change have one hour less, and one more."""
+    """The days of the clock changes have 23 and 25 hours."""
     first, last = day_of(day)
     assert first.isoformat() == since
     assert last - first == timedelta(hours=hours, seconds=-1)
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
         (("validate", "yesterday"), "is no day"),
         (("window", "--from", "2026-09-02", "--to", "2026-09-01"), "is after"),
@@ -245,15 +245,15 @@ def test_a_shop_day_is_a_day_in_kyiv(day: date, since: str, hours: int) -> None:
         (("order", "many"), "IDS"),
     ],
 )
-def test_wrong_words_are_exit_2(lake: Lake, command: tuple[str, ...], said: str) -> None:
-    """In one line, before the CRM is asked anything."""
+def test_wrong_usage_is_exit_2(lake: Lake, command: tuple[str, ...], message: str) -> None:
+    """The error is one line, before any request to the CRM."""
     done = run(environ_of(lake), "ingest", *command)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_every_kind_is_a_command(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
-    """As the recipes run them, without a terminal: a log line per window, a summary at the end."""
+    """Without a terminal there is a log line per window and a summary at the end."""
     environ = environ_of(lake, shop.url)
     done = run(environ, "ingest", "full")
     assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""Windows: together they leave no gap and overlap nowhere but where they mean to."""
+"""Windows: together they leave no gap, and overlap only on purpose."""
 
 import itertools
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from ingest.windows import (
     history_windows,
     recent_window,
     split,
-    without,
+    subtract,
 )
 
 instants = st.datetimes(datetime(2015, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))
@@ -36,14 +36,14 @@ def test_history_is_covered_once_from_the_beginning_to_the_end(
         assert window.until + SECOND == following.since
 
 
-def test_history_is_cut_into_windows_of_about_so_many_orders() -> None:
-    """Ten thousand orders at a thousand each: ten windows, and the tail after now."""
+def test_history_is_divided_by_the_number_of_orders() -> None:
+    """10,000 orders at 1,000 each give ten windows, and one for the time after now."""
     first, now = datetime(2024, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
     assert len(history_windows(first, now=now, orders=10_000, per_window=1000)) == 11
 
 
 @given(since=instants, length=st.timedeltas(timedelta(seconds=1), timedelta(days=4000)))
-def test_halves_are_the_whole(since: datetime, length: timedelta) -> None:
+def test_two_halves_are_the_whole(since: datetime, length: timedelta) -> None:
     """Both ends belong to a window, so the second half begins a second later."""
     whole = Window("created", since.replace(microsecond=0), (since + length).replace(microsecond=0))
     halves = split(whole)
@@ -54,14 +54,14 @@ def test_halves_are_the_whole(since: datetime, length: timedelta) -> None:
 
 
 def test_a_second_and_a_whole_list_have_no_halves() -> None:
-    """There the walk gives up and says so."""
+    """If a window can't be halved, paging reports it incomplete."""
     stamp = datetime(2026, 1, 1, tzinfo=UTC)
     assert split(Window("created", stamp, stamp)) is None
     assert split(Window()) is None
 
 
-def test_changes_are_asked_for_from_before_the_watermark_to_now() -> None:
-    """Also where the watermark is ahead of the clock: nothing is skipped."""
+def test_changes_are_read_from_before_the_watermark_to_now() -> None:
+    """If the watermark is ahead of the clock, nothing is skipped."""
     now, overlap = datetime(2026, 1, 1, 12, tzinfo=UTC), timedelta(minutes=5)
     assert changed_window(now - timedelta(hours=1), now=now, overlap=overlap) == Window(
         "updated", now - timedelta(minutes=65), now
@@ -70,30 +70,30 @@ def test_changes_are_asked_for_from_before_the_watermark_to_now() -> None:
 
 
 def test_recent_days_are_counted_back_from_now() -> None:
-    """To the second, as the CRM's filters read them."""
+    """The window is cut to the second, like the CRM's filters."""
     now = datetime(2026, 1, 3, 12, 0, 0, 999, tzinfo=UTC)
-    found = recent_window(now=now, days=2)
-    assert found == Window(
+    window = recent_window(now=now, days=2)
+    assert window == Window(
         "created", datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 3, 12, tzinfo=UTC)
     )
-    assert str(found) == "created 2026-01-01 12:00:00 to 2026-01-03 12:00:00"
+    assert str(window) == "created 2026-01-01 12:00:00 to 2026-01-03 12:00:00"
 
 
 @given(
     edges=st.lists(st.integers(0, 100), min_size=2, max_size=12, unique=True),
     done=st.sets(st.integers(0, 10)),
 )
-def test_what_is_left_and_what_is_done_are_the_whole(edges: list[int], done: set[int]) -> None:
-    """No second is asked twice, none is forgotten, however a load was broken off."""
+def test_remaining_and_finished_windows_are_the_whole(edges: list[int], done: set[int]) -> None:
+    """If a load is continued, no second is read twice and none is left out."""
     start = datetime(2026, 1, 1, tzinfo=UTC)
     cuts = [start + timedelta(seconds=edge) for edge in sorted(edges)]
     parts = [Window("created", a, b - SECOND) for a, b in itertools.pairwise(cuts)]
-    over = [part for place, part in enumerate(parts) if place in done]
-    left = without([Window("created", cuts[0], cuts[-1] - SECOND)], over)
-    assert seconds(left) + seconds(over) == seconds([Window("created", cuts[0], cuts[-1] - SECOND)])
-    assert all(without([piece], over) == [piece] for piece in left)
+    finished = [part for number, part in enumerate(parts) if number in done]
+    left = subtract([Window("created", cuts[0], cuts[-1] - SECOND)], finished)
+    assert seconds(left) + seconds(finished) == seconds([Window("created", cuts[0], cuts[-1] - SECOND)])
+    assert all(subtract([piece], finished) == [piece] for piece in left)
 
 
 def seconds(windows: list[Window]) -> int:
-    """Return how many seconds the windows hold, both ends counted."""
+    """Return how many seconds the windows have, both ends included."""
     return sum(int((w.until - w.since).total_seconds()) + 1 for w in windows if w.since and w.until)

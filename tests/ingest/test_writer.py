@@ -1,4 +1,4 @@
-"""Writer: what arrived is kept, and what is refused once for each resource."""
+"""Writer: rows that arrived are kept, and rejections are stored once per resource."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest.entities import ORDERS, SOURCES, STATUSES
-from ingest.observations import Seen, look
+from ingest.observations import Observation, observe
 from ingest.writer import Writer
 from lake.delta.files import Files
 from lake.delta.table import open_table
@@ -19,52 +19,54 @@ from lake.settings import LakeSettings
 from tests.support.simulated_lake import Simulated
 
 
-def test_the_same_bytes_refused_of_two_resources_are_two_refusals(lake: Lake, engine: LakeSettings) -> None:
-    """And the same of one, however often it comes, is one."""
+def test_equal_bytes_of_two_resources_are_two_rejections(lake: Lake, engine: LakeSettings) -> None:
+    """If one resource sends the same bytes again, they are one rejection."""
     for run_id in ("a", "b"):
         writer = Writer(lake, connect(engine), run_id=run_id)
-        writer.make_tables()
+        writer.create_tables()
         for entity in (SOURCES, STATUSES, SOURCES):
-            writer.write(entity, [look(entity, b'{"id":"x"}', datetime.now(UTC))])
+            writer.write(entity, [observe(entity, b'{"id":"x"}', datetime.now(UTC))])
         assert writer.rejected == 2
-    refused = open_table(lake, "bronze.rejected").read(["entity", "run_id"]).to_pylist()
-    assert sorted(row["entity"] for row in refused) == ["sources", "statuses"]
-    assert {row["run_id"] for row in refused} == {"a"}
+    rejected = open_table(lake, "bronze.rejected").read(["entity", "run_id"]).to_pylist()
+    assert sorted(row["entity"] for row in rejected) == ["sources", "statuses"]
+    assert {row["run_id"] for row in rejected} == {"a"}
 
 
-def test_a_load_of_many_hours_outlives_what_maintenance_deletes(lake: Lake, engine: LakeSettings) -> None:
-    """Its tables were merged, vacuumed and their logs cleaned since it began; it refuses nothing twice."""
+def test_a_long_load_outlives_maintenance(lake: Lake, engine: LakeSettings) -> None:
+    """If its tables are compacted and vacuumed during the load, it still rejects nothing twice."""
     old = Writer(lake, connect(engine), run_id="old")
-    old.make_tables()
-    old.write(SOURCES, [look(SOURCES, b'{"id":"x"}', datetime.now(UTC))])
+    old.create_tables()
+    old.write(SOURCES, [observe(SOURCES, b'{"id":"x"}', datetime.now(UTC))])
     time = Simulated(lake, now=datetime.now(UTC))
     for number in range(40):
         others = Writer(lake, connect(engine), run_id=f"{number}")
-        others.write(SOURCES, [look(SOURCES, b'{"id":"y%d"}' % number, datetime.now(UTC))])
+        others.write(SOURCES, [observe(SOURCES, b'{"id":"y%d"}' % number, datetime.now(UTC))])
     for _ in range(3):
         time.passes(timedelta(days=2))
         maintain(lake, engine, now=time.now)
     assert not Path(lake.uri("bronze.rejected"), "_delta_log", f"{5:020}.json").exists()
-    rows = [look(SOURCES, body, datetime.now(UTC)) for body in (b'{"id":"x"}', b'{"id":"y7"}', b'{"id":"z"}')]
+    rows = [
+        observe(SOURCES, body, datetime.now(UTC)) for body in (b'{"id":"x"}', b'{"id":"y7"}', b'{"id":"z"}')
+    ]
     old.write(SOURCES, rows)
-    refused = open_table(lake, "bronze.rejected").read(["payload"])["payload"].to_pylist()
-    assert sorted(refused) == sorted(
+    rejected = open_table(lake, "bronze.rejected").read(["payload"])["payload"].to_pylist()
+    assert sorted(rejected) == sorted(
         {f'{{"id":"{word}"}}' for word in ("x", "z", *(f"y{n}" for n in range(40)))}
     )
 
 
-def order(found: int) -> Seen:
-    """Return the look at an order of one line and one expense."""
+def order(number: int) -> Observation:
+    """Return the observation of an order with one line and one expense."""
     stamp = "2026-09-01T05:53:14Z"
-    said = {"id": found, "source_id": 1, "status_id": 12, "grand_total": 2.5}
-    expense = {"id": found, "expense_type_id": 1, "amount": 1}
+    fields = {"id": number, "source_id": 1, "status_id": 12, "grand_total": 2.5}
+    expense = {"id": number, "expense_type_id": 1, "amount": 1}
     parts = {"products": [{"price": 2.5, "quantity": 1}], "expenses": [expense]}
     stamps = dict.fromkeys(("ordered_at", "created_at", "updated_at"), stamp)
-    return look(ORDERS, json.dumps({**said, **parts, **stamps}).encode(), datetime.now(UTC))
+    return observe(ORDERS, json.dumps({**fields, **parts, **stamps}).encode(), datetime.now(UTC))
 
 
 def rows(lake: Lake) -> dict[str, list[int]]:
-    """Return the orders' ids as they are in each table of orders."""
+    """Return the order ids in each table of orders."""
     columns = {"orders": "id", "order_products": "order_id", "expenses": "order_id"}
     return {
         name: sorted(open_table(lake, f"bronze.{name}").read([column])[column].to_pylist())
@@ -73,12 +75,12 @@ def rows(lake: Lake) -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize("name", ["orders", "order_products", "expenses"])
-def test_a_file_that_an_erasure_tidied_up_is_written_again(
+def test_a_staged_file_that_an_erasure_deleted_is_written_again(
     lake: Lake, engine: LakeSettings, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """It takes away what is half there, be it of a writer that lives."""
+    """An erasure deletes unfinished files, also those of a running writer."""
     writer = Writer(lake, connect(engine), run_id="r")
-    writer.make_tables()
+    writer.create_tables()
     put, tidied = Files._put_in_place, list[str]()
 
     def late(self: Files, written: str, path: str) -> None:
@@ -94,12 +96,12 @@ def test_a_file_that_an_erasure_tidied_up_is_written_again(
     assert writer.appended == {"bronze.orders": 2, "bronze.order_products": 2, "bronze.expenses": 2}
 
 
-def test_what_arrived_is_kept_while_python_ends(
+def test_rows_are_written_while_python_shuts_down(
     lake: Lake, engine: LakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No thread begins anything by then."""
+    """If no thread can start any more, the caller does the work."""
     writer = Writer(lake, connect(engine), run_id="r")
-    writer.make_tables()
+    writer.create_tables()
     ended = ThreadPoolExecutor(1)
     ended.shutdown()
     monkeypatch.setattr("ingest.writer.STAGER", ended)

@@ -1,4 +1,4 @@
-"""What the tests of the ingest do to a shop, and how they look at the lake."""
+"""Changes to a shop under test, and comparisons of the shop with the lake."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -24,14 +24,14 @@ group by all
 """
 
 
-def held(lake: Lake, engine: LakeSettings) -> dict[int, tuple[Decimal, int, int, Decimal]]:
-    """Return every order as the lake holds it: total, status, lines, pieces."""
+def lake_orders(lake: Lake, engine: LakeSettings) -> dict[int, tuple[Decimal, int, int, Decimal]]:
+    """Return every order of the lake: total, status, number of lines, pieces."""
     rows = open_session(lake, engine, None).execute(NEWEST).fetchall()
     return {row[0]: row[1:] for row in rows}
 
 
-def true(shop: ThreadedShop) -> dict[int, tuple[Decimal, int, int, Decimal]]:
-    """Return every order as it is in the shop."""
+def shop_orders(shop: ThreadedShop) -> dict[int, tuple[Decimal, int, int, Decimal]]:
+    """Return every order of the shop in the same form."""
     return {
         order.id: (
             Decimal(order.grand_total),
@@ -45,12 +45,12 @@ def true(shop: ThreadedShop) -> dict[int, tuple[Decimal, int, int, Decimal]]:
 
 
 def versions(lake: Lake) -> dict[str, int]:
-    """Return the head of every bronze table."""
+    """Return the head version of every bronze table."""
     return {name: open_table(lake, name).version for name in lake.tables("bronze")}
 
 
 def edit(shop: ThreadedShop, *changes: edits.Edit) -> None:
-    """Change something in the shop, now."""
+    """Apply changes to the shop now."""
     for change in changes:
         shop.call(partial(apply, change))
 
@@ -60,11 +60,11 @@ def apply(change: edits.Edit, running: RunningShop) -> None:
     edits.apply(running.world, change)
 
 
-def live(shop: ThreadedShop, **span: float) -> None:
+def pass_time(shop: ThreadedShop, **span: float) -> None:
     """Let time pass in the shop."""
     shop.call(lambda running: running.world.advance(running.world.now + timedelta(**span)))
 
 
-def break_(shop: ThreadedShop, **fault: object) -> None:
-    """Plan a fault."""
+def add_fault(shop: ThreadedShop, **fault: object) -> None:
+    """Add a fault to the shop's plan."""
     shop.call(lambda running: running.shop.plan.add(msgspec.convert(fault, Fault)))

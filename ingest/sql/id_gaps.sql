@@ -1,0 +1,21 @@
+-- Return the spans of ids between two neighbours that are neither observed nor in `explained`, newest first.
+-- They lie above the first id created from `$since` on, or above `$first_id` if it is set.
+with neighbours as (
+    select id, lag(id) over (order by id) as before
+    from (
+        select id from observed
+        union
+        select id from explained
+        union
+        select $first_id::bigint - 1 where $first_id is not null
+    )
+)
+
+select before + 1, id - 1
+from neighbours
+where
+    id > before + 1
+    -- Ids above the newest order come from requests with a mistyped number.
+    and id <= (select max(id) from observed where digest <> hash($tombstone))
+    and (id > (select min(id) from observed where created_at >= $since) or $first_id is not null)
+order by id desc
