@@ -1,1 +1,1 @@
-"""Delta tables: their contract, Parquet files, log and commits. Knows no release."""
+"""Delta tables: their contract, Parquet files, log and commits. This package knows no release."""

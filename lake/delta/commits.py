@@ -1,6 +1,6 @@
-"""Live: the files that a version of a table consists of, with all that its log says of each; their commit."""
+"""Commits: the live files of a table version, their statistics, and the commit that adds or replaces some."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -10,19 +10,20 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
-# Refuses when the version held is no longer the head, where Delta would retry on top of it.
+# No retries: Delta would retry on top of a newer head; this way a commit fails if the head is newer.
 PINNED = CommitProperties(max_commit_retries=0)
 
-# Which partitions, as delta-rs asks: column, comparison, values.
+# A filter of partitions in the form of delta-rs: column, comparison, values.
 Partitions = list[tuple[str, str, list[str]]]
-# One value of a column in a file: as Delta writes it into its log.
-Told = Mapping[str, Any]
+# A statistic of one file by column, such as the least value.
+Values = Mapping[str, Any]
 
 
 class LiveFile(msgspec.Struct, frozen=True):
-    """A file by its path in the table's folder: bytes, rows, what its folder says, and its columns' values.
+    """A data file of a table version, with the statistics that the log has of it.
 
-    A column whose least and greatest value the log does not say is not in ``least`` and ``greatest``.
+    ``path`` is relative to the table's folder, ``size`` is in bytes, and ``partition`` is the text of
+    its partition columns. ``least`` and ``greatest`` omit a column if the log has no such value.
     """
 
     path: str
@@ -30,38 +31,39 @@ class LiveFile(msgspec.Struct, frozen=True):
     rows: int
     partition: Mapping[str, str]
     nulls: Mapping[str, int]
-    least: Told
-    greatest: Told
+    least: Values
+    greatest: Values
 
-    def added(self, at: int, *, is_change: bool) -> AddAction:
-        """Return the action that puts it into a table; ``at`` in milliseconds.
+    def add_action(self, at: int, *, is_change: bool) -> AddAction:
+        """Return the action that adds the file to a table; ``at`` is in milliseconds since 1970.
 
-        It ``is_change`` unless others held its rows before.
+        ``is_change`` is False if the rows were in other files before.
         """
         statistics = {
             "numRecords": self.rows,
-            "minValues": {name: spelled(value) for name, value in self.least.items()},
-            "maxValues": {name: spelled(value) for name, value in self.greatest.items()},
+            "minValues": {name: logged(value) for name, value in self.least.items()},
+            "maxValues": {name: logged(value) for name, value in self.greatest.items()},
             "nullCount": self.nulls,
         }
-        said = msgspec.json.encode(statistics).decode()
-        return AddAction(self.path, self.size, self.partition, at, is_change, said)
+        text = msgspec.json.encode(statistics).decode()
+        return AddAction(self.path, self.size, self.partition, at, is_change, text)
 
-    def removed(self, at: int) -> RemoveAction:
-        """Return the action that takes it out where another holds its rows; ``at`` in milliseconds."""
+    def remove_action(self, at: int) -> RemoveAction:
+        """Return the action that removes the file after its rows moved to another one; ``at`` as above."""
         return RemoveAction(self.path, False, at, self.size, dict(self.partition))
 
 
 def read_live(delta: DeltaTable) -> list[LiveFile]:
-    """Return the files of the version held, the oldest first."""
-    found = pa.table(delta.get_add_actions(flatten=True)).sort_by("modification_time")
-    return [as_file(row) for row in found.to_pylist()]
+    """Return the files of the open version, the oldest first."""
+    actions = pa.table(delta.get_add_actions(flatten=True)).sort_by("modification_time")
+    return [as_file(row) for row in actions.to_pylist()]
 
 
 def live_files(delta: DeltaTable) -> dict[str, int]:
-    """Return bytes by path of the files of the version held."""
-    found = pa.table(delta.get_add_actions(flatten=True))
-    return dict(zip(map(unquote, found["path"].to_pylist()), found["size_bytes"].to_pylist(), strict=True))
+    """Return ``{path: bytes}`` of the files of the open version."""
+    actions = pa.table(delta.get_add_actions(flatten=True))
+    paths = map(unquote, actions["path"].to_pylist())
+    return dict(zip(paths, actions["size_bytes"].to_pylist(), strict=True))
 
 
 def commit_files(
@@ -72,16 +74,16 @@ def commit_files(
     mode: str = "append",
     among: Partitions | None = None,
 ) -> None:
-    """Commit files on the very version held; those ``gone`` are files whose rows they hold.
+    """Commit files on top of the open version, and remove the files ``gone``, whose rows they contain.
 
-    ``mode`` overwrite puts them in place of all files, or of those ``among`` some partitions. Raises
-    CommitFailedError where others committed since, DeltaError; it may be made for all that: its answer
-    may be lost, or no checkpoint written.
+    If ``mode`` is overwrite, they replace all files, or all files of the partitions ``among``. Raises
+    CommitFailedError if another process committed since, and DeltaError. After a DeltaError the commit
+    may still exist: its response may be lost, or only its checkpoint may have failed.
     """
     at = int(datetime.now(UTC).timestamp() * 1000)
     actions: list[AddAction | RemoveAction] = [
-        *(file.added(at, is_change=not gone) for file in added),
-        *(file.removed(at) for file in gone),
+        *(file.add_action(at, is_change=not gone) for file in added),
+        *(file.remove_action(at) for file in gone),
     ]
     partition_by = delta.metadata().partition_columns
     delta.create_write_transaction(
@@ -90,56 +92,64 @@ def commit_files(
 
 
 def as_file(row: Mapping[str, Any]) -> LiveFile:
-    """Return a file as Delta's table of actions has it. Pure."""
-    said: dict[str, dict[str, Any]] = {"partition": {}, "null_count": {}, "min": {}, "max": {}}
+    """Return the file that a row of Delta's flattened add actions describes. Pure."""
+    groups: dict[str, dict[str, Any]] = {"partition": {}, "null_count": {}, "min": {}, "max": {}}
     for name, value in row.items():
         group, _, column = name.partition(".")
         if column and value is not None:
-            said[group][column] = value
-    partition = {name: spelled(value) for name, value in said["partition"].items()}
+            groups[group][column] = value
+    partition = {name: logged(value) for name, value in groups["partition"].items()}
     return LiveFile(
         unquote(row["path"]),
         row["size_bytes"],
         row["num_records"],
         partition,
-        said["null_count"],
-        said["min"],
-        said["max"],
+        groups["null_count"],
+        groups["min"],
+        groups["max"],
     )
 
 
 def in_place_of(files: Sequence[LiveFile], *, path: str, size: int) -> LiveFile:
-    """Return the file that holds the rows of several, all of one partition. Pure.
+    """Return the file that replaces several files of one partition and contains their rows. Pure.
 
-    Of a column it says what they said, if all of them did.
+    It has the statistics of a column only if each of the files has them.
     """
-    assert all(file.partition == files[0].partition for file in files), "what a folder says is not in them"
-    nulls = {
-        name: sum(file.nulls[name] for file in files)
-        for name in files[0].nulls
-        if all(name in file.nulls for file in files)
-    }
+    assert all(file.partition == files[0].partition for file in files), "the files are of several partitions"
+    nulls = common_nulls(files)
     known = [name for name in nulls if all(is_known(file, name) for file in files)]
-    least = {name: [file.least[name] for file in files if name in file.least] for name in known}
-    greatest = {name: [file.greatest[name] for file in files if name in file.greatest] for name in known}
     return LiveFile(
         path,
         size,
         sum(file.rows for file in files),
         files[0].partition,
         nulls,
-        {name: min(values) for name, values in least.items() if values},
-        {name: max(values) for name, values in greatest.items() if values},
+        bounds(min, known, [file.least for file in files]),
+        bounds(max, known, [file.greatest for file in files]),
     )
 
 
+def common_nulls(files: Sequence[LiveFile]) -> dict[str, int]:
+    """Return the number of nulls, over all files, of each column that every file counts. Pure."""
+    counts = [file.nulls for file in files]
+    return {
+        name: sum(count[name] for count in counts) for name in counts[0] if all(name in c for c in counts)
+    }
+
+
+def bounds(choose: Callable[[list[Any]], Any], names: Iterable[str], values: Sequence[Values]) -> Values:
+    """Return the least or greatest of the files' values for each column that has one. Pure."""
+    columns = {name: [file[name] for file in values if name in file] for name in names}
+    return {name: choose(column) for name, column in columns.items() if column}
+
+
 def is_known(file: LiveFile, name: str) -> bool:
-    """True where a file says of a column what values it has, or that it has none. Pure."""
+    """True if the log has the least and the greatest value of a column, or all its values are null. Pure."""
     return (name in file.least and name in file.greatest) or file.nulls[name] == file.rows
 
 
-def spelled(value: Any) -> Any:
-    """Return a value as Delta's log has it; instants are cut to the millisecond. Pure."""
+def logged(value: Any) -> Any:
+    """Return a value in the form of Delta's log; an instant is truncated to milliseconds. Pure."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return value.isoformat() if isinstance(value, date) else value

@@ -1,7 +1,7 @@
-"""Files: the bytes under one place, a folder or an object store's prefix, by their relative paths.
+"""Files: the files below one place, a folder or a prefix in an object store, by relative path.
 
-For what copies a lake as it lies. A file appears whole or not at all: on a disk it is
-written aside and moved, and a store shows an object once all of it has arrived.
+A file appears whole or not at all. On a disk it is written under another name and then moved; an
+object store shows an object only after all of it has arrived.
 """
 
 import contextlib
@@ -16,16 +16,19 @@ import pyarrow.fs as fs
 from lake.errors import CommitConflict, LakeError
 from lake.paths import Lake, open_store
 
+# The folder of files that are being copied.
 ASIDE = ".copying"
-# A new file until all of it is there.
+# The suffix of a new file that is being written.
 HALF = ".half"
 CORES = os.cpu_count() or 1
+# Files that are uploaded to an object store concurrently.
 UPLOADS = 16
+# Bytes that are copied in one step.
 CHUNK = 8 * 1024 * 1024
 
 
 class Files:
-    """A place whose files are listed, read, written and deleted; credentials are the environment's."""
+    """The files of a place: list, read, write, copy and delete. Credentials come from the environment."""
 
     def __init__(self, place: str) -> None:
         lake = Lake(root=place)
@@ -35,26 +38,25 @@ class Files:
         self._root = f"{self.place}/" if self._is_local else ""
 
     def sizes(self, folder: str = "") -> dict[str, int]:
-        """Return ``{path: bytes}`` of every file in a folder, the folders in it included."""
+        """Return ``{path: bytes}`` of every file below a folder, subfolders included."""
         start = f"{self._root}{folder}".rstrip("/")
-        found = self._system.get_file_info(fs.FileSelector(start, allow_not_found=True, recursive=True))
-        return {
-            info.path.removeprefix(self._root): info.size for info in found if info.type == fs.FileType.File
-        }
+        infos = self._system.get_file_info(fs.FileSelector(start, allow_not_found=True, recursive=True))
+        files = (info for info in infos if info.type == fs.FileType.File)
+        return {info.path.removeprefix(self._root): info.size for info in files}
 
     def has(self, path: str) -> bool:
-        """True where a file is at the path."""
+        """True if a file is at the path."""
         return bool(self._system.get_file_info(self._root + path).type == fs.FileType.File)
 
     def read(self, path: str) -> bytes:
-        """Return a file's bytes. Raises LakeError where it is not there."""
+        """Return the bytes of a file. Raises LakeError if it does not exist."""
         with self._open(path) as stream:
             return bytes(stream.read())
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
-        """Put a file there, in place of an older one; return how many bytes it has.
+        """Write a file, or replace an older one; return its number of bytes.
 
-        Raises CommitConflict where somebody else who copies to the place, or erases, tidied it up meanwhile.
+        Raises CommitConflict if another copy to the place, or an erasure, deleted the unfinished file.
         """
         size = 0
         written = f"{ASIDE}/{os.getpid()}-{uuid4().hex}" if self._is_local else path
@@ -70,50 +72,50 @@ class Files:
         return size
 
     def create(self, path: str, content: bytes) -> None:
-        """Put a new file there, a whole one or none. Raises CommitConflict as ``write`` does."""
+        """Write a new file, whole or not at all. Raises CommitConflict as ``write`` does."""
         if not self._is_local:
             self._objects.put(path, content)
             return
         half = path + HALF
         try:
             opened = self._open_new(half)
-        except FileNotFoundError:  # the first one of a partition
+        except FileNotFoundError:  # this is the first file of a partition
             self._make_folder(path)
             opened = self._open_new(half)
         try:
             with opened as stream:
                 stream.write(content)
             self._put_in_place(half, path)
-        except OSError:  # the disk is full, say
+        except OSError:  # for example, the disk is full
             with contextlib.suppress(OSError):
                 self.delete([half])
             raise
 
     @property
-    def at_once(self) -> int:
-        """How many files it is worth creating at once: a store makes one wait, a disk does not."""
+    def parallelism(self) -> int:
+        """How many files to create concurrently. An object store has latency, and a disk has not."""
         return CORES if self._is_local else UPLOADS
 
     @cached_property
     def _objects(self) -> Any:
-        # A lake on a disk does without.
+        # Imported only here, because a lake on a disk does not need it.
         from obstore.store import from_url
 
         return from_url(self.place)
 
     def copy(self, source: "Files", path: str) -> int:
-        """Copy one file to the same path here; return how many bytes it has."""
+        """Copy one file from ``source`` to the same path here; return its number of bytes."""
         with source._open(path) as stream:
             return self.write(path, iter(lambda: stream.read(CHUNK), b""))
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete the files."""
+        """Delete the files; ignore those that do not exist."""
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
                 self._system.delete_file(self._root + path)
 
     def tidy(self) -> None:
-        """Delete what copies that were killed left aside."""
+        """Delete the unfinished files of copies that were killed."""
         if self._is_local:
             self.delete(self.sizes(ASIDE))
             with contextlib.suppress(OSError):
@@ -124,14 +126,14 @@ class Files:
             self._system.move(self._root + written, self._root + path)
         except FileNotFoundError:
             raise CommitConflict(
-                f"{self.place}: somebody else tidied this place up meanwhile; run it again"
+                f"{self.place}: another copy or erasure deleted an unfinished file here; run it again"
             ) from None
 
     def _open(self, path: str) -> Any:
         try:
             return self._system.open_input_stream(self._root + path, compression=None)
         except FileNotFoundError:
-            raise LakeError(f"{self.place}/{path}: no such file, though it belongs there") from None
+            raise LakeError(f"{self.place}/{path}: no such file, although it belongs to this place") from None
 
     def _open_new(self, path: str) -> Any:
         if self._is_local:

@@ -1,4 +1,4 @@
-"""Actions: what the log says of the live files of a version, by which files are found and passed over."""
+"""Actions: the add actions of a table version, with the statistics that tell which files a read can skip."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ PART = re.compile(r"/(?:month|week)=(\d{4}-\d\d-\d\d)/")
 
 
 class DataFile(msgspec.Struct, frozen=True):
-    """One live Parquet file of a version: absolute place, rows, bytes."""
+    """One live Parquet file of a version: absolute path or URI, rows, bytes."""
 
     uri: str
     rows: int
@@ -23,13 +23,13 @@ class DataFile(msgspec.Struct, frozen=True):
 
     @property
     def part(self) -> date | None:
-        """The first day of the month, or week, whose rows are in it; None in a table without such parts."""
+        """The first day of the partition, a month or week; None if the table has no such partitions."""
         match = PART.search(self.uri)
         return date.fromisoformat(match[1]) if match else None
 
 
 class Actions:
-    """The add actions of the version that a table holds, a row each; ``place`` is the table's folder."""
+    """The add actions of the open version of a table, one row a file; ``place`` is the table's folder."""
 
     def __init__(self, delta: DeltaTable, place: str) -> None:
         self._rows = pa.table(delta.get_add_actions(flatten=True))
@@ -37,14 +37,14 @@ class Actions:
 
     def files(self) -> list[DataFile]:
         """Return the live files."""
-        rows, size = self._rows["num_records"].to_pylist(), self._rows["size_bytes"].to_pylist()
+        counts, sizes = self._rows["num_records"].to_pylist(), self._rows["size_bytes"].to_pylist()
         return [
-            DataFile(uri=uri, rows=count or 0, size=length or 0)
-            for uri, count, length in zip(self._uris(), rows, size, strict=True)
+            DataFile(uri=uri, rows=count or 0, size=size or 0)
+            for uri, count, size in zip(self._uris(), counts, sizes, strict=True)
         ]
 
     def spans(self, column: str) -> dict[str, tuple[int, int]]:
-        """Return, by their places, the least and the greatest value of a column in each file that says so."""
+        """Return ``{uri: (least, greatest)}`` of a column, for each file that has both in its statistics."""
         low, high = f"min.{column}", f"max.{column}"
         if not {low, high} <= set(self._rows.column_names):
             return {}
@@ -52,23 +52,23 @@ class Actions:
         return {uri: (least, most) for uri, least, most in ends if least is not None and most is not None}
 
     def maximum(self, column: str) -> object:
-        """Return the greatest value of a column; None where no file says one."""
+        """Return the greatest value of a column; None if no file has it in its statistics."""
         name = f"max.{column}"
-        is_told = name in self._rows.column_names and len(self._rows)
-        return pc.max(self._rows[name]).as_py() if is_told else None
+        has_values = name in self._rows.column_names and len(self._rows)
+        return pc.max(self._rows[name]).as_py() if has_values else None
 
     def counts(self, column: str) -> dict[Any, int] | None:
-        """Return how many rows have each value of a column; None where a file has two, or does not say."""
+        """Return ``{value: rows}`` of a column; None if a file has several values or no statistics of it."""
         ends = [f"min.{column}", f"max.{column}"]
         if not set(ends) <= set(self._rows.column_names):
             return None
-        found: Counter[Any] = Counter()
+        counts: Counter[Any] = Counter()
         files = self._rows.select([*ends, f"null_count.{column}", "num_records"]).to_pylist()
         for least, greatest, nulls, rows in (file.values() for file in files):
             if least is None or least != greatest or nulls:
                 return None
-            found[least] += rows
-        return dict(found)
+            counts[least] += rows
+        return dict(counts)
 
     def _uris(self) -> list[str]:
         return [f"{self._place}/{unquote(path)}" for path in self._rows["path"].to_pylist()]

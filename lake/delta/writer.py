@@ -1,7 +1,8 @@
-"""Parts: the rows of each partition as a Parquet file in the table's folder, for a commit to name.
+"""Writer: staged files, one Parquet file for each partition of the rows, to be added by a later commit.
 
-Rows are cut where the partition changes, and not copied into partitions first: what is
-in order by partition, as a build's tables are, goes into its files as it lies in memory.
+Readers do not see a staged file before the commit. The rows are sliced at each change of the
+partition, and are not copied into partitions first. So rows that are sorted by partition, as
+those of a build are, go from memory into the files directly.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,86 +20,20 @@ from lake.delta.files import Files
 from lake.delta.parquet import encoded, is_logged
 from lake.errors import CommitConflict, ContractBroken
 
-# An erasure writes a file anew in its own size, and a little may be longer without the values.
+# Attempts to write files, if an erasure deletes unfinished files at the same time.
+TRIES = 50
+# Metadata of 32 spare bytes. An erasure rewrites a file in its old size, and the new content may be a
+# little longer although values were removed.
 ROOM = {"room": "." * 32}
-# What a folder says, and the rows in it.
+# The values of a partition's columns, and its rows without these columns.
 Part = tuple[dict[str, str], pa.Table]
 
 
-def write_files(folder: Files, rows: pa.Table, partition_by: Sequence[str]) -> list[LiveFile]:
-    """Write rows into files of a table's folder, one a partition, which nobody sees before a commit.
-
-    Where one of them can't be written none is left.
-    """
-    parts = list(split(rows, partition_by))
-    if len(parts) < 2:
-        return [write_file(folder, *part) for part in parts]
-    with ThreadPoolExecutor(min(folder.at_once, len(parts)), thread_name_prefix="encode") as pool:
-        writing = [pool.submit(write_file, folder, *part) for part in parts]
-        wait(writing, return_when=FIRST_EXCEPTION)
-        pool.shutdown(cancel_futures=True)
-    ended = [one for one in writing if not one.cancelled()]
-    if failed := next(filter(None, (one.exception() for one in ended)), None):
-        with suppress(OSError):  # why it failed is to be heard
-            folder.delete(one.result().path for one in ended if not one.exception())
-        raise failed
-    return [one.result() for one in writing]
-
-
-def split(rows: pa.Table, partition_by: Sequence[str]) -> Iterator[Part]:
-    """Yield the rows of each partition, without its column, and what its folder says. Pure.
-
-    There is one such column, or none. Raises ContractBroken where a row has nothing there.
-    """
-    if not partition_by:
-        yield {}, rows
-        return
-    [name] = partition_by
-    values = rows[name].combine_chunks()
-    found = pc.run_end_encode(values)
-    if any(value in (None, "") for value in found.values.to_pylist()):
-        raise ContractBroken(f"{name} is missing, and the table is partitioned by it")
-    if len(found.values) > len(found.values.unique()):
-        rows = rows.take(pc.sort_indices(values))
-        found = pc.run_end_encode(rows[name].combine_chunks())
-    begin, own = 0, rows.drop_columns([name])
-    for value, end in zip(found.values.to_pylist(), found.run_ends.to_pylist(), strict=True):
-        yield {name: str(value)}, own.slice(begin, end - begin)
-        begin = end
-
-
-def write_file(folder: Files, partition: dict[str, str], rows: pa.Table) -> LiveFile:
-    """Write the rows of one partition; return the file as a log has it."""
-    content = encoded(rows, metadata=ROOM)
-    path = new_path("/".join(f"{name}={quote(value, safe='')}" for name, value in partition.items()))
-    folder.create(path, content)
-    told = [field.name for field in rows.schema if is_logged(field)]
-    ends = {name: pc.min_max(rows[name]).as_py() for name in told}
-    return LiveFile(
-        path,
-        len(content),
-        rows.num_rows,
-        partition,
-        {name: rows[name].null_count for name in told},
-        {name: end["min"] for name, end in ends.items() if end["min"] is not None},
-        {name: end["max"] for name, end in ends.items() if end["max"] is not None},
-    )
-
-
-def new_path(place: str) -> str:
-    """Return a path in a partition's folder (empty: the table has none) that no file has."""
-    return f"{place}/" * bool(place) + f"part-00000-{uuid4()}-c000.zstd.parquet"
-
-
-# So often files are written anew where an erasure tidied up what was half there.
-TRIES = 50
-
-
 class Staged(msgspec.Struct, frozen=True):
-    """Files, and what a table has to know of the rows in them before it takes these.
+    """Files that are written but not committed, and the facts by which a table checks them.
 
-    ``missing`` says, of the columns that lack a value somewhere, in how many rows; ``partition_by``
-    is how the rows are cut into files.
+    ``missing`` is the number of rows without a value, for each column that has such rows;
+    ``partition_by`` has the columns by which the rows are partitioned.
     """
 
     schema: pa.Schema
@@ -108,28 +43,98 @@ class Staged(msgspec.Struct, frozen=True):
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return sum(file.rows for file in self.files)
 
 
 def stage(name: str, place: str, rows: pa.Table, *, partition_by: Sequence[str] = ()) -> Staged:
-    """Write rows into files of a table's folder, which need not be a table's yet.
+    """Write rows into files of the table ``name`` in the folder ``place``; the table need not exist yet.
 
-    Raises CommitConflict where erasures tidy up again and again what is half there.
+    Raises CommitConflict if erasures delete unfinished files during every attempt.
     """
     for _ in range(TRIES):
         with suppress(CommitConflict):
             files = write_files(Files(place), rows, partition_by) if rows.num_rows else []
             return Staged(rows.schema, missing(rows), files, list(partition_by))
-    raise CommitConflict(f"{name}: others tidied up without pause; nothing was written, run it again")
+    raise CommitConflict(
+        f"{name}: erasures kept deleting unfinished files; nothing was written, run it again"
+    )
 
 
 def discard(place: str, staged: Staged) -> None:
-    """Delete files that were never offered to a commit: an answer that was lost may have been a yes."""
+    """Delete files that no commit has tried to add.
+
+    If a commit was tried, it may have succeeded although its response was lost: leave its files.
+    """
     Files(place).delete(file.path for file in staged.files)
 
 
 def missing(rows: pa.Table) -> dict[str, int]:
-    """Return in how many rows a column lacks a value, of those that do. Pure."""
+    """Return the number of rows without a value, for each column that has such rows. Pure."""
     counts = {name: rows[name].null_count for name in rows.column_names}
     return {name: count for name, count in counts.items() if count}
+
+
+def write_files(folder: Files, rows: pa.Table, partition_by: Sequence[str]) -> list[LiveFile]:
+    """Write rows into files of a table's folder, one for each partition.
+
+    If one of them can't be written, delete the others and raise its error.
+    """
+    parts = list(split(rows, partition_by))
+    if len(parts) < 2:
+        return [write_file(folder, *part) for part in parts]
+    with ThreadPoolExecutor(min(folder.parallelism, len(parts)), thread_name_prefix="encode") as pool:
+        writes = [pool.submit(write_file, folder, *part) for part in parts]
+        wait(writes, return_when=FIRST_EXCEPTION)
+        pool.shutdown(cancel_futures=True)
+    done = [write for write in writes if not write.cancelled()]
+    if error := next(filter(None, (write.exception() for write in done)), None):
+        with suppress(OSError):  # the first error is the one to report
+            folder.delete(write.result().path for write in done if not write.exception())
+        raise error
+    return [write.result() for write in writes]
+
+
+def split(rows: pa.Table, partition_by: Sequence[str]) -> Iterator[Part]:
+    """Yield each partition's column value with its rows; the rows do not have the column. Pure.
+
+    ``partition_by`` is one column or none. Raises ContractBroken if a row has no value in it.
+    """
+    if not partition_by:
+        yield {}, rows
+        return
+    [name] = partition_by
+    values = rows[name].combine_chunks()
+    runs = pc.run_end_encode(values)
+    if any(value in (None, "") for value in runs.values.to_pylist()):
+        raise ContractBroken(f"{name} is missing, and the table is partitioned by it")
+    if len(runs.values) > len(runs.values.unique()):
+        rows = rows.take(pc.sort_indices(values))
+        runs = pc.run_end_encode(rows[name].combine_chunks())
+    begin, own = 0, rows.drop_columns([name])
+    for value, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield {name: str(value)}, own.slice(begin, end - begin)
+        begin = end
+
+
+def write_file(folder: Files, partition: dict[str, str], rows: pa.Table) -> LiveFile:
+    """Write the rows of one partition; return the file with its statistics for the log."""
+    content = encoded(rows, metadata=ROOM)
+    path = new_path("/".join(f"{name}={quote(value, safe='')}" for name, value in partition.items()))
+    folder.create(path, content)
+    columns = [field.name for field in rows.schema if is_logged(field)]
+    ends = {name: pc.min_max(rows[name]).as_py() for name in columns}
+    return LiveFile(
+        path,
+        len(content),
+        rows.num_rows,
+        partition,
+        {name: rows[name].null_count for name in columns},
+        {name: end["min"] for name, end in ends.items() if end["min"] is not None},
+        {name: end["max"] for name, end in ends.items() if end["max"] is not None},
+    )
+
+
+def new_path(place: str) -> str:
+    """Return an unused path in a partition's folder; ``place`` is empty if the table has no partitions."""
+    return f"{place}/" * bool(place) + f"part-00000-{uuid4()}-c000.zstd.parquet"

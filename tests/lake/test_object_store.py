@@ -313,6 +313,6 @@ def test_a_store_takes_several_files_at_once_and_stops_nobody(monkeypatch: pytes
         }.items():
             monkeypatch.setenv(name, value)
         folder = Files("s3://bucket/lake")
-        with ThreadPoolExecutor(folder.at_once) as pool:
+        with ThreadPoolExecutor(folder.parallelism) as pool:
             list(pool.map(lambda number: folder.create(f"a/{number}", b"x"), range(here.parties)))
         server.shutdown()

@@ -1,4 +1,4 @@
-"""Table: appends that meet, replacements that refuse, schemas that are kept."""
+"""Table: concurrent appends succeed, stale replacements are refused, and schemas are enforced."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -21,19 +21,19 @@ SCHEMA = Contract.of({"id": "BIGINT", "amount": "DECIMAL(18,2)?", "month": "DATE
 JUNE, JULY = date(2026, 6, 1), date(2026, 7, 1)
 
 
-def rows(*found: tuple[int, str, date]) -> pa.Table:
+def rows(*values: tuple[int, str, date]) -> pa.Table:
     """Return rows of the test's table."""
-    items = [{"id": key, "amount": Decimal(amount), "month": month} for key, amount, month in found]
+    items = [{"id": key, "amount": Decimal(amount), "month": month} for key, amount, month in values]
     return pa.Table.from_pylist(items, schema=SCHEMA)
 
 
 def ids(lake: Lake, version: int | None = None) -> list[int]:
-    """Return the ids a version holds."""
+    """Return the ids in a version."""
     return sorted(open_table(lake, "silver.things", version).read(["id"])["id"].to_pylist())
 
 
 def test_append_adds_one_version_and_no_rows_adds_none(lake: Lake) -> None:
-    """A look that finds nothing new costs no commit."""
+    """An append makes one version, and an append without rows makes no commit."""
     table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
     assert table.append(rows((1, "1.50", JUNE))) == 1
     assert table.append(rows()) == 1
@@ -41,7 +41,7 @@ def test_append_adds_one_version_and_no_rows_adds_none(lake: Lake) -> None:
 
 
 def test_two_appends_from_the_same_version_both_arrive(lake: Lake) -> None:
-    """Appends never conflict: a backfill runs beside the sync."""
+    """Appends never conflict, so a backfill and the sync can run concurrently."""
     first = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
     second = open_table(lake, "silver.things")
     first.append(rows((1, "1", JUNE)))
@@ -50,7 +50,7 @@ def test_two_appends_from_the_same_version_both_arrive(lake: Lake) -> None:
 
 
 def test_replace_touches_only_the_months_named(lake: Lake) -> None:
-    """The file of an untouched month is the same file afterwards."""
+    """A replacement leaves the files of other months as they were."""
     table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
     table.append(rows((1, "1", JUNE), (2, "2", JULY)))
     july = [file for file in table.files() if "2026-07" in file.uri]
@@ -60,16 +60,16 @@ def test_replace_touches_only_the_months_named(lake: Lake) -> None:
 
 
 def test_a_row_of_a_month_that_is_not_replaced_is_refused(lake: Lake) -> None:
-    """It would stand there beside those that the month has."""
+    """A row of another month is refused, because it would be added to that month's present rows."""
     table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
     table.append(rows((1, "1", JUNE), (2, "2", JULY)))
-    with pytest.raises(ContractBroken, match="month 2026-07-01 is not among what is replaced"):
+    with pytest.raises(ContractBroken, match="month 2026-07-01 is not among the partitions to replace"):
         table.replace(rows((3, "3", JUNE), (4, "4", JULY)), [JUNE])
     assert ids(lake) == [1, 2]
 
 
 def test_replace_with_no_rows_empties_the_month(lake: Lake) -> None:
-    """The last order of a month moved away: the month holds nothing."""
+    """If the last order of a month moves to another month, the month becomes empty."""
     table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
     table.append(rows((1, "1", JUNE), (2, "2", JULY)))
     table.replace(rows(), [JUNE])
@@ -77,7 +77,7 @@ def test_replace_with_no_rows_empties_the_month(lake: Lake) -> None:
 
 
 def test_replace_whole_table(lake: Lake) -> None:
-    """Without months all rows are replaced, and the older version still reads the same."""
+    """If no months are given, all rows are replaced; the older version still reads the same."""
     table = create_table(lake, "silver.things", SCHEMA)
     before = table.append(rows((1, "1", JUNE), (2, "2", JULY)))
     table.replace(rows((3, "3", JUNE)))
@@ -87,7 +87,7 @@ def test_replace_whole_table(lake: Lake) -> None:
 
 @pytest.mark.parametrize("months", [None, [JUNE], [JULY]])
 def test_replace_on_a_stale_version_is_refused(lake: Lake, months: list[date] | None) -> None:
-    """What was computed from an older version must not be laid over a newer one."""
+    """Rows that were computed from an older version must not replace a newer one."""
     stale = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
     open_table(lake, "silver.things").append(rows((1, "1", JUNE)))
     with pytest.raises(CommitConflict, match="nothing was written"):
@@ -96,7 +96,7 @@ def test_replace_on_a_stale_version_is_refused(lake: Lake, months: list[date] | 
 
 
 def test_pinned_append_is_refused_on_a_stale_version(lake: Lake) -> None:
-    """Two publishers can't both win."""
+    """If two processes publish from the same version, only one succeeds."""
     stale = create_table(lake, "silver.things", SCHEMA)
     open_table(lake, "silver.things").append(rows((1, "1", JUNE)))
     with pytest.raises(CommitConflict):
@@ -104,8 +104,8 @@ def test_pinned_append_is_refused_on_a_stale_version(lake: Lake) -> None:
     assert ids(lake) == [1]
 
 
-def test_the_log_says_what_ids_and_dates_a_file_has_and_no_text(lake: Lake) -> None:
-    """Also where a table gets other columns, or has neither."""
+def test_the_log_has_statistics_of_ids_and_dates_and_none_of_texts(lake: Lake) -> None:
+    """No text is in the log, even if the table gets other columns or has neither ids nor dates."""
     table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
     table.append(rows((1, "1.50", JUNE)))
     other = Contract.of({"name": "VARCHAR", "buyer_id": "BIGINT", "on": "DATE"}).schema
@@ -124,7 +124,7 @@ def test_the_log_says_what_ids_and_dates_a_file_has_and_no_text(lake: Lake) -> N
 def test_the_version_returned_is_the_one_written(
     lake: Lake, work: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody else commits the moment after: a release must not name his version for ours."""
+    """If another process commits directly after, a release must still name our version and not the head."""
     table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
     table.append(rows((1, "1", JUNE)))
 
@@ -146,8 +146,8 @@ def test_the_version_returned_is_the_one_written(
     assert (table.version, open_table(lake, "silver.things").version) == (at, at + 1)
 
 
-def test_a_table_that_got_other_columns_meanwhile_is_a_conflict(lake: Lake) -> None:
-    """One clear line, as of any other."""
+def test_a_redefinition_of_a_stale_version_is_a_conflict(lake: Lake) -> None:
+    """A redefinition on top of an older version raises CommitConflict with the next step."""
     table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
     open_table(lake, "silver.things").append(rows((1, "1", JUNE)))
     other = Contract.of({"name": "VARCHAR", "buyer_id": "BIGINT"}).schema
@@ -155,8 +155,8 @@ def test_a_table_that_got_other_columns_meanwhile_is_a_conflict(lake: Lake) -> N
         table.redefine(other.empty_table())
 
 
-def test_a_file_has_statistics_of_what_rows_are_looked_for_by(lake: Lake) -> None:
-    """Of ids and instants, which are written as steps; of no text: it would be most of a small file."""
+def test_a_file_has_statistics_of_the_columns_that_queries_filter_by(lake: Lake) -> None:
+    """Ids and instants have statistics and are stored as differences; texts have none, to save space."""
     schema = Contract.of(
         {"id": "BIGINT", "at": "TIMESTAMPTZ", "payload": "VARCHAR", "entity": "VARCHAR"}
     ).schema
@@ -166,29 +166,30 @@ def test_a_file_has_statistics_of_what_rows_are_looked_for_by(lake: Lake) -> Non
     table.append(pa.Table.from_pylist(values, schema))
     (file,) = table.files()
     group = pq.read_metadata(file.uri).row_group(0)
-    found = {group.column(place).path_in_schema: group.column(place) for place in range(group.num_columns)}
-    assert {name for name, column in found.items() if column.is_stats_set} == {"id", "at", "entity"}
-    assert (found["id"].statistics.min, found["id"].statistics.max) == (3, 4)
-    assert all("DELTA_BINARY_PACKED" in found[name].encodings for name in ("id", "at"))
+    columns = [group.column(number) for number in range(group.num_columns)]
+    by_name = {column.path_in_schema: column for column in columns}
+    assert {name for name, column in by_name.items() if column.is_stats_set} == {"id", "at", "entity"}
+    assert (by_name["id"].statistics.min, by_name["id"].statistics.max) == (3, 4)
+    assert all("DELTA_BINARY_PACKED" in by_name[name].encodings for name in ("id", "at"))
     assert table.counts("entity") == {"orders": 2}
 
 
-def test_a_handle_held_for_many_appends_is_still_pinned(tmp_path: Path) -> None:
-    """It opens its table anew now and then: at the version it wrote, and no newer one."""
+def test_a_handle_is_still_pinned_after_many_appends(tmp_path: Path) -> None:
+    """A handle opens its table again after some commits, at the version it wrote and not at a newer one."""
     lake = Lake(root=str(tmp_path / "a b é"))
-    held = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
+    table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
     for number in range(1, REOPEN + 2):
-        assert held.append_pinned(rows((number, "1", JUNE))) == number
+        assert table.append_pinned(rows((number, "1", JUNE))) == number
     open_table(lake, "silver.things").append(rows((0, "1", JULY)))
     with pytest.raises(CommitConflict):
-        held.append_pinned(rows((99, "1", JUNE)))
-    assert held.version == REOPEN + 1
-    assert held.read(["id"]).num_rows == REOPEN + 1
+        table.append_pinned(rows((99, "1", JUNE)))
+    assert table.version == REOPEN + 1
+    assert table.read(["id"]).num_rows == REOPEN + 1
     assert ids(lake) == list(range(REOPEN + 2))
 
 
 @pytest.mark.parametrize(
-    "found",
+    "other",
     [
         pa.table({"id": [1.5], "amount": [Decimal("1.00")], "month": [JUNE]}),
         pa.table({"id": [1], "amount": [Decimal("2.555")], "month": [JUNE]}),
@@ -196,16 +197,16 @@ def test_a_handle_held_for_many_appends_is_still_pinned(tmp_path: Path) -> None:
         pa.table({"id": [1], "amount": [Decimal("1.00")], "month": [JUNE], "extra": [1]}),
     ],
 )
-def test_another_schema_is_refused_before_delta_casts_it(lake: Lake, found: pa.Table) -> None:
-    """Delta alone would store 1.5 as 1 and 2.555 as 2.56."""
+def test_another_schema_is_refused_before_delta_casts_it(lake: Lake, other: pa.Table) -> None:
+    """Rows of another schema are refused, because Delta would store 1.5 as 1 and 2.555 as 2.56."""
     table = create_table(lake, "silver.things", SCHEMA)
     with pytest.raises(ContractBroken, match=r"silver\.things"):
-        table.append(found)
+        table.append(other)
     assert table.version == 0
 
 
 def test_restore_brings_back_rows_as_a_new_version(lake: Lake) -> None:
-    """A restore is a commit like any other; nothing is lost by it."""
+    """A restore is a commit like any other, and the versions before it can still be read."""
     table = create_table(lake, "silver.things", SCHEMA)
     good = table.append(rows((1, "1", JUNE)))
     bad = table.replace(rows((2, "2", JUNE)))
@@ -215,7 +216,7 @@ def test_restore_brings_back_rows_as_a_new_version(lake: Lake) -> None:
 
 
 def test_read_filters_and_maximum_come_from_statistics(lake: Lake) -> None:
-    """The newest of an append-only table is found without opening every file."""
+    """The greatest id of a table comes from statistics, and a read with a filter returns only its rows."""
     table = create_table(lake, "silver.things", SCHEMA)
     assert table.maximum("id") is None
     for key in (3, 9, 5):
@@ -226,7 +227,7 @@ def test_read_filters_and_maximum_come_from_statistics(lake: Lake) -> None:
 
 @pytest.mark.parametrize("folder", ["of a shop", "50% more", "Крамниця"])
 def test_files_are_found_below_any_folder(tmp_path: Path, folder: str) -> None:
-    """A place is a path, not a URI: its spaces and signs stay what they are."""
+    """The folder of a lake may contain spaces, signs and any letters; they are not escaped as in a URI."""
     table = create_table(Lake(root=str(tmp_path / folder)), "silver.things", SCHEMA, partition_by=["month"])
     table.append(rows((1, "1", JUNE)))
     assert all(Path(file.uri).stat().st_size == file.size for file in table.files())
@@ -234,8 +235,8 @@ def test_files_are_found_below_any_folder(tmp_path: Path, folder: str) -> None:
 
 
 @pytest.mark.parametrize("is_merged", [False, True])
-def test_ids_are_told_by_rows_where_the_feed_is_gone(lake: Lake, is_merged: bool) -> None:
-    """Whether the commits between are gone, or the small files they added, once these were merged."""
+def test_ids_come_from_the_rows_if_the_feed_is_missing(lake: Lake, is_merged: bool) -> None:
+    """The appended ids are found if the commits are missing, or their files were compacted and deleted."""
     table = create_table(lake, "silver.things", SCHEMA)
     before = table.append(rows((1, "1", JUNE), (2, "2", JUNE)))
     table.append(rows((3, "3", JUNE)))
@@ -253,21 +254,21 @@ def test_ids_are_told_by_rows_where_the_feed_is_gone(lake: Lake, is_merged: bool
     assert open_table(lake, "silver.things").appended("id", after=before) == {3}
 
 
-def test_an_append_goes_on_where_the_log_was_cleaned_behind_it(lake: Lake) -> None:
-    """Whoever holds a table for hours has no commit to go on from."""
-    held = create_table(lake, "silver.things", SCHEMA)
+def test_an_append_succeeds_if_the_log_was_cleaned_up_after_its_version(lake: Lake) -> None:
+    """A process that keeps a table open for hours lacks the commits to update from, and opens it again."""
+    table = create_table(lake, "silver.things", SCHEMA)
     other = open_table(lake, "silver.things")
     for number in range(2, 30):
         other.append(rows((number, "1", JUNE)))
     DeltaTable(lake.uri("silver.things")).create_checkpoint()
     for number in range(other.version):
         Path(lake.uri("silver.things"), "_delta_log", f"{number:020}.json").unlink()
-    held.append(rows((1, "1", JUNE)))
+    table.append(rows((1, "1", JUNE)))
     assert sorted(open_table(lake, "silver.things").read(["id"])["id"].to_pylist()) == list(range(1, 30))
 
 
-def test_create_is_safe_twice_and_missing_tables_say_so(lake: Lake) -> None:
-    """Two processes may both find no table and both make it."""
+def test_create_is_safe_twice_and_a_missing_table_has_a_clear_message(lake: Lake) -> None:
+    """Two processes may both find no table, and both create it."""
     with pytest.raises(TableMissing, match="no such table"):
         open_table(lake, "silver.things")
     assert not table_exists(lake, "silver.things")
@@ -277,8 +278,8 @@ def test_create_is_safe_twice_and_missing_tables_say_so(lake: Lake) -> None:
         open_table(lake, "silver.things", 99)
 
 
-def test_the_places_of_files_are_spelled_as_the_files_are(tmp_path: Path) -> None:
-    """Whatever the lake's folder and a partition are called."""
+def test_the_paths_of_files_are_spelled_as_on_the_disk(tmp_path: Path) -> None:
+    """The paths exist on the disk, whatever the names of the lake's folder and the partition are."""
     schema = pa.schema([pa.field("id", pa.int64()), pa.field("kind", pa.string())])
     table = create_table(Lake(root=str(tmp_path / "ä b")), "bronze.t", schema, partition_by=["kind"])
     table.append(pa.table({"id": [1, 2], "kind": ["x y", "%"]}, schema=schema))
@@ -287,7 +288,7 @@ def test_the_places_of_files_are_spelled_as_the_files_are(tmp_path: Path) -> Non
 
 
 def test_payloads_are_not_in_the_log(lake: Lake) -> None:
-    """The least and the greatest text of each file would be most of what Delta has to read."""
+    """The log has no statistics of payloads, because two texts a file would be most of the log."""
     schema = pa.schema([pa.field("id", pa.int64()), pa.field("payload", pa.string())])
     table = create_table(lake, "bronze.t", schema)
     table.append(pa.table({"id": [1, 2], "payload": ["a" * 9000, "b" * 9000]}, schema=schema))

@@ -1,4 +1,4 @@
-"""Parts: what is written is what any reader finds, and the log says what is in each file."""
+"""Writer: every reader gets the rows that were written, and the log describes each file correctly."""
 
 import errno
 from datetime import UTC, date, datetime, timedelta
@@ -65,17 +65,17 @@ ROWS = st.lists(
 
 
 def in_order(rows: pa.Table) -> list[str]:
-    """Return rows as texts, sorted: order is nothing to a table."""
+    """Return rows as sorted texts, because the order of rows in a table does not matter."""
     return sorted(map(repr, rows.select(SCHEMA.names).to_pylist()))
 
 
 @settings(deadline=None)
 @given(ROWS, st.booleans())
-def test_every_reader_finds_the_rows_and_the_log_says_what_files_hold(
-    found: list[dict[str, Any]], is_narrow: bool
+def test_every_reader_finds_the_rows_and_the_log_describes_the_files(
+    items: list[dict[str, Any]], is_narrow: bool
 ) -> None:
-    """Rows come in any order, and their months too; decimals as wide as Arrow, or DuckDB, has them."""
-    rows = pa.Table.from_pylist(found, schema=SCHEMA)
+    """Rows and months may be in any order, and decimals as wide as in Arrow or in DuckDB."""
+    rows = pa.Table.from_pylist(items, schema=SCHEMA)
     with TemporaryDirectory() as folder:
         lake = Lake(root=folder)
         table = create_table(lake, NAME, SCHEMA, partition_by=["month"])
@@ -84,55 +84,55 @@ def test_every_reader_finds_the_rows_and_the_log_says_what_files_hold(
         duckdb = connect(LakeSettings())
         assert in_order(fetch(duckdb, scan(duckdb, table)).cast(SCHEMA)) == in_order(rows)
         live = read_live(DeltaTable(lake.uri(NAME)))
-        assert len(live) == len({row["month"] for row in found})
+        assert len(live) == len({row["month"] for row in items})
         for file in live:
-            own = [row for row in found if str(row["month"]) == file.partition["month"]]
+            own = [row for row in items if str(row["month"]) == file.partition["month"]]
             assert file.rows == len(own)
             assert file.size == (Path(lake.uri(NAME)) / file.path).stat().st_size
             for name in ("id", "at", "on"):
                 values = [row[name] for row in own if row[name] is not None]
                 assert file.nulls[name] == len(own) - len(values)
-                told = file.least.get(name), file.greatest.get(name)
-                assert told == ((cut(min(values)), cut(max(values))) if values else (None, None))
+                ends = file.least.get(name), file.greatest.get(name)
+                assert ends == ((truncate(min(values)), truncate(max(values))) if values else (None, None))
 
 
-def cut(value: Any) -> Any:
-    """Return a value as Delta's statistics have it: an instant to the millisecond."""
+def truncate(value: Any) -> Any:
+    """Return a value as in Delta's statistics: an instant is truncated to milliseconds."""
     if isinstance(value, datetime):
         return value - timedelta(microseconds=value.microsecond % 1000)
     return value
 
 
 def test_rows_that_are_in_order_by_partition_are_not_copied() -> None:
-    """A build's tables are: their parts are slices. Others are put in order, each part as it came."""
+    """Partitions of sorted rows are slices of them; other rows are sorted by partition, in a stable order."""
     values = pa.table({"id": [1, 2, 3, 4], "month": pa.array([JUNE, JUNE, JULY, JULY])})
     own = values["id"].chunk(0).buffers()[1].address
     parts = list(split(values, ["month"]))
-    assert [said for said, _ in parts] == [{"month": "2026-06-01"}, {"month": "2026-07-01"}]
+    assert [folder for folder, _ in parts] == [{"month": "2026-06-01"}, {"month": "2026-07-01"}]
     assert all(part["id"].chunk(0).buffers()[1].address == own for _, part in parts)
     mixed = values.take(pa.array([2, 1, 3, 0]))
-    assert [(said["month"][5:7], part["id"].to_pylist()) for said, part in split(mixed, ["month"])] == [
+    assert [(folder["month"][5:7], part["id"].to_pylist()) for folder, part in split(mixed, ["month"])] == [
         ("06", [2, 1]),
         ("07", [3, 4]),
     ]
 
 
-@pytest.mark.parametrize("said", ["20260901T00:00-a", "two words", "a/b", "50%", "Ї=1", "%2F", "."])
-def test_a_folder_says_any_text(any_lake: Lake, said: str) -> None:
-    """What a path can't hold is spelled in another way, there and in the log."""
+@pytest.mark.parametrize("text", ["20260901T00:00-a", "two words", "a/b", "50%", "Ї=1", "%2F", "."])
+def test_a_partition_can_have_any_text(any_lake: Lake, text: str) -> None:
+    """Characters that a path can't contain are escaped in the folder's name and in the log."""
     schema = Contract.of({"id": "BIGINT", "run": "VARCHAR"}).schema
     table = create_table(any_lake, NAME, schema, partition_by=["run"])
-    rows = pa.Table.from_pylist([{"id": 1, "run": said}, {"id": 2, "run": "plain"}], schema)
+    rows = pa.Table.from_pylist([{"id": 1, "run": text}, {"id": 2, "run": "plain"}], schema)
     table.append(rows)
-    held = open_table(any_lake, NAME)
-    assert held.read().sort_by("id").select(schema.names) == rows
-    assert held.partitions("run") == {said, "plain"}
-    held.replace(rows.slice(1))
+    table = open_table(any_lake, NAME)
+    assert table.read().sort_by("id").select(schema.names) == rows
+    assert table.partitions("run") == {text, "plain"}
+    table.replace(rows.slice(1))
     assert open_table(any_lake, NAME).read()["id"].to_pylist() == [2]
 
 
 def test_decimals_are_whole_numbers_in_the_file(lake: Lake) -> None:
-    """As every other writer of Delta has them: half the bytes, and read at once."""
+    """Decimals are stored as integers, as by other writers of Delta: half the bytes and faster to read."""
     table = create_table(lake, NAME, SCHEMA, partition_by=["month"])
     table.append(pa.Table.from_pylist([{"id": 1, "amount": Decimal("1.50"), "month": JUNE}], SCHEMA))
     (file,) = table.files()
@@ -140,7 +140,7 @@ def test_decimals_are_whole_numbers_in_the_file(lake: Lake) -> None:
 
 
 def test_a_value_that_is_promised_is_never_missing(lake: Lake) -> None:
-    """The row is refused before any file is written."""
+    """A row without a promised value is refused before any file is written."""
     table = create_table(lake, NAME, SCHEMA, partition_by=["month"])
     with pytest.raises(ContractBroken, match="id is missing in 1 rows"):
         table.append(pa.table({**empty(1), "month": pa.array([JUNE])}, schema=SCHEMA))
@@ -148,12 +148,12 @@ def test_a_value_that_is_promised_is_never_missing(lake: Lake) -> None:
 
 
 def empty(rows: int) -> dict[str, pa.Array]:
-    """Return columns of nothing."""
+    """Return columns that contain only nulls."""
     return {field.name: pa.nulls(rows, field.type) for field in SCHEMA}
 
 
-def test_an_append_that_meets_others_goes_behind_them_with_the_files_it_has(lake: Lake) -> None:
-    """Nothing is written twice, and each version holds what its own commit brought."""
+def test_an_append_commits_after_concurrent_ones_with_its_own_files(lake: Lake) -> None:
+    """No file is written twice, and each version has the rows of its own commit."""
     schema = Contract.of({"id": "BIGINT"}).schema
     tables = [create_table(lake, NAME, schema), *(open_table(lake, NAME) for _ in range(4))]
     versions = [append(table, number) for number, table in enumerate(tables)]
@@ -163,23 +163,23 @@ def test_an_append_that_meets_others_goes_behind_them_with_the_files_it_has(lake
 
 
 @pytest.mark.parametrize(("before", "after"), [(["month"], []), ([], ["month"])])
-def test_an_append_to_a_table_that_is_partitioned_otherwise_by_now_is_refused(
+def test_an_append_is_refused_if_the_partitioning_changed(
     lake: Lake, before: list[str], after: list[str]
 ) -> None:
-    """Its files are cut as the table was."""
+    """The files were partitioned as the table was before, so they do not fit the table any more."""
     schema = Contract.of({"id": "BIGINT", "month": "DATE"}).schema
     rows = pa.table({"id": [1], "month": pa.array([JUNE])}, schema=schema)
     create_table(lake, NAME, schema, partition_by=before)
     late = open_table(lake, NAME)
     open_table(lake, NAME).redefine(rows, partition_by=after)
-    with pytest.raises(ContractBroken, match="partitioned in another way"):
+    with pytest.raises(ContractBroken, match="its partitioning changed"):
         late.append(rows)
     assert open_table(lake, NAME).read().num_rows == 1
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_a_partition_has_a_name(lake: Lake, value: str | None) -> None:
-    """A folder of none could not be read again."""
+def test_a_row_without_a_partition_is_refused(lake: Lake, value: str | None) -> None:
+    """A row without a value in the partition column is refused, because its folder could not be read."""
     schema = Contract.of({"id": "BIGINT", "run": "VARCHAR?"}).schema
     table = create_table(lake, NAME, schema, partition_by=["run"])
     with pytest.raises(ContractBroken, match="run is missing"):
@@ -188,7 +188,7 @@ def test_a_partition_has_a_name(lake: Lake, value: str | None) -> None:
 
 @pytest.mark.parametrize("work", ["append", "append_pinned"])
 def test_no_rows_make_no_file(lake: Lake, work: str) -> None:
-    """Nor may they, where readers look into each."""
+    """An append without rows writes no file, because readers would have to open it."""
     table = create_table(lake, NAME, SCHEMA, partition_by=["month"])
     getattr(table, work)(SCHEMA.empty_table())
     assert not table.files()
@@ -199,24 +199,24 @@ def append(table: Table, number: int) -> int:
     return table.append(pa.table({"id": pa.array([number], pa.int64())}, schema=table.schema))
 
 
-def test_an_append_to_a_table_that_has_other_columns_by_now_is_refused(lake: Lake) -> None:
-    """Its files would lack what the table promises."""
+def test_an_append_is_refused_if_the_columns_changed(lake: Lake) -> None:
+    """The files would lack a column that the table promises by now."""
     schema = Contract.of({"id": "BIGINT"}).schema
     create_table(lake, NAME, schema)
     late = open_table(lake, NAME)
     other = Contract.of({"id": "BIGINT", "note": "VARCHAR"}).schema
     open_table(lake, NAME).redefine(pa.Table.from_pylist([{"id": 1, "note": "x"}], other))
-    with pytest.raises(ContractBroken, match="contract says"):
+    with pytest.raises(ContractBroken, match="contract requires"):
         append(late, 2)
     assert open_table(lake, NAME).read().to_pylist() == [{"id": 1, "note": "x"}]
 
 
 @pytest.mark.parametrize("error", [CommitFailedError, DeltaError])
 @pytest.mark.parametrize("work", ["append", "append_pinned", "replace"])
-def test_a_commit_whose_answer_was_lost_is_made_once(
+def test_a_commit_whose_response_was_lost_is_made_once(
     lake: Lake, work: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store may do what it was asked and not say so, or a checkpoint fail: once more would be twice."""
+    """A commit that succeeded is not repeated if its response was lost or its checkpoint failed."""
     schema = Contract.of({"id": "BIGINT"}).schema
     table = create_table(lake, NAME, schema)
     commit = DeltaTable.create_write_transaction
@@ -233,10 +233,8 @@ def test_a_commit_whose_answer_was_lost_is_made_once(
     assert sorted(open_table(lake, NAME).read()["id"].to_pylist()) == [1, 9]
 
 
-def test_where_one_file_cannot_be_written_none_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A full disk is not filled further by every try."""
+def test_if_one_file_cannot_be_written_none_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a file can't be written, the others are deleted, so that retries do not fill a full disk."""
     days = [date(2026, month, 1) for month in range(1, 13)]
     rows = pa.table({"id": range(12), "month": pa.array(days)})
     put, left = Files._put_in_place, iter(range(12))
