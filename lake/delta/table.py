@@ -217,7 +217,7 @@ class Table:
         return {str(partition[column]) for partition in self._delta.partitions()}
 
     def delete(self, where: str) -> None:
-        """Delete the rows that match a SQL condition. Raises CommitConflict if a concurrent commit conflicts."""
+        """Delete rows by a SQL condition. Raises CommitConflict if a concurrent commit conflicts."""
         with self._refuse_conflict():
             self._delta.delete(where)
 
