@@ -1,4 +1,4 @@
-# keylake: every recipe is also `python -m <package> … --help`. Settings: config.toml, KEYLAKE_<SECTION>_<KEY>.
+# keylake: each recipe calls `python -m <package> …`, which takes --help. Settings: config.toml, KEYLAKE_<SECTION>_<KEY>.
 
 python := if path_exists(justfile_directory() / ".venv/bin/python") == "true" { justfile_directory() / ".venv/bin/python" } else { "python3" }
 set positional-arguments
@@ -8,7 +8,7 @@ _menu:
     @echo "keylake: a lakehouse for a shop on KeyCRM"
     @{{ just_executable() }} --justfile {{ justfile() }} --list --unsorted --list-heading ""
 
-# A living shop, its lake and the dashboard (--once: print the figures and end)
+# Run a sandbox shop, its lake and the dashboard (--once: print the figures and end)
 [group('start here')]
 [no-exit-message]
 demo *args:
@@ -20,7 +20,7 @@ demo *args:
 ingest kind="incremental" *args:
     @exec {{ python }} -m ingest "$@"
 
-# Compare one shop day, CRM against lake
+# Compare one shop day of the CRM with the lake, order by order
 [group('look')]
 [no-exit-message]
 validate *args:
@@ -38,157 +38,157 @@ transform *args:
 sync *args:
     @exec {{ python }} -m serve sync "$@"
 
-# Serve the dashboard and the JSON endpoints, read-only
+# Serve the dashboard and the JSON API, read-only
 [group('every day')]
 [no-exit-message]
 serve *args:
     @exec {{ python }} -m serve api "$@"
 
-# Sync every five minutes, maintain every hour, sweep and compare once a night
+# Sync every five minutes, maintain every hour, sweep and compare once a day
 [group('every day')]
 [no-exit-message]
 schedule *args:
     @exec {{ python }} -m serve schedule "$@"
 
-# What is in the lake, how fresh it is
+# Show the release that serves, the last ingest, failed jobs and every table
 [group('look')]
 [no-exit-message]
 status *args:
     @exec {{ python }} -m lake status "$@"
 
-# The releases: number, time, kind, what moved
+# List the releases: number, time, kind, what moved
 [group('look')]
 [no-exit-message]
 releases *args:
     @exec {{ python }} -m lake releases "$@"
 
-# Everything of one day: orders behind its revenue in a release
+# List the orders behind the revenue of one shop day
 [group('look')]
 [no-exit-message]
 explain *args:
     @exec {{ python }} -m lake explain "$@"
 
-# What moved between two releases, and which orders moved it
+# Compare two releases: days and tables that moved (--orders: the orders too)
 [group('look')]
 [no-exit-message]
 diff *args:
     @exec {{ python }} -m lake diff "$@"
 
-# The models: what a row is, rows, lineage (--graph FILE.svg: a drawing)
+# List the models: grain, rows, lineage (--graph FILE.svg: draw the lineage)
 [group('look')]
 [no-exit-message]
 models *args:
     @exec {{ python }} -m transform models "$@"
 
-# What the checks found that is not healed yet (--all: every check)
+# Show open findings of the checks (--all: every check)
 [group('look')]
 [no-exit-message]
 checks *args:
     @exec {{ python }} -m transform checks "$@"
 
-# The release that serves beside a full build of it; exit 3 where they differ
+# Compare the release with a full build; exit 3 if they differ
 [group('look')]
 [no-exit-message]
 compare *args:
     @exec {{ python }} -m transform compare "$@"
 
-# SQL over a release: just sql "select …"
+# Query a release with DuckDB: just sql "select …"
 [group('look')]
 [no-exit-message]
 sql *args:
     @exec {{ python }} -m lake sql "$@"
 
-# Readers go back to an older release; nothing is published until resumed
+# Let readers go back to an older release; builds publish nothing until `just resume`
 [group('operate')]
 [no-exit-message]
 rollback *args:
     @exec {{ python }} -m lake rollback "$@"
 
-# Publish again, with or without what named runs brought
+# Let builds publish again (--exclude-run RUN: without an ingest run)
 [group('operate')]
 [no-exit-message]
 resume *args:
     @exec {{ python }} -m lake resume "$@"
 
-# Fetch again, build in full, compare with the CRM, show what moves, publish
+# Fetch everything again, build in full, compare with the CRM, publish if both agree
 [group('operate')]
 [no-exit-message]
 resync *args:
     @exec {{ python }} -m serve resync "$@"
 
-# Name a release, and keep it for good
+# Name a release and retain it
 [group('operate')]
 [no-exit-message]
 tag *args:
     @exec {{ python }} -m lake tag "$@"
 
-# Take a release's name away
+# Remove the name of a release
 [group('operate')]
 [no-exit-message]
 untag *args:
     @exec {{ python }} -m lake untag "$@"
 
-# Fewer, larger files; the same rows
+# Merge small files; rows stay the same
 [group('operate')]
 [no-exit-message]
 compact *args:
     @exec {{ python }} -m lake compact "$@"
 
-# Delete files that no kept release needs: a dry run without --yes
+# Show files that no retained release needs (--yes: delete them)
 [group('operate')]
 [no-exit-message]
 vacuum *args:
     @exec {{ python }} -m lake vacuum "$@"
 
-# Compact, checkpoint, clean logs, vacuum
+# Compact, clean logs, make checkpoints, vacuum
 [group('operate')]
 [no-exit-message]
 maintain *args:
     @exec {{ python }} -m lake maintain "$@"
 
-# Bytes per table: live, kept for releases, reclaimable, log
+# Show bytes of each table: live, retained for releases, reclaimable, log
 [group('operate')]
 [no-exit-message]
 size *args:
     @exec {{ python }} -m lake size "$@"
 
-# Copy what a release needs to another place, what is new of it
+# Copy the lake to another place; only new files are copied
 [group('operate')]
 [no-exit-message]
 backup *args:
     @exec {{ python }} -m lake backup "$@"
 
-# Make a lake of a backup, in an empty place
+# Make a lake from a backup, in an empty place
 [group('operate')]
 [no-exit-message]
 restore *args:
     @exec {{ python }} -m lake restore "$@"
 
-# Keep a month's end as plain Delta tables
+# Archive the tables of a month's end as independent Delta tables
 [group('operate')]
 [no-exit-message]
 archive *args:
     @exec {{ python }} -m lake archive "$@"
 
-# Remove a person from every file; the sums stay
+# Remove a person from every file; orders and sums stay
 [group('operate')]
 [no-exit-message]
 erase-buyer *args:
     @exec {{ python }} -m ingest erase-buyer "$@"
 
-# A shop that speaks the CRM's API, on this machine
+# Run a shop on this machine that answers like the CRM
 [group('develop')]
 [no-exit-message]
 sandbox *args:
     @exec {{ python }} -m ingest sandbox "$@"
 
-# The tests
+# Run the tests
 [group('develop')]
 [no-exit-message]
 test *args:
     @exec {{ python }} -m pytest "$@"
 
-# Format, lint, spelling, types, import rules
+# Check format, lint, spelling, types and import rules
 [group('develop')]
 [no-exit-message]
 lint:
@@ -198,7 +198,7 @@ lint:
     @{{ python }} -m mypy
     @{{ python }} -c 'from importlinter.cli import lint_imports_command as run; run(["--no-cache"])'
 
-# Lint and test: what a change must pass
+# Run lint and test: what a change must pass
 [group('develop')]
 [no-exit-message]
 check: lint test
