@@ -16,8 +16,8 @@ from obstore.store import S3Store
 
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
-from lake.cli.main import explained
-from lake.cli.prompt import line
+from lake.cli.main import explanation
+from lake.cli.prompt import one_line
 from lake.config import read_config
 from lake.ledgers.origin import claim_origin
 from lake.paths import Lake
@@ -210,7 +210,7 @@ def test_who_is_interrupted_closes_what_is_open(lake: Lake, tmp_path: Path, what
         child.send_signal(signal.SIGINT)
         shown, said = child.communicate()
     assert (child.returncode, shown) == (130, "closed\n")
-    assert said.strip() == "interrupted; what was done is kept"
+    assert said.strip() == "interrupted; finished work is kept"
 
 
 @pytest.mark.parametrize("command", [("lake", "status"), ("lake", "sql", "from gold.x"), ("transform",)])
@@ -219,8 +219,8 @@ def test_a_store_that_refuses_is_one_line(s3_lake: Lake, command: tuple[str, ...
     nowhere = environ_of(Lake(root="s3://nowhere/lake"))
     line = refused(nowhere, *command, code=1)
     assert line == (
-        f"error: the object store can't be reached or refuses: {nowhere['AWS_ENDPOINT_URL']}: The specified"
-        " bucket does not exist; check [lake] root and the credentials in the environment\n"
+        f"error: the object store can't be reached or refuses the request: {nowhere['AWS_ENDPOINT_URL']}:"
+        " The specified bucket does not exist; check [lake] root and the credentials in the environment\n"
     )
     plain_http = {**environ_of(s3_lake), "AWS_ALLOW_HTTP": "false"}
     assert "an http:// endpoint needs AWS_ALLOW_HTTP=true;" in refused(plain_http, *command, code=1)
@@ -279,11 +279,11 @@ def test_a_store_that_refuses_is_one_line(s3_lake: Lake, command: tuple[str, ...
 )
 def test_why_a_store_did_not_do_it_is_told_in_a_few_words(steps: list[str], reason: str) -> None:
     """As delta-rs words it; the body of an answer and the way to it are left out."""
-    said = explained(OSError(ARROW.join(steps)))
+    said = explanation(OSError(ARROW.join(steps)))
     assert said.split(": ", 1)[1].split(";")[0] == reason
     # As DuckDB passes it on, which reads a store through Python.
     passed_on = f'Traceback (most recent call last):\n  File "<string>", line 1\nOSError: {ARROW.join(steps)}'
-    assert line(duckdb.IOException(passed_on)) == said
+    assert one_line(duckdb.IOException(passed_on)) == said
 
 
 def test_why_a_store_does_not_take_a_file_is_told_in_a_few_words() -> None:
@@ -298,7 +298,9 @@ def test_why_a_store_does_not_take_a_file_is_told_in_a_few_words() -> None:
     )
     with pytest.raises(BaseError) as caught:
         store.put("a/b", b"x")
-    assert "refuses: http://127.0.0.1:9: error sending request; check" in explained(caught.value)
+    assert "refuses the request: http://127.0.0.1:9: error sending request; check" in explanation(
+        caught.value
+    )
 
 
 def test_other_errors_lose_their_colours_too(lake: Lake) -> None:
@@ -312,7 +314,7 @@ def test_other_errors_lose_their_colours_too(lake: Lake) -> None:
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (1, "error: OSError: a: b; add --debug to see where\n")
+    assert (done.returncode, done.stderr) == (1, "error: OSError: a: b; add --debug to see the traceback\n")
 
 
 def test_every_command_has_help(lake: Lake) -> None:
@@ -332,7 +334,7 @@ def test_what_the_demo_chooses_are_settings() -> None:
 def test_clean_and_demo_leave_a_real_lake_alone(lake: Lake) -> None:
     """What a CRM has filled is removed by hand or not at all, and no sandbox is mixed into it."""
     claim_origin(lake, "https://openapi.keycrm.app/v1")
-    assert "stays" in refused(environ_of(lake), "lake", "clean", code=2)
+    assert "is not removed" in refused(environ_of(lake), "lake", "clean", code=2)
     assert "LAKE_ROOT" in refused(environ_of(lake), "serve", "demo", "--once", code=2)
     assert Path(lake.root, "ops", "origins").exists()
 
@@ -342,7 +344,7 @@ def test_another_shop_is_refused(shop: ThreadedShop, lake: Lake) -> None:
     environ = environ_of(lake, shop.url)
     succeed(environ, "ingest", "order", "3")
     line = refused({**environ, "KEYLAKE_SOURCE_BASE_URL": "https://crm.example/v1"}, "ingest", "full", code=2)
-    assert "two shops in one lake" in line
+    assert "a lake takes one shop" in line
     assert "KEYLAKE_LAKE_ROOT" in line
 
 

@@ -1,1 +1,1 @@
-"""Command line: ``python -m lake``, and what every package's commands share."""
+"""Command line: ``python -m lake``, and the parts that the commands of every package share."""

@@ -1,4 +1,4 @@
-"""The lake's own commands: ``python -m lake status | releases | sql | rollback | compact | backup …``."""
+"""Lake: the commands ``python -m lake status | releases | sql | rollback | compact | backup …``."""
 
 import click
 import pyarrow as pa
@@ -19,26 +19,27 @@ from lake.releases.release import current_release
 from lake.settings import LakeSettings
 
 
-@group("The lake: what is in it, what it said when, and SQL over any release.")
+@group("Show what is in the lake, manage its releases and backups, and run SQL over any release.")
 def lake() -> None:
-    """Collect the commands."""
+    """Collect the commands of this package."""
 
 
 @lake.command()
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @at_release
 def status(form: str, release: int | None, as_of: str | None) -> None:
-    """Show the release that serves, the last sync, and every table's rows and version.
+    """Show the served release, the last sync and every table.
 
-    Of an older release: its tables, and how far the ingest was when it was published.
+    Each table has its rows and version. For an older release, show its tables, and how far the
+    ingest was when it was published.
     """
     _, place = open_lake()
     is_named = release is not None or as_of is not None
-    found = read_status(place, pick(place, release=release, as_of=as_of) if is_named else None)
+    current = read_status(place, pick(place, release=release, as_of=as_of) if is_named else None)
     if form == "table":
-        print(found.headline)
-        if not found.tables:
-            print(f"there is no table in {place.place}; if another lake was meant, [lake] root names it")
+        print(current.headline)
+        if not current.tables:
+            print(f"there is no table in {place.place}; if you mean another lake, set [lake] root to it")
             return
         show_table(
             [
@@ -65,16 +66,16 @@ def status(form: str, release: int | None, as_of: str | None) -> None:
                     table.newest and f"{table.newest:%Y-%m-%d %H:%M:%S}",
                     table.watermark and f"{table.watermark:%Y-%m-%d %H:%M:%S}",
                     table.complete_at and f"{table.complete_at:%Y-%m-%d %H:%M:%S}",
-                    table.complete_at and ago(found.now - table.complete_at),
+                    table.complete_at and ago(current.now - table.complete_at),
                     table.rejected,
                 ]
-                for table in found.tables
+                for table in current.tables
             ],
             spare=("MB", "files", "version", "released", "watermark"),
             whole=JSON,
         )
     else:
-        show(pa.Table.from_pylist(found.rows), form)
+        show(pa.Table.from_pylist(current.rows), form)
 
 
 @lake.command(context_settings={"ignore_unknown_options": True})
@@ -82,15 +83,16 @@ def status(form: str, release: int | None, as_of: str | None) -> None:
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @at_release
 def sql(query: str | None, form: str, release: int | None, as_of: str | None) -> None:
-    """Run QUERY in DuckDB over bronze, rules, silver, gold and ops, pinned to one release.
+    """Run SQL over one release in DuckDB.
 
-    Every statement is answered, up to the first that fails. Without QUERY: a prompt on a terminal,
-    or the statements that stdin brings.
+    QUERY can read bronze, rules, silver, gold and ops. The rows of every statement are printed, up to
+    the first statement that fails. If there is no QUERY, a terminal gets a prompt, and otherwise the
+    statements are read from stdin.
     """
     config, place = open_lake()
     is_named = release is not None or as_of is not None
-    wanted = pick(place, release=release, as_of=as_of) if is_named else current_release(place)
-    session = open_session(place, config.section(LakeSettings), wanted)
+    pinned = pick(place, release=release, as_of=as_of) if is_named else current_release(place)
+    session = open_session(place, config.section(LakeSettings), pinned)
     if query is None:
         run_prompt(session, lambda rows: show(rows, form))
         return
@@ -101,17 +103,17 @@ def sql(query: str | None, form: str, release: int | None, as_of: str | None) ->
 
 @lake.command()
 def clean() -> None:
-    """Remove the lake, if nothing but a sandbox on this machine has filled it."""
+    """Remove the lake if only a sandbox on this machine has filled it."""
     _, place = open_lake()
     origin = read_origin(place)
     if origin is None:
         print(f"{place.place}: no lake is there")
     elif is_sandbox(origin):
         place.remove()
-        print(f"{place.place} is gone")
+        print(f"{place.place} is removed")
     else:
         raise UsageError(
-            f"{place.place} was filled from {origin} and stays; remove it by hand if you mean it"
+            f"{place.place} was filled from {origin} and is not removed; if you are sure, delete it by hand"
         )
 
 

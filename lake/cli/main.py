@@ -1,4 +1,4 @@
-"""What every command line here has in common: one line for an error, an exit code, a log.
+"""Main: the start and end of every command. An error becomes one line and an exit code.
 
 Exit codes: 0 done, 1 error, 2 wrong usage or configuration, 3 a check refused to
 publish, 4 the ingest is incomplete, 130 interrupted (Ctrl-C).
@@ -22,14 +22,14 @@ from lake.releases.restores import refuse_unfinished
 from lake.settings import LakeSettings
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-# What delta-rs, or obstore, says of a store that it could not use, whoever's it is.
+# The words by which an error of delta-rs or obstore is about an object store.
 STORE = re.compile(
     r"Generic (S3|GCS|MicrosoftAzure) error|Error performing [A-Z]+ https?://|loading credentials"
 )
-# What it says of mistakes in a set-up, which names neither.
+# The reasons for errors of a wrong set-up, by a part of their text, which does not name the setting.
 MEANINGS = {
     "URL scheme is not allowed": "an http:// endpoint needs AWS_ALLOW_HTTP=true",
-    # Where it asks the machine for credentials, as there are none in the environment.
+    # The address of a cloud machine's credentials, used if the environment has none.
     "http://169.254.": "the environment has no credentials for it",
     "loading credentials": "the environment has no credentials for it",
 }
@@ -45,17 +45,16 @@ def main(command: click.Command, program: str) -> NoReturn:
     except (click.exceptions.Abort, KeyboardInterrupt):
         code = interrupted()
     except click.UsageError as error:
-        # Of an option without its value click does not say which command it is of.
-        named = [one for one in arguments[:1] if one in getattr(command, "commands", {})]
-        asked = error.ctx.command_path if error.ctx else " ".join([program, *named])
-        hint = f"; see `{asked} --help`"
-        code = complain(error.format_message().rstrip(".") + hint, 2)
+        # If an option lacks its value, click's error does not name the command.
+        names = [name for name in arguments[:1] if name in getattr(command, "commands", {})]
+        path = error.ctx.command_path if error.ctx else " ".join([program, *names])
+        code = complain(f"{error.format_message().rstrip('.')}; see `{path} --help`", 2)
     except click.ClickException as error:
         code = complain(error.format_message(), 1)
     except (BrokenPipeError, SystemExit) as error:
         if isinstance(error, SystemExit) and error.code != 1:
             raise
-        # Whoever read it has closed the pipe: rich ends the process then, with 1.
+        # The reader has closed the pipe. In this case rich ends the process with exit code 1.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except LakeError as error:
@@ -63,20 +62,20 @@ def main(command: click.Command, program: str) -> NoReturn:
             raise
         code = complain(str(error), error.exit_code)
     except Exception as error:
-        # DuckDB says so of a query that Ctrl-C ended, in place of what that raised.
+        # If Ctrl-C ended a query, DuckDB raises this error in place of KeyboardInterrupt.
         if str(error) == "Query interrupted":
             end(interrupted())
         if debug:
             raise
-        code = complain(explained(error), 1)
+        code = complain(explanation(error), 1)
     end(code if isinstance(code, int) else 0)
 
 
 def end(code: int) -> NoReturn:
-    """End the process now, its work and its words done.
+    """Flush the output and end the process immediately.
 
-    An ordinary exit tears down Arrow's threads while deltalake still holds some, and now and
-    then aborts with 134 ("terminate called without an active exception") after correct work.
+    An ordinary exit stops Arrow's threads while deltalake still uses some. After correct work it
+    sometimes aborts with exit code 134 ("terminate called without an active exception").
     """
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
@@ -85,57 +84,57 @@ def end(code: int) -> NoReturn:
 
 
 def interrupted() -> int:
-    """Say that Ctrl-C ended the command, and return the exit code."""
-    print("interrupted; what was done is kept", file=sys.stderr)
+    """Print that Ctrl-C ended the command; return the exit code."""
+    print("interrupted; finished work is kept", file=sys.stderr)
     return 130
 
 
 def complain(message: str, code: int) -> int:
-    """Write one line to stderr and return the exit code."""
+    """Print an error as one line to stderr; return the exit code."""
     print(f"error: {plain(message)}", file=sys.stderr)
     return code
 
 
-def explained(error: Exception) -> str:
-    """Return what an operator is told of an error that nobody raised on purpose. Pure."""
+def explanation(error: Exception) -> str:
+    """Return the operator's message for an unexpected error. Pure."""
     if "No space left on device" in str(error):
-        return "no space left on the disk; free some and run it again: what was committed stands"
+        return "no space left on the disk; free some space and run it again: all commits are kept"
     if refusal := store_refusal(str(error)):
         return refusal
-    return f"{type(error).__name__}: {error}; add --debug to see where"
+    return f"{type(error).__name__}: {error}; add --debug to see the traceback"
 
 
 def store_refusal(text: str) -> str | None:
-    """Return in one line that an object store did not do as asked, and why; None for other errors. Pure."""
+    """Return a message if an object store is unreachable or refuses; None for other errors. Pure."""
     text = plain(text)
-    found = STORE.search(text)
-    if not found:
+    start = STORE.search(text)
+    if not start:
         return None
     return (
-        f"the object store can't be reached or refuses: {store_reason(text[found.start() :])};"
+        f"the object store can't be reached or refuses the request: {store_reason(text[start.start() :])};"
         " check [lake] root and the credentials in the environment"
     )
 
 
 def store_reason(text: str) -> str:
-    """Return in a few words what a store said, or what kept it from being asked. Pure."""
-    for said, meaning in MEANINGS.items():
-        if said in text:
+    """Return why a request to an object store failed, with the host if it is known. Pure."""
+    for fragment, meaning in MEANINGS.items():
+        if fragment in text:
             return meaning
     message = re.search(r"<Message>(.+?)</Message>", text)
-    # The body of an answer, XML, HTML or JSON, comes last; then, after an upload, how the error came about.
+    # The reason is followed by the body of the response (XML, HTML or JSON) or, after an upload, by details.
     steps = re.split(r": | - ", re.split(r"[<{]|Debug source", text)[0].rstrip(": "))
     host = re.search(r"https?://[^/\s]+", text)
     return ": ".join([*([host[0]] if host else []), message[1] if message else steps[-1]])
 
 
 def plain(text: str) -> str:
-    """Return a message as one line, without colours and with a colon where delta-rs has an arrow. Pure."""
+    """Return a message as one line without colours; an arrow of delta-rs becomes a colon. Pure."""
     return " ".join(re.sub(r"\s*↳", ":", COLOURS.sub("", text)).split())
 
 
 def set_up_log(*, debug: bool) -> None:
-    """Log events as lines of fields to stderr; in colour only on a terminal."""
+    """Log each event as one line of fields to stderr; use colours only if it is a terminal."""
     renderer: Any = structlog.processors.LogfmtRenderer(
         key_order=["timestamp", "level", "event"], bool_as_flag=False
     )
@@ -153,7 +152,7 @@ def set_up_log(*, debug: bool) -> None:
 
 
 def open_lake() -> tuple[Config, Lake]:
-    """Read the settings and return them with the lake they name. Raises LakeError for one half restored."""
+    """Read the settings; return them and their lake. Raises LakeError if its restore is unfinished."""
     config = read_config()
     lake = Lake(root=config.section(LakeSettings).root)
     refuse_unfinished(lake)
@@ -161,8 +160,8 @@ def open_lake() -> tuple[Config, Lake]:
 
 
 def group(help: str) -> Callable[[Callable[..., Any]], click.Group]:
-    """Return click's decorator for a package's commands, with the options they share."""
+    """Return click's decorator for the group of a package's commands; ``help`` describes the package."""
     return click.group(
-        help=help + "\n\nAdd --debug anywhere to see a traceback and every event.",
+        help=help + "\n\nAdd --debug to any command to see a traceback and every log event.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )

@@ -1,4 +1,4 @@
-"""The commands of maintenance: compact, vacuum, maintain, size."""
+"""Maintenance: the commands ``compact``, ``vacuum``, ``maintain`` and ``size``."""
 
 from datetime import UTC, datetime
 
@@ -17,57 +17,67 @@ from lake.settings import LakeSettings
 
 @click.command()
 def compact() -> None:
-    """Merge the small files of bronze and the ledgers, and publish a release of them. Rows stay the same."""
+    """Compact the small files of bronze and the ledgers.
+
+    A release of the compacted files is published. No row changes.
+    """
     _, place = open_lake()
     before = current_release(place)
     done = merge(place, now=datetime.now(UTC))
-    for one in done:
-        print(f"{one.table}: {one.files_before} files are {one.files_after}")
+    for table in done:
+        print(f"{table.table}: {table.files_before} files compacted into {table.files_after}")
     after = current_release(place)
     if after and after != before and after.kind == COMPACTION:
-        print(f"release {after.release} names them, and shows what release {after.parent} showed")
+        print(f"release {after.release} references them and serves the same rows as release {after.parent}")
     elif not done:
         print("nothing to compact")
 
 
 @click.command()
-@click.option("--yes", is_flag=True, help="Delete; without it nothing is.")
+@click.option("--yes", is_flag=True, help="Delete the files; by default they are only listed.")
 def vacuum(yes: bool) -> None:
-    """Show the files that no kept release needs; with --yes, delete them."""
+    """List or delete the files that no retained release needs."""
     config, place = open_lake()
-    found = maintenance.vacuum(place, config.section(LakeSettings), now=datetime.now(UTC), dry_run=not yes)
-    tell(found, "deleted" if yes else "could be deleted; `just vacuum --yes` does it")
+    tables = maintenance.vacuum(place, config.section(LakeSettings), now=datetime.now(UTC), dry_run=not yes)
+    print_reclaimed(tables, "deleted" if yes else "can be deleted; `just vacuum --yes` deletes them")
 
 
 @click.command()
 def maintain() -> None:
-    """Compact, clean up the logs, make checkpoints and vacuum; safe beside everything else."""
+    """Compact, clean up the logs, write checkpoints and vacuum.
+
+    Other commands may run concurrently.
+    """
     config, place = open_lake()
-    tell(maintenance.maintain(place, config.section(LakeSettings), now=datetime.now(UTC)), "deleted")
+    tables = maintenance.maintain(place, config.section(LakeSettings), now=datetime.now(UTC))
+    print_reclaimed(tables, "deleted")
 
 
 @click.command()
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 def size(form: str) -> None:
-    """Show what each table takes: live, retained for releases, reclaimable; files and log. In bytes."""
+    """Show the size of each table in bytes.
+
+    The bytes are live, retained for releases, or reclaimable; files and log are counted too.
+    """
     config, place = open_lake()
-    found = maintenance.sizes(place, config.section(LakeSettings), now=datetime.now(UTC))
-    rows = [{**msgspec.structs.asdict(one), "total": one.total} for one in found]
+    tables = maintenance.sizes(place, config.section(LakeSettings), now=datetime.now(UTC))
+    rows = [{**msgspec.structs.asdict(table), "total": table.total} for table in tables]
     if form != "table":
         show(pa.Table.from_pylist(rows), form)
         return
     names = list(rows[0]) if rows else ["table", "total"]
     sums = ["all", *(sum(row[name] for row in rows) for name in names[1:])]
-    table = [*([row[name] for name in names] for row in rows), sums]
-    show_table(names, table, spare=("log_entries", "files", "log"), whole=JSON)
+    cells = [*([row[name] for name in names] for row in rows), sums]
+    show_table(names, cells, spare=("log_entries", "files", "log"), whole=JSON)
 
 
-def tell(found: list[Reclaimed], verb: str) -> None:
-    """Print what vacuum found."""
-    for one in found:
-        print(f"{one.table}: {one.files} files, {one.bytes / 1e6:.2f} MB")
-    files, size = sum(one.files for one in found), sum(one.bytes for one in found)
-    print(f"{files} files, {size / 1e6:.2f} MB {verb}" if found else "nothing to delete")
+def print_reclaimed(tables: list[Reclaimed], verb: str) -> None:
+    """Print the files and bytes that a vacuum deleted, or would delete, in each table and in total."""
+    for table in tables:
+        print(f"{table.table}: {table.files} files, {table.bytes / 1e6:.2f} MB")
+    files, size = sum(table.files for table in tables), sum(table.bytes for table in tables)
+    print(f"{files} files, {size / 1e6:.2f} MB {verb}" if tables else "nothing to delete")
 
 
 COMMANDS: list[click.Command] = [compact, vacuum, maintain, size]

@@ -1,4 +1,4 @@
-"""How rows are shown to a person or another program: table, JSON or CSV."""
+"""Output: rows as JSON, as CSV, or as a table in which the columns fit a terminal's width."""
 
 import csv
 import io
@@ -17,8 +17,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 FORMATS = ("table", "json", "csv")
-# How all columns are shown where a terminal has no room for them.
+# The option that prints all columns if a terminal has no room for them.
 JSON = "--format json"
+# Characters between two columns, and at both edges together.
+GAP, EDGES = 3, 2
+# Characters of the longest word that is never broken. A longer one would leave no room for other columns.
+LONG = 32
 encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -33,21 +37,21 @@ def show(rows: pa.Table, form: str) -> None:
 
 
 def unique_rows(rows: pa.Table) -> list[dict[str, Any]]:
-    """Return the rows by column name; a name used twice gets a number."""
+    """Return the rows as dicts by column name; if a name is used twice, the second one gets a number."""
     names: list[str] = []
     for name in rows.column_names:
         names.append(name if name not in names else f"{name}_{names.count(name) + 1}")
-    found: list[dict[str, Any]] = rows.rename_columns(names).to_pylist()
-    return found
+    items: list[dict[str, Any]] = rows.rename_columns(names).to_pylist()
+    return items
 
 
 def json_rows(rows: pa.Table) -> list[dict[str, Any]]:
-    """Return rows that JSON can carry: instants as ISO in UTC, what isn't a number as null."""
+    """Return the rows with values that JSON can represent; see ``json_value``."""
     return [{name: json_value(value) for name, value in row.items()} for row in unique_rows(rows)]
 
 
 def json_value(value: Any) -> Any:
-    """Return the value as JSON can carry it."""
+    """Return a value that JSON can represent: an instant as ISO text in UTC, NaN and infinity as null."""
     if isinstance(value, datetime):
         stamp = value.astimezone(UTC) if value.tzinfo else value
         return stamp.isoformat().replace("+00:00", "Z")
@@ -61,18 +65,18 @@ def json_value(value: Any) -> Any:
 
 
 def as_csv(rows: pa.Table) -> str:
-    """Return the rows as CSV with a header; nested values as JSON."""
+    """Return the rows as CSV with a header; nested values are JSON."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    found = unique_rows(rows)
-    writer.writerow(found[0] if found else rows.column_names)
-    for row in found:
+    items = unique_rows(rows)
+    writer.writerow(items[0] if items else rows.column_names)
+    for row in items:
         writer.writerow([as_text(value, empty="") for value in row.values()])
     return out.getvalue()
 
 
 def as_text(value: Any, *, empty: str = "·") -> str:
-    """Return a value as a person reads it."""
+    """Return a value as readable text; ``empty`` stands for a missing one."""
     if value is None:
         return empty
     if isinstance(value, datetime):
@@ -94,58 +98,55 @@ def show_table(
     spare: Collection[str] = (),
     whole: str = "| cat",
 ) -> None:
-    """Print aligned columns; numbers to the right.
+    """Print aligned columns, numbers to the right.
 
-    In a terminal that is too narrow some are left out, the ``spare`` ones first; ``whole`` is
-    what shows them all.
+    If a terminal is too narrow, some columns are left out, the ``spare`` ones first, and a line names
+    them. ``whole`` is the option or pipe that prints all of them.
     """
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, emoji=False)
     texts = [[as_text(value) for value in row] for row in rows]
     widths: Mapping[int, int | None] = dict.fromkeys(range(len(columns)))
     if sys.stdout.isatty() and columns:
-        widths = fitted([columns, *texts], width=console.width, spare=spare)
+        widths = column_widths([columns, *texts], width=console.width, spare=spare)
     table = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    for place, width in widths.items():
-        numbers = all(isinstance(row[place], (int, float, Decimal, type(None))) for row in rows) and bool(
+    for index, width in widths.items():
+        numbers = all(isinstance(row[index], (int, float, Decimal, type(None))) for row in rows) and bool(
             rows
         )
         justify: Literal["left", "right"] = "right" if numbers else "left"
-        table.add_column(Text(columns[place]), justify=justify, overflow="fold", width=width)
+        table.add_column(Text(columns[index]), justify=justify, overflow="fold", width=width)
     for row in texts:
-        table.add_row(*(Text(row[place]) for place in widths))
+        table.add_row(*(Text(row[index]) for index in widths))
     console.print(table)
-    if left := [name for place, name in enumerate(columns) if place not in widths]:
-        print(f"no room for {', '.join(left)}; a wider terminal shows all, so does `{whole}`")
+    if omitted := [name for index, name in enumerate(columns) if index not in widths]:
+        print(f"no room for {', '.join(omitted)}; a wider terminal shows all, so does `{whole}`")
 
 
-# Between two columns, and at both edges together.
-GAP, EDGES = 3, 2
-# A word that is longer may be broken: nothing else would have room beside it.
-LONG = 32
+def column_widths(
+    rows: Sequence[Sequence[str]], *, width: int, spare: Collection[str] = ()
+) -> dict[int, int]:
+    """Return ``{index: width}`` of the columns that fit without a broken word; the first row has their names.
 
-
-def fitted(rows: Sequence[Sequence[str]], *, width: int, spare: Collection[str] = ()) -> dict[int, int]:
-    """Return ``{place: width}`` of the columns that fit with their words whole; the first row names them.
-
-    The first one stays, on one line while it takes three quarters at most. Left out are the
-    ``spare`` ones first, then the last ones. What room there is goes to the narrow ones first.
+    The first column always stays; it is one line if that takes at most three quarters of the width. If
+    there is no room, the ``spare`` columns are left out first, then the last ones. Remaining room goes to
+    the narrowest columns first.
     """
     columns = list(zip(*rows, strict=True))
     full = [max(map(cell_len, "\n".join(column).split("\n"))) for column in columns]
     words = [max(map(cell_len, " ".join(column).split()), default=0) for column in columns]
     least = [min(full[0], width * 3 // 4), *(min(longest, LONG) for longest in words[1:])]
-    places = range(len(columns))
-    by_name = [place for name in spare for place in places if rows[0][place] == name]
-    found = dict(enumerate(least))
-    for place in [*by_name, *reversed(places[1:])]:
-        if room(found, width) >= 0:
+    indexes = range(len(columns))
+    by_name = [index for name in spare for index in indexes if rows[0][index] == name]
+    widths = dict(enumerate(least))
+    for index in [*by_name, *reversed(indexes[1:])]:
+        if room(widths, width) >= 0:
             break
-        found.pop(place, None)
-    while room(found, width) > 0 and (wanting := [place for place in found if found[place] < full[place]]):
-        found[min(wanting, key=lambda place: found[place])] += 1
-    return found
+        widths.pop(index, None)
+    while room(widths, width) > 0 and (narrow := [index for index in widths if widths[index] < full[index]]):
+        widths[min(narrow, key=lambda index: widths[index])] += 1
+    return widths
 
 
 def room(widths: dict[int, int], width: int) -> int:
-    """Return how much of a terminal's width is left."""
+    """Return how many characters of a terminal's width are unused; negative if the columns do not fit."""
     return width - sum(widths.values()) - GAP * (len(widths) - 1) - EDGES

@@ -1,4 +1,4 @@
-"""Prompt: SQL typed at a terminal, statement by statement, or read from a pipe to its end."""
+"""Prompt: SQL statements from a terminal, run one by one, or from a pipe, read to its end."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from lake.query.session import CURRENT, Connection, fetch
 Show = Callable[[pa.Table], None]
 FIRST, MORE = "sql> ", "...> "
 QUIT = (".quit", ".exit", "quit", "exit")
-HELP = "SQL ends with a semicolon. .tables lists the tables, .release says which release is open, .quit ends."
+HELP = "SQL ends with a semicolon. .tables lists the tables, .release shows the open release, .quit ends."
 TABLES = """
 select schema_name || '.' || view_name as "table", column_count as columns
 from duckdb_views()
@@ -29,9 +29,9 @@ COMMANDS = {".tables": TABLES, ".release": f"from {CURRENT}"}
 
 
 def run_prompt(connection: Connection, show: Show) -> None:
-    """Answer what is typed, where stdin is a terminal; otherwise run it to its end.
+    """Run the statements that are typed if stdin is a terminal, or all statements of a pipe.
 
-    From a pipe the first statement that fails ends it: raises UsageError.
+    Raises UsageError at the first statement of a pipe that fails.
     """
     if not sys.stdin.isatty():
         run_script(connection, sys.stdin.read(), show)
@@ -43,51 +43,51 @@ def run_prompt(connection: Connection, show: Show) -> None:
 
 
 def run_script(connection: Connection, text: str, show: Show) -> None:
-    """Run the statements one after another and show each one's rows. Raises UsageError."""
+    """Run the statements in order and show the rows of each. Raises UsageError if one fails."""
     try:
         for statement in connection.extract_statements(text):
             rows = fetch_or_stop(connection, statement.query)
-            # What defines something has a column too in DuckDB, and nothing in it.
+            # In DuckDB the result of a definition has a column too, but no rows.
             if rows.num_rows or statement.type == duckdb.StatementType.SELECT:
                 show(rows)
     except duckdb.Error as error:
-        raise UsageError(line(error)) from None
+        raise UsageError(one_line(error)) from None
 
 
 def fetch_or_stop(connection: Connection, query: str) -> pa.Table:
-    """Return a query's rows. Ctrl-C ends the query first, and does then what it does.
+    """Return the rows of a query. Ctrl-C ends the query, and then has its usual effect.
 
-    DuckDB looks for it itself, but only between the parts of its work, and a join may be one of them.
+    DuckDB checks for signals itself, but only between its tasks, and one task may be a long join.
     """
-    with put_off(signal.SIGINT) as came, ThreadPoolExecutor(1) as beside:
-        running = beside.submit(fetch, connection, query)
+    with deferred_signal(signal.SIGINT) as signals, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(fetch, connection, query)
         while not wait([running], timeout=0.1).done:
-            if came:  # said again and again: what comes before a query has begun is lost on it
+            if signals:  # repeated, because an interrupt before the start of the query has no effect
                 connection.interrupt()
     return running.result()
 
 
 @contextlib.contextmanager
-def put_off(number: signal.Signals) -> Iterator[list[int]]:
-    """Give what lists a signal that comes meanwhile; where somebody handles it, it is raised at the end."""
-    came: list[int] = []
+def deferred_signal(number: signal.Signals) -> Iterator[list[int]]:
+    """Yield a list of the signals that arrive; if the signal has a handler, it runs only at the end."""
+    signals: list[int] = []
     handler = signal.getsignal(number)
     if callable(handler):
-        signal.signal(number, lambda number, _: came.append(number))
+        signal.signal(number, lambda number, _: signals.append(number))
     try:
-        yield came
+        yield signals
     finally:
         signal.signal(number, handler)
-        if came:
+        if signals:
             signal.raise_signal(number)
 
 
 def answer(connection: Connection, text: str, show: Show) -> None:
-    """Run what was typed; what goes wrong is one line, and the session goes on."""
+    """Run a statement or a command of the prompt. An error prints one line, and the session continues."""
     try:
         if text.startswith("."):
-            found = COMMANDS.get(text.rstrip(";").strip())
-            print(HELP) if found is None else run_script(connection, found, show)
+            query = COMMANDS.get(text.rstrip(";").strip())
+            print(HELP) if query is None else run_script(connection, query, show)
         else:
             run_script(connection, text, show)
     except UsageError as error:
@@ -97,7 +97,10 @@ def answer(connection: Connection, text: str, show: Show) -> None:
 
 
 def read_statement() -> str | None:
-    """Read lines up to one that ends a statement; None at the end. Ctrl-C drops what was typed so far."""
+    """Read lines up to the end of a statement; return None at the end of the session.
+
+    Ctrl-C discards the lines typed so far.
+    """
     lines: list[str] = []
     while True:
         try:
@@ -119,21 +122,21 @@ def read_statement() -> str | None:
 
 
 def is_whole(text: str) -> bool:
-    """True where the text ends with a semicolon that ends a statement: not in a string or a comment. Pure."""
-    tokens = [place for place, kind in duckdb.tokenize(text) if kind != duckdb.token_type.comment]
-    return bool(tokens) and text[tokens[-1]] == ";"
+    """True if the text ends with a semicolon that is not in a string or a comment. Pure."""
+    starts = [start for start, kind in duckdb.tokenize(text) if kind != duckdb.token_type.comment]
+    return bool(starts) and text[starts[-1]] == ";"
 
 
-def line(error: Exception) -> str:
-    """Return DuckDB's complaint in one line, without the picture of the query."""
+def one_line(error: Exception) -> str:
+    """Return the message of a DuckDB error in one line, without the excerpt of the query."""
     return store_refusal(str(error)) or plain(str(error).split("\n\n")[0])
 
 
 @contextlib.contextmanager
 def history() -> Iterator[None]:
-    """Give the prompt line editing, and what was typed there in earlier sessions."""
+    """Give the prompt line editing, and the history of earlier sessions."""
     try:
-        import readline  # a Python may be built without it
+        import readline  # Python may be built without it
     except ImportError:
         yield
         return
@@ -145,7 +148,7 @@ def history() -> Iterator[None]:
     try:
         yield
     finally:
-        # A place that can't be written costs the history, not the session.
+        # If the file can't be written, only the history is lost.
         with contextlib.suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
             readline.write_history_file(file)

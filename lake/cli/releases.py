@@ -1,4 +1,4 @@
-"""The commands over releases: list, roll back, resume, tag, compare, explain."""
+"""Releases: the commands that list, roll back, resume, tag, compare and explain releases."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -27,12 +27,15 @@ REVENUE = "gold.revenue_daily"
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Newest first.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first."
+)
 @in_format
 def releases(limit: int, form: str) -> None:
-    """List releases: number, time, kind, parent, what moved, whether publishing is held, tags.
+    """List the releases, newest first.
 
-    One that is not kept may have lost its files to a vacuum, or was not restored with the lake.
+    Each has its number, time, kind, parent, tags and changes, and whether publishing is on hold. If a
+    release is not kept, a vacuum may have deleted its files, or it was not restored with the lake.
     """
     config, lake = open_lake()
     restores = read_restores(lake)
@@ -44,7 +47,7 @@ def releases(limit: int, form: str) -> None:
             "kind": release.kind,
             "parent": release.parent,
             "is_held": release.is_held,
-            "is_kept": kept.has(release) and not any(one.left_out(release) for one in restores),
+            "is_kept": kept.has(release) and not any(restore.left_out(release) for restore in restores),
             "tags": tags.get(release.release, []),
             "excluded_runs": list(release.excluded_runs),
             "tables_moved": len({move.table for move in release.moved}),
@@ -69,22 +72,25 @@ def releases(limit: int, form: str) -> None:
 @click.command()
 @click.argument("release", required=False)
 def rollback(release: str | None) -> None:
-    """Let readers go back to RELEASE (a number, tag or time; the parent if not said), and hold publishing."""
+    """Serve an older release again, and put publishing on hold.
+
+    RELEASE is a number, tag or time; default: the parent of the current release.
+    """
     config, lake = open_lake()
     current = find_release(lake, None)
     target = resolve(lake, release) if release else parent_of(lake, current)
     settings, now = config.section(LakeSettings), datetime.now(UTC)
     refuse_unretained(lake, target, now=now, settings=settings)
     refuse_absent(lake, target, current)
-    made = run_rollback(lake, target, current=current, now=now, settings=settings)
+    published = run_rollback(lake, target, current=current, now=now, settings=settings)
     print(
-        f"release {made.release} (rollback) shows what release {target.release} showed"
-        f"{money_line(current, made)}; publishing is held until `just resume`"
+        f"release {published.release} (rollback) serves the same rows as release {target.release}"
+        f"{money_line(current, published)}; publishing is on hold until `just resume`"
     )
-    if back := sorted(set(current.excluded_runs) - set(made.excluded_runs)):
+    if included := sorted(set(current.excluded_runs) - set(published.excluded_runs)):
         print(
-            f"runs excluded after release {target.release} are not any more: {', '.join(back)};"
-            " `just resume --exclude-run` leaves them out again"
+            f"runs that were excluded after release {target.release} are included again:"
+            f" {', '.join(included)}; `just resume --exclude-run` excludes them"
         )
     refresh_catalogue(lake)
 
@@ -93,14 +99,18 @@ def rollback(release: str | None) -> None:
 @click.option("--exclude-run", "exclude", multiple=True, metavar="RUN", help="Build without this ingest run.")
 @click.option("--include-run", "include", multiple=True, metavar="RUN", help="Build with this run again.")
 def resume(exclude: tuple[str, ...], include: tuple[str, ...]) -> None:
-    """Lift the hold: builds publish again, without the excluded runs."""
+    """Lift the hold, so that builds publish again.
+
+    The two options set which ingest runs the builds exclude.
+    """
     _, lake = open_lake()
-    made = run_resume(lake, exclude=exclude, include=include, now=datetime.now(UTC))
-    if made is None:
-        print("nothing is held, and the excluded runs stay as they are")
+    published = run_resume(lake, exclude=exclude, include=include, now=datetime.now(UTC))
+    if published is None:
+        print("publishing is not on hold, and the excluded runs do not change")
         return
-    without = f", without {', '.join(made.excluded_runs)}" if made.excluded_runs else ""
-    print(f"release {made.release} (resume): builds publish again{without}; `just transform` is the next one")
+    runs = published.excluded_runs
+    without = f", without the runs {', '.join(runs)}" if runs else ""
+    print(f"release {published.release} (resume): builds publish again{without}; run `just transform` next")
     refresh_catalogue(lake)
 
 
@@ -108,34 +118,38 @@ def resume(exclude: tuple[str, ...], include: tuple[str, ...]) -> None:
 @click.argument("release")
 @click.argument("name")
 def tag(release: str, name: str) -> None:
-    """Give RELEASE (a number, tag or time) a NAME; it is kept for as long as it has one."""
+    """Give a release a tag.
+
+    RELEASE is a number, tag or time. It is retained as long as it has a tag.
+    """
     config, lake = open_lake()
-    found, now = resolve(lake, release), datetime.now(UTC)
-    refuse_unretained(lake, found, now=now, settings=config.section(LakeSettings))
-    refuse_absent(lake, found, find_release(lake, None))
-    before = write_tag(lake, found, name, now=now)
-    moved = f", and release {before} no longer" if before not in (None, found.release) else ""
-    print(f"release {found.release} is {name}{moved}")
+    target, now = resolve(lake, release), datetime.now(UTC)
+    refuse_unretained(lake, target, now=now, settings=config.section(LakeSettings))
+    refuse_absent(lake, target, find_release(lake, None))
+    before = write_tag(lake, target, name, now=now)
+    moved = f"; release {before} is not any more" if before not in (None, target.release) else ""
+    print(f"release {target.release} is tagged {name}{moved}")
 
 
 @click.command()
 @click.argument("name")
 def untag(name: str) -> None:
-    """Take a NAME from its release."""
+    """Remove a tag from its release."""
     _, lake = open_lake()
-    print(f"release {remove_tag(lake, name, now=datetime.now(UTC))} is no longer {name}")
+    print(f"release {remove_tag(lake, name, now=datetime.now(UTC))} is no longer tagged {name}")
 
 
 @click.command()
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
-@click.option("--table", help="Of this table alone; of all if not said.")
-@click.option("--orders", is_flag=True, help="Also the orders that moved, and what changed in each.")
+@click.option("--table", help="Compare only this table; default: all tables.")
+@click.option("--orders", is_flag=True, help="Show the orders that differ too, and their differences.")
 @in_format
 def diff(before: str, after: str, table: str | None, orders: bool, form: str) -> None:
-    """Show which days moved between releases A and B (numbers, tags or times): rows and money, then and now.
+    """Show the days that differ between two releases.
 
-    As JSON and CSV, --orders prints the orders alone.
+    A and B are numbers, tags or times. Each day has its rows and money in both releases. With
+    --orders, JSON and CSV contain only the orders.
     """
     config, lake = open_lake()
     settings = config.section(LakeSettings)
@@ -143,12 +157,12 @@ def diff(before: str, after: str, table: str | None, orders: bool, form: str) ->
     days = day_moves(lake, settings, old, new, table=table)
     moved = None
     if orders:
-        wanted = {day.date for day in days if day.date} if table else None
-        moved = order_moves(lake, settings, old, new, days=wanted)
+        dates = {day.date for day in days if day.date} if table else None
+        moved = order_moves(lake, settings, old, new, days=dates)
     if form != "table":
         show(moved.rows if moved else as_table(days), form)
         return
-    print(f"release {old.release} → {new.release}{money_line(old, new)}; {told(days)}")
+    print(f"release {old.release} → {new.release}{money_line(old, new)}; {summary(days)}")
     show_days(days)
     if moved:
         show_orders(moved)
@@ -156,29 +170,32 @@ def diff(before: str, after: str, table: str | None, orders: bool, form: str) ->
 
 @click.command(name="explain")
 @click.argument("day", metavar="DATE")
-@click.option("--sales-type", metavar="T", help="Of this sales type alone.")
+@click.option("--sales-type", metavar="T", help="Only orders of this sales type.")
 @at_release
 @in_format
 def explain_day(day: str, sales_type: str | None, release: int | None, as_of: str | None, form: str) -> None:
-    """Show which orders make the revenue of a shop day (DATE: 2026-03-31) in a release."""
+    """Show the orders that make up the revenue of a day.
+
+    DATE is a day of the shop, such as 2026-03-31.
+    """
     config, lake = open_lake()
-    found = pick(lake, release=release, as_of=as_of)
-    told = explain(lake, config.section(LakeSettings), found, as_day(day), sales_type=sales_type)
+    pinned = pick(lake, release=release, as_of=as_of)
+    orders = explain(lake, config.section(LakeSettings), pinned, as_day(day), sales_type=sales_type)
     if form != "table":
-        show(told.rows, form)
+        show(orders.rows, form)
         return
-    left = f"; left out as returned: {told.returns_amount:,.2f} ₴ of {told.returns_count}"
+    returns = f"; returns left out: {orders.returns_amount:,.2f} ₴ in {orders.returns_count}"
     kind = f" {sales_type}" if sales_type else ""
     print(
-        f"release {found.release}, {day}{kind}:"
-        f" revenue {told.revenue:,.2f} ₴, orders {told.rows.num_rows}{left if told.returns_count else ''}"
+        f"release {pinned.release}, {day}{kind}: revenue {orders.revenue:,.2f} ₴,"
+        f" orders {orders.rows.num_rows}{returns if orders.returns_count else ''}"
     )
-    if told.rows.num_rows:
-        show(told.rows, form)
+    if orders.rows.num_rows:
+        show(orders.rows, form)
 
 
 def show_days(days: Sequence[DayMove]) -> None:
-    """Print the days that moved."""
+    """Print a table of the days that differ."""
     if not days:
         return
     names = ["table", "date", "rows before", "after", "gone", "new", "money before", "after", "moved"]
@@ -202,7 +219,7 @@ def show_days(days: Sequence[DayMove]) -> None:
 
 
 def show_orders(moved: OrderMoves) -> None:
-    """Print the orders that moved, then and now in one cell."""
+    """Print a table of the orders that differ; a cell has both values if they differ."""
     if moved.rows.num_rows:
         names = ("date", "status", "sales_type", "total", "revenue")
         show_table(
@@ -218,46 +235,46 @@ def show_orders(moved: OrderMoves) -> None:
                 for row in moved.rows.to_pylist()
             ],
         )
-    more = f"; {moved.others} differ in other columns alone" if moved.others else ""
+    more = f"; {moved.others} differ only in other columns" if moved.others else ""
     print(f"orders moved: {moved.rows.num_rows}{more}")
 
 
-def told(days: Sequence[DayMove]) -> str:
-    """Return how much differs in a few words."""
+def summary(days: Sequence[DayMove]) -> str:
+    """Return the numbers of tables and days that differ, in words."""
     if not days:
         return "nothing differs"
     return f"tables {len({day.table for day in days})}, days {len({day.date for day in days if day.date})}"
 
 
 def then_and_now(before: object, after: object) -> str:
-    """Return a value, or both where it changed."""
+    """Return the value, or both values if they differ."""
     return as_text(after) if before == after else f"{as_text(before)} → {as_text(after)}"
 
 
 def as_cell(value: object) -> object:
-    """Return a value as the list of releases shows it: texts with commas, true as yes."""
+    """Return a value as a cell of the list of releases: texts separated by commas, true as yes."""
     if isinstance(value, list):
         return words(value)
     return ("yes" if value else "") if isinstance(value, bool) else value
 
 
 def words(texts: Sequence[str]) -> str:
-    """Return texts in one line."""
+    """Return texts as one line, separated by commas."""
     return ", ".join(texts)
 
 
 def money_line(before: Release, after: Release) -> str:
-    """Return what revenue was and is, where both releases say it."""
+    """Return the revenue of both releases and the difference; empty if one of them does not record it."""
     was, now = before.money.get(REVENUE), after.money.get(REVENUE)
     return "" if was is None or now is None else f": revenue {was:,.2f} → {now:,.2f} ₴ ({now - was:+,.2f})"
 
 
 def as_day(text: str) -> date:
-    """Return a day that a person wrote. Raises UsageError."""
+    """Return the day of a text. Raises UsageError if it is not a date."""
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{text!r} is no day; write it as 2026-03-31") from None
+        raise UsageError(f"{text!r} is not a day; write it as 2026-03-31") from None
 
 
 COMMANDS: list[click.Command] = [releases, rollback, resume, tag, untag, diff, explain_day]

@@ -1,4 +1,4 @@
-"""``status`` and ``sql`` as an operator meets them: of the release that serves, or of an older one."""
+"""Lake: the commands ``status`` and ``sql`` for the served release and for older ones."""
 
 import csv
 import io
@@ -27,21 +27,21 @@ from tests.support.simulated_lake import BRONZE, GOLD, SILVER, Simulated, at, fi
 
 Run = Callable[..., str]
 ORDERS = 40
-# A shell's background job ignores Ctrl-C, and what it starts does too.
+# A background job of a shell ignores Ctrl-C, and so do its child processes; this restores the handler.
 SQL = """
 import signal
 from lake.__main__ import lake, main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main(lake, "python -m lake")
 """
-# No test waits for its end, and DuckDB by itself does not always look for signals in it.
+# Queries that run longer than any test, and during which DuckDB does not always check for signals.
 ENDLESS = "select count(*) as n from range(3000000) a, range(1000000) b where (a.range * b.range) % 7 = 3"
 ENDLESSLY = [ENDLESS, f"create temp table endless as {ENDLESS}"]
 
 
 @pytest.fixture
 def days(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Simulated:
-    """Three releases, a day apart; the first is called ``first``."""
+    """Return a lake with three releases, a day apart; the first one has the tag ``first``."""
     monkeypatch.setenv("KEYLAKE_LAKE_ROOT", lake.root)
     monkeypatch.setenv("KEYLAKE_LAKE_MEMORY_LIMIT", "512MB")
     month = Simulated(lake, now=at(0))
@@ -55,7 +55,7 @@ def days(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Simulated:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command that succeeds; return what it prints."""
+    """Return a function that runs a command, which must succeed, and returns its output."""
 
     def run(*arguments: str) -> str:
         capsys.readouterr()
@@ -67,29 +67,29 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.mark.parametrize("which", [("--release", "1"), ("--as-of", "first"), ("--as-of", "2026-09-01")])
 def test_status_of_an_older_release(days: Simulated, run: Run, which: tuple[str, str]) -> None:
-    """Its versions and rows, and the ingest that was the last one then; and which release serves now."""
+    """The status of an older release has its versions, its rows and its last ingest."""
     head, last, *_ = run("status", *which).splitlines()
     assert head.startswith("release 1 (sync), published ")
     assert head.endswith("; release 3 serves now")
     assert last.startswith("last ingest incremental, complete")
-    found = {row["table"]: row for row in json.loads(run("status", *which, "--format", "json"))}
+    tables = {row["table"]: row for row in json.loads(run("status", *which, "--format", "json"))}
     release = find_release(days.lake, 1)
-    assert {name: row["version"] for name, row in found.items()} == {**release.tables, **release.consumed}
-    assert list(found) == [BRONZE, SILVER, GOLD]
-    assert found[SILVER]["rows"] == ORDERS * 12
-    assert found[BRONZE]["newest"] == "2026-09-01T00:00:00Z"
+    assert {name: row["version"] for name, row in tables.items()} == {**release.tables, **release.consumed}
+    assert list(tables) == [BRONZE, SILVER, GOLD]
+    assert tables[SILVER]["rows"] == ORDERS * 12
+    assert tables[BRONZE]["newest"] == "2026-09-01T00:00:00Z"
 
 
 def test_status_of_the_newest_is_the_status(days: Simulated, run: Run) -> None:
-    """However it is named; heads and ledgers are in it."""
+    """The status of the newest release has heads and ledgers, whether the release is named or not."""
     plain = json.loads(run("status", "--format", "json"))
     assert "ops.runs" in {row["table"] for row in plain}
     for which in (("--release", "3"), ("--as-of", "2030-01-01")):
         assert json.loads(run("status", *which, "--format", "json")) == plain
 
 
-def test_an_export_is_of_the_release_that_is_named(days: Simulated, run: Run) -> None:
-    """As CSV, by number, tag and day."""
+def test_an_export_reads_the_named_release(days: Simulated, run: Run) -> None:
+    """An export reads the same rows if the release is named by number, tag or time."""
     query = f"select id, text, month from {SILVER} order by all"
     exports = [run("sql", query, "--format", "csv", *which) for which in ((), ("--as-of", "first"))]
     counts = [len(list(csv.DictReader(io.StringIO(export)))) for export in exports]
@@ -99,14 +99,16 @@ def test_an_export_is_of_the_release_that_is_named(days: Simulated, run: Run) ->
 
 
 @pytest.mark.parametrize(
-    ("form", "shown"),
+    ("form", "expected"),
     [("csv", "a\n1\nb\n2\n"), ("json", '[\n {\n    "a": 1\n }\n]\n[\n {\n    "b": 2\n }\n]\n')],
 )
-def test_every_statement_of_a_query_is_answered(days: Simulated, run: Run, form: str, shown: str) -> None:
-    """As those of a pipe are; the first that fails ends it with one line."""
-    said = run("sql", "select 1 as a; set threads = 1; select 2 as b;", "--format", form)
-    assert said.replace("  {", " {").replace("  }", " }") == shown
-    assert said.index("a") < said.index("b")
+def test_every_statement_of_a_query_prints_its_rows(
+    days: Simulated, run: Run, form: str, expected: str
+) -> None:
+    """The statements run in order, and the first one that fails ends the query with one line."""
+    output = run("sql", "select 1 as a; set threads = 1; select 2 as b;", "--format", form)
+    assert output.replace("  {", " {").replace("  }", " }") == expected
+    assert output.index("a") < output.index("b")
     with pytest.raises(UsageError, match="nothing_there does not exist") as refused:
         run("sql", "select 1 as a; from nothing_there; select 2 as b")
     assert "\n" not in str(refused.value)
@@ -114,7 +116,7 @@ def test_every_statement_of_a_query_is_answered(days: Simulated, run: Run, form:
 
 @pytest.mark.parametrize("endless", ENDLESSLY)
 def test_an_interrupted_query_leaves_the_session_as_it_is(lake: Lake, tmp_path: Path, endless: str) -> None:
-    """Ctrl-C ends what runs, says so, and the next line is asked for; temporary tables are there."""
+    """Ctrl-C ends the query with a message; the prompt appears again, and temporary tables still exist."""
     ours, theirs = pty.openpty()
     environ = environ_of(lake, XDG_STATE_HOME=str(tmp_path), TERM="dumb")
     environ["PYTHONPATH"] = str(Path(__file__).parents[3])
@@ -142,7 +144,7 @@ def test_an_interrupted_query_leaves_the_session_as_it_is(lake: Lake, tmp_path: 
 
 @pytest.mark.parametrize("endless", ENDLESSLY)
 def test_an_interrupted_command_ends_with_one_line(lake: Lake, endless: str) -> None:
-    """A query of the command line, and one from a pipe."""
+    """Ctrl-C ends a query of the command line or of a pipe with one line and exit code 130."""
     environ = environ_of(lake, PYTHONUNBUFFERED="1", PYTHONPATH=str(Path(__file__).parents[3]))
     query = f"select 1 as begun; {endless}"
     for arguments, given in (([query], ""), ([], query)):
@@ -160,13 +162,13 @@ def test_an_interrupted_command_ends_with_one_line(lake: Lake, endless: str) -> 
             assert [child.stdout.readline() for _ in range(2)] == ["begun\n", "1\n"]
             child.send_signal(signal.SIGINT)
             assert child.stderr
-            said = child.stderr.read()
-        assert (child.returncode, said.strip()) == (130, "interrupted; what was done is kept")
+            message = child.stderr.read()
+        assert (child.returncode, message.strip()) == (130, "interrupted; finished work is kept")
 
 
 @pytest.mark.parametrize("command", [("status",), ("sql", "select 1")])
-def test_what_names_no_release_is_refused(days: Simulated, run: Run, command: tuple[str, ...]) -> None:
-    """Release 0 too: it is not the newest."""
+def test_an_unknown_release_is_refused(days: Simulated, run: Run, command: tuple[str, ...]) -> None:
+    """An unknown number, release 0 included, and an empty text are refused."""
     for number in ("0", "4"):
         with pytest.raises(NoRelease, match=f"release {number} was never published, the newest is 3"):
             run(*command, "--release", number)
@@ -174,8 +176,8 @@ def test_what_names_no_release_is_refused(days: Simulated, run: Run, command: tu
         run(*command, "--as-of", "")
 
 
-def test_a_release_whose_files_are_gone_is_one_line(days: Simulated, run: Run) -> None:
-    """What is missing, and why."""
+def test_a_release_without_its_files_is_one_line(days: Simulated, run: Run) -> None:
+    """If files of a release are deleted, the message names the table, the version and the reason."""
     released = {file.uri for file in files_of(days.lake, 3)}
     for file in files(days.lake, "silver"):
         if file.suffix == ".parquet" and str(file) not in released:

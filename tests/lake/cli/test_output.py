@@ -1,8 +1,8 @@
-"""Render: a table in a terminal breaks no word, and says which columns it has no room for."""
+"""Output: a table in a terminal breaks no word, and a line names the columns that have no room."""
 
 import pytest
 
-from lake.cli.output import fitted, show_table
+from lake.cli.output import column_widths, show_table
 
 NAMES = ["table", "rows", "version", "last observation", "what it is"]
 ROW = ["silver.order_status_history", "12", "3", "2026-06-01 09:00:00", "an order's way"]
@@ -10,7 +10,7 @@ ALL = range(5)
 
 
 @pytest.mark.parametrize(
-    ("width", "spare", "places"),
+    ("width", "spare", "indexes"),
     [
         (200, (), [*ALL]),
         (70, (), [*ALL]),
@@ -21,46 +21,46 @@ ALL = range(5)
         (20, (), [0]),
     ],
 )
-def test_columns_that_do_not_fit_are_left_out(width: int, spare: tuple[str, ...], places: list[int]) -> None:
-    """The spare ones first, the first one never; and no line is longer than the terminal."""
-    found = fitted([NAMES, ROW], width=width, spare=spare)
-    assert list(found) == places
-    assert sum(found.values()) + 3 * (len(found) - 1) + 2 <= width
+def test_columns_that_do_not_fit_are_left_out(width: int, spare: tuple[str, ...], indexes: list[int]) -> None:
+    """Spare columns are left out first, the first column never; no line is longer than the terminal."""
+    widths = column_widths([NAMES, ROW], width=width, spare=spare)
+    assert list(widths) == indexes
+    assert sum(widths.values()) + 3 * (len(widths) - 1) + 2 <= width
 
 
 def test_a_wide_terminal_shows_everything_on_one_line() -> None:
-    """Each column as wide as its widest cell."""
-    assert [*fitted([NAMES, ROW], width=200).values()] == [27, 4, 7, 19, 14]
+    """Each column is as wide as its widest cell."""
+    assert [*column_widths([NAMES, ROW], width=200).values()] == [27, 4, 7, 19, 14]
 
 
 def test_a_long_word_leaves_room_for_other_columns() -> None:
-    """As a query may show: a payload of a page, broken where it has to be."""
-    assert fitted([["payload", "id"], ["x" * 5000, "1"]], width=80) == {0: 73, 1: 2}
-    assert fitted([["id", "payload"], ["1", "x" * 5000]], width=80) == {0: 2, 1: 73}
+    """A word as long as a payload is broken, so that the other columns have room."""
+    assert column_widths([["payload", "id"], ["x" * 5000, "1"]], width=80) == {0: 73, 1: 2}
+    assert column_widths([["id", "payload"], ["1", "x" * 5000]], width=80) == {0: 2, 1: 73}
 
 
-def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Show the table and return its lines."""
+def print_lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Print the table and return its lines."""
     show_table(NAMES, [ROW], whole="--format json")
     return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
 
 
-def test_what_is_left_out_is_said(
+def test_a_line_names_the_columns_left_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a terminal alone: through a pipe all columns come."""
-    assert shown(capsys)[1].split("  ")[-1] == "what it is"
+    """Columns are left out only in a terminal; a pipe gets all of them."""
+    assert print_lines(capsys)[1].split("  ")[-1] == "what it is"
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "59")
-    lines = shown(capsys)
+    lines = print_lines(capsys)
     assert lines[-1] == (
         "no room for last observation, what it is; a wider terminal shows all, so does `--format json`"
     )
     assert any("silver.order_status_history   12 " in line for line in lines)
 
 
-def test_what_looks_like_markup_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    """In a cell and in a column's name, also where a backslash comes before it."""
+def test_markup_is_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
+    """Markup in a cell or in a column's name is plain text, even if a backslash comes before it."""
     show_table(["[/x]", "[red]y"], [["\\[/red]", "a\\[red]b"]])
-    said = capsys.readouterr().out
-    assert all(text in said for text in ("[/x]", "[red]y", "\\[/red]", "a\\[red]b"))
+    output = capsys.readouterr().out
+    assert all(text in output for text in ("[/x]", "[red]y", "\\[/red]", "a\\[red]b"))
