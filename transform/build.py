@@ -4,7 +4,7 @@ The observations since the last release determine which keys and months to rebui
 rows are those of the release. Every candidate is built in DuckDB before the first commit, so a
 failed check leaves the lake unchanged. Only tables and months that differ from the last release
 are written. This happens while others are built and checked; then all are committed, and
-published as one release. If nothing differs, or publishing is held, there is no commit and no
+published as one release. If nothing differs, or publishing is on hold, there is no commit and no
 release. Observations of excluded runs are left out.
 """
 
@@ -60,7 +60,7 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     ``full`` rebuilds every table. ``kind`` is the release's kind, if it does not follow from the
     change. ``before_commit`` receives the proposal after its checks, even if nothing differs; it
     may raise to stop the build, and returns the instant up to which the release is reconciled with
-    the source. A ``dry_run`` stops there in any case, even if publishing is held. A ``reason``
+    the source. A ``dry_run`` stops there in any case, even if publishing is on hold. A ``reason``
     allows a total to decrease by more than ``guards`` permit.
     """
 
@@ -79,7 +79,7 @@ class Build:
     """One build: the versions that it starts from, and its candidates.
 
     It first restores heads that a crash, or a rollback, left ahead of the last release. If
-    publishing is held it leaves them, and a commit then meets a conflict.
+    publishing is on hold it leaves them, and a commit then meets a conflict.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class Build:
 def run_build(lake: Lake, request: BuildRequest) -> Release | None:
     """Build, check, commit and publish.
 
-    Return the release, or None if nothing differs, publishing is held, or it is a dry run.
+    Return the release, or None if nothing differs, publishing is on hold, or it is a dry run.
     Raises CheckFailed (nothing was committed), ModelError, CommitConflict, and LakeError if the
     build exceeds DuckDB's limits.
     """
@@ -274,7 +274,7 @@ def complete_through(lake: Lake, excluded_runs: Collection[str]) -> datetime | N
 
 
 def released_tables(lake: Lake, release: Release) -> dict[str, Table]:
-    """Return the tables of a release. Unless publishing is held, their heads are restored to it."""
+    """Return the tables of a release. Unless publishing is on hold, their heads are restored to it."""
     if not release.is_held:
         return restore_heads(lake, release.tables)
     return {name: open_table(lake, name, at) for name, at in release.tables.items()}

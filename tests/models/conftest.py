@@ -1,9 +1,9 @@
-"""Model tests: ``tests/models/<layer>/<model>.toml`` holds cases of rows given and rows expected.
+"""Model tests: ``tests/models/<layer>/<model>.toml`` holds cases of given and expected rows.
 
-``given`` has a table of text for every table that matters: bronze, or a model's own
-in place of what its SQL would build. Tables not given are empty, models not given are
-built from what is. ``rules`` says what differs from the shop's own. Only the columns
-that ``expect`` names are compared, but all rows.
+``given`` has a text table for every table that matters: a bronze table, or a model's table in place
+of the result of its SQL. Other tables are empty, and other models are built from the given rows.
+``rules`` are the differences from the default rules. Only the columns in ``expect`` are compared,
+but all rows are.
 """
 
 import tomllib
@@ -26,7 +26,7 @@ ENGINE = LakeSettings(memory_limit="256MB", threads=2)
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One case: its name states the fact."""
+    """One case; its name states the fact."""
 
     name: str
     given: dict[str, str]
@@ -35,17 +35,17 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Cases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of cases."""
+    """The cases of one file."""
 
     case: list[Case]
 
 
 class OtherRows(AssertionError):
-    """The model gave other rows than the case expects."""
+    """The model's rows differ from the expected rows."""
 
 
 class CaseFile(pytest.File):
-    """A model's cases."""
+    """The cases of one model."""
 
     def collect(self) -> Iterator["CaseItem"]:
         """Yield one test for each case."""
@@ -64,22 +64,22 @@ class CaseItem(pytest.Item):
     case: Case
 
     def runtest(self) -> None:
-        """Build the model from what is given and compare."""
+        """Build the model from the given rows and compare."""
         run(self.model, self.case)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
-        """Return the rows that differ; a traceback only for what is no difference of rows."""
+        """Return the rows that differ; for any other error, return a traceback."""
         if isinstance(excinfo.value, OtherRows):
             return str(excinfo.value)
         return str(excinfo.getrepr(style="short"))
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        """Return where the case is and what it is called."""
+        """Return the file, the line and the name of the case."""
         return self.path, 0, f"{self.model.name}: {self.case.name}"
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseFile | None:
-    """Collect the files of cases."""
+    """Collect files of cases."""
     if file_path.suffix != ".toml":
         return None
     found: CaseFile = CaseFile.from_parent(parent, path=file_path)
@@ -87,10 +87,10 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseFile |
 
 
 def run(model: Model, case: Case) -> None:
-    """Build the model in a fresh DuckDB. Raises OtherRows."""
+    """Build the model in a new DuckDB and compare its rows. Raises OtherRows."""
     connection = connect(ENGINE)
     make_given(connection, case.given, case.rules, MODELS)
-    for one in needed(model, case.given):
+    for one in models_to_build(model, case.given):
         build_model(connection, one)
     columns, lines = parse(case.expect)
     schema = model.header.contract.schema
@@ -100,12 +100,12 @@ def run(model: Model, case: Case) -> None:
     rows = fetch(connection, f"select {', '.join(columns)} from {model.name}").to_pylist()
     found = Counter(map(plain, rows))
     if found != expected:
-        missing, extra = shown(expected - found), shown(found - expected)
+        missing, extra = row_lines(expected - found), row_lines(found - expected)
         raise OtherRows(f"{' | '.join(columns)}\nexpected, not there:{missing}\nthere, not expected:{extra}")
 
 
-def needed(model: Model, given: Iterable[str]) -> list[Model]:
-    """Return the model and those it needs that are not given, in the order to build them."""
+def models_to_build(model: Model, given: Iterable[str]) -> list[Model]:
+    """Return the model and those of its inputs that are not given, in build order."""
     wanted = {model.name}
     for one in reversed(MODELS):
         if one.name in wanted:
@@ -113,6 +113,6 @@ def needed(model: Model, given: Iterable[str]) -> list[Model]:
     return [one for one in MODELS if one.name in wanted]
 
 
-def shown(rows: Counter[tuple[str, ...]]) -> str:
+def row_lines(rows: Counter[tuple[str, ...]]) -> str:
     """Return the rows as lines of text."""
     return "".join("\n  " + " | ".join(row) for row in sorted(rows.elements())) or " nothing"

@@ -1,4 +1,4 @@
-"""A small lake to build: bronze written by hand, the real models, real releases."""
+"""A small lake for builds: bronze written by hand, the project's models, real releases."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from transform.models import Model, read_models
 from transform.settings import RulesSettings
 
 MODELS = tuple(read_models())
-# Enough where it does not matter which: keyed and dated tables, one that reads another, checks between two.
+# A small selection of models: keyed and dated tables, one that reads another, checks between two.
 FEW = tuple(
     model
     for model in MODELS
@@ -30,7 +30,7 @@ FEW = tuple(
 )
 ENGINE = LakeSettings(memory_limit="512MB", threads=1)
 LAYERS = ("bronze", "rules", "silver", "gold", "ops")
-# In the order to commit them: an order after its lines and expenses.
+# Tables in commit order: an order after its lines and expenses.
 HISTORY = {
     "bronze.order_products": """
         order_id | position | product_id | name  | price  | price_sold | quantity
@@ -77,7 +77,10 @@ Files = dict[str, set[str]]
 
 
 def changed(name: str, sql: str, *, models: Sequence[Model] = FEW, **header: object) -> list[Model]:
-    """Return the models, one of them with another SQL and header; ``{sql}`` stands for its own SQL."""
+    """Return the models with other SQL and header fields for one of them.
+
+    ``{sql}`` in the SQL stands for the model's own SQL.
+    """
 
     def other(model: Model) -> Model:
         head: Header = msgspec.structs.replace(model.header, **header)
@@ -87,13 +90,13 @@ def changed(name: str, sql: str, *, models: Sequence[Model] = FEW, **header: obj
 
 
 def columns_of(name: str, *without: str) -> dict[str, str]:
-    """Return a model's columns, without some of them."""
+    """Return a model's columns, except some."""
     (model,) = [model for model in MODELS if model.name == name]
     return {column: kind for column, kind in model.header.columns.items() if column not in without}
 
 
 class Shop(msgspec.Struct, frozen=True):
-    """A lake and the few things a test does with it."""
+    """A lake, and the actions of a test on it."""
 
     lake: Lake
     models: tuple[Model, ...] = MODELS
@@ -111,20 +114,20 @@ class Shop(msgspec.Struct, frozen=True):
         models: Sequence[Model] = (),
         **more: Any,
     ) -> Release | None:
-        """Run a build."""
+        """Run a build; return its release, or None if it published nothing."""
         request = BuildRequest(
             engine=ENGINE, rules=rules or RulesSettings(), models=models or self.models, full=full, **more
         )
         return run_build(self.lake, request)
 
     def published(self, **options: Any) -> Release:
-        """Run a build that must publish."""
+        """Run a build and return its release, which must be published."""
         release = self.build(**options)
         assert release, "nothing was published"
         return release
 
     def read(self, release: int | None = None) -> dict[str, list[tuple[str, ...]]]:
-        """Return every row of every table that a release shows."""
+        """Return the sorted rows of every table of a release."""
         found = find_release(self.lake, release)
         session = open_session(self.lake, ENGINE, found)
         return {
@@ -133,7 +136,7 @@ class Shop(msgspec.Struct, frozen=True):
         }
 
     def heads(self) -> dict[str, int]:
-        """Return the newest version of every table there is."""
+        """Return the newest version of every table."""
         names = [name for layer in LAYERS for name in self.lake.tables(layer)]
         return {name: open_table(self.lake, name).version for name in names}
 
@@ -149,7 +152,7 @@ class Shop(msgspec.Struct, frozen=True):
         return months
 
     def strays(self) -> set[str]:
-        """Return the files of what is built, halves included, that no release shows."""
+        """Return the files of built tables, including partial ones, that no release references."""
         shown = {item for release in list_releases(self.lake) for item in release.tables.items()}
         named = {uri for name, at in shown for uri in open_table(self.lake, name, at).uris()}
         folders = [Path(self.lake.place) / layer for layer in ("rules", "silver", "gold")]
@@ -164,14 +167,14 @@ class Shop(msgspec.Struct, frozen=True):
         return Shop(Lake(root=str(place)), self.models)
 
     def built_anew(self, place: Path, **options: Any) -> "Shop":
-        """Return another lake with the same bronze, built from nothing."""
+        """Return another lake with the same bronze and a full build."""
         other = self.copy(place, "bronze")
         other.published(**options)
         return other
 
 
 def opened(place: Path, history: Mapping[str, str] = HISTORY, models: tuple[Model, ...] = MODELS) -> Shop:
-    """Return a shop whose history was ingested, and not built yet."""
+    """Return a shop with its history in bronze and no release."""
     shop = Shop(Lake(root=str(place)), models)
     for table in SCHEMAS:
         create_table(shop.lake, table, SCHEMAS[table], partition_by=["observed_on"])
@@ -181,5 +184,5 @@ def opened(place: Path, history: Mapping[str, str] = HISTORY, models: tuple[Mode
 
 
 def look(minute: int) -> str:
-    """Return the instant of a look at the CRM after those of ``HISTORY``."""
+    """Return the instant of an observation after those of ``HISTORY``; ``minute`` counts from 2026-08-01."""
     return f"{datetime(2026, 8, 1, minute // 60, minute % 60, tzinfo=UTC):%Y-%m-%d %H:%M}"

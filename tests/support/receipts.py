@@ -1,4 +1,4 @@
-"""Receipts of runs that nobody ran."""
+"""Receipts of runs that did not take place."""
 
 from datetime import datetime
 
@@ -8,7 +8,9 @@ from lake.ledgers.runs import Run
 
 
 def receipt(at: datetime, **more: object) -> Run:
-    """Return the receipt of a complete run that ended then and saw all there was; ``more`` says otherwise."""
+    """Return the receipt of a complete run of all entities that ended at an instant, with the
+    fields ``more``.
+    """
     complete = Run(
         run_id=f"{at:%Y%m%dT%H%M%S%f}",
         kind="incremental",

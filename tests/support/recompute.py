@@ -1,7 +1,7 @@
-"""What gold must say, worked out from the shop's own truth in plain Python.
+"""Recomputation: the values of gold, computed from the shop's own state in plain Python.
 
-No DuckDB, no SQL, no code of the transform: the mission's definitions once more, in
-decimals and with the standard library's time zones.
+It uses no DuckDB, no SQL and no code of the transform. The definitions of the shop's numbers are
+written again with decimals and the time zones of the standard library.
 """
 
 from collections import defaultdict
@@ -24,19 +24,19 @@ def day_of(order: TrueOrder) -> date:
 
 
 def sales_type(order: TrueOrder) -> str:
-    """Return who sold it."""
+    """Return the sales type of an order."""
     if order.manager_id in (22, 4, 16) or (order.manager_id is None and order.source_id == 4):
         return "retail"
     return "b2b" if order.manager_id == 15 else "other"
 
 
 def is_return(order: TrueOrder) -> bool:
-    """True for an order that came back."""
+    """Return True if an order is a return."""
     return order.status_id in (19, 21, 22, 23)
 
 
 def counted(truth: Truth) -> Iterator[TrueOrder]:
-    """Yield the orders that are there and of a source that counts."""
+    """Yield the orders that are not deleted and whose source is not excluded."""
     return (order for order in truth.orders if not order.is_deleted and order.source_id != 3)
 
 
@@ -50,7 +50,7 @@ def revenue_daily(truth: Truth) -> Daily:
 
 
 def mean(amounts: list[Decimal]) -> Decimal:
-    """Return the average to the kopeck, half away from zero."""
+    """Return the average in kopecks, rounded half away from zero."""
     return (sum(amounts, Decimal()) / len(amounts)).quantize(KOPECK, ROUND_HALF_UP)
 
 
@@ -74,5 +74,5 @@ def product_daily(truth: Truth) -> dict[Product, tuple[Decimal, Decimal]]:
 
 
 def lines(truth: Truth) -> Iterator[tuple[TrueOrder, TrueLine]]:
-    """Yield what was sold and did not come back."""
+    """Yield the sold lines with their orders, without returns."""
     return ((order, line) for order in counted(truth) if not is_return(order) for line in order.lines)

@@ -1,12 +1,12 @@
-"""Rows as people write them: a table of text becomes Arrow of a table's own types.
+"""Text tables: rows written by hand, converted to Arrow with the types of a table.
 
     id | grand_total | ordered_at       | promocode
     1  | 100.00      | 2026-06-01 09:00 | null
     2  | 0.01        | 2026-06-01 09:00 | ""
 
-Instants without a zone are UTC, lists are JSON, ``""`` is a text of no letters and a
-line that begins with # is a remark. A column left out is null where it may be, else
-what ``DEFAULTS`` says; a row with is_deleted is a tombstone.
+Instants without a zone are UTC, lists are JSON, ``""`` is an empty string, and a line that begins
+with # is a comment. A column that is left out is null if it may be, and otherwise has its value in
+``DEFAULTS``. A row with is_deleted is a tombstone.
 """
 
 import json
@@ -33,7 +33,7 @@ DEFAULTS: Mapping[str, str] = {
     "TIMESTAMPTZ": INSTANT,
     "DECIMAL": "0",
     "VARCHAR[]": "[]",
-    # By name, where a default of the type would mean nothing.
+    # Defaults by column name, if the default of the type would be meaningless.
     "quantity": "1",
     "custom_fields": "[]",
     "sales_type": "other",
@@ -47,7 +47,7 @@ def as_instant(text: str) -> datetime:
 
 
 def kind_of(field: pa.Field) -> str:
-    """Return a column's type as ``DEFAULTS`` names it."""
+    """Return a column's type as a key of ``DEFAULTS``."""
     tests: Mapping[str, Callable[[pa.DataType], bool]] = {
         "BIGINT": pa.types.is_integer,
         "VARCHAR": pa.types.is_string,
@@ -72,26 +72,26 @@ READ: Mapping[str, Callable[[str], Any]] = {
 
 
 def parse(text: str) -> tuple[list[str], list[dict[str, str]]]:
-    """Return the columns named and the cells of each row."""
+    """Return the column names, and the cells of each row."""
     lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
     columns, *rows = [[cell.strip() for cell in line.split("|")] for line in lines]
     return columns, [dict(zip(columns, cells, strict=True)) for cells in rows]
 
 
 def value_of(field: pa.Field, text: str | None) -> Any:
-    """Return a cell's value; None for null and for a cell left out."""
+    """Return the value of a cell; None for "null" and for a missing cell."""
     return None if text in (None, "null") else READ[kind_of(field)](text)
 
 
 def default(field: pa.Field) -> str:
-    """Return what a cell left out says where the value must be there."""
+    """Return the text of a missing cell in a column that may not be null."""
     return DEFAULTS.get(field.name, DEFAULTS[kind_of(field)])
 
 
 def rows_of(schema: pa.Schema, text: str, promised: Iterable[str] = ()) -> pa.Table:
-    """Return the text's rows as Arrow of the schema, what it leaves out filled in.
+    """Return the rows of a text as Arrow of the schema, with missing columns filled in.
 
-    ``promised`` columns are there too, in every row that is no tombstone.
+    Columns in ``promised`` are filled in too, except in tombstones.
     """
     columns, lines = parse(text)
     if unknown := set(columns) - set(schema.names):
@@ -106,7 +106,7 @@ def rows_of(schema: pa.Schema, text: str, promised: Iterable[str] = ()) -> pa.Ta
 
 
 def bronze_rows(name: str, text: str = "") -> pa.Table:
-    """Return rows of a bronze table; of a tombstone only its id, and what the text says, is there."""
+    """Return rows of a bronze table; a tombstone has only its id and the columns of the text."""
     schema = SCHEMAS[name]
     columns = LISTS[name].columns if name in LISTS else {}
     promised = [column for column, kind in columns.items() if not kind.endswith("?")]
@@ -127,7 +127,7 @@ def model_rows(model: Model, text: str) -> pa.Table:
 def make_given(
     connection: Connection, given: Mapping[str, str], rules: RulesSettings, models: Sequence[Model]
 ) -> None:
-    """Make every schema, the bronze tables, the rules, and the models' tables that are given."""
+    """Create every schema, the bronze tables, the rules, and those model tables that are given."""
     for layer in ("bronze", "rules", "silver", "gold"):
         connection.execute(f"create schema {layer}")
     for name in SCHEMAS:
@@ -140,14 +140,14 @@ def make_given(
 
 
 def make(connection: Connection, name: str, rows: pa.Table) -> None:
-    """Make a table of the rows."""
+    """Create a table with the rows."""
     connection.register("given", rows)
     connection.execute(f"create table {name} as from given")
     connection.unregister("given")
 
 
 def plain(row: Row) -> tuple[str, ...]:
-    """Return a row's values as text that is the same for equal values, and sorts."""
+    """Return a row's values as sortable text that is the same for equal values."""
     return tuple(
         f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
         for value in row.values()

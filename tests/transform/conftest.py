@@ -1,4 +1,4 @@
-"""A lake with its first release, made once and copied for each test."""
+"""A lake with its first release, built once and copied for each test."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.support.built_lake import FEW, Shop, opened
 
 @pytest.fixture(scope="session")
 def first_release(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A shop with one release; nobody changes it."""
+    """A shop with one release, shared by all tests; no test changes it."""
     shop = opened(tmp_path_factory.mktemp("shop") / "lake")
     shop.published()
     return shop
@@ -23,7 +23,7 @@ def shop(first_release: Shop, tmp_path: Path) -> Shop:
 
 @pytest.fixture(scope="session")
 def first_of_few(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """The same shop with a few of the models."""
+    """A shop with a few of the models and one release, shared by all tests."""
     shop = opened(tmp_path_factory.mktemp("few") / "lake", models=FEW)
     shop.published()
     return shop

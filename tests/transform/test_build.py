@@ -1,4 +1,4 @@
-"""Build: what differs is written and published as one release, and nothing else is touched."""
+"""Build: only differing rows are written, and they are published as one release."""
 
 from datetime import date
 from decimal import Decimal
@@ -28,7 +28,7 @@ LINE_2 = "order_id | position | product_id | price | fetched_at\n 2 | 1 | 7 | "
 def edit_order(
     shop: Shop, *, ordered_at: str = "2026-06-10 10:00", total: str = "200.00", minute: int = 1
 ) -> None:
-    """Show order 2 once more, with one line, as it is now."""
+    """Observe order 2 again, with one line."""
     shop.see("bronze.order_products", LINE_2 + f"{total} | {look(minute)}")
     shop.see(
         "bronze.orders",
@@ -37,12 +37,12 @@ def edit_order(
 
 
 def months_moved(moved: tuple[Move, ...], table: str) -> set[date | None]:
-    """Return the months of a table that a release says moved."""
+    """Return the months of a table that moved."""
     return {move.month for move in moved if move.table == table}
 
 
-def test_the_first_release_shows_every_table_and_the_bronze_it_was_built_from(first_release: Shop) -> None:
-    """Rows and money of each table, and that all of it is new."""
+def test_first_release_has_every_table_and_its_bronze_versions(first_release: Shop) -> None:
+    """The first release records rows and money of each table, and a move of every table."""
     release = current_release(first_release.lake)
     assert release
     assert (release.release, release.kind, release.parent) == (1, "full", None)
@@ -57,8 +57,8 @@ def test_the_first_release_shows_every_table_and_the_bronze_it_was_built_from(fi
     assert release.checks == {}
 
 
-def test_an_empty_shop_is_published_too(tmp_path: Path) -> None:
-    """Tables without rows have columns, no money, and can be built upon."""
+def test_an_empty_shop_is_published(tmp_path: Path) -> None:
+    """Tables without rows have columns and no money, and later builds extend them."""
     assert Shop(Lake(root=str(tmp_path / "nothing"))).build() is None
     shop = opened(tmp_path / "empty", {})
     release = shop.published()
@@ -69,16 +69,16 @@ def test_an_empty_shop_is_published_too(tmp_path: Path) -> None:
     assert shop.published().money["gold.revenue_daily"] == 200
 
 
-def test_nothing_new_is_no_commit_and_no_release(few: Shop) -> None:
-    """Not even when everything is built again."""
+def test_no_change_makes_no_commit_and_no_release(few: Shop) -> None:
+    """A build without changes commits nothing, even if it is a full build."""
     before = few.heads()
     assert few.build() is None
     assert few.build(full=True) is None
     assert few.heads() == before
 
 
-def test_an_unchanged_lake_is_not_even_built(shop: Shop) -> None:
-    """The release says from which versions, models and rules it is."""
+def test_an_unchanged_lake_is_current(shop: Shop) -> None:
+    """A release is current if the versions, models and rules are those it was built from."""
     assert Build(shop.lake, ENGINE, RulesSettings(), MODELS).is_current
     assert not Build(shop.lake, ENGINE, RulesSettings(return_statuses=(19,)), MODELS).is_current
     assert not Build(shop.lake, ENGINE, RulesSettings(), MODELS[1:]).is_current
@@ -86,8 +86,10 @@ def test_an_unchanged_lake_is_not_even_built(shop: Shop) -> None:
     assert not Build(shop.lake, ENGINE, RulesSettings(), MODELS).is_current
 
 
-def test_a_look_that_changes_no_number_is_no_release(shop: Shop) -> None:
-    """An order of a source left out is seen again: bronze has a new version, gold has none."""
+def test_an_observation_without_effect_makes_no_gold_version(shop: Shop) -> None:
+    """A new observation of an order of an excluded source is a new version of bronze, and of no
+    gold table.
+    """
     before = shop.heads()
     for minute, status in ((1, 1), (2, 12)):
         shop.see(
@@ -102,7 +104,7 @@ def test_a_look_that_changes_no_number_is_no_release(shop: Shop) -> None:
 
 
 def test_only_months_that_differ_are_written(shop: Shop) -> None:
-    """The files of the other months are the same files."""
+    """Unchanged months keep their files."""
     before = {name: shop.files(name) for name in DATED}
     edit_order(shop, total="250.00")
     release = shop.published()
@@ -117,15 +119,15 @@ def test_only_months_that_differ_are_written(shop: Shop) -> None:
 
 
 def weeks(shop: Shop) -> dict[str, set[str]]:
-    """Return the live files of the statuses' history by week."""
+    """Return the live files of the order status history by week."""
     found: dict[str, set[str]] = {}
     for file in open_table(shop.lake, HISTORY_OF_STATUSES).files():
         found.setdefault(str(file.part), set()).add(file.uri)
     return found
 
 
-def test_only_weeks_that_differ_are_written(shop: Shop) -> None:
-    """Of a table that is kept in weeks; what moved is told by the months that these weeks begin in."""
+def test_only_differing_weeks_are_written(shop: Shop) -> None:
+    """If a table has weekly partitions, its moves are reported by the months in which the weeks begin."""
     header = "id | created_at | status_id | fetched_at\n"
     created = ["07-01", "07-02", "07-09", "07-16", "08-05"]
     orders = [f" {order} | 2026-{day} 10:00 | 12 | {look(1)}" for order, day in enumerate(created, 11)]
@@ -143,7 +145,7 @@ def test_only_weeks_that_differ_are_written(shop: Shop) -> None:
         "2026-06-29",
         "2026-07-06",
     }
-    # The first week of July begins in June, where six others are.
+    # The first week of July begins in June, which has six other rows.
     assert [move for move in release.moved if move.table == HISTORY_OF_STATUSES] == [
         Move(HISTORY_OF_STATUSES, JUNE, 8, 9, None, None),
         Move(HISTORY_OF_STATUSES, JULY, 2, 3, None, None),
@@ -151,10 +153,8 @@ def test_only_weeks_that_differ_are_written(shop: Shop) -> None:
     assert release.rows[HISTORY_OF_STATUSES] == len(shop.read()[HISTORY_OF_STATUSES]) == 13
 
 
-def test_an_order_that_moves_changes_the_month_it_left_and_the_one_it_came_to(
-    shop: Shop, tmp_path: Path
-) -> None:
-    """It counts once, and an emptied day leaves no ghost."""
+def test_a_moved_order_changes_its_old_and_its_new_month(shop: Shop, tmp_path: Path) -> None:
+    """If an order moves to another month, it counts once and leaves no row in its old day."""
     edit_order(shop, ordered_at="2026-05-20 10:00")
     release = shop.published()
     for name in ("silver.orders", "silver.order_lines", "gold.revenue_daily", "gold.product_daily"):
@@ -163,8 +163,8 @@ def test_an_order_that_moves_changes_the_month_it_left_and_the_one_it_came_to(
     assert shop.read() == shop.built_anew(tmp_path / "anew").read()
 
 
-def test_a_month_whose_last_order_left_is_empty(shop: Shop, tmp_path: Path) -> None:
-    """Order 1 was all of May; then it is deleted, and comes back."""
+def test_a_month_without_its_last_order_is_empty(shop: Shop, tmp_path: Path) -> None:
+    """Order 1 is the only order of May; it is deleted, and later observed again."""
     shop.see("bronze.orders", f"id | is_deleted | fetched_at\n 1 | true | {look(1)}")
     release = shop.published()
     assert Move("silver.orders", MAY, 1, 0, Decimal("100.00"), Decimal("0.00")) in release.moved
@@ -184,16 +184,16 @@ def test_a_month_whose_last_order_left_is_empty(shop: Shop, tmp_path: Path) -> N
     assert shop.read(2)["gold.revenue_daily"] != shop.read(1)["gold.revenue_daily"]
 
 
-def test_a_month_that_never_was_gets_its_first_rows(shop: Shop) -> None:
-    """And the others stay as they are."""
+def test_a_new_month_gets_its_first_rows(shop: Shop) -> None:
+    """A new month gets files, and the other months keep theirs."""
     may = shop.files("silver.orders")["2026-05"]
     edit_order(shop, ordered_at="2026-08-20 10:00")
     assert months_moved(shop.published().moved, "gold.product_daily") == {JUNE, AUGUST}
     assert shop.files("silver.orders")["2026-05"] == may
 
 
-def test_new_names_reach_every_row_that_shows_them_and_move_no_money(shop: Shop, tmp_path: Path) -> None:
-    """And only the months in which they are shown."""
+def test_renamed_rows_reach_every_row_that_shows_them(shop: Shop, tmp_path: Path) -> None:
+    """New names change only the months that show them, and no money."""
     before = current_release(shop.lake)
     shop.see("bronze.managers", f"id | full_name | fetched_at\n 15 | Назар Новий | {look(1)}")
     shop.see("bronze.statuses", f"id | name | fetched_at\n 19 | Скасовано | {look(1)}")
@@ -212,15 +212,15 @@ def test_new_names_reach_every_row_that_shows_them_and_move_no_money(shop: Shop,
 
 
 def test_a_renamed_buyer_reaches_the_months_of_his_orders(shop: Shop) -> None:
-    """And no others; the card alone is no number."""
+    """A renamed buyer changes the months of his orders, and no gold table."""
     shop.see("bronze.buyers", f"id | full_name | fetched_at\n 31 | Оксана Нова | {look(1)}")
     release = shop.published()
     assert {move.table for move in release.moved} == {"silver.buyers", "silver.orders"}
     assert months_moved(release.moved, "silver.orders") == {MAY, JUNE, JULY}
 
 
-def test_a_renamed_category_reaches_its_products_and_the_months_in_which_they_sold(shop: Shop) -> None:
-    """And no table that shows none of its names."""
+def test_a_renamed_category_reaches_its_products_and_their_months(shop: Shop) -> None:
+    """A renamed category changes only tables that show its name."""
     shop.see("bronze.categories", f"id | name | fetched_at\n 5 | Уходова | {look(1)}")
     release = shop.published()
     touched = {"silver.categories", "silver.products", "gold.category_daily"}
@@ -228,8 +228,10 @@ def test_a_renamed_category_reaches_its_products_and_the_months_in_which_they_so
     assert months_moved(release.moved, "gold.category_daily") == {MAY, JUNE, JULY}
 
 
-def test_a_changed_rule_rebuilds_what_it_touches_and_the_release_says_so(few: Shop) -> None:
-    """From a date on: what was sold before stays as it was classified."""
+def test_a_changed_rule_rebuilds_only_affected_months(few: Shop) -> None:
+    """If a rule changes from a date on, earlier orders keep their sales type, and the release's
+    kind is rules.
+    """
     rules = RulesSettings(
         sales_types=(
             *RulesSettings().sales_types,
@@ -247,7 +249,7 @@ def test_a_changed_rule_rebuilds_what_it_touches_and_the_release_says_so(few: Sh
 
 
 def test_a_rule_may_lose_its_last_row(few: Shop, tmp_path: Path) -> None:
-    """Nothing is excluded any more, and no status means a return."""
+    """Without excluded sources and return statuses, all orders count."""
     rules = RulesSettings(excluded_sources=(), return_statuses=())
     release = few.published(rules=rules)
     assert release.rows["rules.excluded_sources"] == 0
@@ -256,8 +258,8 @@ def test_a_rule_may_lose_its_last_row(few: Shop, tmp_path: Path) -> None:
     assert few.build(rules=rules) is None
 
 
-def test_a_changed_model_is_rebuilt_without_anything_new(shop: Shop) -> None:
-    """Its text is an input like any other."""
+def test_a_changed_model_is_rebuilt_without_new_observations(shop: Shop) -> None:
+    """The text of a model is an input of the build."""
     models = changed(
         "gold.customer_rfm", "select * replace (upper(segment) as segment) from ({sql})", models=MODELS
     )
@@ -265,8 +267,8 @@ def test_a_changed_model_is_rebuilt_without_anything_new(shop: Shop) -> None:
     assert {move.table for move in release.moved} == {"gold.customer_rfm"}
 
 
-def test_a_model_that_is_gone_is_in_no_later_release(few: Shop) -> None:
-    """And back in the next one that knows it."""
+def test_a_removed_model_is_in_no_later_release(few: Shop) -> None:
+    """If a model is removed, its table leaves the release; if it is added again, the table returns."""
     without = [model for model in FEW if model.name != "gold.source_daily"]
     edit_order(few, total="250.00")
     assert "gold.source_daily" not in few.published(models=without).tables
@@ -275,8 +277,8 @@ def test_a_model_that_is_gone_is_in_no_later_release(few: Shop) -> None:
     assert "gold.source_daily" in few.read()
 
 
-def test_every_release_goes_on_reading_as_it_did(few: Shop) -> None:
-    """Whatever is built after it."""
+def test_every_release_reads_the_same_after_later_builds(few: Shop) -> None:
+    """Later builds do not change what a release reads."""
     kept = [few.read(1)]
     for minute in range(1, 4):
         edit_order(few, total=f"{200 + minute}.00", minute=minute)
@@ -286,8 +288,10 @@ def test_every_release_goes_on_reading_as_it_did(few: Shop) -> None:
     assert len({str(tables["gold.revenue_daily"]) for tables in kept}) == 4
 
 
-def test_a_failed_check_commits_nothing_and_the_last_release_serves(shop: Shop) -> None:
-    """Exit code 3, a finding that says how many rows and which; mended, the next build publishes."""
+def test_a_failed_check_commits_nothing(shop: Shop) -> None:
+    """A failed check has exit code 3 and a finding with its rows; the last release serves until the
+    next valid build.
+    """
     before, shown = shop.heads(), shop.read()
     edit_order(shop, total="250.00")
     bronze = shop.heads()
@@ -316,8 +320,8 @@ def test_a_failed_check_commits_nothing_and_the_last_release_serves(shop: Shop) 
     assert read_findings(shop.lake)["gold.revenue_daily.equals_orders"].state == "healed"
 
 
-def test_what_a_refused_build_found_is_healed_once_its_models_are_taken_back(few: Shop) -> None:
-    """Though nothing has to be built then; what the release has itself stays as it is there."""
+def test_findings_of_a_refused_build_heal_with_its_models(few: Shop) -> None:
+    """If the refused models are reverted, their findings heal, although nothing has to be built."""
     few.see("bronze.orders", f"{ORDER_9}2026-07-04 10:00 | 77 | 78 | 12 | 1000.00 | {look(1)}")
     few.published()
     broken = changed("silver.orders", "select * replace (nullif(source_id, 1) as source_id) from ({sql})")
@@ -336,20 +340,20 @@ def test_what_a_refused_build_found_is_healed_once_its_models_are_taken_back(few
     assert few.heads()["ops.findings"] == head
 
 
-def test_two_checks_of_one_name_are_told_before_anything_is_built(few: Shop) -> None:
-    """Also by a build that finds nothing new to build."""
+def test_two_checks_of_one_name_are_refused_before_a_build(few: Shop) -> None:
+    """Two checks of one name are refused even if there is nothing new to build."""
     twin = Check("key_is_unique", FEW[0].name, "it is", "error", "select 1")
     with pytest.raises(ModelError, match="two checks are named key_is_unique"):
         Build(few.lake, ENGINE, RulesSettings(), [msgspec.structs.replace(FEW[0], checks=(twin,))])
 
 
 def open_findings(shop: Shop) -> dict[str, int]:
-    """Return how many rows each open finding says."""
+    """Return the rows of each open finding."""
     return {name: one.rows for name, one in read_findings(shop.lake).items() if one.state != HEALED}
 
 
-def test_a_failed_check_is_one_finding_however_often_it_is_met(shop: Shop) -> None:
-    """It alone is in the ledger, once; the builds that it refuses again have nothing to add."""
+def test_a_repeated_failure_is_one_finding(shop: Shop) -> None:
+    """A check that fails in several builds has one row in the findings ledger."""
     shop.see(
         "bronze.orders",
         f"id | source_id | status_id | grand_total | fetched_at\n 9 | 1 | 12 | -0.01 | {look(1)}",
@@ -358,12 +362,12 @@ def test_a_failed_check_is_one_finding_however_often_it_is_met(shop: Shop) -> No
         with pytest.raises(CheckFailed, match="total_is_not_negative"):
             shop.build()
         rows = open_table(shop.lake, FINDINGS).read().to_pylist()
-        told = [(row["fingerprint"], row["state"], row["rows"], row["amount"]) for row in rows]
-        assert told == [("silver.orders.total_is_not_negative", "new", 1, Decimal("-0.01"))]
+        recorded = [(row["fingerprint"], row["state"], row["rows"], row["amount"]) for row in rows]
+        assert recorded == [("silver.orders.total_is_not_negative", "new", 1, Decimal("-0.01"))]
 
 
 def test_a_first_build_that_fails_its_checks_publishes_nothing(tmp_path: Path) -> None:
-    """There is no release and no table of silver or gold."""
+    """If the first build fails its checks, there is no release, and no table of silver or gold."""
     shop = opened(tmp_path / "lake")
     shop.see("bronze.orders", f"id | grand_total | fetched_at\n 9 | -0.01 | {look(1)}")
     with pytest.raises(
@@ -376,7 +380,7 @@ def test_a_first_build_that_fails_its_checks_publishes_nothing(tmp_path: Path) -
 
 
 def test_a_warning_is_recorded_and_blocks_nothing(shop: Shop) -> None:
-    """A source, status and manager nobody listed: seen, counted and reported the day they appear."""
+    """An unknown source, status and manager are reported as warnings, and the release is published."""
     shop.see(
         "bronze.orders",
         f"{ORDER_9}2026-07-04 10:00 | 77 | 78 | 79 | 1000.00 | {look(1)}",
@@ -391,7 +395,7 @@ def test_a_warning_is_recorded_and_blocks_nothing(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "said"),
+    ("sql", "message"),
     [
         ("select * from silver.nothing", r"silver\.buyers: it can't be built: .*nothing"),
         ("select 1 / from bronze.buyers", r"silver\.buyers: it can't be built"),
@@ -405,10 +409,10 @@ def test_a_warning_is_recorded_and_blocks_nothing(shop: Shop) -> None:
         ("select name, * exclude (name) from ({sql})", "the columns are in the order name, id"),
     ],
 )
-def test_a_model_that_does_not_keep_its_contract_is_one_line(few: Shop, sql: str, said: str) -> None:
-    """Found before anything is committed."""
+def test_a_broken_contract_is_one_line(few: Shop, sql: str, message: str) -> None:
+    """A model that breaks its contract is reported in one line, before anything is committed."""
     before = few.heads()
-    with pytest.raises(ModelError, match=said) as refused:
+    with pytest.raises(ModelError, match=message) as refused:
         few.build(models=changed("silver.buyers", sql))
     assert "\n" not in str(refused.value)
     assert few.heads() == before

@@ -1,4 +1,4 @@
-"""Inspection: a check that looks at a part finds what it would find everywhere."""
+"""Check scope: a check of rebuilt rows gives the same result as a check of all rows."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from transform.workspace import BUILT, scratch
 UNKNOWN = "silver.order_lines.product_is_known"
 SOLD = "order_id | position | product_id | name | price | fetched_at\n"
 ORDER = "id | ordered_at | source_id | manager_id | status_id | grand_total | payload | fetched_at\n"
-# What goes wrong in the part that is built anew where order 2 has another total: once for each kind of check.
+# Faults in the rebuilt rows after order 2 got another total: one for each kind of check.
 FAULTS = [
     ("silver.orders.key_is_unique", "insert into {built} from {built}"),
     ("silver.orders.sales_type_is_there", "update {built} set sales_type = null"),
@@ -33,7 +33,7 @@ FAULTS = [
 
 
 def sell_unknown(shop: Shop, minute: int, *products: int, total: str = "200.00") -> None:
-    """Show that order 2 has products that no catalogue has."""
+    """Observe order 2 with products that are not in the catalogue."""
     lines = [
         f" 2 | {position} | {product} | Олія | 200.00 | {look(minute)}"
         for position, product in enumerate(products or (99,), 1)
@@ -45,14 +45,14 @@ def sell_unknown(shop: Shop, minute: int, *products: int, total: str = "200.00")
     )
 
 
-def everywhere(shop: Shop) -> dict[str, int]:
-    """Return what every check finds in a full build of what there is."""
+def failures_in_full(shop: Shop) -> dict[str, int]:
+    """Return the failures of every check in a full build."""
     full = Build(shop.lake, ENGINE, RulesSettings(), shop.models, full=True).build_candidates()
     return {found.name: found.failures for found in check_candidates(full, {}) if found.failures}
 
 
-def another_order(shop: Shop, minute: int) -> None:
-    """Show order 1 with another total: a change that has nothing to do with the finding."""
+def edit_other_order(shop: Shop, minute: int) -> None:
+    """Observe order 1 with another total, which does not affect the finding."""
     shop.see(
         "bronze.orders",
         "id | ordered_at | source_id | status_id | grand_total | payload | fetched_at\n"
@@ -65,47 +65,47 @@ def another_order(shop: Shop, minute: int) -> None:
     )
 
 
-def test_a_standing_finding_stands_while_nothing_touches_it(shop: Shop) -> None:
-    """It is told as it was, without another look at all of history."""
+def test_an_open_finding_is_carried_over_if_nothing_affects_it(shop: Shop) -> None:
+    """If no change affects a finding, it keeps its rows and its example."""
     sell_unknown(shop, 1)
     first = shop.published()
     assert first.checks[UNKNOWN] == 1
-    another_order(shop, 2)
-    assert shop.published().checks == everywhere(shop)
+    edit_other_order(shop, 2)
+    assert shop.published().checks == failures_in_full(shop)
     finding = read_findings(shop.lake)[UNKNOWN]
     assert (finding.state, finding.rows, finding.example) == ("new", 1, "product_id=99")
 
 
-def test_a_finding_is_healed_by_a_table_that_its_model_does_not_read(shop: Shop) -> None:
-    """The product enters the catalogue while another order changes."""
+def test_a_finding_is_healed_by_a_table_outside_its_model(shop: Shop) -> None:
+    """A finding heals if the missing product enters the catalogue while another order changes."""
     sell_unknown(shop, 1)
     shop.published()
-    another_order(shop, 2)
+    edit_other_order(shop, 2)
     shop.see("bronze.products", f"id | name | custom_fields | fetched_at\n 99 | Олія | [] | {look(2)}")
     assert UNKNOWN not in shop.published().checks
-    assert everywhere(shop) == find_release(shop.lake, None).checks
+    assert failures_in_full(shop) == find_release(shop.lake, None).checks
     assert read_findings(shop.lake)[UNKNOWN].state == "healed"
 
 
-def test_a_fault_far_from_what_was_built_is_found(shop: Shop) -> None:
-    """A product is gone while another order changes: the old lines that sold it are looked at."""
-    another_order(shop, 2)
+def test_a_fault_outside_the_rebuilt_rows_is_found(shop: Shop) -> None:
+    """If a product is deleted while another order changes, the old lines that sold it are checked."""
+    edit_other_order(shop, 2)
     shop.see("bronze.products", f"id | is_deleted | fetched_at\n 8 | true | {look(2)}")
-    assert shop.published().checks[UNKNOWN] == everywhere(shop)[UNKNOWN] == 1
+    assert shop.published().checks[UNKNOWN] == failures_in_full(shop)[UNKNOWN] == 1
 
 
-def test_a_finding_that_is_mended_where_it_was_is_healed(shop: Shop) -> None:
-    """The order has another line by now."""
+def test_a_corrected_order_heals_its_finding(shop: Shop) -> None:
+    """A finding heals if the order has another line."""
     sell_unknown(shop, 1)
     shop.published()
     edit_order(shop, minute=2)
     assert UNKNOWN not in shop.published().checks
-    assert everywhere(shop) == find_release(shop.lake, None).checks
+    assert failures_in_full(shop) == find_release(shop.lake, None).checks
 
 
 @pytest.mark.parametrize(("name", "fault"), FAULTS)
-def test_a_fault_in_what_was_built_anew_is_found(shop: Shop, name: str, fault: str) -> None:
-    """Though its check held in the release, and looks no further than that part."""
+def test_a_fault_in_rebuilt_rows_is_found(shop: Shop, name: str, fault: str) -> None:
+    """A check that passed in the release finds a fault in the rebuilt rows."""
     edit_order(shop, total="250.00")
     candidates = Build(shop.lake, ENGINE, RulesSettings(), shop.models).build_candidates()
     model = name.rpartition(".")[0]
@@ -115,8 +115,8 @@ def test_a_fault_in_what_was_built_anew_is_found(shop: Shop, name: str, fault: s
     assert (found[name].failures > 0, found[name].check.severity) == (True, "error")
 
 
-def test_a_build_in_part_that_breaks_a_check_publishes_nothing(shop: Shop) -> None:
-    """One order is seen anew, with a total that cannot be."""
+def test_an_incremental_build_that_breaks_a_check_publishes_nothing(shop: Shop) -> None:
+    """If an order is observed with a negative total, nothing is published."""
     shown = shop.read()
     edit_order(shop, total="-0.01")
     assert Build(shop.lake, ENGINE, RulesSettings(), shop.models).is_incremental
@@ -127,8 +127,8 @@ def test_a_build_in_part_that_breaks_a_check_publishes_nothing(shop: Shop) -> No
     assert shop.releases() == [1]
 
 
-def test_what_a_refused_build_found_is_not_what_the_release_has(shop: Shop) -> None:
-    """Two other products then, and a total that cannot be; then the order is again as it was released."""
+def test_findings_of_a_refused_build_are_not_those_of_the_release(shop: Shop) -> None:
+    """After a refused build changed a finding, the next build runs the check again on all rows."""
     sell_unknown(shop, 1)
     shop.published()
     sell_unknown(shop, 2, 97, 98, total="-0.01")

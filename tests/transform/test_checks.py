@@ -1,4 +1,4 @@
-"""Checks: every fault a check is there for is planted, and caught."""
+"""Checks: each check finds the faults that it is made for."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -32,7 +32,7 @@ OF_NULLS = [
     for column in model.header.contract.columns
     if not column.nullable
 ]
-# Enough for every table to have rows: two products twice in one order, a buyer more, a cost, a status left.
+# Rows that fill every table: two products twice in one order, another buyer, a cost, a status that ended.
 GOOD = {
     **HISTORY,
     "bronze.orders": HISTORY["bronze.orders"]
@@ -54,10 +54,10 @@ LEFT = """
 insert into bronze.orders by name
 select * replace (fetched_at - interval 1 hour as fetched_at, 19 as status_id) from bronze.orders where id = 8
 """
-# No order is dated beyond its last change, which would be a preorder.
+# No order is dated after its last change; it would be a preorder.
 DATED = "update bronze.orders set updated_at = greatest(updated_at, ordered_at)"
 COST = "update bronze.order_products set purchased_price = 40 where product_id = 7 and order_id in (1, 7)"
-# What makes each of the other checks fail, each way it can.
+# Faults for each of the other checks, one for each way to fail.
 FAULTS = [
     ("silver.orders.total_is_not_negative", "update silver.orders set grand_total = -0.01 where id = 1"),
     ("silver.orders.sales_type_is_known", "update silver.orders set sales_type = 'wholesale' where id = 1"),
@@ -137,7 +137,7 @@ FAULTS = [
     ("gold.revenue_daily.equals_orders", "update gold.revenue_daily set sales_type = 'other'"),
     ("gold.revenue_daily.equals_orders", "delete from gold.revenue_daily where date = '2026-05-10'"),
     (
-        "gold.revenue_daily.equals_orders",  # a ghost of nothing: no sum would show it
+        "gold.revenue_daily.equals_orders",  # a row of zero revenue, which no sum shows
         "insert into gold.revenue_daily by name select * replace (date '2026-05-11' as date, 0 as revenue)"
         " from gold.revenue_daily limit 1",
     ),
@@ -215,7 +215,7 @@ FAULTS = [
     ("gold.customer_daily.new_are_first", "update gold.customer_daily set buyer_type = 'new'"),
     ("gold.customer_daily.new_are_first", "update gold.customer_daily set buyer_type = 'returning'"),
     (
-        "gold.customer_daily.new_are_first",  # bought at a source left out before
+        "gold.customer_daily.new_are_first",  # bought earlier at an excluded source
         "update silver.excluded_orders set order_date = '2020-01-01'",
     ),
     ("gold.customer_cohorts.months_go_forward", "update gold.customer_cohorts set months_since = -1"),
@@ -288,7 +288,7 @@ FAULTS = [
 
 @pytest.fixture(scope="module")
 def built() -> Connection:
-    """Every model, built of good rows."""
+    """Return a DuckDB with every model built from good rows."""
     connection = connect(ENGINE)
     make_given(connection, GOOD, RulesSettings(), MODELS)
     for more in (LEFT, DATED, COST):
@@ -300,28 +300,28 @@ def built() -> Connection:
 
 @pytest.fixture
 def faulty(built: Connection) -> Iterator[Connection]:
-    """The same; what a test plants is gone after it."""
+    """The same DuckDB; the faults that a test adds are rolled back after it."""
     built.execute("begin")
     yield built
     built.execute("rollback")
 
 
-def test_good_rows_break_nothing(built: Connection) -> None:
-    """And there is something in every table, so that there is something to break."""
+def test_good_rows_pass_every_check(built: Connection) -> None:
+    """All checks pass on good rows, and every table has rows."""
     assert [outcome for outcome in run_checks(built, list(CHECKS.values())) if outcome.failures] == []
     for model in MODELS:
         assert built.execute(f"select count(*) from {model.name}").fetchall() > [(0,)], model.name
 
 
-def test_every_check_has_a_fault_that_is_planted() -> None:
-    """A check that was never seen failing is none."""
+def test_every_check_has_a_planted_fault() -> None:
+    """Every check is tested with at least one fault."""
     planted = {*OF_KEYS, *(name for name, _, _ in OF_NULLS), *(name for name, _ in FAULTS)}
     assert planted == CHECKS.keys()
 
 
 @pytest.mark.parametrize("name", OF_KEYS)
-def test_a_row_that_is_there_twice_is_caught(faulty: Connection, name: str) -> None:
-    """In every table, whatever its key is made of, missing values too."""
+def test_a_repeated_row_is_found(faulty: Connection, name: str) -> None:
+    """The key check finds a repeated row in every table, even if its key has nulls."""
     check = CHECKS[name]
     faulty.execute(f"insert into {check.model} by name from {check.model} limit 1")
     outcome = run_check(faulty, check)
@@ -330,8 +330,8 @@ def test_a_row_that_is_there_twice_is_caught(faulty: Connection, name: str) -> N
 
 
 @pytest.mark.parametrize(("name", "model", "column"), OF_NULLS)
-def test_a_missing_value_is_caught(faulty: Connection, name: str, model: str, column: str) -> None:
-    """In every column that promises one."""
+def test_a_missing_value_is_found(faulty: Connection, name: str, model: str, column: str) -> None:
+    """A null is found in every column that may not be null."""
     faulty.execute(f"create or replace table {model} as select * replace (null as {column}) from {model}")
     ((rows,),) = faulty.execute(f"select count(*) from {model}").fetchall()
     outcome = run_check(faulty, CHECKS[name])
@@ -339,29 +339,29 @@ def test_a_missing_value_is_caught(faulty: Connection, name: str, model: str, co
 
 
 @pytest.mark.parametrize(("name", "fault"), FAULTS)
-def test_a_planted_fault_is_caught(faulty: Connection, name: str, fault: str) -> None:
-    """Once for each way to go wrong."""
+def test_a_planted_fault_is_found(faulty: Connection, name: str, fault: str) -> None:
+    """Every fault of the list is found by its check."""
     faulty.execute(fault)
     outcome = run_check(faulty, CHECKS[name])
     assert outcome.failures >= 1
     assert outcome.example
 
 
-def test_a_stated_fact_that_is_neither_true_nor_false_is_caught(faulty: Connection) -> None:
-    """NULL must not pass for true."""
+def test_a_condition_that_is_null_fails(faulty: Connection) -> None:
+    """A condition that is NULL for a row counts as a failure."""
     faulty.execute("update silver.orders set sales_type = null where id = 1")
     assert run_check(faulty, CHECKS["silver.orders.sales_type_is_known"]).example == "id=1"
 
 
-def test_an_order_without_lines_is_let_pass_where_its_payload_has_none(faulty: Connection) -> None:
-    """Orders with money and no products do occur."""
+def test_an_order_without_lines_passes_if_its_payload_has_none(faulty: Connection) -> None:
+    """Orders with money and without products are valid."""
     faulty.execute("delete from silver.order_lines where order_id = 2")
     faulty.execute("""update bronze.orders set payload = '{"products":[]}' where id = 2""")
     assert run_check(faulty, CHECKS["silver.order_lines.are_there"]).failures == 0
 
 
-def test_instants_are_shown_in_what_a_check_found(faulty: Connection) -> None:
-    """The key of a status's history has one."""
+def test_an_example_shows_instants(faulty: Connection) -> None:
+    """The example of a failed check shows instants, such as those in the key of the status history."""
     faulty.execute(
         "insert into silver.order_status_history from silver.order_status_history where order_id = 3"
     )
@@ -370,32 +370,32 @@ def test_instants_are_shown_in_what_a_check_found(faulty: Connection) -> None:
 
 
 def outcome(severity: str, failures: int) -> Outcome:
-    """Return what a check found."""
+    """Return an outcome with a number of failures."""
     return Outcome(Check("is_fine", "gold.x", "all is fine", severity, ""), failures, "id=1")
 
 
 def test_an_error_refuses_and_a_warning_is_logged() -> None:
-    """The first is told, the others are counted."""
+    """The message describes the first failed check and counts the others."""
     with capture_logs() as logged:
         refuse_failures([outcome("warn", 7), outcome("error", 0)])
     assert [(entry["check"], entry["rows"]) for entry in logged] == [("gold.x.is_fine", 7)]
-    said = (
+    message = (
         r"^gold\.x\.is_fine: 2 rows break «all is fine», the first is id=1 \(1 more check failed\); nothing"
     )
-    with pytest.raises(CheckFailed, match=said):
+    with pytest.raises(CheckFailed, match=message):
         refuse_failures([outcome("warn", 1), outcome("error", 2), outcome("error", 3)])
 
 
 @pytest.mark.parametrize("sql", ["select * from silver.nothing", "select 'x'::int as id", "selec"])
-def test_a_check_that_cannot_be_run_is_no_check_passed(built: Connection, sql: str) -> None:
-    """One line, with the check's name."""
+def test_a_check_that_cannot_run_is_an_error(built: Connection, sql: str) -> None:
+    """A check whose SQL can't be run is reported in one line with its name."""
     with pytest.raises(ModelError, match=r"^gold\.x\.is_fine: the check can't be run: ") as refused:
         run_check(built, Check("is_fine", "gold.x", "all is fine", "warn", sql))
     assert "\n" not in str(refused.value)
 
 
-def test_a_new_check_looks_at_everything(few: Shop) -> None:
-    """Also where nothing else has changed: a check is part of what a release was built with."""
+def test_a_new_check_reads_all_rows(few: Shop) -> None:
+    """A new check is an input of the build, so it runs on all rows even if nothing else changed."""
     never = Check(
         "is_never", "silver.orders", "no order is", "error", "select id from silver.orders", frozenset()
     )
@@ -410,8 +410,8 @@ def test_a_new_check_looks_at_everything(few: Shop) -> None:
     assert few.build() is None
 
 
-def test_a_fact_of_all_history_is_not_told_from_a_part(shop: Shop, tmp_path: Path) -> None:
-    """A first purchase lies before the months that are built anew: in these alone all would be well."""
+def test_a_check_of_all_history_reads_all_rows(shop: Shop, tmp_path: Path) -> None:
+    """A check of first purchases reads all rows, because it would pass on the rebuilt months alone."""
     (check,) = [check for check in CHECKS.values() if check.name == "new_are_first"]
     assert check.needs_all_rows
     (daily,) = [model for model in MODELS if model.name == check.model]
@@ -429,7 +429,7 @@ def test_a_fact_of_all_history_is_not_told_from_a_part(shop: Shop, tmp_path: Pat
 
 @pytest.mark.parametrize("name", [UNIQUE, "id_is_there", "is_fine"])
 def test_two_checks_of_one_name_are_refused(name: str) -> None:
-    """One would be taken for the other, and never be looked at."""
+    """Two checks of one name are refused, because one of them would never run."""
     text = f"""/* grain = "g"
     key = ["id"]
     rebuild = "whole"

@@ -1,4 +1,4 @@
-"""The commands that look: what they say of each model and of each check, and what they draw."""
+"""Commands that only read: the tables and drawings that they print."""
 
 import re
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from transform.checks import checks_of
 from transform.commands import last_moved_in
 
 SVG = "{http://www.w3.org/2000/svg}"
-# What is looked at that stands beside no model.
+# Checks that belong to no model.
 OTHERS = [
     "release.no_older_month_moved",
     "release.newest_day_stays",
@@ -28,7 +28,9 @@ OTHERS = [
 
 
 def released(*versions: int, first: int = 1) -> list[Release]:
-    """Return releases that show a table at these versions, newest first; 0: without it."""
+    """Return releases with a table at these versions, newest first; 0 means that the release lacks
+    the table.
+    """
     return [
         Release(
             release=number,
@@ -42,8 +44,10 @@ def released(*versions: int, first: int = 1) -> list[Release]:
     ]
 
 
-def test_a_table_moved_in_the_first_release_that_shows_it_as_it_is() -> None:
-    """After a rollback, in that; longer ago than anybody looked, before the oldest that was looked at."""
+def test_a_table_moved_in_the_first_release_of_its_version() -> None:
+    """After a rollback this is the rollback; if it is older than all listed releases, it is before
+    the oldest.
+    """
     assert last_moved_in("gold.sums", released(3, 4, 4)) == "2"
     assert last_moved_in("gold.sums", released(3, 4, 3)) == "3"
     assert last_moved_in("gold.sums", released(3, 3)) == "1"
@@ -54,13 +58,15 @@ def test_a_table_moved_in_the_first_release_that_shows_it_as_it_is() -> None:
 
 
 def rows_of(printed: str) -> dict[str, list[str]]:
-    """Return the cells of each row of a printed table by the first of them, as far as its first line goes."""
+    """Return the cells of each row of a printed table, by their first cell; only the row's first
+    line is read.
+    """
     lines = (re.split(r" {2,}", line.strip()) for line in printed.splitlines() if re.match(r" \S", line))
     return {cells[0]: cells for cells in lines if len(cells) > 1}
 
 
-def test_models_says_what_each_is_and_when_it_moved_last(shop: Shop) -> None:
-    """What a row is, how it is rebuilt, how many there are, in which release it moved, and of what it is."""
+def test_models_lists_each_model_and_its_last_move(shop: Shop) -> None:
+    """The command lists grain, rebuild, rows, last move and inputs of each model."""
     edit_order(shop, ordered_at="2026-06-12 10:00", total="250.00")
     shop.published()
     shop.see("bronze.managers", f"id | full_name | fetched_at\n 7 | Ліза Н. | {look(2)}")
@@ -68,16 +74,16 @@ def test_models_says_what_each_is_and_when_it_moved_last(shop: Shop) -> None:
     rows = rows_of(succeed(environ_of(shop.lake), "transform", "models"))
     (grain,) = [model.header.grain for model in MODELS if model.name == "gold.revenue_daily"]
     assert rows["table"] == ["table", "one row per", "rebuilt", "rows", "moved in", "reads"]
-    _, said, *revenue = rows["gold.revenue_daily"]
-    assert grain.startswith(f"one row per {said}")
+    _, grain_shown, *revenue = rows["gold.revenue_daily"]
+    assert grain.startswith(f"one row per {grain_shown}")
     assert revenue == ["by month", "4", "2", "silver.orders"]
     assert rows["silver.managers"][2:] == ["by key", "3", "3", "bronze.managers"]
     assert rows["silver.statuses"][2:] == ["by key", "2", "1", "bronze.statuses"]
     assert rows.keys() - {"table"} == {model.name for model in MODELS}
 
 
-def test_the_drawing_has_every_table_and_what_it_is_made_of(lake: Lake, tmp_path: Path) -> None:
-    """A box for each, with its name, and a line to it from each that it reads."""
+def test_the_drawing_has_every_table_and_its_inputs(lake: Lake, tmp_path: Path) -> None:
+    """The drawing has a box with the name of each table, and a curve from each table that it reads."""
     file = tmp_path / "models.svg"
     succeed(environ_of(lake), "transform", "models", "--graph", str(file))
     drawing = ElementTree.fromstring(file.read_text("utf-8"))
@@ -95,8 +101,8 @@ def test_the_drawing_has_every_table_and_what_it_is_made_of(lake: Lake, tmp_path
     assert drawn == sorted((sides[read][1], sides[name][0]) for read, name in reads)
 
 
-def test_checks_shows_what_was_found_with_its_amount(shop: Shop) -> None:
-    """What only warns, and what refused a build; healed, neither is shown."""
+def test_checks_lists_findings_with_their_amounts(shop: Shop) -> None:
+    """The command lists warnings and failures of a refused build, until they are healed."""
     environ = environ_of(shop.lake)
     edit_order(shop, total="-0.01")
     with pytest.raises(CheckFailed):
@@ -118,8 +124,8 @@ def test_checks_shows_what_was_found_with_its_amount(shop: Shop) -> None:
     assert printed.splitlines()[-1].endswith(" checks, 0 findings open")
 
 
-def test_checks_all_shows_every_check_and_whether_it_holds(shop: Shop) -> None:
-    """Of the models, of a release, and of the night."""
+def test_checks_all_lists_every_check_and_its_state(shop: Shop) -> None:
+    """The list has the checks of the models, of the release, and of the nightly comparison."""
     sell_unknown(shop, 1)
     shop.published()
     printed = succeed(environ_of(shop.lake), "transform", "checks", "--all")

@@ -1,4 +1,4 @@
-"""Staging: what is written before it is known to be right is gone where it was not."""
+"""Commit queue: files that are written before the checks are deleted if the build fails."""
 
 import os
 import signal
@@ -48,50 +48,54 @@ ROWS = st.lists(
 
 
 def in_chunks(rows: pa.Table, size: int) -> pa.Table:
-    """Return the rows in pieces, as a query gives them."""
+    """Return the rows in chunks, as a query returns them."""
     return pa.concat_tables([rows.slice(at, size) for at in range(0, rows.num_rows, size)] or [rows])
 
 
 @given(
     ROWS, st.sampled_from([("order_id",), ("order_id", "position"), ("order_id", "name")]), st.integers(1, 9)
 )
-def test_a_key_that_is_seen_to_name_each_row_does(
+def test_a_key_that_is_proven_unique_is_unique(
     rows: list[dict[str, object]], key: tuple[str, ...], size: int
 ) -> None:
-    """Whatever comes in which month; and what names each is seen to, where ids are there."""
+    """The order of rows never proves a repeated key unique, and proves a unique one if ids
+    determine the month.
+    """
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     keys = [tuple(row[name] for name in key) for row in rows]
     is_each = len(set(keys)) == len(keys)
     by_month = in_chunks(table.sort_by([(name, "ascending") for name in ("month", *key)]), size)
     by_key = in_chunks(table.sort_by([(name, "ascending") for name in key]), size)
     assert is_key_unique(by_key, key, None) == is_each
-    found = is_key_unique(by_month, key, "month")
-    assert is_each or not found
+    is_proven = is_key_unique(by_month, key, "month")
+    assert is_each or not is_proven
     ids = {(row["month"], row["order_id"]) for row in rows}
     if (
         is_each
         and len({number for _, number in ids}) == len(ids)
         and None not in {number for _, number in ids}
     ):
-        assert found
+        assert is_proven
 
 
 @given(st.lists(st.integers(-5, 60), min_size=1), st.integers(1, 9))
-def test_ids_are_distinct_where_none_comes_twice(ids: list[int], size: int) -> None:
-    """In whatever order."""
+def test_ids_are_distinct_if_none_repeats(ids: list[int], size: int) -> None:
+    """The result is right for ids in any order."""
     parts = [ids[at : at + size] for at in range(0, len(ids), size)]
     assert is_distinct(pa.chunked_array(parts, pa.int64())) == (len(set(ids)) == len(ids))
 
 
-def test_a_key_in_two_months_is_seen_though_another_lies_between() -> None:
-    """Two lines of an order in one month, and one of them again in the next."""
+def test_a_key_that_repeats_in_another_month_is_found() -> None:
+    """A key in two months is found even if another row is between the two rows."""
     rows = [(5, 1, MONTHS[0]), (5, 2, MONTHS[0]), (5, 1, MONTHS[1])]
-    found = [dict(zip(("order_id", "position", "month"), row, strict=True)) for row in rows]
-    assert not is_key_unique(pa.Table.from_pylist(found, SCHEMA), ("order_id", "position"), "month")
+    records = [dict(zip(("order_id", "position", "month"), row, strict=True)) for row in rows]
+    assert not is_key_unique(pa.Table.from_pylist(records, SCHEMA), ("order_id", "position"), "month")
 
 
-def test_a_key_that_cannot_be_told_is_not_said_to_name_each() -> None:
-    """Names in several months, numbers that may be none, lists, or no key: the check itself is asked."""
+def test_an_uncomparable_key_is_not_proven_unique() -> None:
+    """Names in several months, floats, lists and an empty key are not proven unique, so the check
+    itself runs.
+    """
     rows = pa.table({"name": ["а", "б"], "month": pa.array(MONTHS[:2])})
     assert not is_key_unique(rows, ["name"], "month")
     assert not is_key_unique(rows, [], None)
@@ -101,7 +105,7 @@ def test_a_key_that_cannot_be_told_is_not_said_to_name_each() -> None:
 
 
 def grow(shop: Shop) -> None:
-    """Sell one order more."""
+    """Add one order."""
     shop.see(
         "bronze.orders",
         "id | ordered_at | source_id | status_id | grand_total | fetched_at\n"
@@ -119,10 +123,10 @@ def grow(shop: Shop) -> None:
     ids=["in one month", "in a later month", "in an earlier month"],
 )
 @pytest.mark.parametrize("is_first", [True, False])
-def test_a_key_that_comes_twice_is_found_in_a_full_build(
+def test_a_repeated_key_is_found_in_a_full_build(
     few: Shop, tmp_path: Path, twice: str, is_first: bool
 ) -> None:
-    """Wherever its two rows lie, also where a release has one of them; no file is left, and no new table."""
+    """A repeated key is found in any month; no file and no new table is left."""
     shop = few.copy(tmp_path / "anew", "bronze") if is_first else few
     before = shop.heads()
     with pytest.raises(CheckFailed, match=r"silver\.orders\.key_is_unique: .* the first is id="):
@@ -132,8 +136,8 @@ def test_a_key_that_comes_twice_is_found_in_a_full_build(
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_a_value_that_is_missing_is_its_checks_to_say(few: Shop, tmp_path: Path, is_first: bool) -> None:
-    """Though no file can be written of it: which column, in how many rows, and the exit code of checks."""
+def test_a_missing_value_is_reported_by_its_check(few: Shop, tmp_path: Path, is_first: bool) -> None:
+    """A missing value is reported by its check with exit code 3, although no file can be written with it."""
     shop = few.copy(tmp_path / "anew", "bronze") if is_first else few
     models = changed(
         "silver.orders", "select * replace (nullif(sales_type, 'retail') as sales_type) from ({sql})"
@@ -144,19 +148,19 @@ def test_a_value_that_is_missing_is_its_checks_to_say(few: Shop, tmp_path: Path,
     assert not shop.strays()
 
 
-def test_of_a_first_build_staging_knows_every_key(tmp_path: Path) -> None:
-    """Of tables whose rows are in one order; that is what a full build need not ask again."""
+def test_the_queue_proves_every_key_of_a_first_build(tmp_path: Path) -> None:
+    """A full build does not run the key check on tables that the queue has sorted."""
     shop = opened(tmp_path / "lake")
     build = Build(shop.lake, ENGINE, RulesSettings(), shop.models)
     with build.queue as queue:
         candidates = build.build_candidates(queue)
-        told = {name for name in candidates.models if queue.is_unique(name)}
-    assert told == {model.name for model in MODELS}
+        unique = {name for name in candidates.models if queue.is_unique(name)}
+    assert unique == {model.name for model in MODELS}
     assert not shop.strays()
 
 
-def test_rows_lie_in_the_order_of_their_key(first_release: Shop) -> None:
-    """In every file: by it they are found, and seen to be unique."""
+def test_rows_are_sorted_by_their_key(first_release: Shop) -> None:
+    """Rows are sorted by the key in every file, so that lookups skip files and keys are proven unique."""
     for model in MODELS:
         for file in open_table(first_release.lake, model.name).files():
             rows = pq.read_table(file.uri, columns=list(model.header.key), partitioning=None)
@@ -179,7 +183,7 @@ def test_rows_lie_in_the_order_of_their_key(first_release: Shop) -> None:
 def test_a_build_that_fails_late_leaves_no_file(
     few: Shop, tmp_path: Path, is_first: bool, model: str, sql: str, error: type[LakeError]
 ) -> None:
-    """What was written of the tables before it is deleted; what releases show is not."""
+    """If a later table fails, the files of earlier tables are deleted, and those of releases are kept."""
     shop = few.copy(tmp_path / "anew", "bronze") if is_first else few
     grow(shop)
     shown = {} if is_first else shop.read()
@@ -191,51 +195,51 @@ def test_a_build_that_fails_late_leaves_no_file(
     assert not shop.strays()
 
 
-def end(build: Build, shop: Shop) -> NoReturn:
-    """End a build that has written its files; a folder lies where one of them was."""
+def abort(build: Build, shop: Shop) -> NoReturn:
+    """Abort a build that has written its files, after a folder has replaced one of them."""
     with build.queue as queue:
         candidates = build.build_candidates(queue)
-        assert [queue.is_unique(name) for name in candidates.tables]  # which waits until they are written
+        assert [queue.is_unique(name) for name in candidates.tables]  # waits until they are written
         first, *others = sorted(shop.strays())
         assert others
         os.remove(first)
         os.makedirs(f"{first}/stays")
-        raise LakeError("nobody wants it")
+        raise LakeError("the build is aborted")
 
 
-def test_a_file_that_cannot_be_deleted_does_not_hide_why_a_build_ends(few: Shop) -> None:
-    """And the others are gone."""
+def test_a_file_that_cannot_be_deleted_does_not_hide_the_error(few: Shop) -> None:
+    """If a file can't be deleted, the build's own error is raised and the other files are deleted."""
     grow(few)
-    with pytest.raises(LakeError, match="nobody wants it"):
-        end(Build(few.lake, ENGINE, RulesSettings(), FEW), few)
+    with pytest.raises(LakeError, match="the build is aborted"):
+        abort(Build(few.lake, ENGINE, RulesSettings(), FEW), few)
     (left,) = few.strays()
     assert Path(left).is_dir()
 
 
 @contextmanager
 def interrupted() -> Iterator[list[str]]:
-    """Press Ctrl-C once a table is committed until who waits has heard it; give what is committed."""
+    """Press Ctrl-C when a table is committed, until the waiting build has received it; yield the commits."""
     committed: list[str] = []
-    heard, main = threading.Event(), threading.main_thread().ident
+    is_received, main = threading.Event(), threading.main_thread().ident
     assert main
 
     def press(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        while event["event"] == "transform.committed" and not heard.wait(0.01):
+        while event["event"] == "transform.committed" and not is_received.wait(0.01):
             signal.pthread_kill(main, signal.SIGINT)
         committed.append(event["table"])
         return event
 
-    def hear(number: int, frame: FrameType | None) -> None:
+    def receive(number: int, frame: FrameType | None) -> None:
         names = []
         while frame:
             names.append(frame.f_code.co_name)
             frame = frame.f_back
-        # Not while tables are still handed over: then nothing says that it waits.
-        if names[0] == "wait" and "submit" not in names and not heard.is_set():
-            heard.set()
+        # Not while tables are still submitted: the build does not wait yet.
+        if names[0] == "wait" and "submit" not in names and not is_received.is_set():
+            is_received.set()
             raise KeyboardInterrupt
 
-    before, how = signal.signal(signal.SIGINT, hear), structlog.get_config()
+    before, how = signal.signal(signal.SIGINT, receive), structlog.get_config()
     structlog.configure(processors=[press, structlog.processors.KeyValueRenderer()])
     try:
         yield committed
@@ -244,21 +248,21 @@ def interrupted() -> Iterator[list[str]]:
         signal.signal(signal.SIGINT, before)
 
 
-def test_ctrl_c_waits_for_the_commits_that_are_under_way(few: Shop) -> None:
-    """Nobody else may build meanwhile: what is begun is committed when the builders' lock is free."""
+def test_ctrl_c_waits_for_running_commits(few: Shop) -> None:
+    """The build lock is released only after the running commits, so that no other build sees half of them."""
     grow(few)
     build = Build(few.lake, ENGINE, RulesSettings(), FEW)
     with interrupted() as committed, build.queue as queue:
         candidates = build.build_candidates(queue)
         with pytest.raises(KeyboardInterrupt):
             build.publish(candidates, [], kind=None, reconciled=None)
-        found = set(committed)
-    assert found == {name for name, candidate in candidates.tables.items() if candidate.differs}
+        committed_now = set(committed)
+    assert committed_now == {name for name, candidate in candidates.tables.items() if candidate.differs}
     assert few.releases() == [1]
 
 
 def test_a_dry_run_writes_nothing(few: Shop) -> None:
-    """Not even what it would delete again."""
+    """A dry run writes no file, not even one that it would delete."""
     grow(few)
     folder = Path(few.lake.place) / "silver"
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
@@ -273,8 +277,8 @@ MORE = changed(
 )
 
 
-def test_a_table_that_no_release_names_is_built_with_other_columns(few: Shop, tmp_path: Path) -> None:
-    """Its model was taken away, and came back changed."""
+def test_a_table_outside_all_releases_is_built_with_new_columns(few: Shop, tmp_path: Path) -> None:
+    """A model that was removed and added again may have other columns."""
     few.published(models=[one for one in FEW if one.name != "gold.source_daily"])
     release = few.published(models=MORE)
     rows = open_table(few.lake, "gold.source_daily", release.tables["gold.source_daily"]).read()
@@ -283,8 +287,8 @@ def test_a_table_that_no_release_names_is_built_with_other_columns(few: Shop, tm
     assert few.read() == Shop(Lake(root=str(tmp_path / "anew")), FEW).read()
 
 
-def test_what_a_killed_first_build_committed_is_built_with_other_columns(few: Shop, tmp_path: Path) -> None:
-    """It published nothing, and its tables are there."""
+def test_tables_of_a_killed_first_build_are_built_with_new_columns(few: Shop, tmp_path: Path) -> None:
+    """A killed first build leaves tables without a release, and the next build may change their columns."""
     shop = few.copy(tmp_path / "killed", "bronze")
     build = Build(shop.lake, ENGINE, RulesSettings(), FEW)
     with build.queue as queue:
@@ -295,8 +299,8 @@ def test_what_a_killed_first_build_committed_is_built_with_other_columns(few: Sh
     assert shop.read() == few.read()
 
 
-def test_what_was_not_staged_is_committed_all_the_same(few: Shop, tmp_path: Path) -> None:
-    """A release never says more than its tables show."""
+def test_a_table_that_was_not_queued_is_committed(few: Shop, tmp_path: Path) -> None:
+    """A release has the rows of its tables, even if the build did not queue them before the commit."""
     grow(few)
     build = Build(few.lake, ENGINE, RulesSettings(), FEW)
     with build.queue:
@@ -304,8 +308,8 @@ def test_what_was_not_staged_is_committed_all_the_same(few: Shop, tmp_path: Path
     assert release.rows["silver.orders"] == len(few.read()["silver.orders"]) == 6
 
 
-def test_a_model_with_other_columns_is_checked_and_written_as_any_other(few: Shop) -> None:
-    """Its rows wait in memory, as its table has to change first."""
+def test_a_model_with_new_columns_is_checked_and_written(few: Shop) -> None:
+    """Rows of a table whose schema changes stay in memory until the commit, and no file is left."""
     release = few.published(models=MORE)
     rows = open_table(few.lake, "gold.source_daily", release.tables["gold.source_daily"]).read()
     assert set(rows["more"].to_pylist()) == {1}

@@ -1,4 +1,4 @@
-"""A model's contract changes between two builds: the table follows, older releases stay as they were."""
+"""Contract change: a table follows its model's new contract, and older releases read as before."""
 
 from datetime import date
 from decimal import Decimal
@@ -16,7 +16,7 @@ SOURCES = columns_of("gold.source_daily")
 ADDED = changed(
     "gold.source_daily", "select *, 'x' as note from ({sql})", columns={**SOURCES, "note": "VARCHAR?"}
 )
-# One column gone, one of another type, one that may be missing now.
+# Contracts with one column fewer, one of another type, and one that may be null.
 CHANGED = changed(
     "silver.offers",
     "select * replace (nullif(is_archived, false) as is_archived) from ({sql})",
@@ -27,7 +27,7 @@ CHANGED = changed(
         columns={**columns_of("gold.source_daily", "avg_check"), "orders_count": "INTEGER"},
     ),
 )
-# One no longer partitioned by month, one newly so.
+# One table that is no longer partitioned by month, and one that becomes partitioned.
 PARTITIONED = changed(
     "silver.buyers",
     "select *, date '2026-06-01' as seen from ({sql})",
@@ -52,25 +52,26 @@ REORDERED = changed(
     ],
     ids=["added", "changed", "partitioned"],
 )
-def test_a_table_follows_its_contract_there_and_back(
+def test_a_table_follows_its_contract_in_both_directions(
     few: Shop, models: list[Model], tables: set[str]
 ) -> None:
-    """Only that table is written, releases of either contract read as they did."""
+    """Only the changed table is written, and releases of either contract read the same."""
     first = few.read()
     release = few.published(models=models)
     assert {move.table for move in release.moved} - set(DICTIONARY_TABLES) == tables
     for model in models:
-        held = open_table(few.lake, model.name)
-        assert held.schema == model.header.contract.schema
-        assert held.partition_by == ([model.header.partition_column] if model.header.partition_column else [])
+        table = open_table(few.lake, model.name)
+        assert table.schema == model.header.contract.schema
+        column = model.header.partition_column
+        assert table.partition_by == ([column] if column else [])
     second = few.read()
     assert few.build(models=models, full=True) is None
     few.published()
     assert [few.read(number) for number in (1, 2, 3)] == [first, second, first]
 
 
-def test_columns_in_another_order_are_the_same_table(few: Shop) -> None:
-    """Rows are compared and written by name."""
+def test_reordered_columns_change_nothing(few: Shop) -> None:
+    """Rows are compared and written by column name."""
     assert {move.table for move in few.published(models=REORDERED).moved} == {"rules.columns"}
     few.see("bronze.sources", f"id | name | fetched_at\n 4 | Сайт | {look(1)}")
     release = few.published(models=REORDERED)
@@ -78,14 +79,14 @@ def test_columns_in_another_order_are_the_same_table(few: Shop) -> None:
     assert len(few.read()["gold.source_daily"]) == 4
 
 
-def test_the_release_says_what_the_table_held_before(few: Shop) -> None:
-    """Rows and money before and after, whatever the columns."""
+def test_a_move_of_new_columns_has_rows_and_money_before(few: Shop) -> None:
+    """The release records rows and money before and after, even if the columns changed."""
     moved = [move for move in few.published(models=ADDED).moved if move.table not in DICTIONARY_TABLES]
     assert moved == [Move("gold.source_daily", None, 4, 4, Decimal("1100.00"), Decimal("1100.00"))]
 
 
-def test_an_empty_table_follows_too(few: Shop) -> None:
-    """Nothing was sold at all."""
+def test_an_empty_table_follows_its_contract(few: Shop) -> None:
+    """A table without rows gets the columns of its new contract."""
     few.see(
         "bronze.orders",
         "id | is_deleted | fetched_at" + "".join(f"\n{order} | true | {look(1)}" for order in range(1, 7)),
@@ -96,8 +97,8 @@ def test_an_empty_table_follows_too(few: Shop) -> None:
     assert few.build(models=ADDED) is None
 
 
-def test_a_new_contract_that_fails_a_check_leaves_the_old_table(few: Shop) -> None:
-    """Checked before it is committed, as ever."""
+def test_a_new_contract_that_fails_a_check_keeps_the_old_table(few: Shop) -> None:
+    """A new contract is checked before it is committed."""
     broken = changed(
         "gold.source_daily",
         "select * replace (1.00::decimal(18, 2) as revenue), 'x' as note from ({sql})",
@@ -110,8 +111,8 @@ def test_a_new_contract_that_fails_a_check_leaves_the_old_table(few: Shop) -> No
     assert few.build() is None
 
 
-def test_a_contract_that_a_crash_left_behind_is_brought_back(few: Shop) -> None:
-    """The head has the new columns, the release does not."""
+def test_an_uncommitted_contract_is_restored(few: Shop) -> None:
+    """If a crash left new columns in a head, the next build restores the columns of the release."""
     first = few.read()
     table = open_table(few.lake, "gold.source_daily")
     table.redefine(table.read(["date", "revenue"]))

@@ -1,4 +1,4 @@
-"""Crashes and rivals: whatever stops a build, readers see one moment and the next build mends it."""
+"""Crashes and concurrent builds: readers see one release, and the next build repairs the rest."""
 
 import contextlib
 import errno
@@ -31,7 +31,7 @@ CHILDREN.set_forkserver_preload(["transform.build"])
 
 
 def grow(shop: Shop, minute: int) -> None:
-    """Let the shop live: an order more, another one edited and moved, a buyer renamed."""
+    """Add an order, edit and move another one, and rename a buyer."""
     new, edited = 100 + minute, 1 + minute % 5
     shop.see(
         "bronze.order_products",
@@ -48,7 +48,7 @@ def grow(shop: Shop, minute: int) -> None:
 
 
 def build_until(shop: Shop, commits: int) -> None:
-    """Build, in a process that is killed once it has made so many commits."""
+    """Build, and kill the process after a number of commits."""
     left = iter(range(1, commits))
 
     def kill(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -61,14 +61,14 @@ def build_until(shop: Shop, commits: int) -> None:
 
 
 def start(target: Callable[..., object], *arguments: object, **named: object) -> Any:
-    """Start a process of its own."""
+    """Start a process."""
     child = CHILDREN.Process(target=target, args=arguments, kwargs=named)
     child.start()
     return child
 
 
-def heads_read_as_released(shop: Shop) -> bool:
-    """True where somebody who reads the heads of silver and gold sees the release."""
+def heads_equal_release(shop: Shop) -> bool:
+    """Return True if the heads of silver and gold have the rows of the release."""
     release = current_release(shop.lake)
     assert release
     return {name: open_table(shop.lake, name).read().to_pylist() for name in release.tables} == {
@@ -76,33 +76,33 @@ def heads_read_as_released(shop: Shop) -> bool:
     }
 
 
-def test_a_head_ahead_of_its_release_is_brought_back(few: Shop) -> None:
-    """Though nothing new was ingested; readers never saw it."""
+def test_a_head_ahead_of_its_release_is_restored(few: Shop) -> None:
+    """A head ahead of the release is restored even if nothing new was ingested; readers never see it."""
     shown = few.read()
     for name in ("gold.revenue_daily", "silver.buyers"):
         table = open_table(few.lake, name)
         table.replace(table.read().slice(0, 0))
     assert few.read() == shown
-    assert not heads_read_as_released(few)
+    assert not heads_equal_release(few)
     assert few.build() is None
-    assert heads_read_as_released(few)
+    assert heads_equal_release(few)
     before = few.heads()
     assert few.build() is None
     assert few.heads() == before
 
 
-def test_what_a_crash_left_is_in_no_later_release(few: Shop, tmp_path: Path) -> None:
-    """Half a month committed by hand, then a build that changes another month."""
+def test_leftovers_of_a_crash_are_in_no_later_release(few: Shop, tmp_path: Path) -> None:
+    """After half a month was committed, a build of another month restores it."""
     table = open_table(few.lake, "gold.revenue_daily")
     table.replace(table.read().slice(0, 1))
     grow(few, 1)
     few.published()
     assert few.read() == few.built_anew(tmp_path / "anew").read()
-    assert heads_read_as_released(few)
+    assert heads_equal_release(few)
 
 
-def test_a_first_build_killed_between_commits_leaves_nothing_that_is_read(tmp_path: Path) -> None:
-    """There is no release to go back to: the next build replaces whatever there is."""
+def test_a_first_build_killed_between_commits_is_replaced(tmp_path: Path) -> None:
+    """If there is no release, the next build replaces the tables that a killed build left."""
     shop = opened(tmp_path / "lake", models=FEW)
     child = start(build_until, shop, 9)
     child.join()
@@ -110,30 +110,28 @@ def test_a_first_build_killed_between_commits_leaves_nothing_that_is_read(tmp_pa
     assert current_release(shop.lake) is None
     assert shop.lake.tables("silver")
     assert shop.published().release == 1
-    assert heads_read_as_released(shop)
+    assert heads_equal_release(shop)
 
 
 @pytest.mark.parametrize("commits", [1, 2, 4])
-def test_a_build_killed_after_a_commit_is_as_if_it_had_not_been(
-    few: Shop, tmp_path: Path, commits: int
-) -> None:
-    """After the first table, in the middle, and after the last with the release still to come."""
+def test_a_build_killed_after_a_commit_has_no_effect(few: Shop, tmp_path: Path, commits: int) -> None:
+    """The build is killed after the first commit, in the middle, and before the release is published."""
     shown = few.read()
     grow(few, 1)
     child = start(build_until, few, commits)
     child.join()
     assert child.exitcode == -signal.SIGKILL
     assert few.read() == shown
-    assert not heads_read_as_released(few)
+    assert not heads_equal_release(few)
     release = few.published()
     assert len({move.table for move in release.moved}) == 4
-    assert heads_read_as_released(few)
+    assert heads_equal_release(few)
     assert few.read(1) == shown
     assert few.read() == few.built_anew(tmp_path / "anew").read()
 
 
 def test_builds_killed_at_random_moments_converge(few: Shop, tmp_path: Path) -> None:
-    """Each round the shop goes on living; every release that was published reads the same to the end."""
+    """Every published release reads the same after any number of killed builds."""
     chance = random.Random(7)
     request = BuildRequest(engine=ENGINE, rules=RulesSettings(), models=FEW)
     grow(few, 1)
@@ -155,20 +153,20 @@ def test_builds_killed_at_random_moments_converge(few: Shop, tmp_path: Path) -> 
     assert {number: few.read(number) for number in kept} == kept
     assert sorted(few.releases()) == list(range(1, len(few.releases()) + 1))
     assert few.read() == few.built_anew(tmp_path / "anew").read()
-    assert heads_read_as_released(few)
+    assert heads_equal_release(few)
 
 
 @contextlib.contextmanager
 def prepared(shop: Shop) -> Iterator[Callable[[], object]]:
-    """Give what commits a build that is ready for it."""
+    """Yield a function that commits a finished build."""
     build = Build(shop.lake, ENGINE, RulesSettings(), shop.models)
     with build.queue as queue:
         candidates = build.build_candidates(queue)
         yield lambda: queue.commit(candidates)
 
 
-def test_a_rival_that_committed_first_is_a_conflict(few: Shop, tmp_path: Path) -> None:
-    """What was computed from an older moment is not laid over a newer one, published or not."""
+def test_a_build_that_commits_second_meets_a_conflict(few: Shop, tmp_path: Path) -> None:
+    """A build from older versions does not replace newer rows, whether they are published or not."""
     grow(few, 1)
     with prepared(few) as commit_slow:
         grow(few, 2)
@@ -178,11 +176,11 @@ def test_a_rival_that_committed_first_is_a_conflict(few: Shop, tmp_path: Path) -
             commit_slow()
     few.published()
     assert few.read() == few.built_anew(tmp_path / "anew").read()
-    assert heads_read_as_released(few)
+    assert heads_equal_release(few)
 
 
-def test_a_rival_that_published_first_is_a_conflict(few: Shop, tmp_path: Path) -> None:
-    """Also where the two would write different tables."""
+def test_a_build_that_publishes_second_meets_a_conflict(few: Shop, tmp_path: Path) -> None:
+    """The second build meets a conflict even if the two builds write different tables."""
     few.see("bronze.offers", f"id | product_id | quantity | fetched_at\n 70 | 7 | 5 | {look(1)}")
     with prepared(few) as commit_slow:
         grow(few, 2)
@@ -194,8 +192,8 @@ def test_a_rival_that_published_first_is_a_conflict(few: Shop, tmp_path: Path) -
     assert few.read() == shown == few.built_anew(tmp_path / "anew").read()
 
 
-def test_what_was_committed_before_a_conflict_keeps_its_files(few: Shop, tmp_path: Path) -> None:
-    """A build that was first in one table and not in the next deletes none of what versions name."""
+def test_files_committed_before_a_conflict_are_kept(few: Shop, tmp_path: Path) -> None:
+    """If a build commits one table and meets a conflict in the next, no referenced file is deleted."""
     grow(few, 1)
     with prepared(few) as commit:
         rival = open_table(few.lake, "gold.source_daily")
@@ -210,8 +208,8 @@ def test_what_was_committed_before_a_conflict_keeps_its_files(few: Shop, tmp_pat
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_of_two_builders_at_once_one_publishes(first_of_few: Shop, tmp_path: Path, is_first: bool) -> None:
-    """The other meets a conflict, or finds nothing left to do; the lake is as one of them built it."""
+def test_one_of_two_concurrent_builds_publishes(first_of_few: Shop, tmp_path: Path, is_first: bool) -> None:
+    """The other build meets a conflict or has nothing to do, and the lake equals a full build."""
     shop = (
         first_of_few.copy(tmp_path / "lake", "bronze") if is_first else first_of_few.copy(tmp_path / "lake")
     )
@@ -236,13 +234,13 @@ def test_of_two_builders_at_once_one_publishes(first_of_few: Shop, tmp_path: Pat
     assert list_releases(shop.lake)[0] == release
     assert shop.read() == shop.built_anew(tmp_path / "anew").read()
     shop.build()
-    assert heads_read_as_released(shop)
+    assert heads_equal_release(shop)
 
 
-def test_what_is_committed_and_not_yet_published_is_no_crash(
+def test_committed_tables_before_publication_are_no_crash(
     few: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another builder waits for it, and then finds nothing left to do; it takes nothing back."""
+    """A second build waits for the publication, then has nothing to do, and restores nothing."""
     grow(few, 1)
     ended: list[Release | None] = []
     other = threading.Thread(target=lambda: ended.append(few.build()))
@@ -254,18 +252,18 @@ def test_what_is_committed_and_not_yet_published_is_no_crash(
         return publish(*args, **options)
 
     monkeypatch.setattr("transform.build.publish", publish_late)
-    with structlog.testing.capture_logs() as said:
+    with structlog.testing.capture_logs() as events:
         release = few.published()
         monkeypatch.undo()
         other.join()
     assert ended == [None]
-    assert "lake.waits_for_another_build" in {line["event"] for line in said}
+    assert "lake.waits_for_another_build" in {line["event"] for line in events}
     assert {name: open_table(few.lake, name).version for name in release.tables} == release.tables
     assert few.read() == few.built_anew(tmp_path / "anew").read()
 
 
-def test_a_disk_without_locks_is_built_upon(few: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an object store is: a disk of a network may have none."""
+def test_a_disk_without_locks_can_be_built_on(few: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build works on a disk without file locks, as some network disks are."""
 
     def refused(*_: int) -> None:
         raise OSError(errno.EBADF, "Bad file descriptor")
@@ -276,28 +274,28 @@ def test_a_disk_without_locks_is_built_upon(few: Shop, monkeypatch: pytest.Monke
     assert few.published()
 
 
-def test_who_waited_for_another_release_writes_nothing(few: Shop) -> None:
-    """Nothing is left for the next build to bring back, nor a file that no version names."""
+def test_a_build_that_waited_for_another_release_writes_nothing(few: Shop) -> None:
+    """The waiting build leaves no head ahead of the release and no unreferenced file."""
     grow(few, 1)
     slow = Build(few.lake, ENGINE, RulesSettings(), few.models)
     with slow.queue as queue:
         of_slow = slow.build_candidates(queue)
         grow(few, 2)
         few.published()
-        with pytest.raises(CommitConflict, match="was published meanwhile; nothing was written"):
+        with pytest.raises(CommitConflict, match="was published in the meantime; nothing was written"):
             slow.publish(of_slow, [], kind=None, reconciled=None)
     assert not few.strays()
 
 
 @pytest.fixture
 def growing(few: Shop) -> Iterator[threading.Thread]:
-    """An ingest under way beside the test."""
+    """An ingest that runs concurrently with the test."""
 
     def ingest() -> None:
         for minute in range(1, 11):
             grow(few, minute)
 
-    # Between the lines and the orders in the alphabet: a look at all tables takes its time.
+    # These sort between the lines and the orders, so that reading all heads takes time.
     for number in range(30):
         create_table(few.lake, f"bronze.order_products_{number}", Contract.of({"id": "BIGINT"}).schema)
     thread = threading.Thread(target=ingest)
@@ -306,10 +304,8 @@ def growing(few: Shop) -> Iterator[threading.Thread]:
     thread.join()
 
 
-def test_no_order_is_seen_without_its_lines_while_an_ingest_runs(
-    few: Shop, growing: threading.Thread
-) -> None:
-    """An order is committed after its lines, so it is looked at before them."""
+def test_no_order_is_read_without_its_lines_during_an_ingest(few: Shop, growing: threading.Thread) -> None:
+    """An order is committed after its lines, so its table is opened before theirs."""
     connection = connect(ENGINE)
     while growing.is_alive():
         versions = heads(few.lake)

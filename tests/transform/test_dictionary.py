@@ -1,4 +1,4 @@
-"""The dictionary: what the headers say, in the release."""
+"""Dictionary: the descriptions of the headers, as tables of the release."""
 
 from tests.support.built_lake import MODELS, Shop
 from transform.dictionary import dictionary
@@ -21,14 +21,14 @@ select 1
 """
 
 
-def test_what_is_remarked_behind_a_column_is_its_note() -> None:
-    """And nothing else is: not the remarks of checks."""
+def test_the_comment_after_a_column_is_its_note() -> None:
+    """Only comments after columns are notes; comments after checks are not."""
     header, _ = read_header(HEADED, "gold.things")
     assert header.notes == {"name": "null: nobody named it", "price": "per unit, in ₴"}
 
 
-def test_every_table_and_column_of_a_release_is_in_it(first_release: Shop) -> None:
-    """In the order of the columns, with what its file says."""
+def test_the_dictionary_has_every_table_and_column(first_release: Shop) -> None:
+    """The columns have the order and the notes of their files."""
     shown = first_release.read()
     tables = {row[0] for row in shown["rules.tables"]}
     assert tables == {model.name for model in MODELS}
@@ -39,8 +39,8 @@ def test_every_table_and_column_of_a_release_is_in_it(first_release: Shop) -> No
     assert notes["silver.orders", "order_date"] == "shop day of ordered_at (Europe/Kyiv)"
 
 
-def test_a_table_names_what_it_reads() -> None:
-    """Which is its lineage."""
+def test_a_table_lists_its_inputs() -> None:
+    """The dictionary lists the tables that a model reads."""
     tables, _ = dictionary(MODELS)
     reads = {row[0]: row[4] for row in tables.rows}
     assert reads["gold.product_daily"] == "silver.order_lines, silver.products"

@@ -1,4 +1,4 @@
-"""Comparison: the release that serves, held against a full build of what it was built from."""
+"""Full comparison: the release that serves against a full build of the same bronze versions."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -22,13 +22,13 @@ JUNE = date(2026, 6, 1)
 
 
 def compared(shop: Shop) -> tuple[Move, ...]:
-    """Compare the newest release."""
+    """Compare the newest release with a full build."""
     release = find_release(shop.lake, None)
     return compare_with_full(shop.lake, release, engine=ENGINE, rules=RulesSettings(), models=shop.models)
 
 
 def falsify(shop: Shop) -> Release:
-    """Publish a release whose orders of June are not what bronze says."""
+    """Publish a release whose orders of June differ from bronze."""
     table = DeltaTable(shop.lake.uri("silver.orders"))
     table.update(updates={"source_name": "'Etsy'"}, predicate="id = 2")
     served = find_release(shop.lake, None)
@@ -42,8 +42,8 @@ def falsify(shop: Shop) -> Release:
     return release
 
 
-def test_a_release_built_from_changes_equals_a_full_build(shop: Shop) -> None:
-    """Also while bronze has more than the release: it is held against what it was built from."""
+def test_an_incremental_release_equals_a_full_build(shop: Shop) -> None:
+    """The comparison uses the versions of the release, even if bronze is newer."""
     edit_order(shop, ordered_at="2026-05-20 10:00", total="250.00")
     shop.published()
     edit_order(shop, total="300.00", minute=2)
@@ -52,27 +52,27 @@ def test_a_release_built_from_changes_equals_a_full_build(shop: Shop) -> None:
     assert shop.heads() == heads
 
 
-def test_what_differs_is_told_by_table_and_month(shop: Shop) -> None:
-    """With rows and money before, and as they would be: here only a name differs."""
+def test_a_difference_is_reported_by_table_and_month(shop: Shop) -> None:
+    """A difference has rows and money of both builds; in this case only a name differs."""
     falsify(shop)
     assert compared(shop) == (Move("silver.orders", JUNE, 2, 2, Decimal("500.00"), Decimal("500.00")),)
 
 
 def test_other_rules_are_not_compared(shop: Shop) -> None:
-    """What differs then says nothing of how the release was built."""
+    """A release from other rules is not compared, because every difference could follow from the rules."""
     release = find_release(shop.lake, None)
     rules = RulesSettings(excluded_sources=())
     with pytest.raises(UsageError, match=r"other models, rules or runs; `just transform`"):
         compare_with_full(shop.lake, release, engine=ENGINE, rules=rules, models=shop.models)
-    held = msgspec.structs.replace(release, is_held=True)
+    on_hold = msgspec.structs.replace(release, is_held=True)
     with pytest.raises(
         UsageError, match=r"; publishing is held .*`just resume` lifts it, then `just transform`"
     ):
-        compare_with_full(shop.lake, held, engine=ENGINE, rules=rules, models=shop.models)
+        compare_with_full(shop.lake, on_hold, engine=ENGINE, rules=rules, models=shop.models)
 
 
-def test_the_command_finds_reports_and_is_healed(shop: Shop, tmp_path: Path) -> None:
-    """Exit 3 and a finding, which the builds between do not take away; a full build mends it."""
+def test_the_command_reports_a_difference_until_it_heals(shop: Shop, tmp_path: Path) -> None:
+    """A difference has exit code 3 and a finding that stays until a full build."""
     environ = environ_of(shop.lake)
     assert "equals a full build" in succeed(environ, "transform", "compare")
     falsify(shop)
@@ -90,8 +90,8 @@ def test_the_command_finds_reports_and_is_healed(shop: Shop, tmp_path: Path) -> 
     assert read_findings(shop.lake)["nightly.equals_full_build"].state == "healed"
 
 
-def test_the_night_heals_nothing_that_builds_look_at(shop: Shop) -> None:
-    """A finding of a build is the build's to take back."""
+def test_the_comparison_heals_no_finding_of_a_build(shop: Shop) -> None:
+    """A finding of a build is healed only by a build."""
     found = msgspec.structs.replace(finding_of([], now=NOW), fingerprint="silver.orders.day_has_come", rows=1)
     write_findings(shop.lake, [found])
     write_findings(shop.lake, [finding_of([], now=NOW)])

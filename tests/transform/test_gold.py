@@ -1,4 +1,4 @@
-"""Gold: what holds for all of its tables, whatever each is for."""
+"""Gold: properties of all gold tables."""
 
 import re
 from pathlib import Path
@@ -14,12 +14,12 @@ GOLD = [model for model in MODELS if model.name.startswith("gold.")]
 PERSON = ("Соломія Вишня", "+380671112233", "solomia@example.com", "1990-01-02")
 ANOTHER = ("Г. Ґедзь", "+4930901820", "g@example.org", "2001-11-30")
 NUMBER = re.compile(r"BIGINT|INTEGER|HUGEINT|DECIMAL|DOUBLE")
-# How a remark behind a column says whether its sum over rows means something.
-ADDS = re.compile(r"\badds? up\b|of a longer span it is|the same in ")
+# Words by which the comment after a column states whether it may be summed over rows.
+ADDS = re.compile(r"\badds? up\b|the same in ")
 
 
 def show(shop: Shop, person: tuple[str, ...], minute: int) -> None:
-    """Show the card of buyer 31, and an order of his whose payload has it too."""
+    """Observe the card of buyer 31, and an order of this buyer with the card in its payload."""
     name, phone, email, birthday = person
     shop.see(
         "bronze.buyers",
@@ -35,14 +35,14 @@ def show(shop: Shop, person: tuple[str, ...], minute: int) -> None:
 
 
 def everything(shop: Shop, layer: str) -> str:
-    """Return all rows of a layer's tables as text, and what their logs say of them."""
+    """Return all rows of a layer's tables as text, with the statistics in their logs."""
     rows = [str(open_table(shop.lake, name).read().to_pylist()) for name in shop.lake.tables(layer)]
     logs = [file.read_text("utf-8") for file in (Path(shop.lake.place) / layer).rglob("*.json")]
     return "".join(rows + logs)
 
 
 def test_no_person_is_in_gold(shop: Shop) -> None:
-    """Neither the name, the phone, the e-mail nor the birthday of a buyer, in no row and in no statistics."""
+    """No row and no statistics of gold contain a buyer's name, phone, e-mail or birthday."""
     show(shop, PERSON, 1)
     release = shop.published()
     assert "gold.customer_rfm" in {move.table for move in release.moved}
@@ -53,8 +53,8 @@ def test_no_person_is_in_gold(shop: Shop) -> None:
     assert not {name for name in names if re.search("buyer_name|full_name|phone|mail|birthday", name)}
 
 
-def test_gold_is_the_same_whoever_the_buyers_are(shop: Shop) -> None:
-    """Nothing in it is made of a name, a phone, an e-mail or a birthday, not even so that none is seen."""
+def test_gold_does_not_depend_on_personal_data(shop: Shop) -> None:
+    """If a buyer's name, phone, e-mail and birthday change, no gold table changes."""
     show(shop, PERSON, 1)
     shop.published()
     show(shop, ANOTHER, 2)
@@ -62,8 +62,8 @@ def test_gold_is_the_same_whoever_the_buyers_are(shop: Shop) -> None:
     assert {move.table for move in release.moved} == {"silver.buyers", "silver.orders"}
 
 
-def test_every_number_says_whether_it_adds_up() -> None:
-    """In the remark behind its column: over what, or of what it is made anew; ids are no numbers."""
+def test_every_number_states_whether_it_adds_up() -> None:
+    """The comment after every numeric column states whether it may be summed; ids are not numbers."""
     silent = [
         f"{model.name}.{name}"
         for model in GOLD
@@ -74,8 +74,8 @@ def test_every_number_says_whether_it_adds_up() -> None:
     assert not silent
 
 
-def test_of_all_pairs_those_of_the_most_orders_are_kept() -> None:
-    """A thousand, however many products are bought together."""
+def test_the_most_frequent_pairs_are_kept() -> None:
+    """The 1,000 pairs with the most orders are kept, however many products are sold together."""
     products = 46
     pairs = [(one, two) for one in range(1, products + 1) for two in range(one, products + 1)]
     text = "order_month | product_id | other_product_id | orders_count\n" + "\n".join(

@@ -1,4 +1,4 @@
-"""Guards: what a release may not do to the one that serves; each is shown what it is there for."""
+"""Guards: limits on how a release may differ from the one that serves; each guard finds its fault."""
 
 from datetime import date
 from decimal import Decimal
@@ -21,22 +21,22 @@ from transform.workspace import DIFF, scratch
 
 MAY, JUNE, JULY = (date(2026, month, 1) for month in (5, 6, 7))
 ORDERS = 120
-GONE_ROWS = "id | is_deleted | fetched_at\n"
+DELETED_ROWS = "id | is_deleted | fetched_at\n"
 
 
 def candidates_of(shop: Shop) -> Candidates:
-    """Return what a build would commit."""
+    """Return the candidates of the next build."""
     return Build(shop.lake, ENGINE, RulesSettings(), shop.models).build_candidates()
 
 
 def failures(candidates: Candidates) -> dict[str, int]:
-    """Return how many rows each guard refuses."""
+    """Return the failures of each guard."""
     found = run_guards(candidates, TransformSettings(), reason=None)
     return {outcome.check.name: outcome.failures for outcome in found}
 
 
-def many(folder: Path) -> Shop:
-    """Open a shop of 120 orders of 10 ₴ each, with a release."""
+def shop_of_many(folder: Path) -> Shop:
+    """Return a shop of 120 orders of 10 ₴ each, with a release."""
     rows = [
         f"{order} | 2026-07-{1 + order % 28:02} 10:00 | 1 | 22 | 12 | 10.00" for order in range(1, ORDERS + 1)
     ]
@@ -46,15 +46,15 @@ def many(folder: Path) -> Shop:
     return shop
 
 
-def bury(shop: Shop, orders: int) -> None:
-    """Show that the first so many orders are gone."""
+def delete_orders(shop: Shop, orders: int) -> None:
+    """Observe that the first orders were deleted."""
     shop.see(
-        "bronze.orders", GONE_ROWS + "\n".join(f"{one} | true | {look(1)}" for one in range(1, orders + 1))
+        "bronze.orders", DELETED_ROWS + "\n".join(f"{one} | true | {look(1)}" for one in range(1, orders + 1))
     )
 
 
-def test_an_ordinary_change_meets_no_guard(shop: Shop) -> None:
-    """An order that is seen anew may move its own month, and the one it goes to."""
+def test_an_ordinary_change_passes_every_guard(shop: Shop) -> None:
+    """An observed order may move its own month and the month that it goes to."""
     edit_order(shop, ordered_at="2026-05-20 10:00", total="250.00")
     assert failures(candidates_of(shop)) == {
         "no_older_month_moved": 0,
@@ -64,8 +64,8 @@ def test_an_ordinary_change_meets_no_guard(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(("month", "refused"), [(MAY, 1), (JUNE, 0), (JULY, 0)])
-def test_a_month_older_than_every_order_seen_may_not_move(shop: Shop, month: date, refused: int) -> None:
-    """Order 2 of June was seen: what moves in May has another reason."""
+def test_a_month_older_than_every_observed_order_may_not_move(shop: Shop, month: date, refused: int) -> None:
+    """If only order 2 of June was observed, a move in May has another cause."""
     edit_order(shop, total="250.00")
     candidates = candidates_of(shop)
     orders = candidates.tables["silver.orders"]
@@ -76,8 +76,8 @@ def test_a_month_older_than_every_order_seen_may_not_move(shop: Shop, month: dat
     assert found["no_older_month_moved"].amount == (Decimal("10.00") if refused else None)
 
 
-def test_names_alone_may_move_any_month(shop: Shop) -> None:
-    """A manager renamed is seen in each of his orders, and no amount is another."""
+def test_names_may_change_in_any_month(shop: Shop) -> None:
+    """A renamed manager changes each of his orders, and no amount."""
     shop.see("bronze.managers", f"id | full_name | fetched_at\n 22 | Марта Н. | {look(1)}")
     candidates = candidates_of(shop)
     assert candidates.tables["silver.orders"].moved
@@ -85,9 +85,10 @@ def test_names_alone_may_move_any_month(shop: Shop) -> None:
 
 
 def refused_by(shop: Shop, sql: str, folder: Path, seen: str) -> set[str]:
-    """Return what refuses a build whose orders go wrong, as ``sql`` says, once a buyer has another name.
+    """Return the checks that refuse a build with faulty orders; nothing is published.
 
-    An order was ``seen`` too, and what else looks at orders is not asked. Nothing is published.
+    ``sql`` drops or changes orders once buyer 31 is renamed. The order ``seen`` is observed too.
+    The checks of silver.orders and of its readers do not run.
     """
     wrong = changed("silver.orders", sql)
     models = [msgspec.structs.replace(one, checks=()) for one in wrong]
@@ -109,7 +110,7 @@ def refused_by(shop: Shop, sql: str, folder: Path, seen: str) -> set[str]:
 
 
 def test_a_build_that_moves_an_older_month_publishes_nothing(few: Shop, tmp_path: Path) -> None:
-    """Order 4 of July was seen, and orders of May have another total."""
+    """Order 4 of July was observed, and orders of May change their total."""
     total = "(grand_total - if(buyer_name = 'Оксана Нова', 1, 0))::decimal(18, 2)"
     sql = f"select * replace ({total} as grand_total) from ({{sql}})"
     seen = "4 | 2026-07-01 10:00 | 1 | 31 | 19 | 400.00"
@@ -117,29 +118,31 @@ def test_a_build_that_moves_an_older_month_publishes_nothing(few: Shop, tmp_path
 
 
 def test_a_build_that_loses_the_newest_day_publishes_nothing(few: Shop, tmp_path: Path) -> None:
-    """Order 1 of May was seen, and order 5, the newest, is gone."""
+    """Order 1 of May was observed, and order 5, the newest, is missing."""
     sql = "from ({sql}) where id <> 5 or buyer_name = 'Оксана'"
     seen = "1 | 2026-05-10 10:00 | 4 | 31 | 12 | 100.00"
     assert refused_by(few, sql, tmp_path / "anew", seen) == {"release.newest_day_stays"}
 
 
 @pytest.mark.parametrize(("order", "refused"), [(9, 1), (2, 0)])
-def test_the_newest_day_goes_back_only_with_what_was_seen(shop: Shop, order: int, refused: int) -> None:
-    """A later order that the release shows and the candidate lacks, and that the CRM said nothing of."""
+def test_the_newest_day_goes_back_only_with_observed_orders(shop: Shop, order: int, refused: int) -> None:
+    """The release has a later order that the candidate lacks, and that was not observed again."""
     edit_order(shop, total="250.00")
     candidates = candidates_of(shop)
     diff = scratch(DIFF, "silver.orders")
     later = f"{order} as id, date '2026-09-01' as order_date"
-    gone = f"select * replace ({later}) from {diff} where {TIMES} < 0 limit 1"
-    candidates.workspace.duckdb.execute(f"insert into {diff} {gone}")
+    removed = f"select * replace ({later}) from {diff} where {TIMES} < 0 limit 1"
+    candidates.workspace.duckdb.execute(f"insert into {diff} {removed}")
     assert failures(candidates)["newest_day_stays"] == refused
 
 
-def test_a_total_that_falls_too_far_publishes_nothing(tmp_path: Path) -> None:
-    """A quarter of all orders is gone: one finding with the amount, and the last release serves."""
-    shop = many(tmp_path)
+def test_a_large_decrease_publishes_nothing(tmp_path: Path) -> None:
+    """If a quarter of all orders is deleted, there is one finding with the amount, and the last
+    release serves.
+    """
+    shop = shop_of_many(tmp_path)
     before = shop.read()
-    bury(shop, 30)
+    delete_orders(shop, 30)
     with pytest.raises(CheckFailed, match=r"totals_hold.* of 300.00 ₴ .*90.*--because"):
         shop.build()
     assert shop.read() == before
@@ -147,10 +150,10 @@ def test_a_total_that_falls_too_far_publishes_nothing(tmp_path: Path) -> None:
     assert (finding.state, finding.severity, finding.amount) == ("new", "error", Decimal("300.00"))
 
 
-def test_a_reason_lets_a_total_fall_and_is_recorded(tmp_path: Path) -> None:
-    """Also after it was refused without one; until the next build, which finds nothing that falls."""
-    shop = many(tmp_path)
-    bury(shop, 30)
+def test_a_reason_allows_a_decrease_and_is_recorded(tmp_path: Path) -> None:
+    """A reason allows a decrease, even after a refusal; the finding heals with the next build."""
+    shop = shop_of_many(tmp_path)
+    delete_orders(shop, 30)
     with pytest.raises(CheckFailed, match="totals_hold"):
         shop.build()
     release = shop.published(reason="the import of March was taken back")
@@ -165,43 +168,43 @@ def test_a_reason_lets_a_total_fall_and_is_recorded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orders", [1, 24])
-def test_a_total_may_fall_a_little(tmp_path: Path, orders: int) -> None:
-    """Up to a fifth of it, unless the settings say otherwise."""
-    shop = many(tmp_path)
-    bury(shop, orders)
+def test_a_small_decrease_is_published(tmp_path: Path, orders: int) -> None:
+    """A total may decrease by a fifth if the settings do not change this share."""
+    shop = shop_of_many(tmp_path)
+    delete_orders(shop, orders)
     assert shop.published().rows["silver.orders"] == ORDERS - orders
 
 
-def test_the_settings_say_how_far(tmp_path: Path) -> None:
-    """Nothing may fall where the share is none."""
-    shop = many(tmp_path)
-    bury(shop, 1)
+def test_the_settings_limit_the_decrease(tmp_path: Path) -> None:
+    """If the share is zero, no total may decrease."""
+    shop = shop_of_many(tmp_path)
+    delete_orders(shop, 1)
     with pytest.raises(CheckFailed, match="totals_hold"):
         shop.build(guards=TransformSettings(largest_fall=0))
 
 
-def test_other_rules_need_a_reason_to_lose_a_total(tmp_path: Path) -> None:
-    """A number too many in the settings must not empty the shop; any month may move."""
-    shop = many(tmp_path)
+def test_changed_rules_need_a_reason_for_a_decrease(tmp_path: Path) -> None:
+    """A wrong id in the settings does not empty the shop, but changed rules may move any month."""
+    shop = shop_of_many(tmp_path)
     rules = RulesSettings(excluded_sources=(1, 3))
     with pytest.raises(CheckFailed, match=r"totals_hold.*rows 120 -> 0.*just transform --because"):
         shop.build(rules=rules)
     assert shop.published(rules=rules, reason="wholesale is another shop").rows["silver.orders"] == 0
 
 
-def test_other_runs_are_a_reason(tmp_path: Path) -> None:
-    """Whoever leaves a run out has said so when publishing was resumed."""
-    shop = many(tmp_path)
+def test_other_excluded_runs_are_a_reason(tmp_path: Path) -> None:
+    """A run is excluded by an operator when publishing is resumed, so no other reason is needed."""
+    shop = shop_of_many(tmp_path)
     release = current_release(shop.lake)
     assert release
     publish(shop.lake, msgspec.structs.replace(release, release=2, parent=1, models_hash=""))
-    bury(shop, 30)
+    delete_orders(shop, 30)
     assert shop.published().rows["silver.orders"] == 90
 
 
-def test_other_models_are_no_reason_to_lose_a_total(tmp_path: Path) -> None:
+def test_changed_models_need_a_reason_for_a_decrease(tmp_path: Path) -> None:
     """A new version of the code that drops orders publishes nothing."""
-    shop = many(tmp_path)
+    shop = shop_of_many(tmp_path)
     models = [
         msgspec.structs.replace(one, sql=f"select * from ({one.sql}) where id > 40")
         if one.name == "silver.orders"
@@ -216,7 +219,7 @@ def test_other_models_are_no_reason_to_lose_a_total(tmp_path: Path) -> None:
     ("before", "after", "falls"),
     [("-100", "-90", False), ("0", "-5", False), ("100", "80", False), ("100", "79", True)],
 )
-def test_a_total_that_is_nothing_or_less_can_not_fall(before: str, after: str, falls: bool) -> None:
-    """A share of it is no measure."""
+def test_a_total_of_zero_or_less_can_not_decrease(before: str, after: str, falls: bool) -> None:
+    """A share of zero, or of a negative total, is not a limit."""
     fall = Decrease("silver.orders", "money", Decimal(before), Decimal(after))
     assert fall.exceeds(Decimal("0.2")) == falls

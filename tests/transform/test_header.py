@@ -1,4 +1,4 @@
-"""Header: what a model says of itself, and one clear line for what is wrong with it."""
+"""Header: the facts that a model declares, and one line for each fault in them."""
 
 import pytest
 
@@ -24,12 +24,12 @@ total_is_not_negative = "total >= 0"
 
 
 def text_of(header: str) -> str:
-    """Return a model's text under the header."""
+    """Return a model's text with the header."""
     return f"/*{header}*/\nselect 1;\n"
 
 
-def test_a_header_says_grain_contract_checks_and_how_it_is_rebuilt() -> None:
-    """The stored table has the month at its end, for its partitions."""
+def test_a_header_declares_grain_contract_checks_and_rebuild() -> None:
+    """The stored table has the month as its last column, for its partitions."""
     header, sql = read_header(text_of(GOOD), "silver.things")
     assert sql == "select 1"
     assert (header.grain, header.key, header.rebuild) == ("one row per thing", ("id",), "by month")
@@ -38,16 +38,16 @@ def test_a_header_says_grain_contract_checks_and_how_it_is_rebuilt() -> None:
     assert [column.nullable for column in header.contract.columns] == [False, False, False, True, False]
 
 
-def test_a_header_may_be_short() -> None:
-    """Without month, money or checks; then there is no month column."""
+def test_optional_keys_may_be_missing() -> None:
+    """Without month, money and checks the header is valid, and there is no month column."""
     text = '/* grain = "g"\nkey = ["id"]\nrebuild = "whole"\ncolumns = { id = "BIGINT" } */ select 1 as id'
     header, sql = read_header(text, "silver.things")
     assert (header.month, header.money, header.checks, sql) == (None, None, {}, "select 1 as id")
     assert header.contract.schema.names == ["id"]
 
 
-def test_a_table_of_no_day_may_be_parted_by_weeks() -> None:
-    """What changes all day in a few of its rows is then written in smaller files."""
+def test_a_table_may_have_weekly_partitions() -> None:
+    """Weekly partitions keep the files small of a table in which a few rows change all day."""
     text = GOOD.replace('month = "day"', 'partition = "day"\nwidth = "week"').replace(
         '"by month"', '"by key"'
     )
@@ -60,7 +60,7 @@ def test_a_table_of_no_day_may_be_parted_by_weeks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("grain = ", "grian = ", "grian is not a key here; the keys are grain, columns, .*checks$"),
         ('grain = "one row per thing"\n', "", "grain is missing"),
@@ -104,10 +104,10 @@ def test_a_table_of_no_day_may_be_parted_by_weeks() -> None:
         ("[columns]", "[colums]", "colums is not a key here|columns is missing"),
     ],
 )
-def test_a_wrong_header_is_one_clear_line(old: str, new: str, said: str) -> None:
-    """That names the model and what is wrong."""
+def test_a_wrong_header_is_one_line(old: str, new: str, message: str) -> None:
+    """The message names the model and the fault."""
     assert GOOD.count(old) == 1
-    with pytest.raises(ModelError, match=said) as refused:
+    with pytest.raises(ModelError, match=message) as refused:
         read_header(text_of(GOOD.replace(old, new)), "silver.things")
     assert str(refused.value).startswith("silver.things: the header can't be used: ")
     assert "\n" not in str(refused.value)
@@ -115,22 +115,22 @@ def test_a_wrong_header_is_one_clear_line(old: str, new: str, said: str) -> None
 
 @pytest.mark.parametrize("text", ["select 1", "-- grain\nselect 1", "/* grain = 'x'\nselect 1", ""])
 def test_a_model_without_a_header_is_refused(text: str) -> None:
-    """A model begins with a comment, and the comment ends."""
+    """A model starts with a comment, and the comment ends."""
     with pytest.raises(ModelError, match=r"^silver\.things: a model begins with /\* its header"):
         read_header(text, "silver.things")
     with pytest.raises(ModelError, match=r"^silver\.things\.hold: a check begins with /\* its header"):
         read_check_header(text, "silver.things.hold")
 
 
-def test_a_checks_header_says_the_fact_and_how_bad_it_is() -> None:
-    """Without a word it blocks."""
+def test_a_check_header_declares_fact_and_severity() -> None:
+    """The default severity is error."""
     assert read_check_header('/* fact = "f" */ select 1', "c") == (CheckHeader("f"), "select 1")
     warn = '/* fact = "f"\nseverity = "warn" */ select 1'
     assert read_check_header(warn, "c")[0] == CheckHeader("f", "warn")
 
 
 @pytest.mark.parametrize(
-    ("comment", "said"),
+    ("comment", "message"),
     [
         ('severity = "warn"', "fact is missing"),
         ('fact = "f"\nseverity = "info"', "severity: 'info' is not known; write one of 'error', 'warn'$"),
@@ -139,8 +139,8 @@ def test_a_checks_header_says_the_fact_and_how_bad_it_is() -> None:
         ('fact = ""', "fact: it is empty$"),
     ],
 )
-def test_a_wrong_header_of_a_check_is_one_clear_line(comment: str, said: str) -> None:
-    """That names the check."""
-    with pytest.raises(ModelError, match=said) as refused:
+def test_a_wrong_check_header_is_one_line(comment: str, message: str) -> None:
+    """The message names the check."""
+    with pytest.raises(ModelError, match=message) as refused:
         read_check_header(f"/* {comment} */ select 1", "silver.things.are_fine")
     assert str(refused.value).startswith("silver.things.are_fine: the header can't be used: ")

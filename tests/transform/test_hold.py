@@ -1,4 +1,4 @@
-"""Hold: after a rollback builds wait, and what excluded runs saw is in no table."""
+"""Hold: after a rollback builds wait, and observations of excluded runs are in no table."""
 
 import threading
 from collections.abc import Callable
@@ -28,25 +28,25 @@ TINY = tuple(model for model in FEW if model.name in ("silver.buyers", "silver.m
 
 
 def now() -> datetime:
-    """Return this moment."""
+    """Return the current instant."""
     return datetime.now(UTC)
 
 
-def back(shop: Shop) -> Release:
-    """Roll back to the parent."""
+def roll_back(shop: Shop) -> Release:
+    """Roll back to the parent release."""
     newest = find_release(shop.lake, None)
     return run_rollback(shop.lake, parent_of(shop.lake, newest), current=newest, now=now(), settings=ENGINE)
 
 
 def resume(shop: Shop, *, exclude: tuple[str, ...] = (), include: tuple[str, ...] = ()) -> Release:
-    """Resume; something must change by it."""
+    """Resume publishing; there must be a change."""
     made = run_resume(shop.lake, exclude=exclude, include=include, now=now())
     assert made
     return made
 
 
-def see(shop: Shop, run_id: str, minute: int, total: str) -> None:
-    """Let a run see order 2 at a total, with one line, and a buyer with a name of its own."""
+def observe_order(shop: Shop, run_id: str, minute: int, total: str) -> None:
+    """Append a run's observation of order 2 with a total and one line, and of a buyer named as the run."""
     shop.see(
         "bronze.order_products",
         "order_id | position | product_id | price | run_id | fetched_at\n"
@@ -63,31 +63,31 @@ def see(shop: Shop, run_id: str, minute: int, total: str) -> None:
 
 
 def gold(shop: Shop) -> Decimal:
-    """Return what the newest release says revenue is in all."""
+    """Return the total revenue of the newest release."""
     return find_release(shop.lake, None).money["gold.revenue_daily"]
 
 
-def test_while_held_a_build_writes_nothing(few: Shop) -> None:
-    """No table, no release, not even with --full; readers see the old numbers."""
-    said = read_bytes(few.lake, find_release(few.lake, 1))
-    see(few, "bad", 1, "0.01")
+def test_a_build_on_hold_writes_nothing(few: Shop) -> None:
+    """On hold there is no new table version and no release, even with --full; readers see the old numbers."""
+    bytes_before = read_bytes(few.lake, find_release(few.lake, 1))
+    observe_order(few, "bad", 1, "0.01")
     few.published()
-    held = back(few)
-    see(few, "bad", 2, "0.02")
+    rollback = roll_back(few)
+    observe_order(few, "bad", 2, "0.02")
     before = few.heads()
     assert few.build() is None
     assert few.build(full=True) is None
     assert few.build(rules=RulesSettings(return_statuses=())) is None
     assert few.heads() == before
-    assert read_bytes(few.lake, find_release(few.lake, None)) == said
-    assert find_release(few.lake, None) == held
+    assert read_bytes(few.lake, find_release(few.lake, None)) == bytes_before
+    assert find_release(few.lake, None) == rollback
 
 
-def test_resumed_the_next_build_brings_the_newer_state_back(few: Shop, tmp_path: Path) -> None:
-    """As if nobody had rolled back."""
-    see(few, "good", 1, "250.00")
+def test_the_build_after_resume_restores_the_newer_state(few: Shop, tmp_path: Path) -> None:
+    """After rollback and resume, the next build equals the release before the rollback."""
+    observe_order(few, "good", 1, "250.00")
     newer = few.published()
-    back(few)
+    roll_back(few)
     assert few.build() is None
     assert resume(few).money == find_release(few.lake, 1).money
     release = few.published()
@@ -98,29 +98,29 @@ def test_resumed_the_next_build_brings_the_newer_state_back(few: Shop, tmp_path:
     assert few.build() is None
 
 
-def test_resumed_without_a_run_its_state_stays_out(few: Shop) -> None:
-    """Of every table; what other runs see goes on coming, and children inherit the exclusion."""
-    said = few.read()
-    see(few, "bad", 1, "0.01")
+def test_an_excluded_run_stays_out_of_every_table(few: Shop) -> None:
+    """Observations of other runs still arrive, and later releases inherit the exclusion."""
+    before = few.read()
+    observe_order(few, "bad", 1, "0.01")
     few.published()
-    back(few)
+    roll_back(few)
     resume(few, exclude=("bad",))
     assert few.build() is None
-    assert few.read() == said
+    assert few.read() == before
     few.see("bronze.managers", f"id | full_name | run_id | fetched_at\n 7 | Ліза Нова | good | {look(2)}")
     release = few.published()
     assert release.excluded_runs == ("bad",)
     assert gold(few) == Decimal("1100.00")
-    assert few.read()["silver.buyers"] == said["silver.buyers"]
-    assert few.read()["silver.managers"] != said["silver.managers"]
-    see(few, "good", 3, "300.00")
+    assert few.read()["silver.buyers"] == before["silver.buyers"]
+    assert few.read()["silver.managers"] != before["silver.managers"]
+    observe_order(few, "good", 3, "300.00")
     assert few.published().excluded_runs == ("bad",)
     assert gold(few) == Decimal("1200.00")
 
 
-def test_a_run_can_be_excluded_without_a_rollback_and_included_again(few: Shop, tmp_path: Path) -> None:
-    """A changed list is a changed input, though bronze is the same."""
-    see(few, "bad", 1, "0.01")
+def test_a_run_can_be_excluded_and_included_without_a_rollback(few: Shop, tmp_path: Path) -> None:
+    """The list of excluded runs is an input: if it changes, a build runs although bronze is the same."""
+    observe_order(few, "bad", 1, "0.01")
     few.published()
     few.published(rules=RulesSettings(excluded_sources=()))
     few.published()
@@ -138,17 +138,17 @@ def test_a_run_can_be_excluded_without_a_rollback_and_included_again(few: Shop, 
 
 
 def test_lines_of_an_excluded_run_leave_with_their_order(shop: Shop) -> None:
-    """No order is without its lines, no line without its order."""
-    said = shop.read()
-    see(shop, "bad", 1, "0.01")
+    """No order loses its lines, and no line its order."""
+    before = shop.read()
+    observe_order(shop, "bad", 1, "0.01")
     shop.published()
     resume(shop, exclude=("bad",))
     shop.published()
-    assert shop.read() == said
+    assert shop.read() == before
 
 
-def test_a_rollback_across_a_changed_contract_is_built_upon(few: Shop) -> None:
-    """The old columns are back, and after resuming the new ones."""
+def test_a_build_works_after_a_rollback_across_a_contract(few: Shop) -> None:
+    """The rollback restores the old columns, and the build after resume the new ones."""
     wider = [
         msgspec.structs.replace(
             model,
@@ -162,7 +162,7 @@ def test_a_rollback_across_a_changed_contract_is_built_upon(few: Shop) -> None:
     first = few.read()
     few.published(models=wider)
     second = few.read()
-    back(few)
+    roll_back(few)
     assert few.read() == first
     resume(few)
     assert few.build() is None
@@ -171,40 +171,40 @@ def test_a_rollback_across_a_changed_contract_is_built_upon(few: Shop) -> None:
     assert few.read() == second
 
 
-def test_the_release_is_complete_through_the_last_run_that_counts(few: Shop) -> None:
-    """What an excluded run read is not in it, so its time isn't either."""
+def test_a_release_is_complete_through_its_last_included_run(few: Shop) -> None:
+    """The source time of an excluded run does not count."""
     for hour, run_id in enumerate(("one", "bad")):
         stamp = datetime(2026, 8, 1, hour, tzinfo=UTC)
         write_run(few.lake, receipt(stamp, run_id=run_id, kind="full"))
-    see(few, "bad", 1, "0.01")
+    observe_order(few, "bad", 1, "0.01")
     assert few.published().complete_through == datetime(2026, 8, 1, 1, tzinfo=UTC)
     resume(few, exclude=("bad",))
     assert few.published().complete_through == datetime(2026, 8, 1, 0, tzinfo=UTC)
 
 
-def test_a_build_that_began_before_the_rollback_publishes_nothing(few: Shop, tmp_path: Path) -> None:
-    """It meets a conflict, and the next build after the hold mends what it left."""
-    see(few, "good", 1, "250.00")
+def test_a_build_that_started_before_a_rollback_publishes_nothing(few: Shop, tmp_path: Path) -> None:
+    """The build meets a conflict, and the next build after the hold repairs its commits."""
+    observe_order(few, "good", 1, "250.00")
     few.published()
-    see(few, "good", 2, "260.00")
+    observe_order(few, "good", 2, "260.00")
     slow = Build(few.lake, ENGINE, RulesSettings(), few.models)
     changes = slow.build_candidates(slow.queue)
-    held = back(few)
+    rollback = roll_back(few)
     shown = few.read()
     slow.queue.commit(changes)
     assert few.build() is None
-    assert find_release(few.lake, None) == held
+    assert find_release(few.lake, None) == rollback
     assert few.read() == shown == few.read(1)
     resume(few)
     few.published()
     assert few.read() == few.built_anew(tmp_path / "anew").read()
 
 
-def test_of_a_build_and_a_rollback_at_once_one_wins(few: Shop) -> None:
-    """Readers see what the winner published; either way the ledger has one release more."""
-    see(few, "good", 1, "250.00")
+def test_a_concurrent_build_or_rollback_wins(few: Shop) -> None:
+    """Readers see the release of the winner, and the release log has one entry for each success."""
+    observe_order(few, "good", 1, "250.00")
     few.published()
-    see(few, "good", 2, "260.00")
+    observe_order(few, "good", 2, "260.00")
     together = threading.Barrier(2, timeout=300)
     ended: list[Release | CommitConflict | None] = []
 
@@ -216,7 +216,8 @@ def test_of_a_build_and_a_rollback_at_once_one_wins(few: Shop) -> None:
             ended.append(conflict)
 
     rivals = [
-        threading.Thread(target=take_part, args=[publisher]) for publisher in (few.build, lambda: back(few))
+        threading.Thread(target=take_part, args=[publisher])
+        for publisher in (few.build, lambda: roll_back(few))
     ]
     for rival in rivals:
         rival.start()
@@ -228,15 +229,15 @@ def test_of_a_build_and_a_rollback_at_once_one_wins(few: Shop) -> None:
     assert few.releases() == list(range(2 + len(won), 0, -1))
 
 
-def test_the_command_says_that_publishing_is_held(few: Shop) -> None:
-    """In one line and with exit code 0: a schedule has no reason to complain."""
+def test_the_command_reports_a_hold(few: Shop) -> None:
+    """The command prints one line and has exit code 0, so that a schedule does not report an error."""
     write_run(few.lake, receipt(datetime(2026, 8, 1, tzinfo=UTC), run_id="one", kind="full"))
-    see(few, "bad", 1, "0.01")
+    observe_order(few, "bad", 1, "0.01")
     few.published()
-    back(few)
+    roll_back(few)
     for options in ((), ("--full",)):
-        said = succeed(environ_of(few.lake), "transform", *options)
-        assert said == "publishing is held since release 3 (rollback); `just resume` lifts it\n"
+        message = succeed(environ_of(few.lake), "transform", *options)
+        assert message == "publishing is held since release 3 (rollback); `just resume` lifts it\n"
 
 
 STEPS = st.lists(
@@ -247,7 +248,7 @@ STEPS = st.lists(
 
 
 def step(shop: Shop, what: str, minute: int) -> None:
-    """Do one thing to the shop."""
+    """Do one step of a history."""
     newest = find_release(shop.lake, None)
     if what.startswith("see"):
         run = what[-1]
@@ -257,8 +258,8 @@ def step(shop: Shop, what: str, minute: int) -> None:
     elif what == "build":
         shop.build()
     elif what == "rollback":
-        with suppress(NoRelease, UsageError):  # none before it shows anything else
-            back(shop)
+        with suppress(NoRelease, UsageError):  # no earlier release differs
+            roll_back(shop)
     elif what.startswith("resume"):
         is_out = "a" in newest.excluded_runs
         run_resume(
@@ -269,11 +270,13 @@ def step(shop: Shop, what: str, minute: int) -> None:
         )
 
 
-# Builds are slow to repeat: a failure is shown as it was found.
+# Builds are slow, so a failing history is not shrunk.
 @settings(max_examples=6, phases=[Phase.explicit, Phase.generate])
 @given(steps=STEPS)
-def test_any_history_keeps_every_release_and_ends_as_if_built_anew(steps: list[str]) -> None:
-    """Whatever was published, rolled back, excluded: each release reads the same, and resuming heals."""
+def test_any_history_keeps_every_release_and_ends_as_a_full_build(steps: list[str]) -> None:
+    """After any sequence of steps each release reads the same, and after resume the lake equals a
+    full build.
+    """
     with TemporaryDirectory() as folder:
         shop = opened(
             Path(folder) / "lake",
@@ -281,13 +284,13 @@ def test_any_history_keeps_every_release_and_ends_as_if_built_anew(steps: list[s
             TINY,
         )
         shop.published()
-        said = {1: read_bytes(shop.lake, find_release(shop.lake, 1))}
+        first_bytes = {1: read_bytes(shop.lake, find_release(shop.lake, 1))}
         for minute, what in enumerate(steps, start=1):
             step(shop, what, minute)
             newest = find_release(shop.lake, None)
-            said.setdefault(newest.release, read_bytes(shop.lake, newest))
+            first_bytes.setdefault(newest.release, read_bytes(shop.lake, newest))
         for release in list_releases(shop.lake):
-            assert read_bytes(shop.lake, release) == said[release.release]
+            assert read_bytes(shop.lake, release) == first_bytes[release.release]
         run_resume(shop.lake, include=find_release(shop.lake, None).excluded_runs, now=now())
         shop.build()
         assert shop.read() == shop.built_anew(Path(folder) / "anew").read()

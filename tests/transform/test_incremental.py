@@ -1,4 +1,4 @@
-"""The one law: whatever happened, built from what changed equals built from nothing, row for row."""
+"""The invariant: after any history, an incremental build equals a full build, row for row."""
 
 import shutil
 import tempfile
@@ -52,17 +52,17 @@ NAMED = [
     *(("sources", found) for found in (1, 3, 4, 77)),
     *(("statuses", found) for found in (12, 19, 22)),
 ]
-# A sync mostly brings several things; they are built together then.
+# A sync mostly brings several changes, which are built together.
 MORE = st.sampled_from([True, False, False])
 EXPENSES = "order_id | position | id | amount | expense_type_id | fetched_at | run_id"
 
 
 class History(RuleBasedStateMachine):
-    """A shop to which things happen; after one or more of them its lake is built, and compared."""
+    """A shop that changes; after one or more changes its lake is built and compared."""
 
     @initialize()
     def open(self) -> None:
-        """Begin with some history and a release."""
+        """Start with some history and a release."""
         self.place = Path(tempfile.mkdtemp())
         self.shop: Shop = opened(self.place / "lake", HISTORY)
         self.in_force = RulesSettings()
@@ -73,19 +73,23 @@ class History(RuleBasedStateMachine):
         self.shop.published()
 
     def teardown(self) -> None:
-        """Build what waits, compare it, and remove the lake."""
+        """Build and compare pending changes, and remove the lake."""
         try:
             if self.has_news:
                 self.compare(self.shop.build(rules=self.in_force))
         finally:
             shutil.rmtree(self.place, ignore_errors=True)
 
-    def look(self, *, stale: bool = False, more: bool = False) -> str:
-        """Return the next look's stamp and run, as the ends of a row; ``more`` follows before the build."""
+    def next_observation(self, *, stale: bool = False, more: bool = False) -> str:
+        """Return fetched_at and run_id of the next observation, as the end of a text row.
+
+        If ``more`` is true, the build waits for another change. If ``stale`` is true, the instant
+        is an old one.
+        """
         self.waits, self.has_news = more, True
         self.now += timedelta(minutes=1)
         self.runs.append(f"run-{len(self.runs)}")
-        # Late in coming, but no two looks at an order are of one moment.
+        # A stale observation arrives late, but no two observations of an order have the same instant.
         late = datetime(2026, 6, 25, tzinfo=UTC) + timedelta(minutes=len(self.runs))
         at = late if stale else self.now
         return f"{at:%Y-%m-%d %H:%M} | {self.runs[-1]}"
@@ -106,7 +110,7 @@ class History(RuleBasedStateMachine):
         stale=st.sampled_from([False, False, False, True]),
         more=MORE,
     )
-    def an_order_is_seen(
+    def observe_order(
         self,
         order: int,
         day: date,
@@ -123,8 +127,10 @@ class History(RuleBasedStateMachine):
         stale: bool,
         more: bool,
     ) -> None:
-        """New, edited, moved, returned or not any more, of another buyer; now and then an old look late."""
-        seen = self.look(stale=stale, more=more)
+        """Observe a new or edited order, with any status, buyer and day; at times an old
+        observation arrives late.
+        """
+        seen = self.next_observation(stale=stale, more=more)
         for place, product in enumerate(products, 1):
             price = f"{10 * place + order}.55"
             self.shop.see(
@@ -146,17 +152,18 @@ class History(RuleBasedStateMachine):
         )
 
     @rule(order=st.integers(1, 9), more=MORE)
-    def an_order_is_gone(self, order: int, more: bool) -> None:
-        """The CRM has it no longer."""
+    def delete_order(self, order: int, more: bool) -> None:
+        """Observe that an order was deleted."""
         self.shop.see(
-            "bronze.orders", f"id | is_deleted | fetched_at | run_id\n{order} | true | {self.look(more=more)}"
+            "bronze.orders",
+            f"id | is_deleted | fetched_at | run_id\n{order} | true | {self.next_observation(more=more)}",
         )
 
     @rule(kept=st.integers(1, 9), other=st.integers(1, 9), day=st.sampled_from(DAYS), more=MORE)
-    def two_orders_are_merged(self, kept: int, other: int, day: date, more: bool) -> None:
-        """One of them has the lines of both from now on."""
-        self.an_order_is_gone(other, more)
-        self.an_order_is_seen(
+    def merge_orders(self, kept: int, other: int, day: date, more: bool) -> None:
+        """Delete one order and give its lines to another."""
+        self.delete_order(other, more)
+        self.observe_order(
             order=kept, day=day, time=TIMES[2], source=1, manager="22", buyer="31", status=12, group="null",
             promocode="null", cost="null", products=["7", "8"], expenses=1, stale=False, more=more,
         )  # fmt: skip
@@ -167,8 +174,8 @@ class History(RuleBasedStateMachine):
         parent=st.sampled_from(["null", "5", "6"]),
         more=MORE,
     )
-    def something_is_renamed(self, named: tuple[str, int], gone: bool, parent: str, more: bool) -> None:
-        """Or listed for the first time, or gone from the list; a category may move below another."""
+    def rename(self, named: tuple[str, int], gone: bool, parent: str, more: bool) -> None:
+        """Rename a row of a reference list, add one, or delete one; a category may get another parent."""
         table, found = named
         under = ("parent_id | ", f"{parent} | ") if table == "categories" else ("", "")
         column = "full_name" if table in ("buyers", "managers") else "name"
@@ -176,7 +183,7 @@ class History(RuleBasedStateMachine):
         self.shop.see(
             f"bronze.{table}",
             f"id | {column} | {under[0]}is_deleted | fetched_at | run_id\n"
-            f"{found} | {name} | {under[1]}{str(gone).lower()} | {self.look(more=more)}",
+            f"{found} | {name} | {under[1]}{str(gone).lower()} | {self.next_observation(more=more)}",
         )
 
     @rule(
@@ -186,14 +193,14 @@ class History(RuleBasedStateMachine):
         price=st.integers(1, 3),
         more=MORE,
     )
-    def a_product_changes(self, product: int, category: str, brand: str, price: int, more: bool) -> None:
-        """Its name, category, brand or price; it may be new."""
+    def change_product(self, product: int, category: str, brand: str, price: int, more: bool) -> None:
+        """Change a product's name, category, brand or price, or add a product."""
         fields = f'[{{"uuid":"CT_1001","value":["{brand}"]}}]' if brand else "[]"
         self.shop.see(
             "bronze.products",
             "id | name | category_id | price | custom_fields | fetched_at | run_id\n"
             f"{product} | p{len(self.runs) // 3} | {category} | {price}.00 | {fields}"
-            f" | {self.look(more=more)}",
+            f" | {self.next_observation(more=more)}",
         )
 
     @rule(
@@ -203,32 +210,32 @@ class History(RuleBasedStateMachine):
         cost=st.integers(1, 3),
         more=MORE,
     )
-    def stock_moves(self, offer: int, product: int, quantity: int, cost: int, more: bool) -> None:
-        """As it does all day; an offer may become another product's."""
+    def change_stock(self, offer: int, product: int, quantity: int, cost: int, more: bool) -> None:
+        """Change the stock and cost of an offer, or give it to another product."""
         self.shop.see(
             "bronze.offers",
             "id | product_id | quantity | purchased_price | fetched_at | run_id\n"
-            f"{offer} | {product} | {quantity} | {cost}.00 | {self.look(more=more)}",
+            f"{offer} | {product} | {quantity} | {cost}.00 | {self.next_observation(more=more)}",
         )
 
     @rule(found=st.sampled_from(RULES))
-    def a_rule_changes(self, found: RulesSettings) -> None:
-        """From a date on, or for all time."""
+    def change_rules(self, found: RulesSettings) -> None:
+        """Change the rules from a date on, or for all time."""
         self.in_force = found
 
     @rule()
-    def files_are_merged(self) -> None:
-        """Compaction brings no news."""
+    def compact_files(self) -> None:
+        """Compact all files, which adds no observation."""
         compact(self.shop.lake, now=self.now + timedelta(days=400))
 
     @rule(back=st.sampled_from([0, 1, 1, 2]))
-    def readers_go_back_and_builds_go_on(self, back: int) -> None:
-        """A rollback, and the hold lifted: the last run or two left out, or none."""
+    def roll_back_and_resume(self, back: int) -> None:
+        """Roll back and resume; up to two of the last runs are excluded."""
         current = find_release(self.shop.lake, None)
         try:
             target = parent_of(self.shop.lake, current)
             run_rollback(self.shop.lake, target, current=current, now=datetime.now(UTC), settings=ENGINE)
-        except (NoRelease, UsageError):  # none before it shows anything else
+        except (NoRelease, UsageError):  # no earlier release differs
             return
         exclude = self.runs[len(self.runs) - min(back, len(self.runs)) :]
         for run in exclude:
@@ -238,29 +245,31 @@ class History(RuleBasedStateMachine):
         run_resume(self.shop.lake, exclude=exclude, now=datetime.now(UTC))
 
     @rule()
-    def all_is_built_anew(self) -> None:
-        """As a resync does: but for what is new, nothing differs from what the changes have made."""
+    def build_in_full(self) -> None:
+        """Build in full, as a resync does; if nothing is new, nothing differs."""
         release = self.shop.build(rules=self.in_force, full=True, kind="resync")
         assert release is None or self.has_news
         self.compare(release)
 
     @rule()
-    def a_run_is_included_again(self) -> None:
-        """What was left out is part of it once more."""
+    def include_run(self) -> None:
+        """Include the first excluded run again."""
         left_out = find_release(self.shop.lake, None).excluded_runs
         if left_out:
             run_resume(self.shop.lake, include=left_out[:1], now=datetime.now(UTC))
 
     @invariant()
-    def the_lake_is_what_a_full_build_makes(self) -> None:
-        """Every table of silver and gold, and what the release says of their rows, money and moves."""
+    def equals_a_full_build(self) -> None:
+        """Compare every table of silver and gold with a full build, and also the release's rows,
+        money and moves.
+        """
         if not hasattr(self, "shop") or self.waits:
             self.waits = False
             return
         self.compare(self.shop.build(rules=self.in_force))
 
     def compare(self, published: Release | None) -> None:
-        """Compare the release that serves with a full build, and what it says with that before it."""
+        """Compare the serving release with a full build, and the published moves with the release before."""
         self.has_news = False
         release = current_release(self.shop.lake)
         assert release
@@ -282,7 +291,7 @@ class History(RuleBasedStateMachine):
 
 
 def moves(model: Model, before: Rows, after: Rows) -> set[Move]:
-    """Return what moved in a table, by month where it is partitioned by a date."""
+    """Return the moves between two states of a table; by month if it has partitions."""
     names = [*model.header.columns, model.header.partition_column]
     money = names.index(model.header.money) if model.header.money else None
 
@@ -292,14 +301,14 @@ def moves(model: Model, before: Rows, after: Rows) -> set[Move]:
             return found, None
         return found, sum((Decimal(row[money]) for row in found if row[money] != "None"), Decimal("0.00"))
 
-    said: set[Move] = set()
+    expected: set[Move] = set()
     months = {row[-1][:7] for row in before + after} if model.header.partition_column else {None}
     for month in months:
         (old, spent), (new, earned) = of(before, month), of(after, month)
         if sorted(old) != sorted(new):
             first = date.fromisoformat(f"{month}-01") if month else None
-            said.add(Move(model.name, first, len(old), len(new), spent, earned))
-    return said
+            expected.add(Move(model.name, first, len(old), len(new), spent, earned))
+    return expected
 
 
 TestHistory = History.TestCase

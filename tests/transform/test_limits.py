@@ -1,4 +1,4 @@
-"""Limits: a build that does not fit into DuckDB's memory spills, or fails and changes nothing."""
+"""Limits: a build that exceeds DuckDB's memory limit spills, or fails and changes nothing."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ ORDERS = 20_000
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A shop of more than fits, with a release and a change since."""
+    """A shop that exceeds the memory limit, with a release and a later change."""
     shop = Shop(Lake(root=str(tmp_path_factory.mktemp("large"))), tuple(wanted(MISSION)))
     make(shop.lake, ORDERS)
     shop.published()
@@ -27,7 +27,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 
 def build_within(shop: Shop, memory: str, spill: Path) -> int:
-    """Build everything within so much memory; return the number of the release."""
+    """Build in full within a memory limit; return the number of the release."""
     engine = LakeSettings(memory_limit=memory, threads=1, spill=str(spill))
     request = BuildRequest(engine=engine, rules=RulesSettings(), models=shop.models, full=True)
     release = run_build(shop.lake, request)
@@ -35,8 +35,8 @@ def build_within(shop: Shop, memory: str, spill: Path) -> int:
     return release.release
 
 
-def test_a_build_that_exceeds_its_limits_fails_as_a_candidate(large: Shop, tmp_path: Path) -> None:
-    """One line says which setting, no head moves, and the last release reads as before."""
+def test_a_build_that_exceeds_its_limits_changes_nothing(large: Shop, tmp_path: Path) -> None:
+    """The message names the setting, no head moves, and the last release reads as before."""
     shop = large.copy(tmp_path / "lake")
     heads, shown = shop.heads(), shop.read()
     with pytest.raises(LakeError, match=r"memory_limit 8MB .*nothing was published, the last release serves"):
@@ -46,10 +46,10 @@ def test_a_build_that_exceeds_its_limits_fails_as_a_candidate(large: Shop, tmp_p
     assert not shop.strays()
 
 
-def test_what_does_not_fit_into_memory_is_spilled(large: Shop, tmp_path: Path) -> None:
-    """The same tables as with memory enough; without a folder to spill to it is none."""
+def test_a_build_that_exceeds_its_memory_spills(large: Shop, tmp_path: Path) -> None:
+    """With a spill folder the tables are the same as with enough memory; without a folder the build fails."""
     shop = large.copy(tmp_path / "lake")
-    # Where it leads to is not there: nothing can be made in its place.
+    # The target of this link does not exist and can't be created.
     (tmp_path / "no folder").symlink_to(tmp_path / "nowhere" / "to be found")
     with pytest.raises(duckdb.IOException, match="no folder"):
         build_within(shop, "24MB", tmp_path / "no folder")

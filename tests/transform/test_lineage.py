@@ -1,4 +1,4 @@
-"""Graph: who reads whom is found in the SQL, and the order follows."""
+"""Lineage: the tables that SQL reads, and the build order that follows."""
 
 import pytest
 
@@ -25,32 +25,32 @@ from transform.lineage import build_order, tables_read
     ],
 )
 def test_tables_read_are_found_in_the_sql(sql: str, reads: set[str]) -> None:
-    """In joins, subqueries and set operations; a CTE of the same name is none."""
+    """Tables are found in joins, subqueries and set operations; a CTE is not a table."""
     assert tables_read(sql, "silver.x") == reads
 
 
 @pytest.mark.parametrize("sql", ["from query_table('silver.a')", "select * from query('from silver.a')"])
-def test_what_hides_its_tables_is_refused(sql: str) -> None:
-    """Nobody would know when to build it again."""
+def test_a_function_that_hides_its_table_is_refused(sql: str) -> None:
+    """The build could not know when such a model has to be rebuilt."""
     with pytest.raises(ModelError, match=r"^silver\.x: query(_table)?\(\) hides which table is read; name"):
         tables_read(sql, "silver.x")
 
 
 @pytest.mark.parametrize("sql", ["select from where", "select (1", ""])
-def test_sql_that_is_none_is_one_line(sql: str) -> None:
-    """With the model's name, and no coloured excerpt over many lines."""
+def test_invalid_sql_is_reported_in_one_line(sql: str) -> None:
+    """The message names the model and has no coloured excerpt."""
     with pytest.raises(ModelError, match=r"^silver\.x: the SQL can't be read: ") as refused:
         tables_read(sql, "silver.x")
     assert "\n" not in str(refused.value)
 
 
 def order(**reads: str) -> list[str]:
-    """Return the order of nodes given as ``name="names it reads"``."""
+    """Return the build order of nodes given as ``name="names it reads"``."""
     return build_order(list(reads), name=str, reads=lambda node: frozenset(reads[node].split()))
 
 
-def test_what_is_read_comes_before_its_reader() -> None:
-    """Whatever the order they were found in; what is no node is left to others."""
+def test_a_table_comes_before_its_readers() -> None:
+    """The order does not depend on the order of the input, and other tables are ignored."""
     found = order(a="c b", b="d bronze", c="d", d="")
     assert sorted(found) == ["a", "b", "c", "d"]
     assert found.index("d") < found.index("b") < found.index("a") > found.index("c")
@@ -60,7 +60,7 @@ def test_what_is_read_comes_before_its_reader() -> None:
 @pytest.mark.parametrize(
     "reads", [{"a": "a"}, {"a": "b", "b": "a"}, {"a": "b", "b": "c", "c": "a", "d": "a"}]
 )
-def test_a_circle_is_named(reads: dict[str, str]) -> None:
-    """With the way round it."""
+def test_a_cycle_is_reported(reads: dict[str, str]) -> None:
+    """The message has the whole cycle."""
     with pytest.raises(ModelError, match=r"in a cycle: (\w) -> (.* -> )?\1$"):
         order(**reads)

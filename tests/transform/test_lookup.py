@@ -1,4 +1,4 @@
-"""Lookup: what the SQL of a model tells of the rows it looks up, and that a build in part misses none."""
+"""Lookup: the joins that a model's SQL reveals; an incremental build follows all of them."""
 
 from pathlib import Path
 
@@ -15,80 +15,95 @@ from transform.models import Check, Model
 JOINED = "from silver.lines as l left join silver.products as p on p.id = l.product_id"
 
 
-def used(*columns: str) -> frozenset[str]:
-    """Return the columns of products that are used, with that of the join."""
+def used_columns(*columns: str) -> frozenset[str]:
+    """Return the used columns of products, which include the id of the join."""
     return frozenset({"id", *columns})
 
 
 @pytest.mark.parametrize(
     ("sql", "lookup"),
     [
-        (f"select l.product_id, p.name {JOINED}", ("silver.lines", "product_id", used("name"))),
-        (f"select l.product_id as bought, p.name {JOINED}", ("silver.lines", "bought", used("name"))),
-        (f"select l.day, p.name {JOINED}", ("silver.lines", None, used("name"))),
-        (f"select l.product_id + 1 as product_id, p.name {JOINED}", ("silver.lines", None, used("name"))),
-        (f"SELECT L.Product_ID, P.NAME {JOINED.upper()}", ("silver.lines", "product_id", used("name"))),
+        (f"select l.product_id, p.name {JOINED}", ("silver.lines", "product_id", used_columns("name"))),
+        (f"select l.product_id as bought, p.name {JOINED}", ("silver.lines", "bought", used_columns("name"))),
+        (f"select l.day, p.name {JOINED}", ("silver.lines", None, used_columns("name"))),
+        (
+            f"select l.product_id + 1 as product_id, p.name {JOINED}",
+            ("silver.lines", None, used_columns("name")),
+        ),
+        (
+            f"SELECT L.Product_ID, P.NAME {JOINED.upper()}",
+            ("silver.lines", "product_id", used_columns("name")),
+        ),
         (
             "with some as (select *, 1 as x from silver.lines) select l.product_id, p.name from some as l"
             " left join silver.products as p on l.product_id = p.id and p.brand = 'x' where l.x = 1",
-            (None, "product_id", used("name", "brand")),
+            (None, "product_id", used_columns("name", "brand")),
         ),
         (
             f"select l.product_id, count(*) as n, max(p.price) as most {JOINED} group by all",
-            ("silver.lines", "product_id", used("price")),
+            ("silver.lines", "product_id", used_columns("price")),
         ),
-        # What is used of it can't be told.
+        # The used columns are unknown.
         (f"select l.product_id, p.* {JOINED}", ("silver.lines", None, None)),
         (f"select l.product_id, * {JOINED}", ("silver.lines", None, None)),
         (f"select l.product_id, p {JOINED}", ("silver.lines", "product_id", None)),
         (f"select l.product_id, columns('na.*') {JOINED}", ("silver.lines", None, None)),
         (f"select l.product_id, hash(*) as h {JOINED}", ("silver.lines", None, None)),
-        (f"select l.product_id, p.box.size {JOINED}", ("silver.lines", "product_id", used("box", "size"))),
-        (f"select l.product_id, name {JOINED}", ("silver.lines", "product_id", used("name"))),
+        (
+            f"select l.product_id, p.box.size {JOINED}",
+            ("silver.lines", "product_id", used_columns("box", "size")),
+        ),
+        (f"select l.product_id, name {JOINED}", ("silver.lines", "product_id", used_columns("name"))),
         (f"select l.product_id, count(columns('^x$')) as n {JOINED}", ("silver.lines", None, None)),
         (f"select l.product_id, #5 as x {JOINED}", ("silver.lines", None, None)),
-        # It may decide whether there is a row.
-        (f"select l.product_id {JOINED} where p.brand = 'x'", ("silver.lines", None, used("brand"))),
-        (f"select l.product_id {JOINED} where brand = 'x'", ("silver.lines", None, used("brand"))),
+        # The joined row may decide whether the result has a row.
+        (f"select l.product_id {JOINED} where p.brand = 'x'", ("silver.lines", None, used_columns("brand"))),
+        (f"select l.product_id {JOINED} where brand = 'x'", ("silver.lines", None, used_columns("brand"))),
         (
             f"select l.product_id {JOINED} group by all having max(p.price) > 1",
-            ("silver.lines", None, used("price")),
+            ("silver.lines", None, used_columns("price")),
         ),
         (
             f"select l.product_id {JOINED} qualify row_number() over (order by p.name) = 1",
-            ("silver.lines", None, used("name")),
+            ("silver.lines", None, used_columns("name")),
         ),
         (
             f"select l.product_id {JOINED} join silver.brands as b on b.name = p.brand",
-            ("silver.lines", None, used("brand")),
+            ("silver.lines", None, used_columns("brand")),
         ),
-        (f"select l.product_id, unnest(p.tags) as tag {JOINED}", ("silver.lines", None, used("tags"))),
-        (f"select l.product_id {JOINED}, unnest(p.tags) as t", ("silver.lines", None, used("tags"))),
-        (f"select l.product_id, p.name {JOINED} limit 3", ("silver.lines", None, used("name"))),
-        (f"select l.product_id, mine(p.name) as x {JOINED}", ("silver.lines", None, used("name"))),
+        (
+            f"select l.product_id, unnest(p.tags) as tag {JOINED}",
+            ("silver.lines", None, used_columns("tags")),
+        ),
+        (f"select l.product_id {JOINED}, unnest(p.tags) as t", ("silver.lines", None, used_columns("tags"))),
+        (f"select l.product_id, p.name {JOINED} limit 3", ("silver.lines", None, used_columns("name"))),
+        (f"select l.product_id, mine(p.name) as x {JOINED}", ("silver.lines", None, used_columns("name"))),
         (
             f"select l.product_id {JOINED} left join silver.makers as m on m.id = p.of where m.city = 'x'",
-            ("silver.lines", None, used("of")),
+            ("silver.lines", None, used_columns("of")),
         ),
         (
             f"select l.product_id, p.name {JOINED} group by rollup(l.product_id), p.name",
-            ("silver.lines", None, used("name")),
+            ("silver.lines", None, used_columns("name")),
         ),
         (
             f"select distinct on (p.name) l.product_id {JOINED}",
-            ("silver.lines", None, used("name")),
+            ("silver.lines", None, used_columns("name")),
         ),
         (
             f"select l.product_id, p.name {JOINED.replace('left join', 'join')}",
-            ("silver.lines", None, used("name")),
+            ("silver.lines", None, used_columns("name")),
         ),
-        (f"select l.product_id {JOINED.replace('left join', 'anti join')}", ("silver.lines", None, used())),
+        (
+            f"select l.product_id {JOINED.replace('left join', 'anti join')}",
+            ("silver.lines", None, used_columns()),
+        ),
     ],
 )
-def test_a_look_up_is_told_by_the_sql(
+def test_a_lookup_follows_from_the_sql(
     sql: str, lookup: tuple[str | None, str | None, frozenset[str]]
 ) -> None:
-    """In which table the ids are, under which name the model shows them, and which columns it uses."""
+    """A lookup has the table of the ids, their column in the result, and the columns that the query uses."""
     assert find_lookup(sql, "silver.products", "id") == Lookup("product_id", *lookup)
 
 
@@ -116,8 +131,8 @@ def test_a_look_up_is_told_by_the_sql(
         f"from (select l.product_id, p.name {JOINED}) select *",
     ],
 )
-def test_of_any_other_form_nothing_is_known(sql: str) -> None:
-    """Then all of the model is built: slower, and never wrong."""
+def test_any_other_form_is_no_lookup(sql: str) -> None:
+    """If the form is not recognized, the whole model is rebuilt: slower, and always right."""
     assert find_lookup(sql, "silver.products", "id") is None
 
 
@@ -148,7 +163,7 @@ sold = "DECIMAL(18,3)"
 SOLD = "sum(l.quantity)::decimal(18, 3) as sold"
 FROM = "from silver.order_lines as l left join silver.products as p on p.id = l.product_id"
 UNDER = "left join silver.categories as c on c.id = p.category_id"
-# What a day sold of each product, with something that is looked up.
+# Sales by day and product, with a value of a joined table.
 BY_MONTH = {
     "a name": f"p.name, {SOLD} {FROM} group by all",
     "an inner join": f"""p.name, {SOLD} {FROM.replace("left join", "join")}
@@ -174,7 +189,7 @@ BY_MONTH = {
             partition by l.order_date order by p.price desc nulls last, l.position
         ) = 1""",
 }
-# Not every day of what is looked up is a day of what is sold.
+# Some days of the looked-up table have no sales.
 OF_TWO = """
 with seen as (
     select order_date as date, product_id, quantity from silver.order_lines
@@ -217,7 +232,9 @@ CASES = {
 
 
 def shop_with(place: Path, header: str, sql: str, *checks: Check) -> Shop:
-    """Return a shop of a model of ours and those it reads; an order has two products, one of them bare."""
+    """Return a shop with a test model and the models it reads; an order has two products, one
+    without details.
+    """
     head, text = read_header(header + sql, OURS)
     ours = Model(OURS, head, text, tables_read(text, OURS), checks)
     wanted, models = ours.reads, [ours]
@@ -236,7 +253,7 @@ def shop_with(place: Path, header: str, sql: str, *checks: Check) -> Shop:
 
 
 def sell(shop: Shop, order: int, at: str, *, minute: int, second: int = 8, promocode: str = "null") -> None:
-    """Show an order of two products."""
+    """Observe an order of two products."""
     seen = look(minute)
     shop.see(
         "bronze.order_products",
@@ -251,8 +268,8 @@ def sell(shop: Shop, order: int, at: str, *, minute: int, second: int = 8, promo
     )
 
 
-def dress(shop: Shop, *, minute: int) -> None:
-    """Give the bare product another name, a brand, a category and a price."""
+def add_details(shop: Shop, *, minute: int) -> None:
+    """Give the product without details another name, a brand, a category and a price."""
     shop.see(
         "bronze.products",
         "id | name | category_id | price | custom_fields | fetched_at\n"
@@ -262,25 +279,25 @@ def dress(shop: Shop, *, minute: int) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_changed_row_reaches_every_row_that_looks_it_up(tmp_path: Path, case: str) -> None:
-    """However it does: also where there was no row before, and in months where none was seen."""
+    """A changed row also reaches results that had no row before, and months in which it was not observed."""
     shop = shop_with(tmp_path / "lake", *CASES[case])
     before = shop.read()[OURS]
-    dress(shop, minute=1)
+    add_details(shop, minute=1)
     shop.published()
-    anew = Shop(shop.built_anew(tmp_path / "anew").lake, shop.models)
-    assert shop.read()[OURS] == anew.read()[OURS] != before
+    rebuilt = Shop(shop.built_anew(tmp_path / "anew").lake, shop.models)
+    assert shop.read()[OURS] == rebuilt.read()[OURS] != before
 
 
 @pytest.mark.parametrize(
-    "told",
+    "source",
     [
         f"from {OURS} as n join silver.products as p on p.id = n.product_id where p.brand = 'Роса'",
         f"from {OURS} as n where n.product_id in (select id from silver.products where brand = 'Роса')",
     ],
 )
-def test_a_check_sees_what_its_model_does_not_use(tmp_path: Path, told: str) -> None:
-    """Also where another month alone is built anew."""
-    sql = f"select n.date, n.product_id {told}"
+def test_a_check_sees_columns_that_its_model_does_not_use(tmp_path: Path, source: str) -> None:
+    """The check finds the fault even if only another month is rebuilt."""
+    sql = f"select n.date, n.product_id {source}"
     check = Check("none_of_it", OURS, "none is of that brand", "warn", sql, tables_read(sql, OURS))
     shop = shop_with(tmp_path / "lake", *CASES["a name"], check)
     shop.see(
@@ -290,16 +307,16 @@ def test_a_check_sees_what_its_model_does_not_use(tmp_path: Path, told: str) -> 
     )
     sell(shop, 20, "2026-08-01 10:00", minute=1, second=9)
     found = shop.published().checks
-    anew = current_release(shop.built_anew(tmp_path / "anew").lake)
-    assert anew
-    assert found == anew.checks
+    rebuilt = current_release(shop.built_anew(tmp_path / "anew").lake)
+    assert rebuilt
+    assert found == rebuilt.checks
     assert found[f"{OURS}.none_of_it"] > 1
 
 
-def test_a_check_sees_what_a_table_between_keeps_from_its_model(tmp_path: Path) -> None:
-    """An order changed in what its lines don't show: its key is none of those built anew."""
-    told = f"from {OURS} as n join silver.orders as o on o.id = n.order_id where o.promocode = 'X'"
-    sql = f"select n.order_id {told}"
+def test_a_check_sees_columns_that_an_input_drops(tmp_path: Path) -> None:
+    """The check finds an order whose change is not in its lines, so that its key is not rebuilt."""
+    source = f"from {OURS} as n join silver.orders as o on o.id = n.order_id where o.promocode = 'X'"
+    sql = f"select n.order_id {source}"
     check = Check("none_of_it", OURS, "none has that code", "warn", sql, tables_read(sql, OURS))
     one = "select l.order_id, min(l.product_id) as product_id, null::varchar as name"
     model = f"{one}, {SOLD} from silver.order_lines as l group by all"

@@ -1,4 +1,4 @@
-"""Models: a folder of SQL files, read as one whole or refused in one line."""
+"""Models: a folder of SQL files that is valid as a whole, or refused in one line."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ CASES = Path(__file__).parent.parent / "models"
 
 
 def folder(place: Path, **files: str) -> Path:
-    """Write models, ``silver__a="select …"``; a check is ``silver__a__is_fine``."""
+    """Write models given as ``silver__a="select …"``; a check is ``silver__a__is_fine``."""
     for name, sql in files.items():
         layer, *parts = name.split("__")
         ending = ".check.sql" if len(parts) > 1 else ".sql"
@@ -23,8 +23,8 @@ def folder(place: Path, **files: str) -> Path:
     return place
 
 
-def test_a_file_is_a_table_of_its_name_in_the_order_to_build(tmp_path: Path) -> None:
-    """With the checks beside it."""
+def test_each_file_is_a_table_in_build_order(tmp_path: Path) -> None:
+    """Each model has the checks from the files next to it."""
     models = read_models(
         folder(
             tmp_path,
@@ -44,7 +44,7 @@ def test_a_file_is_a_table_of_its_name_in_the_order_to_build(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         ({"silver__a": "select id from gold.b", "gold__b": "select id from silver.a"}, "in a cycle: "),
         ({"silver__a": "select id from silver.a"}, r"in a cycle: silver\.a -> silver\.a"),
@@ -68,26 +68,26 @@ def test_a_file_is_a_table_of_its_name_in_the_order_to_build(tmp_path: Path) -> 
         ),
     ],
 )
-def test_a_folder_that_does_not_fit_together_is_one_line(
-    tmp_path: Path, files: dict[str, str], said: str
+def test_an_inconsistent_folder_is_reported_in_one_line(
+    tmp_path: Path, files: dict[str, str], message: str
 ) -> None:
-    """A check beside no model would never run and never be missed."""
-    with pytest.raises(ModelError, match=said) as refused:
+    """A check without a model is refused, because it would never run."""
+    with pytest.raises(ModelError, match=message) as refused:
         read_models(folder(tmp_path, **files))
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["Revenue_Daily", "pay-ment", "pay ment", "1pay", "pay.ment"])
-def test_a_file_whose_name_is_no_tables_is_one_line(tmp_path: Path, name: str) -> None:
-    """DuckDB takes names that differ in their case for one: a view would show another table."""
+def test_a_wrong_file_name_is_reported_in_one_line(tmp_path: Path, name: str) -> None:
+    """DuckDB ignores the case of names, so a view of one table could show another."""
     place = folder(tmp_path, gold__a="select 1::bigint as id")
     (place / "gold" / f"{name}.sql").write_text(HEADER + "select 1::bigint as id")
     with pytest.raises(ModelError, match=rf"lower-case letters, digits and _: rename {name}\.sql$"):
         read_models(place)
 
 
-def test_what_is_no_model_is_left_alone(tmp_path: Path) -> None:
-    """A folder, and what editors keep beside the file that is open; a mark of UTF-8 is none of the text."""
+def test_other_files_are_ignored(tmp_path: Path) -> None:
+    """Folders and hidden files of editors are ignored, and so is a byte order mark."""
     place = folder(tmp_path, gold__a="select 1::bigint as id", gold__a__is_fine="select 1")
     text = (place / "gold" / "a.sql").read_bytes()
     (place / "gold" / "a.sql").write_bytes(b"\xef\xbb\xbf" + text)
@@ -98,16 +98,16 @@ def test_what_is_no_model_is_left_alone(tmp_path: Path) -> None:
     assert (model.name, [check.name for check in model.checks]) == ("gold.a", ["is_fine"])
 
 
-def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
-    """And what to do with it."""
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    """The message names the file and the next step."""
     place = folder(tmp_path, gold__a="select 1::bigint as id")
     (place / "gold" / "b.sql").write_bytes(b"\xff\xfe")
     with pytest.raises(ModelError, match=r"^gold\.b: b\.sql is not UTF-8; save it as UTF-8$"):
         read_models(place)
 
 
-def test_another_text_is_another_hash(tmp_path: Path) -> None:
-    """Of the SQL, of the header or of a check, of one model of many."""
+def test_a_changed_text_changes_the_hash(tmp_path: Path) -> None:
+    """The hash depends on the SQL, the header and the checks of every model."""
     models = read_models(
         folder(tmp_path, silver__a="select 1::bigint as id", silver__b="select 2::bigint as id")
     )
@@ -129,13 +129,13 @@ def test_another_text_is_another_hash(tmp_path: Path) -> None:
 
 
 def test_every_model_of_the_project_has_cases() -> None:
-    """Rows given and rows expected, beside the model's name, and none for a model that is gone."""
+    """There is a file of cases for each model, and none without a model."""
     cases = {f"{file.parent.name}.{file.stem}" for file in CASES.glob("*/*.toml")}
     assert cases == {model.name for model in read_models()}
 
 
-def test_the_models_of_the_project_are_those_beside_the_code() -> None:
-    """Every file is read: none is overlooked for its name."""
+def test_every_model_file_of_the_project_is_read() -> None:
+    """No file is skipped because of its name."""
     files = {file for layer in ("silver", "gold") for file in (HERE / layer).iterdir()}
     models = read_models()
     assert len(files) == len(models) + sum(len(model.checks) for model in models)

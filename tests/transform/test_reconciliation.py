@@ -1,4 +1,4 @@
-"""What a build is compared with: each way in which it may differ from what the CRM showed."""
+"""Reconciliation: each way in which a build may differ from the CRM."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -44,16 +44,16 @@ RUN = receipt(
 Rows = dict[int, dict[str, Any]]
 
 
-def shown(shop: Shop) -> Rows:
-    """Return a witness that saw every order as bronze holds it, ten minutes after the run began."""
+def evidence(shop: Shop) -> Rows:
+    """Return evidence that equals bronze, fetched ten minutes after the run began."""
     columns = ["id", "grand_total", "ordered_at", "source_id", "status_id", "payload_hash"]
     rows = open_table(shop.lake, "bronze.orders").read(columns).to_pylist()
     common = {"run_id": RUN.run_id, "fetched_at": BEGAN + timedelta(minutes=10)}
     return {row["id"]: {**row, **common} for row in rows}
 
 
-def compared(shop: Shop, witness: Rows, run: Run = RUN) -> tuple[Comparison, Proposal]:
-    """Build in full and compare with the witness."""
+def compare_build(shop: Shop, witness: Rows, run: Run = RUN) -> tuple[Comparison, Proposal]:
+    """Build in full and compare the candidates with the evidence."""
     make_witnesses(shop.lake).append(pa.Table.from_pylist(list(witness.values()), schema=SCHEMA))
     found: list[tuple[Comparison, Proposal]] = []
 
@@ -64,9 +64,9 @@ def compared(shop: Shop, witness: Rows, run: Run = RUN) -> tuple[Comparison, Pro
     return found[0]
 
 
-def test_the_same_on_both_sides_agrees(few: Shop) -> None:
-    """Orders of excluded sources are on neither; the run is reconciled from when it began."""
-    comparison, _ = compared(few, shown(few))
+def test_equal_sides_agree(few: Shop) -> None:
+    """Orders of excluded sources are on neither side; the run is reconciled up to its start."""
+    comparison, _ = compare_build(few, evidence(few))
     assert comparison.agrees
     assert (comparison.orders_in_crm, comparison.days) == (5, 5)
     assert comparison.money_in_crm == comparison.money_built == Decimal(1500)
@@ -90,34 +90,36 @@ def test_the_same_on_both_sides_agrees(few: Shop) -> None:
         (5, None, "is not in the CRM"),
     ],
 )
-def test_whatever_differs_is_found_by_its_id(
+def test_a_difference_is_found_by_its_order(
     few: Shop, order: int, change: Mapping[str, Any] | None, what: str
 ) -> None:
-    """A kopeck, a day, a status, a line; an order too many or too few. Nothing of it is committed."""
-    witness = shown(few)
+    """A difference of a kopeck, a day, a status or a line, and an extra or missing order, are refused."""
+    witness = evidence(few)
     changed = {} if change is None else {order: {**witness[order], **change}}
-    comparison, proposal = compared(few, {**{id: witness[id] for id in witness if id != order}, **changed})
+    comparison, proposal = compare_build(
+        few, {**{id: witness[id] for id in witness if id != order}, **changed}
+    )
     assert comparison.differing_orders == 1
     assert f"orders that differ: 1, {order} {what}" in comparison.fault
     with pytest.raises(CheckFailed, match="the last release serves"):
         refuse_difference(comparison, proposal)
 
 
-def test_two_that_moved_in_opposite_ways_are_two(few: Shop) -> None:
-    """Sums in all agree; days and ids do not."""
-    witness = shown(few)
+def test_two_opposite_changes_are_two_differences(few: Shop) -> None:
+    """The totals agree, but days and orders differ."""
+    witness = evidence(few)
     for order, total in ((2, "300.00"), (3, "200.00")):
         witness[order]["grand_total"] = Decimal(total)
-    comparison, _ = compared(few, witness)
+    comparison, _ = compare_build(few, witness)
     assert comparison.money_in_crm == comparison.money_built
     assert comparison.differing_orders == 2
     assert comparison.first_day
     assert (comparison.first_day.days, comparison.first_day.money_in_crm) == (2, Decimal(300))
 
 
-def test_a_look_that_is_newer_than_the_witness_counts(few: Shop) -> None:
-    """Of a sync meanwhile: an edit, an order that is new, one that is gone."""
-    witness = shown(few)
+def test_an_observation_newer_than_the_evidence_counts(few: Shop) -> None:
+    """A concurrent sync brings an edit, a new order and a deletion."""
+    witness = evidence(few)
     few.see(
         "bronze.orders",
         "id | ordered_at | source_id | status_id | grand_total | is_deleted | run_id | fetched_at\n"
@@ -125,52 +127,52 @@ def test_a_look_that_is_newer_than_the_witness_counts(few: Shop) -> None:
         f"9 | 2026-07-09 10:00 | 1 | 12 | 9.00 | false | sync | {look(65)}\n"
         f"5 | null | null | null | null | true | sync | {look(76)}",
     )
-    comparison, _ = compared(few, witness)
+    comparison, _ = compare_build(few, witness)
     assert comparison.agrees, comparison.fault
     assert (comparison.newer, comparison.orders_in_crm) == (3, 5)
     assert comparison.money_in_crm == Decimal("811.00")
 
 
-def test_a_look_of_the_run_itself_that_no_window_explains_is_no_excuse(few: Shop) -> None:
-    """What only the lake has is not in the CRM, whoever wrote it."""
+def test_an_observation_of_the_run_without_evidence_differs(few: Shop) -> None:
+    """An order that only the lake has is not in the CRM, even if the run itself wrote it."""
     few.see(
         "bronze.orders",
         "id | ordered_at | source_id | status_id | grand_total | run_id | fetched_at\n"
         f"9 | 2026-07-09 10:00 | 1 | 12 | 9.00 | {RUN.run_id} | {look(65)}",
     )
-    witness = {found: row for found, row in shown(few).items() if found != 9}
-    comparison, _ = compared(few, witness)
+    witness = {found: row for found, row in evidence(few).items() if found != 9}
+    comparison, _ = compare_build(few, witness)
     assert comparison.first_orders == ((9, "is not in the CRM"),)
 
 
-def test_of_a_part_of_history_the_rest_is_not_compared(few: Shop) -> None:
-    """Orders created before the window may be shown or not."""
+def test_orders_outside_the_windows_are_not_compared(few: Shop) -> None:
+    """If the run covers a part of history, orders created before it are left out."""
     created = {
         row["id"]: row["created_at"] for row in open_table(few.lake, "bronze.orders").read().to_pylist()
     }
     (window,) = RUN.windows
     late = msgspec.structs.replace(window, since=max(created.values()) + timedelta(seconds=1))
     part = msgspec.structs.replace(RUN, windows=(late,), watermark=None)
-    comparison, _ = compared(few, {4: shown(few)[4]}, part)
+    comparison, _ = compare_build(few, {4: evidence(few)[4]}, part)
     assert comparison.agrees, comparison.fault
     assert comparison.orders_in_crm == 1
 
 
-def test_a_run_whose_witness_is_gone_is_not_compared_with(few: Shop) -> None:
-    """It would be a comparison with nothing."""
+def test_a_run_without_evidence_is_refused(few: Shop) -> None:
+    """A run whose evidence is no longer retained can't be compared."""
     with pytest.raises(UsageError, match="no longer retained"):
-        compared(few, {1: {**shown(few)[1], "run_id": "20260701T010000Z-0a1b2c3d"}})
+        compare_build(few, {1: {**evidence(few)[1], "run_id": "20260701T010000Z-0a1b2c3d"}})
 
 
-def test_a_run_that_is_not_whole_is_not_compared_with(few: Shop) -> None:
-    """Its receipt says so."""
+def test_an_incomplete_run_is_refused(few: Shop) -> None:
+    """The verdict in the receipt must be complete."""
     write_run(few.lake, msgspec.structs.replace(RUN, verdict="incomplete"))
     with pytest.raises(UsageError, match="resync, incomplete"):
         resync_run(few.lake, RUN.run_id)
 
 
-def test_a_hook_that_refuses_leaves_everything_as_it_was(few: Shop) -> None:
-    """Candidates were built, nothing else."""
+def test_a_refused_proposal_changes_nothing(few: Shop) -> None:
+    """If the hook raises, only candidates were built."""
     few.see("bronze.buyers", f"id | full_name | fetched_at\n 31 | Нове | {look(1)}")
     before = few.heads()
 

@@ -1,4 +1,4 @@
-"""Rules: the shop's settings as relations, and settings that contradict themselves."""
+"""Rules: the shop's rules as relations, and contradictions in the settings."""
 
 from datetime import date
 from typing import Any
@@ -17,8 +17,8 @@ def rows(rules: RulesSettings) -> dict[str, list[tuple[Any, ...]]]:
     return {rule.name: [tuple(row.values()) for row in rule.table.to_pylist()] for rule in rule_tables(rules)}
 
 
-def test_the_missions_rules_are_the_default() -> None:
-    """Sorted, whatever the order they were written in."""
+def test_the_default_rules() -> None:
+    """Rows are sorted, whatever the order in the settings."""
     assert rows(RulesSettings()) == {
         "rules.return_statuses": [(19,), (21,), (22,), (23,)],
         "rules.return_status_groups": [],
@@ -34,15 +34,15 @@ def test_the_missions_rules_are_the_default() -> None:
     }
 
 
-def test_a_rule_said_twice_is_one_row() -> None:
-    """A join with it must not count an order twice."""
+def test_a_repeated_rule_is_one_row() -> None:
+    """A join with a rule does not count an order twice."""
     twice = SalesRule(sales_type="b2b", managers=(15, 15))
     found = rows(RulesSettings(return_statuses=(19, 19), sales_types=(twice, twice)))
     assert found["rules.return_statuses"] == [(19,)]
     assert found["rules.manager_sales_types"] == [(15, EVER, "b2b")]
 
 
-def test_a_manager_may_be_reclassified_from_a_date_on() -> None:
+def test_a_manager_may_change_the_sales_type_at_a_date() -> None:
     """Each date is a row."""
     later = SalesRule(sales_type="retail", managers=(15,), valid_from=date(2026, 1, 1))
     found = rows(RulesSettings(sales_types=(SalesRule(sales_type="b2b", managers=(15,)), later)))
@@ -50,7 +50,7 @@ def test_a_manager_may_be_reclassified_from_a_date_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sales_types", "said"),
+    ("sales_types", "message"),
     [
         ([{"sales_type": "retail"}], "either managers or sources"),
         ([{"sales_type": "retail", "managers": [1], "sources": [4]}], "either managers or sources"),
@@ -67,7 +67,7 @@ def test_a_manager_may_be_reclassified_from_a_date_on() -> None:
         ),
     ],
 )
-def test_rules_that_say_nothing_or_two_things_are_refused(sales_types: list[Any], said: str) -> None:
-    """Which of two holds would be chance."""
-    with pytest.raises(msgspec.ValidationError, match=said):
+def test_contradicting_rules_are_refused(sales_types: list[Any], message: str) -> None:
+    """Two sales types for one id on the same date are refused."""
+    with pytest.raises(msgspec.ValidationError, match=message):
         msgspec.convert({"sales_types": sales_types}, RulesSettings)
