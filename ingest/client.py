@@ -122,7 +122,7 @@ class Client:
             await self.fetch_first(ORDERS)
 
     async def fetch_object(self, entity: Entity, object_id: int) -> tuple[bytes | None, datetime]:
-        """Fetch one object by its id; return it with its arrival time, None instead of it after a 404."""
+        """Fetch one object by its id; return its bytes, None after a 404, and the arrival time."""
         try:
             request = object_request(entity, object_id)
             body = await self._send(request, lambda answer: read_object(answer, expected_id=object_id))

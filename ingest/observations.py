@@ -115,10 +115,7 @@ def identity(value: Any) -> Any:
 
 
 def type_rows(entity: Entity, rows: Sequence[Observation], *, run_id: str) -> TypedRows:
-    """Return the rows as Arrow tables of the bronze schemas.
-
-    If rows have to be decoded to objects, it is done in small batches, to bound the memory.
-    """
+    """Return the rows as bronze tables; rows that must become objects are typed in small batches."""
     if entity is ORDERS and (batch := type_batch(rows, run_id)):
         return batch
     if len(rows) <= OBJECTS_PER_BATCH:

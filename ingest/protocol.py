@@ -121,7 +121,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceErro
         return SourceDown("403 came from a firewall or a proxy, not from the CRM's API; check the network")
     if status == 404 and answer is not None and "message" in answer:
         return NotFound(f"the CRM has no such object (404 {message})")
-    if status == 404:  # a proxy's page, or a base URL without /v1: no CRM looked for the object
+    if status == 404:  # a proxy's page, or a base URL without /v1: the CRM has not looked for it
         return SourceDown("404 did not come from the CRM's API; check source.base_url, which ends in /v1")
     if status == 429:
         return RateLimited(

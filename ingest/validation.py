@@ -237,16 +237,16 @@ def open_rules(lake: Lake, connection: Connection, release: Release) -> None:
         create_view(connection, name, open_table(lake, name, release.tables[name]))
 
 
-def differences(shown: Side, held: Side) -> list[tuple[int, str]]:
+def differences(crm: Side, lake: Side) -> list[tuple[int, str]]:
     """Return the orders that differ between the sides, and the fields that do. Pure."""
-    theirs, ours = shown.by_id, held.by_id
-    found = [
-        (order, f"can't be typed: {shown.refused[order]}")
-        if order in shown.refused
+    theirs, ours = crm.by_id, lake.by_id
+    results = [
+        (order, f"can't be typed: {crm.refused[order]}")
+        if order in crm.refused
         else (order, difference(theirs.get(order), ours.get(order)))
         for order in sorted(theirs.keys() | ours.keys())
     ]
-    return [(order, what) for order, what in found if what]
+    return [(order, fields) for order, fields in results if fields]
 
 
 def difference(crm: dict[str, Any] | None, lake: dict[str, Any] | None) -> str:

@@ -84,7 +84,7 @@ def test_a_busy_hour_uses_the_whole_budget() -> None:
 def test_processes_share_one_budget(turns: list[tuple[int, float]]) -> None:
     """Three processes together keep the budget in any interleaving."""
     time = Time()
-    found = []
+    times = []
     with (
         TemporaryDirectory() as folder,
         limiter(time, 7, folder=folder) as one,
@@ -92,8 +92,8 @@ def test_processes_share_one_budget(turns: list[tuple[int, float]]) -> None:
         limiter(time, 7, folder=folder, rank=2) as three,
     ):
         for who, gap in turns:
-            found += asyncio.run(sends((one, two, three)[who], time, [gap]))
-    assert most_in_a_minute(found) <= 7
+            times += asyncio.run(sends((one, two, three)[who], time, [gap]))
+    assert most_in_a_minute(times) <= 7
 
 
 async def send(line: Limiter, time: Time, seconds: float) -> float:
