@@ -144,7 +144,7 @@ def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
         kind = "full" if number < 6 else list(KINDS)[number // 2 % len(KINDS)]
         if number % 3 == 0 and number:
             pass_time(shop, hours=8)
-        edit(shop, *(edits.SetStatus(found, dice.choice((12, 19, 22)), bump=True) for found in NAMED))
+        edit(shop, *(edits.SetStatus(order_id, dice.choice((12, 19, 22)), bump=True) for order_id in NAMED))
         before = watermark(lake)
         killed[kind] += kill_midway(KINDS[kind][0], environ, shop, dice, nursery)
         if number < 6 or number % 2 == 0:
@@ -166,7 +166,9 @@ def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
         assert before is None or (after and after >= before)
         ours, theirs = lake_orders(lake, engine), shop_orders(shop)
         seen = NAMED if kind == "order" else theirs.keys()
-        assert {found: ours.get(found) for found in seen} == {found: theirs[found] for found in seen}, number
+        assert {order_id: ours.get(order_id) for order_id in seen} == {
+            order_id: theirs[order_id] for order_id in seen
+        }, number
         if kind in ("full", "sweep"):
             assert ours == theirs, f"after kill {number + 1}"
     ingest("full")
