@@ -1,4 +1,4 @@
-"""Typing of many payloads at once, by Arrow's own JSON reader. Pure.
+"""Typing of a batch of payloads by Arrow's own JSON reader. Pure.
 
 It accepts only payloads that are as documented, which nearly all are. It takes half the time
 of typing objects one by one, and mostly runs concurrently with other threads. If any payload
