@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ingest.observations import Observation, instant
 from ingest.protocol import DECODE_ERRORS
-from lake.ledgers.completeness import SCHEMA, forget_witnesses, make_witnesses
+from lake.ledgers.completeness import SCHEMA, drop_old_evidence, create_evidence
 from lake.paths import Lake
 
 # Rows of one commit: some 3 MB of memory, and 100 commits for a million orders.
@@ -45,8 +45,8 @@ class EvidenceWriter:
     def __init__(self, lake: Lake, *, run_id: str) -> None:
         self._run_id = run_id
         self._batches: list[pa.Table] = []
-        forget_witnesses(lake, now=datetime.now(UTC))
-        self._table = make_witnesses(lake)
+        drop_old_evidence(lake, now=datetime.now(UTC))
+        self._table = create_evidence(lake)
 
     def add(self, rows: Sequence[Observation]) -> None:
         """Add orders that arrived. An object without an id is skipped: it is no order."""

@@ -9,28 +9,48 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.entities import ORDERS
 from ingest.windows import Window, floor
-from lake.delta.table import create_table, open_table, table_exists
-from lake.ledgers.runs import INSTANT, WindowReceipt, complete_runs
+from lake.delta.ledger import Ledger
+from lake.ledgers.runs import WindowReceipt, complete_runs
 from lake.paths import Lake
 
-WINDOWS = "ops.windows"
-SCHEMA = pa.schema(
-    [
-        pa.field("load_began_at", INSTANT, False),
-        pa.field("load_started_at", INSTANT, False),
-        pa.field("run_id", pa.string(), False),
-        pa.field("entity", pa.string(), False),
-        pa.field("by", pa.string(), False),
-        pa.field("since", INSTANT),
-        pa.field("until", INSTANT),
-        pa.field("seen", pa.int64(), False),
-    ]
-)
+
+class LoadedWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of ``ops.windows``: a complete window of a full load.
+
+    ``load_began_at`` is the load's start by the CRM's clock, ``load_started_at`` by this machine's.
+    """
+
+    load_began_at: datetime
+    load_started_at: datetime
+    run_id: str
+    entity: str
+    by: str
+    since: datetime | None
+    until: datetime | None
+    seen: int
+
+    @property
+    def receipt(self) -> WindowReceipt:
+        """The window as the receipt of a run has it."""
+        return WindowReceipt(
+            entity=self.entity,
+            by=self.by,
+            since=self.since,
+            until=self.until,
+            expected=self.seen,
+            seen=self.seen,
+            pages_expected=None,
+            pages_fetched=0,
+            pages_failed=0,
+            complete=True,
+        )
+
+
+LEDGER = Ledger("ops.windows", LoadedWindow, order_by="load_began_at")
 
 
 class FullLoad(msgspec.Struct, frozen=True):
@@ -64,48 +84,34 @@ def read_full_load(lake: Lake, *, now: datetime, lifetime: timedelta) -> FullLoa
     longer than ``lifetime`` ago.
     """
     new = FullLoad(began_at=floor(now), started_at=datetime.now(UTC))
-    if not table_exists(lake, WINDOWS):
-        return new
-    table = open_table(lake, WINDOWS)
-    newest = table.maximum("load_began_at")
+    table = LEDGER.open(lake)
+    newest = table and table.maximum("load_began_at")
     if not isinstance(newest, datetime) or newest < now - lifetime or newest > now:
         return new
-    rows = table.read(where=pc.field("load_began_at") >= newest).to_pylist()
-    if {row["run_id"] for row in rows} & complete_runs(lake, kind="full"):
+    windows = LEDGER.read(lake, pc.field("load_began_at") >= newest)
+    if {window.run_id for window in windows} & complete_runs(lake, kind="full"):
         return new
-    receipts = tuple(
-        WindowReceipt(
-            entity=row["entity"],
-            by=row["by"],
-            since=row["since"],
-            until=row["until"],
-            expected=row["seen"],
-            seen=row["seen"],
-            pages_expected=None,
-            pages_fetched=0,
-            pages_failed=0,
-            complete=True,
-        )
-        for row in rows
-    )
-    started_at = min(row["load_started_at"] for row in rows)
+    receipts = tuple(window.receipt for window in windows)
+    started_at = min(window.load_started_at for window in windows)
     return FullLoad(began_at=newest, started_at=started_at, receipts=receipts)
 
 
 def write_windows(lake: Lake, load: FullLoad, run_id: str, receipts: Sequence[WindowReceipt]) -> None:
     """Append the complete windows among the receipts to the log of a load."""
-    rows = [
-        {
-            "load_began_at": load.began_at,
-            "load_started_at": load.started_at,
-            "run_id": run_id,
-            "entity": receipt.entity,
-            "by": receipt.by,
-            "since": receipt.since,
-            "until": receipt.until,
-            "seen": receipt.seen,
-        }
-        for receipt in receipts
-        if receipt.complete
-    ]
-    create_table(lake, WINDOWS, SCHEMA).append(pa.Table.from_pylist(rows, schema=SCHEMA))
+    LEDGER.append(
+        lake,
+        [
+            LoadedWindow(
+                load_began_at=load.began_at,
+                load_started_at=load.started_at,
+                run_id=run_id,
+                entity=receipt.entity,
+                by=receipt.by,
+                since=receipt.since,
+                until=receipt.until,
+                seen=receipt.seen,
+            )
+            for receipt in receipts
+            if receipt.complete
+        ],
+    )

@@ -23,7 +23,7 @@ from lake.errors import IngestIncomplete, LakeError
 from lake.ledgers.jobs import SYNC
 from lake.paths import Lake
 from serve.reader import newest_release
-from serve.slots import HEARD, Ledger, this_process
+from serve.slots import SILENCE, SlotClaims, this_process
 
 log = structlog.get_logger()
 KILL_AFTER = 5.0
@@ -73,7 +73,7 @@ class Schedule:
         self._lake = lake
         self._jobs = jobs
         self._stop_seconds = stop_seconds
-        self._ledger = Ledger(lake, holder=this_process())
+        self._ledger = SlotClaims(lake, holder=this_process())
         self._stopping = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._interrupted: set[str] = set()
@@ -143,7 +143,7 @@ class Schedule:
             detail = f"release {after}" if after != before else ""
             log.info("schedule.finished", **facts, release=after)
         # A claim is renewed by the slots that follow, if they come in time for it.
-        is_far = timedelta(seconds=job.every) > HEARD
+        is_far = timedelta(seconds=job.every) > SILENCE
         if code or detail or is_far or job.name in self._ledger.failed:
             self._ledger.close(job.name, slot, now=datetime.now(UTC), exit_code=code, detail=detail)
 

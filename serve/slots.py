@@ -1,16 +1,16 @@
-"""``ops.jobs``: which slots of the schedule are taken, by whom, and how they ended. Append-only.
+"""Slots: which slots of the schedule are taken, by which process, and how they ended; rows of ``ops.jobs``.
 
-What must be written, and no more: a slot is claimed before its process starts, so
-that a second scheduler leaves it alone and a crash can't lose it. It is closed when
-it failed, when it is the first that did not fail again, when a release came out of it,
-and when the scheduler stops. Any other slot that found nothing to do writes nothing:
-its claim stays open and covers the next slots too, until one of them has something to
-tell. So an idle day costs a renewal of the claim every RENEW, and not two commits every
-few minutes. Slots too far apart to renew a claim are closed one by one.
+The ledger gets as few rows as possible. A slot is claimed before its process starts, so that a
+second scheduler leaves it alone and a crash can't lose it. A slot is closed in four cases: it
+failed; it is the first that succeeded after a failure; a release came out of it; the scheduler
+stops. Any other slot that had nothing to do writes nothing: its claim stays open and covers the
+next slots too, until one of them has a result. So an idle day costs one renewal of the claim
+every RENEW, instead of two commits every few minutes. If slots are too far apart to renew a
+claim, each is closed.
 
-An open claim whose holder is gone is a crash: whoever starts next runs it at once.
-A holder on this machine is asked for by its process; one elsewhere counts as gone
-when it has not renewed its claim for twice RENEW.
+An open claim whose holder has died is a crash: the next scheduler to start runs the slot
+immediately. It looks up the process of a holder on this machine; a holder on another machine
+counts as dead if it has not renewed its claim for twice RENEW.
 """
 
 import os
@@ -18,22 +18,21 @@ import socket
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import msgspec
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.delta.table import Table, create_table
+from lake.delta.table import Table
 from lake.errors import CommitConflict
-from lake.ledgers.jobs import JOBS, SCHEMA, Entry
+from lake.ledgers.jobs import LEDGER, Entry
 from lake.paths import Lake
 
+# Age at which a holder renews an open claim.
 RENEW = timedelta(minutes=15)
-# Who was not heard of for longer is gone.
-HEARD = 2 * RENEW
+# Silence after which a holder on another machine counts as dead.
+SILENCE = 2 * RENEW
 
 
-class Ledger:
-    """The ledger as one holder sees it; ``failed`` are the jobs whose slot before the one claimed failed."""
+class SlotClaims:
+    """The claims of one holder; ``failed`` holds the jobs whose slot before the claimed one failed."""
 
     def __init__(self, lake: Lake, *, holder: str) -> None:
         self._lake = lake
@@ -41,32 +40,31 @@ class Ledger:
         self.failed: set[str] = set()
 
     def claim(self, job: str, slot: datetime, *, now: datetime) -> bool:
-        """Take the slot; False where it is done already, or somebody else has it."""
-        table = create_table(self._lake, JOBS, SCHEMA)
-        last = last_entry(table, job)
+        """Claim the slot; False if it is done already or another process holds it."""
+        table = LEDGER.create(self._lake)
+        last = self.last(job)
         if last and not self._is_free(last, slot, now):
             return False
         if last and last.state == "closed":
             (self.failed.add if last.exit_code else self.failed.discard)(job)
-        if last and last.state == "claimed" and last.detail == self.holder and now - last.at < RENEW:
+        if last and self.is_open(last) and now - last.at < RENEW:
             return True
-        try:
-            write(table, Entry(job=job, slot=slot, state="claimed", at=now, detail=self.holder))
-        except CommitConflict:
-            return False
-        return True
+        return claimed(table, Entry(job=job, slot=slot, state="claimed", at=now, detail=self.holder))
 
     def close(self, job: str, slot: datetime, *, now: datetime, exit_code: int, detail: str) -> None:
-        """Say how the slot ended. Tried again where another job's row came between."""
+        """Record how the slot ended; retried if another job's row came first."""
         entry = Entry(job=job, slot=slot, state="closed", at=now, exit_code=exit_code, detail=detail)
-        create_table(self._lake, JOBS, SCHEMA).append(rows(entry))
+        LEDGER.append(self._lake, [entry])
 
     def last(self, job: str) -> Entry | None:
-        """Return the newest row of the job."""
-        return last_entry(create_table(self._lake, JOBS, SCHEMA), job)
+        """Return the newest row of the job; older files are read only if the newest have none."""
+        for rows in LEDGER.portions(self._lake, where=pc.field("job") == job):
+            if entries := LEDGER.records(rows):
+                return max(entries, key=lambda entry: (entry.at, entry.state == "closed"))
+        return None
 
     def is_open(self, entry: Entry | None) -> bool:
-        """True where the row is a claim of ours that was not closed."""
+        """Return True if the row is a claim of this holder that was not closed."""
         return entry is not None and entry.state == "claimed" and entry.detail == self.holder
 
     def _is_free(self, last: Entry, slot: datetime, now: datetime) -> bool:
@@ -75,44 +73,31 @@ class Ledger:
         return last.detail == self.holder or is_gone(last.detail or "", since=now - last.at)
 
 
-def last_entry(table: Table, job: str) -> Entry | None:
-    """Return the job's newest row; only the newest files are read where it is among them."""
-    newest = table.maximum("at")
-    if not isinstance(newest, datetime):
-        return None
-    for where in (pc.field("at") >= newest - 4 * RENEW, None):
-        found = [Entry(**row) for row in table.read(where=where).to_pylist() if row["job"] == job]
-        if found:
-            return max(found, key=lambda entry: (entry.at, entry.state == "closed"))
-    return None
-
-
-def write(table: Table, entry: Entry) -> None:
-    """Append on the version that was read; raises CommitConflict where somebody was faster."""
-    table.append_pinned(rows(entry))
-
-
-def rows(entry: Entry) -> pa.Table:
-    """Return the entry as Arrow."""
-    return pa.Table.from_pylist([msgspec.structs.asdict(entry)], schema=SCHEMA)
+def claimed(table: Table, entry: Entry) -> bool:
+    """Append the claim on the version that ``table`` holds; False if another process was first."""
+    try:
+        table.append_pinned(LEDGER.rows([entry]))
+    except CommitConflict:
+        return False
+    return True
 
 
 def this_process() -> str:
-    """Return who holds a claim of ours: machine, process, and when it started, as numbers are used again."""
+    """Return this holder's name: machine, process number and its start, because numbers are reused."""
     return f"{socket.gethostname()} {os.getpid()} {started(os.getpid())}"
 
 
 def is_gone(holder: str, *, since: timedelta) -> bool:
-    """True where the holder runs no more; ``since`` is how long ago it was last heard of."""
+    """Return True if the holder has died; ``since`` is the time since its last row."""
     machine, _, process = holder.partition(" ")
     if machine != socket.gethostname():
-        return since > HEARD
+        return since > SILENCE
     number, _, start = process.partition(" ")
     return not number.isdigit() or started(int(number)) != start
 
 
 def started(process: int) -> str:
-    """Return when a process of this machine started, in its kernel's words; empty where none runs."""
+    """Return a process's start time as the kernel writes it; empty if no such process runs here."""
     try:
         # The name, in brackets, may hold spaces; the state follows, and 19 fields on the start: proc(5).
         state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -122,7 +107,7 @@ def started(process: int) -> str:
 
 
 def is_running(process: int) -> bool:
-    """True where a process of that number is there."""
+    """Return True if a process of that number runs."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

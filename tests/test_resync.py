@@ -271,7 +271,7 @@ def test_a_resync_is_rolled_back_and_the_rollback_too(place: Place) -> None:
 
 
 def test_two_at_once_converge(place: Place) -> None:
-    """One publishes; the other finds it done, or builds on it. Each compares with its own witness."""
+    """One publishes; the other finds it done, or builds on it. Each compares with its own evidence."""
     edit(place.shop, *SILENT)
     both = [
         subprocess.Popen([sys.executable, "-m", "serve", "resync"], env=place.environ, stdout=subprocess.PIPE)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from lake.errors import CheckFailed, UsageError
-from lake.ledgers.completeness import has_witness, open_witnesses
+from lake.ledgers.completeness import has_evidence, open_evidence
 from lake.ledgers.runs import Run, newest_run
 from lake.paths import Lake
 from lake.query.session import Connection, fetch, scan
@@ -94,9 +94,9 @@ def compare(connection: Connection, lake: Lake, run: Run) -> Comparison:
     Raises UsageError if the evidence is no longer retained.
     """
     since, until = created_span(run)
-    evidence = open_witnesses(lake)
+    evidence = open_evidence(lake)
     is_empty = not any(window.seen for window in run.windows if window.entity == "orders")
-    if evidence is None or not (is_empty or has_witness(evidence, run.run_id)):
+    if evidence is None or not (is_empty or has_evidence(evidence, run.run_id)):
         raise UsageError(
             f"run {run.run_id}: its completeness evidence is no longer retained; run `just resync`"
         )

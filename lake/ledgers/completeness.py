@@ -1,8 +1,8 @@
-"""Witness: what the CRM showed in one resync, order by order, put down apart from the bronze tables.
+"""Completeness evidence: what the CRM showed in one resync, order by order, apart from the bronze tables.
 
-A resync is compared with it before anything is published, so a row is taken from the
-payload as it arrived, by nobody who decides what is news or types a row. Append-only
-while its run lasts; a week later the whole witness goes: it is some 40 bytes an order.
+A resync is compared with it before anything is published. So each row is read from the payload
+as it arrived, without the code that deduplicates and types rows. The evidence is append-only
+while its run lasts, takes some 40 bytes an order, and is dropped a week later.
 """
 
 from datetime import datetime, timedelta
@@ -18,9 +18,10 @@ from lake.query.catalogue import show_ledgers
 from lake.query.quote import literal
 
 log = structlog.get_logger()
-WITNESSES = "ops.witnesses"
+EVIDENCE = "ops.witnesses"
+# Time that the evidence of a run is retained.
 KEPT = timedelta(days=7)
-# What the payload does not say, or says as nothing that can be read, is missing.
+# A value is null if the payload lacks it or if it is unreadable there.
 SCHEMA = Contract.of(
     {
         "run_id": "VARCHAR",
@@ -35,30 +36,30 @@ SCHEMA = Contract.of(
 ).schema
 
 
-def make_witnesses(lake: Lake) -> Table:
-    """Open the ledger, making it where there is none; a run is a folder of it."""
-    return create_table(lake, WITNESSES, SCHEMA, partition_by=["run_id"])
+def create_evidence(lake: Lake) -> Table:
+    """Open the table, and create it if it is missing; each run has its own partition."""
+    return create_table(lake, EVIDENCE, SCHEMA, partition_by=["run_id"])
 
 
-def open_witnesses(lake: Lake) -> Table | None:
-    """Open the ledger; None where no resync was ever made."""
-    return open_table(lake, WITNESSES) if table_exists(lake, WITNESSES) else None
+def open_evidence(lake: Lake) -> Table | None:
+    """Open the table; None if there was never a resync."""
+    return open_table(lake, EVIDENCE) if table_exists(lake, EVIDENCE) else None
 
 
-def has_witness(table: Table, run_id: str) -> bool:
-    """True where the run's witness is there."""
+def has_evidence(table: Table, run_id: str) -> bool:
+    """Return True if the table has evidence of the run."""
     return run_id in table.partitions("run_id")
 
 
-def forget_witnesses(lake: Lake, *, now: datetime) -> None:
-    """Drop the witnesses of runs that began longer than KEPT ago; not now where somebody is in the way."""
-    table = make_witnesses(lake)
+def drop_old_evidence(lake: Lake, *, now: datetime) -> None:
+    """Drop the evidence of runs that began longer than KEPT ago; not now if another writer commits."""
+    table = create_evidence(lake)
     oldest = id_of_run(now - KEPT)
     if not any(folder < oldest for folder in table.partitions("run_id")):
         return
     try:
         table.delete(f"run_id < {literal(oldest)}")
     except CommitConflict as conflict:
-        log.info("witness.not_forgotten", reason=str(conflict))
+        log.info("evidence.not_dropped", reason=str(conflict))
         return
     show_ledgers(lake)

@@ -1,49 +1,53 @@
-"""Origin: which source a lake was filled from. Another shop's orders have the same ids.
+"""Origin: the source that a lake was filled from. Two shops use the same ids for different orders.
 
-Taken down before the first row is written, so that a load that was killed is known
-too. A sandbox takes any free port, so all sources on this machine count as one.
+It is recorded before the first row is written, so that it is known even if that load is
+killed. A sandbox takes any free port, so all sources on this machine count as one.
 """
 
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-import pyarrow as pa
+import msgspec
 
-from lake.delta.contract import Contract
-from lake.delta.table import create_table, open_table, table_exists
+from lake.delta.ledger import Ledger
 from lake.errors import UsageError
 from lake.paths import Lake
 
-ORIGINS = "ops.origins"
-SCHEMA = Contract.of({"source": "VARCHAR", "since": "TIMESTAMPTZ"}).schema
+
+class Origin(msgspec.Struct, frozen=True):
+    """One row of ``ops.origins``: the address of the source, and when the lake was first filled from it."""
+
+    source: str
+    since: datetime
+
+
+LEDGER = Ledger("ops.origins", Origin, order_by="since")
+ORIGINS = LEDGER.name
 
 
 def read_origin(lake: Lake) -> str | None:
-    """Return the source that the lake was filled from; None for an empty one."""
-    if not table_exists(lake, ORIGINS):
-        return None
-    rows = open_table(lake, ORIGINS).read(["source"])["source"].to_pylist()
-    return str(rows[0]) if rows else None
+    """Return the source that the lake was filled from; None for an empty lake."""
+    origins = LEDGER.read(lake)
+    return origins[0].source if origins else None
 
 
 def claim_origin(lake: Lake, source: str) -> None:
-    """Take the source down as the lake's own. Raises UsageError where it has another one."""
-    found = read_origin(lake)
-    if found is None:
-        row = {"source": source, "since": datetime.now(UTC)}
-        create_table(lake, ORIGINS, SCHEMA).append(pa.Table.from_pylist([row], schema=SCHEMA))
-    elif shop_of(found) != shop_of(source):
+    """Record the source as the lake's own. Raises UsageError if the lake has another one."""
+    origin = read_origin(lake)
+    if origin is None:
+        LEDGER.append(lake, [Origin(source, datetime.now(UTC))])
+    elif shop_of(origin) != shop_of(source):
         raise UsageError(
-            f"{lake.place} was filled from {found}, and source.base_url is {source}: two shops in one lake"
-            " would be one wrong number; set KEYLAKE_LAKE_ROOT to another folder"
+            f"{lake.place} was filled from {origin}, and source.base_url is {source}: a lake takes one shop,"
+            " or its numbers would be wrong; set KEYLAKE_LAKE_ROOT to another folder"
         )
 
 
 def is_sandbox(source: str) -> bool:
-    """True for the address of a server on this machine, as a sandbox is. Pure."""
+    """Return True for the address of a server on this machine, as a sandbox has. Pure."""
     return urlsplit(source).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def shop_of(source: str) -> str:
-    """Return what two addresses of one shop have in common. Pure."""
+    """Return the name under which two addresses of one shop are equal. Pure."""
     return "a sandbox on this machine" if is_sandbox(source) else source.rstrip("/").lower()

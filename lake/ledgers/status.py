@@ -1,4 +1,4 @@
-"""What the lake holds at this moment: release, last runs, tables. Read from logs and statistics alone."""
+"""Status: the lake's release, last runs and tables at this moment, read from logs and statistics alone."""
 
 from collections import Counter
 from collections.abc import Iterable, Set
@@ -22,8 +22,8 @@ REJECTED = "bronze.rejected"
 class TableStatus(msgspec.Struct, frozen=True):
     """One table: rows and files at its head; ``released`` is the version that readers see.
 
-    Of a bronze table also: the last observation, the end of the last run that read all
-    it asked of it, how far its changes are held in the source's time, and rejects.
+    Bronze tables also have: the last observation, the end of the last run that read the entity
+    completely, the source's time through which the lake has its changes, and the rejects.
     """
 
     table: str
@@ -39,7 +39,7 @@ class TableStatus(msgspec.Struct, frozen=True):
 
 
 class LakeStatus(msgspec.Struct, frozen=True):
-    """The whole lake; ``serving`` is the number of the release that serves, where it is another one.
+    """The whole lake; ``serving`` is the number of the current release, if the status is of an older one.
 
     ``failed`` are the jobs of the schedule that failed when they last ended.
     """
@@ -59,7 +59,7 @@ class LakeStatus(msgspec.Struct, frozen=True):
 
     @property
     def release_line(self) -> str:
-        """Which release serves and how old it is."""
+        """One line: which release serves and how old it is."""
         if self.release is None:
             return "no release yet: `just sync` publishes the first"
         age = ago(self.now - self.release.published_at)
@@ -70,7 +70,7 @@ class LakeStatus(msgspec.Struct, frozen=True):
 
     @property
     def run_line(self) -> str:
-        """When the source was last asked, and whether all of the answer came."""
+        """One line: when the last ingest ran and whether it was complete."""
         if self.last_run is None:
             return "no ingest yet: `just ingest full` copies the whole history"
         last = self.last_run
@@ -91,7 +91,7 @@ class LakeStatus(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What the ledgers say of each entity: last complete reading, watermark, rejects."""
+    """Each entity's last complete reading, watermark and rejects, read from the ledgers."""
 
     complete_at: dict[str, datetime]
     watermark: dict[str, datetime]
@@ -99,9 +99,9 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 def read_progress(lake: Lake, entities: Set[str], *, by: datetime | None = None) -> Progress:
-    """Return how far each entity is, or was by then, by the receipts of the runs and the rejects.
+    """Return the progress of each entity, now or ``by`` an instant, from receipts and rejects.
 
-    The ledger is read from its end, further back only while an entity was not read completely.
+    The ledger is read from its end, further back only until each entity has a complete reading.
     """
     complete_at: dict[str, datetime] = {}
     reached: dict[str, datetime] = {}
@@ -119,7 +119,7 @@ def read_progress(lake: Lake, entities: Set[str], *, by: datetime | None = None)
 
 
 def read_rejected(lake: Lake, by: datetime | None) -> dict[str, int]:
-    """Return how many objects of each entity were refused, of all time or by then."""
+    """Return ``{entity: objects}`` refused ever, or ``by`` an instant."""
     if not table_exists(lake, REJECTED):
         return {}
     table = open_table(lake, REJECTED)
@@ -135,9 +135,9 @@ def newest(windows: pa.Table, column: str) -> dict[str, datetime]:
 
 
 def read_status(lake: Lake, release: Release | None = None) -> LakeStatus:
-    """Return what is there now; of an older release its tables, and what was known when it was published.
+    """Return the present status, or that of an older release when it was published.
 
-    An empty place is a status too.
+    An empty place has a status too.
     """
     now, current = datetime.now(UTC), current_release(lake)
     if release and current and release.release != current.release:
@@ -157,7 +157,7 @@ def read_status(lake: Lake, release: Release | None = None) -> LakeStatus:
 
 
 def read_past(lake: Lake, release: Release, current: Release, now: datetime) -> LakeStatus:
-    """Return what was there when an older release was published: the ledgers have no versions of it."""
+    """Return the status when an older release was published, from ledger rows up to that instant."""
     refuse_left_out(lake, release)
     last_run, last_complete = last_runs(lake, by=release.published_at)
     named = {**release.tables, **release.consumed}
@@ -175,19 +175,19 @@ def read_past(lake: Lake, release: Release, current: Release, now: datetime) -> 
 
 
 def entities_of(tables: Iterable[Table]) -> set[str]:
-    """Return whose observations the tables have. Pure."""
+    """Return the entities that the tables have observations of. Pure."""
     return {entity for table in tables if (entity := entity_of(table))}
 
 
 def entity_of(table: Table) -> str | None:
-    """Return whose observations a table has; None for one that is no entity's, as an order's lines."""
+    """Return the entity of a table's observations; None if it has no own entity, as an order's lines."""
     layer, name = table.name.split(".")
     is_entity = layer == "bronze" and table.name != REJECTED and "payload" in table.schema.names
     return name if is_entity else None
 
 
 def table_status(table: Table, released: int | None, progress: Progress) -> TableStatus:
-    """Return one table's status at the version held, without reading a row."""
+    """Return one table's status at its open version, without reading a row."""
     files = table.files()
     last = table.maximum("fetched_at") if "fetched_at" in table.schema.names else None
     entity = entity_of(table)
@@ -206,7 +206,7 @@ def table_status(table: Table, released: int | None, progress: Progress) -> Tabl
 
 
 def ago(age: timedelta) -> str:
-    """Return an age in the one unit that matters."""
+    """Return an age in its largest unit of which there are at least two."""
     seconds = max(int(age.total_seconds()), 0)
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:

@@ -1,15 +1,14 @@
-"""Erasure: values leave a table for good, from every version of it, and each version stays what it was.
+"""Erasure: removal of personal values from every version of a table, with all else unchanged.
 
-A file that holds them is replaced by one of the same name, rows and size without them;
-the log quotes no text: see ``lake.delta.table.statistics``. So nothing that names a version has
-to change: every kept release opens as before and sums the same.
-Each file is replaced at once; killed midway, the same call again finishes. It is the one
-breach of the rule that a data file never changes, and the reason why a backup, which
-tells files by name and size, has to be erased as the lake is.
+A file with such values is replaced by a file of the same name, number of rows and size without
+them. The log has no statistics of texts, see ``lake.delta.table.statistics``. So every retained
+release opens as before and has the same sums. Each file is replaced atomically; if the process is
+killed, another call finishes the work. This is the only exception to the rule that a data file never
+changes. A backup recognizes files by name and size, so values have to be erased there too.
 
-A query that reads a file at that very moment can fail, as an engine opens it once for its
-footer and once for its rows; it never answers with half of each, and put again it succeeds.
-What has been copied out of the lake before, as a server does with gold, is undisturbed.
+A query that reads a file while it is replaced can fail, because an engine opens the file once for
+its footer and once for its rows. It never returns a mix of both files, and a second attempt
+succeeds. Copies made before, such as a server's copy of gold, do not change.
 """
 
 from collections import Counter
@@ -23,25 +22,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lake.delta.contract import Contract
 from lake.delta.files import HALF, Files
+from lake.delta.ledger import Ledger
 from lake.delta.parquet import LEVEL, encoded
-from lake.delta.table import create_table
 from lake.errors import LakeError
 from lake.paths import Lake
 
-ERASURES = "ops.erasures"
-SCHEMA = Contract.of({"erased_at": "TIMESTAMPTZ", "rows": "BIGINT", "files": "BIGINT"}).schema
-# Whoever appends while this runs may bring the values once more.
+# Passes over all files; a concurrent writer may append the values again.
 PASSES = 5
-# What makes a file smaller, if the first does not make it small enough to be filled up.
+# Compression levels to try until the file is small enough to be padded to its old size.
 LEVELS = (LEVEL, 19)
+# Metadata keys of the padding; their lengths differ by one byte.
 FILLINGS = ("filling", "filling.")
 Change = Callable[[Any], Any]
 
 
 class Redaction(msgspec.Struct, frozen=True):
-    """In one table: rows whose ``key`` is among ``ids`` get each column's value changed."""
+    """How to change a table's values: a function by column, for the rows whose ``key`` is one of ``ids``."""
 
     table: str
     key: str
@@ -50,42 +47,55 @@ class Redaction(msgspec.Struct, frozen=True):
 
 
 class Erased(msgspec.Struct, frozen=True):
-    """How many rows, as files hold them, lost something, and how many files were written anew."""
+    """Numbers of rows that lost values, counted once per file, and of files that were rewritten."""
 
     rows: int
     files: int
 
 
-def erase(lake: Lake, redactions: Sequence[Redaction]) -> Erased:
-    """Change the values in every file there is, whichever version it belongs to; again until none is left.
+class Erasure(msgspec.Struct, frozen=True):
+    """One row of ``ops.erasures``: an erasure's time and size."""
 
-    Raises LakeError where a file can't be written anew in its size; it is as it was then.
+    erased_at: datetime
+    rows: int
+    files: int
+
+
+LEDGER = Ledger("ops.erasures", Erasure, order_by="erased_at")
+ERASURES = LEDGER.name
+
+
+def erase(lake: Lake, redactions: Sequence[Redaction]) -> Erased:
+    """Change the values in all files, of every version, until a pass finds none.
+
+    Raises LakeError if a file can't be rewritten in its size; the file is unchanged then.
     """
     files = Files(lake.place)
     done: Counter[str] = Counter()
     for _ in range(PASSES):
-        found = sum((erase_table(files, redaction) for redaction in redactions), Counter[str]())
-        done += found
-        if not found["rows"]:
+        erased = sum((erase_table(files, redaction) for redaction in redactions), Counter[str]())
+        done += erased
+        if not erased["rows"]:
             files.tidy()
             return Erased(done["rows"], done["files"])
-    raise LakeError("others write the same values again without pause; stop the ingest and erase once more")
+    raise LakeError(
+        f"the values were written again in each of {PASSES} passes; stop the ingest and erase again"
+    )
 
 
 def record(lake: Lake, erased: Erased, *, at: datetime) -> None:
-    """Write down that something was erased: when and how much, not what."""
-    row = {"erased_at": at, "rows": erased.rows, "files": erased.files}
-    create_table(lake, ERASURES, SCHEMA).append(pa.Table.from_pylist([row], schema=SCHEMA))
+    """Append to the ledger when and how many rows and files were erased, but not the values."""
+    LEDGER.append(lake, [Erasure(at, erased.rows, erased.files)])
 
 
 def erase_table(files: Files, redaction: Redaction) -> Counter[str]:
-    """Change one table's files; return rows and files."""
+    """Change one table's files; return the numbers of changed rows and files."""
     folder = redaction.table.replace(".", "/")
     done: Counter[str] = Counter()
-    found = sorted(files.sizes(folder))
-    # What a killed writer left; one that is at it begins anew.
-    files.delete(path for path in found if path.endswith(HALF))
-    for path in found:
+    paths = sorted(files.sizes(folder))
+    # Unfinished files of killed writers; a writer that is still active starts its file again.
+    files.delete(path for path in paths if path.endswith(HALF))
+    for path in paths:
         is_data = path.endswith(".parquet") and not path.startswith(f"{folder}/_delta_log/")
         if is_data and (rows := erase_file(files, path, redaction)):
             done.update(rows=rows, files=1)
@@ -93,39 +103,44 @@ def erase_table(files: Files, redaction: Redaction) -> Counter[str]:
 
 
 def erase_file(files: Files, path: str, redaction: Redaction) -> int:
-    """Change one data file's rows; return how many. A file without such rows is not written."""
+    """Change one data file's rows and return their number. If it has no such rows, it is not rewritten."""
     try:
         content = files.read(path)
     except LakeError:
-        return 0  # a vacuum deleted it meanwhile, or a build that committed none of its files
+        return 0  # deleted by a vacuum, or by a build that failed
     parquet = pq.ParquetFile(BytesIO(content))
     if redaction.key not in parquet.schema_arrow.names:
         return 0
     keys = parquet.read([redaction.key], use_threads=False)[redaction.key]
-    is_meant = pc.is_in(keys, pa.array(list(redaction.ids), keys.type)).to_pylist()
-    if not any(is_meant):
+    is_selected = pc.is_in(keys, pa.array(list(redaction.ids), keys.type)).to_pylist()
+    if not any(is_selected):
         return 0
     before = parquet.read(use_threads=False)
-    after, rows = changed(before, is_meant, redaction.changes)
+    after, rows = change_values(before, is_selected, redaction.changes)
     if rows:
-        files.write(path, [parquet_of(after, len(content), path)])
+        files.write(path, [parquet_of_size(after, len(content), path)])
     return rows
 
 
-def changed(rows: pa.Table, is_meant: Sequence[bool], changes: Mapping[str, Change]) -> tuple[pa.Table, int]:
-    """Return the rows with the values changed where they are meant, and how many differ. Pure."""
+def change_values(
+    rows: pa.Table, is_selected: Sequence[bool], changes: Mapping[str, Change]
+) -> tuple[pa.Table, int]:
+    """Return all rows with changed values in the selected ones, and the number of rows that differ. Pure."""
     differing: set[int] = set()
     for column in changes.keys() & set(rows.column_names):
         old = rows[column].to_pylist()
-        new = [changes[column](value) if meant else value for value, meant in zip(old, is_meant, strict=True)]
-        differing.update(place for place, value in enumerate(new) if value != old[place])
-        at = rows.column_names.index(column)
-        rows = rows.set_column(at, rows.field(column), pa.array(new, rows.field(column).type))
+        new = [
+            changes[column](value) if selected else value
+            for value, selected in zip(old, is_selected, strict=True)
+        ]
+        differing.update(row for row, value in enumerate(new) if value != old[row])
+        index = rows.column_names.index(column)
+        rows = rows.set_column(index, rows.field(column), pa.array(new, rows.field(column).type))
     return rows, len(differing)
 
 
-def parquet_of(rows: pa.Table, size: int, path: str) -> bytes:
-    """Return the rows as a Parquet file of exactly so many bytes. Raises LakeError."""
+def parquet_of_size(rows: pa.Table, size: int, path: str) -> bytes:
+    """Return the rows as a Parquet file of exactly ``size`` bytes. Raises LakeError if they don't fit."""
     for level in LEVELS:
         for name in FILLINGS:
             filling = 0
@@ -137,5 +152,5 @@ def parquet_of(rows: pa.Table, size: int, path: str) -> bytes:
                 if filling < 0:
                     break
     raise LakeError(
-        f"{path}: without its erased values it does not fit into {size} bytes; it stays as it was"
+        f"{path}: the file can't be rewritten in {size} bytes without the erased values; it is unchanged"
     )

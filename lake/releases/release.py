@@ -1,6 +1,6 @@
 """Release: a numbered, immutable set of table versions that is opened as one.
 
-Delta commits one table at a time, so what belongs together is itself a row:
+Delta commits one table at a time. So the versions that belong together are a row of their own:
 publishing is one commit to ``ops.releases``, and a reader opens one row.
 """
 
@@ -15,59 +15,28 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.delta.table import Table, create_table, open_table, table_exists
+from lake.delta.ledger import Ledger
+from lake.delta.table import Table
 from lake.errors import CommitConflict, LakeError, NoRelease
 from lake.paths import Lake
 
-RELEASES = "ops.releases"
 ROLLBACK = "rollback"
 RESUME = "resume"
 COMPACTION = "compaction"
-# What shows the same as its parent.
+# Kinds of releases that show the same rows as their parent.
 ALIKE = (COMPACTION, RESUME)
+# Attempts to publish while other processes append to the ledger.
 TRIES = 20
-MONEY = pa.decimal128(38, 2)
-VERSIONS = pa.map_(pa.string(), pa.int64())
-MOVE = pa.struct(
-    [
-        pa.field("table", pa.string(), False),
-        pa.field("month", pa.date32()),
-        pa.field("rows_before", pa.int64(), False),
-        pa.field("rows_after", pa.int64(), False),
-        pa.field("money_before", MONEY),
-        pa.field("money_after", MONEY),
-    ]
-)
-SCHEMA = pa.schema(
-    [
-        pa.field("release", pa.int64(), False),
-        pa.field("published_at", pa.timestamp("us", "UTC"), False),
-        pa.field("kind", pa.string(), False),
-        pa.field("parent", pa.int64()),
-        pa.field("tables", VERSIONS, False),
-        pa.field("consumed", VERSIONS, False),
-        pa.field("excluded_runs", pa.list_(pa.string()), False),
-        pa.field("is_held", pa.bool_(), False),
-        pa.field("rows", VERSIONS, False),
-        pa.field("money", pa.map_(pa.string(), MONEY), False),
-        pa.field("moved", pa.list_(MOVE), False),
-        pa.field("checks", pa.map_(pa.string(), pa.int64()), False),
-        pa.field("models_hash", pa.string(), False),
-        pa.field("code_version", pa.string(), False),
-        pa.field("complete_through", pa.timestamp("us", "UTC")),
-        pa.field("reconciled_through", pa.timestamp("us", "UTC")),
-    ]
-)
-MAPS = ("tables", "consumed", "rows", "money", "checks")
-# What tells releases apart, and what became of them.
+# The columns that identify releases and say how they follow one another.
 OUTLINE = ("release", "published_at", "kind", "parent", "is_held")
-# Rows as they were read, by file and number: a file is never written twice, nor a release.
-READ: dict[tuple[str, int], dict[str, Any]] = {}
-REMEMBERED = 200
+# Rows by file and release number. Files and releases never change, so a process reads a row once.
+CACHE: dict[tuple[str, int], dict[str, Any]] = {}
+# Entries of the cache at which it is emptied.
+CACHED = 200
 
 
 class Move(msgspec.Struct, frozen=True):
-    """How one month of one table (``month`` None: the whole table) changed; money in hryvnias."""
+    """The change of one month of one table (``month`` None: of the whole table); money in hryvnias."""
 
     table: str
     month: date | None
@@ -80,14 +49,13 @@ class Move(msgspec.Struct, frozen=True):
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """One row of ``ops.releases``.
 
-    ``tables`` and ``consumed`` are ``{"layer.table": version}`` of what it shows and
-    of the bronze it was built from; ``rows`` and ``money`` are what each table held
-    when published; ``moved`` is the difference to the parent; ``checks`` says how
-    many rows each check refused or warned of; ``complete_through`` is the source's
-    time up to which everything the source knew is in it; ``reconciled_through`` the source's
-    time when the last resync began that agreed with all history. ``excluded_runs`` are the
-    runs that builds leave out. While the newest release ``is_held`` builds publish
-    nothing; ``models_hash`` is empty where it is to be built again in any case.
+    ``tables`` is ``{"layer.table": version}`` of what the release shows, ``consumed`` the same of the
+    bronze tables it was built from. ``rows`` and ``money`` are each table's totals when it was
+    published, ``moved`` is the difference to the parent. ``checks`` is ``{check: rows}`` that a check
+    refused or warned of. ``complete_through`` is the source's time up to which the release has
+    everything the source knew; ``reconciled_through`` is the source's time when the last resync began
+    that agreed with all history. Builds leave ``excluded_runs`` out. If the newest release
+    ``is_held``, builds publish nothing. An empty ``models_hash`` forces the next build.
     """
 
     release: int
@@ -108,27 +76,30 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     reconciled_through: datetime | None = None
 
 
-def publish(lake: Lake, release: Release) -> Release:
-    """Make the release current, in one commit; return it as it was published.
+LEDGER = Ledger("ops.releases", Release, order_by="release")
+RELEASES = LEDGER.name
 
-    Where bronze was compacted meanwhile it follows that release, which shows what its parent
-    showed. Raises CommitConflict if any other one was published since its parent was read: two
-    publishers can't both win. Raises LakeError where the hold would be lifted by anything but
-    a ``resume``.
+
+def publish(lake: Lake, release: Release) -> Release:
+    """Make the release current in one commit; return it as it was published.
+
+    If bronze was compacted since its parent was read, it follows that compaction's release, which
+    shows the same rows. Raises CommitConflict if any other release was published since, because two
+    publishers can't both win. Raises LakeError if publishing is held and this is no ``resume``.
     """
     for _ in range(TRIES):
-        table = create_table(lake, RELEASES, SCHEMA)
+        table = LEDGER.create(lake)
         release = following(table, release)
         refuse(table, release)
-        # The ledger is compacted like any table: what came first need not be a release.
+        # A compaction of the ledger itself conflicts too, although it publishes nothing.
         with contextlib.suppress(CommitConflict):
-            table.append_pinned(pa.Table.from_pylist([as_row(release)], schema=SCHEMA))
+            table.append_pinned(LEDGER.rows([release]))
             return release
     raise table.conflict("others committed again and again")
 
 
 def following(table: Table, release: Release) -> Release:
-    """Return the release as one that follows the newest, where only compactions lie between."""
+    """Return the release as a child of the newest one if only compactions were published in between."""
     newest = table.maximum("release")
     if not isinstance(newest, int) or newest == release.parent or release.kind == COMPACTION:
         return release
@@ -138,24 +109,26 @@ def following(table: Table, release: Release) -> Release:
 
 
 def is_upon(table: Table, newest: int, number: int | None) -> bool:
-    """True where the newest release is that of the number, or only compactions lie between them."""
+    """Return True if release ``number`` is the newest, or only compactions follow it."""
     same = alike(read_release(table, newest), partial(read_release, table), kinds=(COMPACTION,))
-    return number in {one.release for one in same}
+    return number in {release.release for release in same}
 
 
 def refuse_rival(lake: Lake, parent: int | None) -> None:
-    """Raise CommitConflict where ``publish`` upon the parent would: asked before anything is written."""
+    """Raise CommitConflict if ``publish`` upon the parent would; for a check before anything is written."""
     table = releases_table(lake)
     newest = table and table.maximum("release")
     if table and isinstance(newest, int) and not is_upon(table, newest, parent):
-        raise CommitConflict(f"release {newest} was published meanwhile; nothing was written, run it again")
+        raise CommitConflict(
+            f"release {newest} was published in the meantime; nothing was written, run it again"
+        )
 
 
 def refuse(table: Table, release: Release) -> None:
-    """Raise CommitConflict or LakeError where the release may not follow the newest one."""
+    """Raise CommitConflict or LakeError if the release must not follow the newest one."""
     newest = table.maximum("release")
     if newest != release.parent:
-        raise table.conflict(f"release {newest} was published meanwhile")
+        raise table.conflict(f"release {newest} was published in the meantime")
     if isinstance(newest, int) and release.kind != RESUME and not release.is_held:
         parent = read_release(table, newest)
         if parent.is_held:
@@ -165,24 +138,24 @@ def refuse(table: Table, release: Release) -> None:
 def alike(
     release: Release, find: Callable[[int], Release | None], *, kinds: Collection[str] = ALIKE
 ) -> list[Release]:
-    """Return a release, and of these kinds those before it that show the same, as far as they are found."""
-    found = [release]
-    while (parent := found[-1].parent) is not None and found[-1].kind in kinds:
+    """Return the release and, through parents of these kinds, the earlier ones that show the same rows."""
+    same = [release]
+    while (parent := same[-1].parent) is not None and same[-1].kind in kinds:
         if (earlier := find(parent)) is None:
             break
-        found.append(earlier)
-    return found
+        same.append(earlier)
+    return same
 
 
 def current_release(lake: Lake) -> Release | None:
-    """Return the newest release, None where nothing was published yet."""
+    """Return the newest release; None if nothing was published yet."""
     table = releases_table(lake)
     newest = table and table.maximum("release")
     return read_release(table, newest) if table and isinstance(newest, int) else None
 
 
 def find_release(lake: Lake, number: int | None) -> Release:
-    """Return the release of that number, the newest for None. Raises NoRelease."""
+    """Return the release of that number, or the newest for None. Raises NoRelease."""
     newest = current_release(lake)
     if newest is None:
         raise NoRelease(f"{lake.place}: nothing is published yet; run `just sync` first")
@@ -196,34 +169,40 @@ def find_release(lake: Lake, number: int | None) -> Release:
 
 
 def list_releases(lake: Lake, *, limit: int | None = None, until: int | None = None) -> list[Release]:
-    """Return the releases, or so many of them, newest first; ``until``: none with a greater number."""
+    """Return releases, newest first: at most ``limit``, and none with a number above ``until``."""
     table = releases_table(lake)
     newest = table and table.maximum("release")
     if not table or not isinstance(newest, int):
         return []
     last = newest if until is None else min(until, newest)
-    since = 1 if limit is None else last - limit + 1
-    where = (pc.field("release") >= since) & (pc.field("release") <= last)
-    found = [as_release(row) for row in table.read(where=where).to_pylist()]
-    return sorted(found, key=lambda release: release.release, reverse=True)
+    first = 1 if limit is None else last - limit + 1
+    where = (pc.field("release") >= first) & (pc.field("release") <= last)
+    return LEDGER.records(table.read(where=where))[::-1]
 
 
 def list_outlines(lake: Lake) -> list[Release]:
-    """Return all releases, oldest first, by what tells them apart: without tables, rows, money and moves."""
+    """Return all releases, oldest first, with the columns of OUTLINE only."""
     table = releases_table(lake)
     if table is None:
         return []
     rows = table.read(OUTLINE).sort_by("release")
+    columns = (column.to_pylist() for column in rows)
     return [
         Release(
-            release=number, published_at=at, kind=kind, parent=parent, tables={}, consumed={}, is_held=held
+            release=number,
+            published_at=published_at,
+            kind=kind,
+            parent=parent,
+            tables={},
+            consumed={},
+            is_held=is_held,
         )
-        for number, at, kind, parent, held in zip(*(column.to_pylist() for column in rows), strict=True)
+        for number, published_at, kind, parent, is_held in zip(*columns, strict=True)
     ]
 
 
 def read_versions(lake: Lake, numbers: Collection[int]) -> list[Release]:
-    """Return the outlines of some releases with the versions they name."""
+    """Return the outlines of some releases with the versions that they name."""
     table = releases_table(lake)
     where = pc.field("release").isin(pa.array(numbers, pa.int64()))
     rows = table.read([*OUTLINE, "tables", "consumed"], where).to_pylist() if table else []
@@ -231,53 +210,37 @@ def read_versions(lake: Lake, numbers: Collection[int]) -> list[Release]:
 
 
 def releases_table(lake: Lake) -> Table | None:
-    """Open the ledger; None where it was never written."""
-    return open_table(lake, RELEASES) if table_exists(lake, RELEASES) else None
+    """Open the ledger at its head; None if nothing was ever published."""
+    return LEDGER.open(lake)
 
 
 def read_release(table: Table, number: int) -> Release:
-    """Return one row of the ledger; only the file that holds it is read, and once by this process."""
+    """Return one row of the ledger; only the file that holds it is read, once by a process."""
     spans = table.spans("release")
-    places = [(uri, number) for uri, (first, last) in spans.items() if first <= number <= last]
-    found = next(filter(None, map(READ.get, places)), None)
-    if found is None:
-        (found,) = table.read(where=pc.field("release") == number).to_pylist()
-        if len(READ) >= REMEMBERED:
-            READ.clear()
-        READ.update(dict.fromkeys(places, found))
-    return as_release(found)
-
-
-def as_row(release: Release) -> dict[str, Any]:
-    """Return the release as Arrow wants it: maps as lists of pairs."""
-    row = msgspec.structs.asdict(release)
-    row.update({name: sorted(row[name].items()) for name in MAPS})
-    row["moved"] = [msgspec.structs.asdict(move) for move in release.moved]
-    row["excluded_runs"] = list(release.excluded_runs)
-    return row
-
-
-def as_release(row: dict[str, Any]) -> Release:
-    """Return a ledger row as a Release."""
-    maps = {name: dict(row[name]) for name in MAPS}
-    moved = tuple(Move(**move) for move in row["moved"])
-    return Release(**{**row, **maps, "moved": moved, "excluded_runs": tuple(row["excluded_runs"])})
+    entries = [(uri, number) for uri, (first, last) in spans.items() if first <= number <= last]
+    row = next(filter(None, map(CACHE.get, entries)), None)
+    if row is None:
+        (row,) = table.read(where=pc.field("release") == number).to_pylist()
+        if len(CACHE) >= CACHED:
+            CACHE.clear()
+        CACHE.update(dict.fromkeys(entries, row))
+    return LEDGER.record(row)
 
 
 def total(moves: Iterable[Move]) -> Decimal:
-    """Return the sum by which the moves changed money."""
+    """Return the sum by which the moves changed money, in hryvnias."""
     return sum(
         ((move.money_after or Decimal()) - (move.money_before or Decimal()) for move in moves), Decimal()
     )
 
 
 def hold(release: Release) -> str:
-    """Return, in one line, what keeps builds from publishing and what ends it."""
+    """Return one line that says which release holds publishing and which command ends the hold."""
     return f"publishing is held since release {release.release} ({release.kind}); `just resume` lifts it"
 
 
 def refuse_hold(lake: Lake) -> None:
     """Raise LakeError while publishing is held."""
-    serving = current_release(lake)
-    if serving and serving.is_held:
-        raise LakeError(hold(serving))
+    current = current_release(lake)
+    if current and current.is_held:
+        raise LakeError(hold(current))

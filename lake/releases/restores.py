@@ -1,73 +1,57 @@
-"""Restores: which versions of which tables a lake was given when it was made of a backup.
+"""Restores: which table versions a lake received when it was made from a backup.
 
-With a backup comes the whole ledger of releases, and of most of them nothing else. The
-next commits get the numbers that those releases name, for other rows: a release that is
-not here would open, and show what it never did. So ``ops.restores`` says for good what
-was given, a row a restore; it is append-only, and goes into every later backup.
+A backup carries the whole ledger of releases, but the tables of only a few of them. Later
+commits reuse version numbers that the other releases name, for other rows: such a release
+would open and show what it never showed. So ``ops.restores`` records, one row a restore, the
+versions that came along. It is append-only and part of every later backup.
 """
 
 from datetime import datetime
 
 import msgspec
-import pyarrow as pa
 
 from lake.delta.files import Files
-from lake.delta.table import create_table, open_table, table_exists
+from lake.delta.ledger import Ledger
 from lake.errors import LakeError, NoRelease
 from lake.paths import Lake
 from lake.releases.release import Release
 
-RESTORES = "ops.restores"
-# It lies in a place for as long as a restore to it is under way.
+# The file that marks a place while a restore to it is unfinished.
 UNFINISHED = "restore.json"
-SCHEMA = pa.schema(
-    [
-        pa.field("restored_at", pa.timestamp("us", "UTC"), False),
-        pa.field("release", pa.int64(), False),
-        pa.field("versions", pa.map_(pa.string(), pa.list_(pa.int64())), False),
-    ]
-)
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """One row of ``ops.restores``: the newest release then, and all versions that the backup had."""
+    """One row of ``ops.restores``: the newest release at that moment, and every version in the backup."""
 
     restored_at: datetime
     release: int
     versions: dict[str, frozenset[int]]
 
     def left_out(self, release: Release) -> bool:
-        """True where a release had been published by then, and did not come along. Pure."""
+        """Return True if a release was published before the restore and not restored. Pure."""
         named = {*release.tables.items(), *release.consumed.items()}
         return release.release <= self.release and any(
-            at not in self.versions.get(name, ()) for name, at in named
+            version not in self.versions.get(name, ()) for name, version in named
         )
+
+
+LEDGER = Ledger("ops.restores", Restored, order_by="restored_at")
+RESTORES = LEDGER.name
 
 
 def read_restores(lake: Lake) -> list[Restored]:
-    """Return the restores that made the lake what it is, the last one last; none of an ordinary one."""
-    if not table_exists(lake, RESTORES):
-        return []
-    rows = sorted(open_table(lake, RESTORES).read().to_pylist(), key=lambda row: row["restored_at"])
-    return [
-        Restored(
-            row["restored_at"], row["release"], {name: frozenset(held) for name, held in row["versions"]}
-        )
-        for row in rows
-    ]
+    """Return the restores that made this lake, oldest first; empty if it was never restored."""
+    return LEDGER.read(lake)
 
 
 def write_restore(lake: Lake, restored: Restored) -> None:
-    """Append the row, unless an attempt that was killed right after it did."""
-    if restored.restored_at in {row.restored_at for row in read_restores(lake)}:
-        return
-    versions = [(name, sorted(held)) for name, held in sorted(restored.versions.items())]
-    row = {"restored_at": restored.restored_at, "release": restored.release, "versions": versions}
-    create_table(lake, RESTORES, SCHEMA).append(pa.Table.from_pylist([row], schema=SCHEMA))
+    """Append the row, unless an earlier attempt that was killed has already written it."""
+    if restored.restored_at not in {row.restored_at for row in read_restores(lake)}:
+        LEDGER.append(lake, [restored])
 
 
 def refuse_left_out(lake: Lake, release: Release) -> None:
-    """Raise NoRelease for a release that a restored lake knows of, and was never given."""
+    """Raise NoRelease if the restored lake knows the release but did not receive its tables."""
     restores = read_restores(lake)
     if any(restored.left_out(release) for restored in restores):
         number, newest = release.release, restores[-1].release
@@ -78,6 +62,6 @@ def refuse_left_out(lake: Lake, release: Release) -> None:
 
 
 def refuse_unfinished(lake: Lake) -> None:
-    """Raise LakeError where a restore to the place was cut short."""
+    """Raise LakeError if a restore to this place was interrupted."""
     if Files(lake.place).has(UNFINISHED):
         raise LakeError(f"{lake.place}: a restore to this place is not finished; run `just restore` again")

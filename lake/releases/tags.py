@@ -1,72 +1,66 @@
-"""Tags: names that people give to releases. ``ops.tags`` is append-only; the newest row of a name counts.
+"""Tags: names that people give to releases. The newest row of a name in ``ops.tags`` counts.
 
-A tagged release is kept for as long as it has a tag.
+A tagged release is retained until its last tag is removed.
 """
 
 import re
 from datetime import datetime
 
-import pyarrow as pa
+import msgspec
 
-from lake.delta.table import create_table, open_table, table_exists
+from lake.delta.ledger import Ledger
 from lake.errors import UsageError
 from lake.paths import Lake
 from lake.releases.release import Release
 
-TAGS = "ops.tags"
-SCHEMA = pa.schema(
-    [
-        pa.field("name", pa.string(), False),
-        pa.field("release", pa.int64()),
-        pa.field("tagged_at", pa.timestamp("us", "UTC"), False),
-    ]
-)
-# It begins with a letter: nothing that could be taken for a number or a time.
+# The first character is a letter, so that a tag never reads as a number or a time.
 NAME = re.compile(r"[^\W\d_][\w.-]{0,63}")
 
 
+class Tag(msgspec.Struct, frozen=True):
+    """One row of ``ops.tags``; ``release`` is null if the name was removed."""
+
+    name: str
+    release: int | None
+    tagged_at: datetime
+
+
+LEDGER = Ledger("ops.tags", Tag, order_by="tagged_at")
+
+
 def read_tags(lake: Lake) -> dict[str, int]:
-    """Return ``{name: release}`` of the tags there are."""
-    if not table_exists(lake, TAGS):
-        return {}
-    rows = sorted(open_table(lake, TAGS).read().to_pylist(), key=lambda row: row["tagged_at"])
-    newest: dict[str, int | None] = {row["name"]: row["release"] for row in rows}
+    """Return ``{name: release}`` of the tags in use, by name."""
+    newest = {tag.name: tag.release for tag in LEDGER.read(lake)}
     return {name: release for name, release in sorted(newest.items()) if release is not None}
 
 
 def tags_of(lake: Lake) -> dict[int, list[str]]:
-    """Return ``{release: names}`` of the releases that have tags."""
-    found: dict[int, list[str]] = {}
+    """Return ``{release: names}`` of the tagged releases."""
+    names: dict[int, list[str]] = {}
     for name, release in read_tags(lake).items():
-        found.setdefault(release, []).append(name)
-    return found
+        names.setdefault(release, []).append(name)
+    return names
 
 
 def write_tag(lake: Lake, release: Release, name: str, *, now: datetime) -> int | None:
-    """Name the release; return the release that the name was taken from, None for a new name.
+    """Name the release; return the release that had the name before, None for a new name.
 
-    Raises UsageError for a name that could be read as a number or a time. Whether the release
-    is still kept is for the caller to ask.
+    Raises UsageError for a name that reads as a number or a time. The caller checks that the
+    release is retained.
     """
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no tag: a letter, then up to 63 letters, digits, dots, dashes or _")
     before = read_tags(lake).get(name)
     if before != release.release:
-        append(lake, name, release.release, now)
+        LEDGER.append(lake, [Tag(name, release.release, now)])
     return before
 
 
 def remove_tag(lake: Lake, name: str, *, now: datetime) -> int:
-    """Take the name away; return the release that had it. Raises UsageError for one that is no tag."""
+    """Remove the name; return the release that had it. Raises UsageError for an unknown name."""
     tags = read_tags(lake)
     if name not in tags:
         known = f"the tags are {', '.join(tags)}" if tags else "there are none"
         raise UsageError(f"{name!r} is no tag; {known}")
-    append(lake, name, None, now)
+    LEDGER.append(lake, [Tag(name, None, now)])
     return tags[name]
-
-
-def append(lake: Lake, name: str, release: int | None, now: datetime) -> None:
-    """Write one row."""
-    row = {"name": name, "release": release, "tagged_at": now}
-    create_table(lake, TAGS, SCHEMA).append(pa.Table.from_pylist([row], schema=SCHEMA))

@@ -14,7 +14,6 @@ from datetime import UTC, date, datetime, timedelta
 import click
 import duckdb
 import msgspec
-import pyarrow as pa
 import structlog
 from deltalake import write_deltalake
 
@@ -27,7 +26,7 @@ from lake.paths import Lake
 from lake.query.catalogue import publish
 from lake.query.session import connect, fetch, open_session, scan
 from lake.releases.asof import refuse_absent, refuse_unretained, resolve
-from lake.releases.release import RELEASES, SCHEMA, Release, as_row, current_release, find_release
+from lake.releases.release import LEDGER, RELEASES, Release, current_release, find_release
 from lake.releases.release import publish as publish_alone
 from lake.releases.tags import write_tag
 from lake.settings import LakeSettings
@@ -172,8 +171,8 @@ def fill_ledger(lake: Lake) -> None:
     ]
     table = open_table(lake, RELEASES)
     for first in range(0, SYNCS, GROUP):
-        some = [as_row(row) for row in rows[first : first + GROUP]]
-        table.append(pa.Table.from_pylist(some, schema=SCHEMA))
+        some = rows[first : first + GROUP]
+        table.append(LEDGER.rows(some))
 
 
 def go_and_come_back(lake: Lake) -> float:

@@ -10,7 +10,7 @@ from ingest.completeness import BATCH_ROWS, EvidenceWriter, evidence_of
 from ingest.entities import ORDERS
 from ingest.observations import observe
 from lake.delta.table import open_table
-from lake.ledgers.completeness import SCHEMA, WITNESSES, forget_witnesses, make_witnesses
+from lake.ledgers.completeness import SCHEMA, EVIDENCE, drop_old_evidence, create_evidence
 from lake.ledgers.runs import id_of_run, new_run_id
 from lake.paths import Lake
 
@@ -62,11 +62,11 @@ def test_rows_are_written_in_batches_as_they_come(lake: Lake) -> None:
     rows = [observe(ORDERS, b'{"id": %d}' % number, NOW) for number in range(BATCH_ROWS // 4)]
     for _ in range(9):
         evidence.add(rows)
-    assert sum(file.rows for file in open_table(lake, WITNESSES).files()) == BATCH_ROWS * 2
+    assert sum(file.rows for file in open_table(lake, EVIDENCE).files()) == BATCH_ROWS * 2
     evidence.flush()
-    assert sum(file.rows for file in open_table(lake, WITNESSES).files()) == len(rows) * 9
+    assert sum(file.rows for file in open_table(lake, EVIDENCE).files()) == len(rows) * 9
     evidence.flush()
-    assert len(open_table(lake, WITNESSES).files()) == 3
+    assert len(open_table(lake, EVIDENCE).files()) == 3
 
 
 def test_evidence_is_dropped_after_a_week(lake: Lake) -> None:
@@ -74,10 +74,10 @@ def test_evidence_is_dropped_after_a_week(lake: Lake) -> None:
     for days in (30, 8, 6, 0):
         run_id = new_run_id(NOW - timedelta(days=days))
         row = {**evidence_for(), "run_id": run_id}
-        make_witnesses(lake).append(SCHEMA.empty_table().from_pylist([row], schema=SCHEMA))
-    forget_witnesses(lake, now=NOW)
-    left = make_witnesses(lake)
+        create_evidence(lake).append(SCHEMA.empty_table().from_pylist([row], schema=SCHEMA))
+    drop_old_evidence(lake, now=NOW)
+    left = create_evidence(lake)
     assert sorted(run[:8] for run in left.partitions("run_id")) == ["20261118", "20261124"]
     assert min(left.read(["run_id"])["run_id"].to_pylist()) > id_of_run(NOW - timedelta(days=7))
-    forget_witnesses(lake, now=NOW)
-    assert make_witnesses(lake).version == left.version
+    drop_old_evidence(lake, now=NOW)
+    assert create_evidence(lake).version == left.version

@@ -13,7 +13,7 @@ from lake.delta.table import create_table
 from lake.ledgers.runs import write_run
 from lake.paths import Lake
 from lake.releases.release import Release, current_release, publish
-from serve.slots import Ledger
+from serve.slots import SlotClaims
 from tests.support.receipts import receipt
 
 Row = dict[str, Any]
@@ -166,7 +166,7 @@ def fail_job(lake: Lake, job: str = "sync", *, at: datetime | None = None) -> No
     """Record that a job of the schedule failed."""
     ended = at or datetime.now(UTC)
     reason = "transform: no total falls by more than 20%: 90 rows fewer"
-    Ledger(lake, holder="test").close(job, ended, now=ended, exit_code=3, detail=reason)
+    SlotClaims(lake, holder="test").close(job, ended, now=ended, exit_code=3, detail=reason)
 
 
 def between(rows: Iterable[Row], first: date, last: date) -> list[Row]:

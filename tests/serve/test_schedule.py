@@ -22,7 +22,7 @@ from lake.ledgers.jobs import JOBS, failed_jobs
 from lake.maintenance.compaction import BEFORE_MIDNIGHT
 from lake.paths import Lake
 from serve.schedule import DAY, HOUR, Job, Schedule, run_once, slot_of, step_name, sync_job, upkeep_jobs
-from serve.slots import RENEW, Ledger, is_gone, started, this_process
+from serve.slots import RENEW, SlotClaims, is_gone, started, this_process
 from tests.serve.shop import make_tables, publish_gold
 from tests.support.running import environ_of, launched, succeed
 
@@ -113,10 +113,12 @@ async def test_clean_stop_closes(lake: Lake, desk: Desk) -> None:
     async with running(lake, desk.job(HALF_HOUR, "ingest")):
         await desk.end("ingest")
     assert rows(lake) == [("claimed", None, "me"), ("closed", 0, "stopped")]
-    last = Ledger(lake, holder="other").last("sync")
+    last = SlotClaims(lake, holder="other").last("sync")
     assert last
-    assert not Ledger(lake, holder="other").claim("sync", last.slot, now=datetime.now(UTC))
-    assert Ledger(lake, holder="other").claim("sync", last.slot + timedelta(hours=1), now=datetime.now(UTC))
+    assert not SlotClaims(lake, holder="other").claim("sync", last.slot, now=datetime.now(UTC))
+    assert SlotClaims(lake, holder="other").claim(
+        "sync", last.slot + timedelta(hours=1), now=datetime.now(UTC)
+    )
 
 
 @pytest.mark.parametrize("every", [HOUR, DAY])
@@ -199,7 +201,7 @@ async def test_crash_is_run_at_the_next_start(lake: Lake, desk: Desk) -> None:
     """A claim whose holder is gone was never closed, so its slot is run at once, and once."""
     slot = slot_of(datetime.now(UTC), HALF_HOUR)
     gone = f"{socket.gethostname()} 4194305 1"
-    assert Ledger(lake, holder=gone).claim("sync", slot, now=datetime.now(UTC))
+    assert SlotClaims(lake, holder=gone).claim("sync", slot, now=datetime.now(UTC))
     async with running(lake, desk.job(HALF_HOUR, "ingest")):
         await desk.end("ingest")
     assert rows(lake) == [("claimed", None, gone), ("claimed", None, "me"), ("closed", 0, "stopped")]
@@ -272,8 +274,8 @@ def test_a_day_of_the_shop_ends_with_a_maintenance(midnight: str) -> None:
 
 def test_two_schedulers_do_not_run_the_same(lake: Lake) -> None:
     """While one holds the claim the other stands by, for this slot and the next ones."""
-    mine = Ledger(lake, holder=this_process())
-    other = Ledger(lake, holder=f"{socket.gethostname()} {os.getppid()} {started(os.getppid())}")
+    mine = SlotClaims(lake, holder=this_process())
+    other = SlotClaims(lake, holder=f"{socket.gethostname()} {os.getppid()} {started(os.getppid())}")
     assert other.claim("sync", SLOT, now=NOW)
     assert not mine.claim("sync", SLOT, now=NOW)
     assert not mine.claim("sync", SLOT + timedelta(minutes=5), now=NOW)
@@ -293,7 +295,7 @@ def test_holder_elsewhere_is_gone_when_it_is_silent() -> None:
 
 def test_claim_is_renewed(lake: Lake) -> None:
     """Once every RENEW and no more often."""
-    ledger = Ledger(lake, holder=this_process())
+    ledger = SlotClaims(lake, holder=this_process())
     for minute in range(60):
         assert ledger.claim("sync", SLOT + timedelta(minutes=minute), now=NOW + timedelta(minutes=minute))
     assert len(rows(lake)) == 4

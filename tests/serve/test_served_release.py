@@ -21,7 +21,7 @@ from serve.errors import NothingThere, NotReady, TooSlow
 from serve.reader import Reader
 from serve.served_release import Session, open_session
 from serve.settings import ServeSettings
-from serve.slots import Ledger
+from serve.slots import SlotClaims
 from tests.serve.conftest import tree
 from tests.serve.shop import fail_job, make_tables, publish_gold, publish_versions, record_run
 
@@ -183,7 +183,7 @@ def test_a_job_that_failed_is_told_until_it_is_made_good(reader: Reader, lake: L
     reader.look()
     assert [entry.job for entry in reader.failed_jobs] == ["compare", "sync"]
     for job in ("compare", "sync"):
-        Ledger(lake, holder="test").close(job, NOW, now=datetime.now(UTC), exit_code=0, detail="")
+        SlotClaims(lake, holder="test").close(job, NOW, now=datetime.now(UTC), exit_code=0, detail="")
     reader.look()
     assert (reader.failed_jobs, reader.problem) == ((), None)
 

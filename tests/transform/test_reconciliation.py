@@ -11,7 +11,7 @@ import pytest
 
 from lake.delta.table import open_table
 from lake.errors import CheckFailed, UsageError
-from lake.ledgers.completeness import SCHEMA, make_witnesses
+from lake.ledgers.completeness import SCHEMA, create_evidence
 from lake.ledgers.runs import Run, WindowReceipt, write_run
 from lake.releases.release import Release
 from tests.support.built_lake import Shop, look
@@ -54,7 +54,7 @@ def evidence(shop: Shop) -> Rows:
 
 def compare_build(shop: Shop, witness: Rows, run: Run = RUN) -> tuple[Comparison, Proposal]:
     """Build in full and compare the candidates with the evidence."""
-    make_witnesses(shop.lake).append(pa.Table.from_pylist(list(witness.values()), schema=SCHEMA))
+    create_evidence(shop.lake).append(pa.Table.from_pylist(list(witness.values()), schema=SCHEMA))
     found: list[tuple[Comparison, Proposal]] = []
 
     def before_commit(proposal: Proposal) -> None:

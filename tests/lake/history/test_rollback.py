@@ -138,7 +138,7 @@ def test_a_build_that_began_before_a_resume_does_not_follow_it(lake: Lake) -> No
     resumed = run_resume(lake, now=LATER)
     assert resumed
     late = renamed(made, release=made.release + 1, parent=made.release, kind="sync", is_held=False)
-    with pytest.raises(CommitConflict, match=f"release {resumed.release} was published meanwhile"):
+    with pytest.raises(CommitConflict, match=f"release {resumed.release} was published in the meantime"):
         publish(lake, late)
 
 

@@ -1,4 +1,4 @@
-"""Finding: it speaks when it is new, changed or healed, and is silent between."""
+"""Finding: it gets a row when it is new, changed or healed, and none in between."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,7 +13,7 @@ BEGAN = datetime(2026, 9, 1, tzinfo=UTC)
 
 
 def seen(minute: int, rows: int, amount: str | None = None) -> Finding:
-    """Return what a look at one condition found."""
+    """Return the result of one examination of a condition."""
     at = BEGAN + timedelta(minutes=minute)
     return Finding(
         fingerprint="gold.revenue_daily.equals_orders",
@@ -29,7 +29,7 @@ def seen(minute: int, rows: int, amount: str | None = None) -> Finding:
 
 
 def test_a_condition_is_one_finding_that_speaks_at_its_changes(lake: Lake) -> None:
-    """New, the same, more, less, the same, gone, still gone, and there again."""
+    """A condition that stays the same writes nothing; each change and each return does."""
     looks = [(2, "1.50"), (2, "1.50"), (3, "2.00"), (3, "1.00"), (3, "1.00"), (0, None), (0, None), (1, None)]
     said = [write_findings(lake, [seen(minute, *look)]) for minute, look in enumerate(looks)]
     assert [one[0].state if one else None for one in said] == [
@@ -48,13 +48,13 @@ def test_a_condition_is_one_finding_that_speaks_at_its_changes(lake: Lake) -> No
 
 
 def test_what_was_never_found_leaves_no_trace(lake: Lake) -> None:
-    """A check that holds writes nothing, not even a table."""
+    """A check without failures writes nothing, not even a table."""
     assert write_findings(lake, [seen(1, 0)]) == []
     assert lake.tables("ops") == []
 
 
 def test_a_silent_look_commits_nothing(lake: Lake) -> None:
-    """Looking costs nothing."""
+    """An examination without a change commits nothing."""
     write_findings(lake, [seen(1, 2)])
     before = open_table(lake, FINDINGS).version
     write_findings(lake, [seen(2, 2)])
@@ -62,7 +62,7 @@ def test_a_silent_look_commits_nothing(lake: Lake) -> None:
 
 
 def test_where_nothing_is_built_what_the_release_has_is_what_is_open(lake: Lake) -> None:
-    """What a refused build found beyond is healed, what it missed is there again; the night's word stays."""
+    """Findings of a refused build return to the release's counts; nightly findings stay as they are."""
     name, nightly = seen(1, 2).fingerprint, msgspec.structs.replace(seen(1, 4), fingerprint="nightly.whole")
     write_findings(lake, [seen(1, 2, "5.00")])
     write_findings(lake, [nightly])

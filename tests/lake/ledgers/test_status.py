@@ -1,4 +1,4 @@
-"""Status: what is in the lake and how fresh, from the ends of its ledgers."""
+"""Status: what is in the lake and how fresh it is, read from the ends of its ledgers."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ def window(entity: str, by: str = "list", *, complete: bool = True) -> WindowRec
 
 
 def ran(lake: Lake, at: datetime, *windows: WindowReceipt, watermark: datetime | None = None) -> None:
-    """Write down a run that ended then."""
+    """Write the receipt of a run that ended then."""
     verdict = "complete" if watermark else "incomplete"
     write_run(lake, receipt(at, verdict=verdict, windows=windows, watermark=watermark))
 
@@ -41,7 +41,7 @@ def observe(lake: Lake, entity: str, *ids: int) -> None:
 
 
 def reject(lake: Lake, *entities: str) -> None:
-    """Append a reject of each of these entities, in one commit."""
+    """Append one rejected object of each of these entities, in one commit."""
     rows = [
         {"entity": entity, "reason": "", "payload": "{}", "payload_hash": "", **stamp()}
         for entity in entities
@@ -50,7 +50,7 @@ def reject(lake: Lake, *entities: str) -> None:
 
 
 def stamp() -> dict[str, object]:
-    """Return what every observation carries."""
+    """Return the columns that every observation has."""
     return {"fetched_at": NOW, "run_id": "r", "observed_on": NOW.date()}
 
 
@@ -60,7 +60,7 @@ def of(status: LakeStatus, name: str) -> TableStatus:
 
 
 def test_each_entity_has_its_own_last_complete_run_and_watermark(lake: Lake) -> None:
-    """However long ago, and whatever came later without being complete."""
+    """The last complete reading of an entity is found at any age, behind later incomplete ones."""
     for entity in ("orders", "buyers", "products"):
         observe(lake, entity, 1, 2)
     ran(lake, NOW - 9000 * HOUR, window("products"))
@@ -85,7 +85,7 @@ def test_each_entity_has_its_own_last_complete_run_and_watermark(lake: Lake) -> 
 
 
 def test_rejects_of_what_was_never_read_completely_are_shown(lake: Lake) -> None:
-    """Of one commit for each entity, and of a commit for several."""
+    """Rejects are counted by entity, whether a commit has one entity or several."""
     observe(lake, "orders", 1)
     observe(lake, "buyers", 1)
     reject(lake, "orders", "orders")
@@ -101,7 +101,7 @@ def test_rejects_of_what_was_never_read_completely_are_shown(lake: Lake) -> None
 def test_a_long_ledger_is_read_from_its_end_and_rejects_from_statistics(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hundred thousand runs a year: as many rows are read as the last hours have."""
+    """Status reads only the last hours of a ledger of a hundred thousand runs a year."""
     observe(lake, "orders", 1)
     reject(lake, "orders")
     both = (window("orders", "updated"), window("orders", "created"))
@@ -123,7 +123,7 @@ def test_a_long_ledger_is_read_from_its_end_and_rejects_from_statistics(
 
 
 def test_the_command_shows_every_tables_state(lake: Lake) -> None:
-    """Rows, last observation, watermark, last complete run, its age and rejects, a table a line."""
+    """Each table has one line: rows, last observation, watermark, last complete run, age, rejects."""
     observe(lake, "orders", 1, 2, 3)
     observe(lake, "buyers", 1)
     reject(lake, "orders", "orders")

@@ -1,4 +1,4 @@
-"""Compaction: which files are merged, that nothing is seen of it, and the release that names them."""
+"""Compaction: which files are merged, that readers see no change, and the release that names the files."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +23,10 @@ from lake.delta.files import Files
 from lake.delta.table import create_table, open_table
 from lake.errors import CommitConflict, UsageError
 from lake.history.rollback import parent_of, run_resume, run_rollback
-from lake.ledgers.completeness import WITNESSES, has_witness, make_witnesses
+from lake.ledgers.completeness import EVIDENCE, has_evidence, create_evidence
 from lake.ledgers.runs import last_runs, list_runs, watermark
 from lake.maintenance import compaction
-from lake.maintenance.compaction import MANY, SMALL, TARGET, compact, crowded
+from lake.maintenance.compaction import MANY, SMALL, TARGET, compact, crowded_partitions
 from lake.maintenance.erasure import Redaction, erase
 from lake.maintenance.vacuum import maintain, sizes
 from lake.paths import Lake
@@ -42,7 +42,7 @@ NOW = f"observed_on={TODAY}/"
 
 
 def test_compaction_changes_no_row_no_feed_and_no_statistic(month: Simulated) -> None:
-    """Whoever reads the newest stamp, the watermark or what is new finds what he would have found."""
+    """The newest time, the watermark and the change feed stay the same."""
     lake = month.lake
     for _ in range(MANY + 5):
         month.idle()
@@ -50,13 +50,13 @@ def test_compaction_changes_no_row_no_feed_and_no_statistic(month: Simulated) ->
         month.passes(timedelta(minutes=1))
     month.now += timedelta(days=1)
     name = "bronze.orders"
-    said = (list_runs(lake), last_runs(lake), watermark(lake), open_table(lake, name).maximum("fetched_at"))
+    before = (list_runs(lake), last_runs(lake), watermark(lake), open_table(lake, name).maximum("fetched_at"))
     head = open_table(lake, name)
     rows = read(lake, name, head.version)
-    done = {one.table: (one.files_before, one.files_after) for one in compact(lake, now=month.now)}
-    assert done == {name: (MANY + 6, 1), "ops.runs": (2 * MANY + 11, 1)}
-    again = (list_runs(lake), last_runs(lake), watermark(lake), open_table(lake, name).maximum("fetched_at"))
-    assert again == said
+    files = {done.table: (done.files_before, done.files_after) for done in compact(lake, now=month.now)}
+    assert files == {name: (MANY + 6, 1), "ops.runs": (2 * MANY + 11, 1)}
+    after = (list_runs(lake), last_runs(lake), watermark(lake), open_table(lake, name).maximum("fetched_at"))
+    assert after == before
     assert read(lake, name, open_table(lake, name).version) == rows == read(lake, name, head.version)
     month.look([3])
     feed = pa.table(DeltaTable(lake.uri(name)).load_cdf(starting_version=head.version))
@@ -69,7 +69,7 @@ def test_compaction_changes_no_row_no_feed_and_no_statistic(month: Simulated) ->
 
 
 def small_files(month: Simulated, many: int = 3) -> pa.Table:
-    """Let a day pass that leaves so many small files, and another begin; return all rows of the table."""
+    """Let a day pass that leaves ``many`` small files, and start the next one; return all rows of bronze."""
     month.passes(timedelta(days=1))
     for number in range(many):
         month.look([number])
@@ -82,38 +82,38 @@ def sized(folder: str, *sizes: int) -> dict[str, int]:
     return {f"{folder}{number}": size for number, size in enumerate(sizes)}
 
 
-def test_a_day_that_is_not_over_is_merged_only_where_it_has_very_many_files() -> None:
-    """Otherwise each run of maintenance would write, and keep, the same day once more."""
-    assert crowded(sized(PAST, 9, 9), TODAY) == {PAST[:-1]}
-    assert crowded(sized(NOW, *[9] * MANY), TODAY) == set()
-    assert crowded(sized(NOW, *[9] * (MANY + 1)), TODAY) == {NOW[:-1]}
-    assert crowded(sized("", *[9] * (MANY + 1)), TODAY) == {""}
-    assert crowded(sized("", *[TARGET] * (MANY + 1)), TODAY) == set()
-    assert crowded(sized(PAST, *[SMALL] * (MANY + 1)), TODAY) == set()
+def test_today_is_compacted_only_if_it_has_many_files() -> None:
+    """Otherwise each maintenance would write and retain the same day again."""
+    assert crowded_partitions(sized(PAST, 9, 9), TODAY) == {PAST[:-1]}
+    assert crowded_partitions(sized(NOW, *[9] * MANY), TODAY) == set()
+    assert crowded_partitions(sized(NOW, *[9] * (MANY + 1)), TODAY) == {NOW[:-1]}
+    assert crowded_partitions(sized("", *[9] * (MANY + 1)), TODAY) == {""}
+    assert crowded_partitions(sized("", *[TARGET] * (MANY + 1)), TODAY) == set()
+    assert crowded_partitions(sized(PAST, *[SMALL] * (MANY + 1)), TODAY) == set()
 
 
-def test_what_a_merged_day_got_at_its_end_is_left_beside_it() -> None:
-    """Files are written anew for others only where those are as much as a quarter of them."""
-    assert crowded(sized(PAST, 200_000, 9_000, 9_000), TODAY) == set()
-    assert crowded(sized(PAST, 200_000, 9_000, 41_000), TODAY) == {PAST[:-1]}
-    assert crowded(sized(PAST, 900_000, 9_000, 41_000), TODAY) == set()
-    assert crowded(sized(PAST, 900_000, 200_000, 41_000), TODAY) == {PAST[:-1]}
-    assert crowded(sized(PAST, 900_000, *[900] * (MANY + 1)), TODAY) == {PAST[:-1]}
+def test_a_few_late_files_of_a_compacted_day_are_left() -> None:
+    """The largest file is rewritten only if the small files have at least a quarter of its size."""
+    assert crowded_partitions(sized(PAST, 200_000, 9_000, 9_000), TODAY) == set()
+    assert crowded_partitions(sized(PAST, 200_000, 9_000, 41_000), TODAY) == {PAST[:-1]}
+    assert crowded_partitions(sized(PAST, 900_000, 9_000, 41_000), TODAY) == set()
+    assert crowded_partitions(sized(PAST, 900_000, 200_000, 41_000), TODAY) == {PAST[:-1]}
+    assert crowded_partitions(sized(PAST, 900_000, *[900] * (MANY + 1)), TODAY) == {PAST[:-1]}
 
 
-def test_a_release_names_the_merged_files_and_shows_the_same(month: Simulated) -> None:
-    """So does the catalogue; what comes next goes on from it, and a step back passes by."""
+def test_a_release_names_the_merged_files_and_serves_the_same_rows(month: Simulated) -> None:
+    """The catalogue serves this release too, and a step back skips it."""
     lake = month.lake
     month.passes(timedelta(days=1))
     for _ in range(3):
         month.sync()
-    before, said = newest(lake), read_release(lake, newest(lake))
+    before, expected = newest(lake), read_release(lake, newest(lake))
     month.passes(timedelta(days=1))
-    assert {one.table for one in compact(lake, now=month.now)} >= {BRONZE}
-    found = newest(lake)
+    assert BRONZE in compacted_tables(month)
+    after = newest(lake)
     consumed = {BRONZE: open_table(lake, BRONZE).version}
     assert consumed != before.consumed
-    assert found == renamed(
+    assert after == renamed(
         before,
         release=before.release + 1,
         parent=before.release,
@@ -121,63 +121,70 @@ def test_a_release_names_the_merged_files_and_shows_the_same(month: Simulated) -
         kind=COMPACTION,
         consumed=consumed,
     )
-    assert read_release(lake, found) == said
+    assert read_release(lake, after) == expected
     assert lake.catalogue
     with duckdb.connect(lake.catalogue, read_only=True) as analyst:
-        assert analyst.execute("select release from ops.current_release").fetchall() == [(found.release,)]
+        assert analyst.execute("select release from ops.current_release").fetchall() == [(after.release,)]
         (bronze,) = analyst.execute("select sql from duckdb_views() where schema_name = 'bronze'").fetchall()
     assert all(Path(file.uri).name in bronze[0] for file in open_table(lake, BRONZE).files())
     assert compact(lake, now=month.now) == []
-    assert newest(lake) == found
-    assert parent_of(lake, found).release == before.release - 1
-    with pytest.raises(UsageError, match=f"release {before.release} serves, as release {found.release}"):
-        run_rollback(lake, before, current=found, now=month.now, settings=LakeSettings())
+    assert newest(lake) == after
+    assert parent_of(lake, after).release == before.release - 1
+    with pytest.raises(
+        UsageError, match=f"release {before.release} is serving already, as release {after.release}"
+    ):
+        run_rollback(lake, before, current=after, now=month.now, settings=LakeSettings())
     back = run_rollback(
-        lake, parent_of(lake, found), current=found, now=month.now, settings=LakeSettings(keep_all_hours=48)
+        lake, parent_of(lake, after), current=after, now=month.now, settings=LakeSettings(keep_all_hours=48)
     )
-    assert read_release(lake, back) == read_release(lake, parent_of(lake, found))
-    assert parent_of(lake, back) == found
+    assert read_release(lake, back) == read_release(lake, parent_of(lake, after))
+    assert parent_of(lake, back) == after
 
 
-def test_what_an_ingest_has_brought_since_is_left_to_the_build(month: Simulated) -> None:
-    """It is in the merged files; the release that comes of it names them."""
+def compacted_tables(month: Simulated) -> set[str]:
+    """Compact the lake; return the names of the compacted tables."""
+    return {done.table for done in compact(month.lake, now=month.now)}
+
+
+def test_rows_that_no_build_has_consumed_are_left_to_the_next_build(month: Simulated) -> None:
+    """Compaction publishes no release of such a table; the build that consumes its rows does."""
     lake = month.lake
     month.passes(timedelta(days=1))
     month.sync()
     month.look([5, 6])
     before = newest(lake)
     month.passes(timedelta(days=1))
-    assert {one.table for one in compact(lake, now=month.now)} >= {BRONZE}
+    assert BRONZE in compacted_tables(month)
     assert newest(lake) == before
 
 
-def test_a_table_with_news_stays_as_it_was_consumed(month: Simulated) -> None:
-    """Others don't wait for it: a look that changes no model is never consumed."""
+def test_a_table_with_unconsumed_rows_keeps_its_consumed_version(month: Simulated) -> None:
+    """Other tables don't wait for it, because observations that change no model are never consumed."""
     lake, other = month.lake, "bronze.cards"
     month.passes(timedelta(days=1))
     create_table(lake, other, LOOK, partition_by=["observed_on"])
     for _ in range(3):
         month.sync()
-        looked(month, other, 1)
+        append_observation(month, other, 1)
     before = newest(lake)
     consumed = {**before.consumed, other: open_table(lake, other).version}
     publish(lake, renamed(following(before), consumed=consumed))
-    looked(month, other, 2)
+    append_observation(month, other, 2)
     month.passes(timedelta(days=1))
-    assert {one.table for one in compact(lake, now=month.now)} >= {BRONZE, other}
+    assert compacted_tables(month) >= {BRONZE, other}
     assert newest(lake).consumed == {BRONZE: open_table(lake, BRONZE).version, other: consumed[other]}
     assert open_table(lake, BRONZE).version > consumed[BRONZE]
     assert set(open_table(lake, other).appended("id", after=consumed[other])) == {2}
 
 
-def looked(month: Simulated, name: str, found: int) -> None:
-    """Append one look to a table of bronze."""
-    rows = rows_of([(found, month.text(), month.now, shop_day(month.now))], LOOK)
+def append_observation(month: Simulated, name: str, number: int) -> None:
+    """Append one observation to a table of bronze."""
+    rows = rows_of([(number, month.text(), month.now, shop_day(month.now))], LOOK)
     open_table(month.lake, name).append(rows)
 
 
 def test_no_release_is_older_than_the_one_before_it(month: Simulated) -> None:
-    """A build may publish after midnight while a compaction that began before it is at work."""
+    """A build may publish after midnight while a compaction that began before midnight is running."""
     lake = month.lake
     month.passes(timedelta(days=1))
     for _ in range(3):
@@ -189,53 +196,53 @@ def test_no_release_is_older_than_the_one_before_it(month: Simulated) -> None:
     assert newest(lake).published_at == published.published_at
 
 
-def test_while_publishing_is_held_nothing_is_published(month: Simulated) -> None:
-    """Compaction is, once somebody has resumed."""
+def test_a_compaction_publishes_nothing_during_a_hold(month: Simulated) -> None:
+    """After the resume and the next build, there is nothing left to publish."""
     lake = month.lake
     month.passes(timedelta(days=1))
     month.sync()
     month.sync()
     current = newest(lake)
     run_rollback(lake, parent_of(lake, current), current=current, now=month.now, settings=LakeSettings())
-    held = newest(lake)
+    rollback = newest(lake)
     month.passes(timedelta(days=1))
-    assert {one.table for one in compact(lake, now=month.now)} >= {BRONZE}
-    assert newest(lake) == held
+    assert BRONZE in compacted_tables(month)
+    assert newest(lake) == rollback
     run_resume(lake, now=month.now)
     compact(lake, now=month.now)
-    assert newest(lake).kind == "resume"  # it is of an older bronze: what came since is to be built
-    month.publish(held.tables)
+    assert newest(lake).kind == "resume"  # bronze has rows that this release has not consumed
+    month.publish(rollback.tables)
     compact(lake, now=month.now)
-    assert newest(lake).kind == "sync"  # a build names the heads itself
+    assert newest(lake).kind == "sync"  # the build has named the compacted files itself
 
 
 def following(parent: Release, kind: str = "sync") -> Release:
-    """Return what a build that began on a release publishes."""
+    """Return the release that a build on ``parent`` publishes."""
     return renamed(parent, release=parent.release + 1, parent=parent.release, kind=kind)
 
 
-def test_a_build_under_way_publishes_after_a_compaction(month: Simulated) -> None:
-    """Maintenance stops nobody: what it publishes shows the same, so that a build of that stands."""
+def test_a_running_build_publishes_after_a_compaction(month: Simulated) -> None:
+    """A compaction serves the same tables as its parent, so it does not conflict with a running build."""
     lake = month.lake
     month.sync()
     begun = newest(lake)
-    for _ in range(2):  # twice: compactions may follow one another
+    for _ in range(2):  # twice: one compaction may follow another
         publish(lake, following(newest(lake), COMPACTION))
     made = publish(lake, following(begun))
     assert (made.release, made.parent) == (begun.release + 3, begun.release + 2)
     assert newest(lake) == made
-    with pytest.raises(CommitConflict):  # of two builds one wins, as ever
+    with pytest.raises(CommitConflict):  # one of two concurrent builds wins
         publish(lake, following(begun))
-    with pytest.raises(CommitConflict):  # and a compaction follows what it has looked at
+    with pytest.raises(CommitConflict):  # a compaction has to follow the release that it has read
         publish(lake, following(begun, COMPACTION))
     assert current_release(lake) == made
 
 
-def test_a_kept_day_holds_merged_files_alone(month: Simulated) -> None:
-    """Forty syncs a day: each day's last release reads as ever, and their small files are gone."""
+def test_a_retained_day_has_only_merged_files(month: Simulated) -> None:
+    """With forty syncs a day, each day's last release reads the same after its small files were deleted."""
     lake, settings = month.lake, LakeSettings()
     month.passes(timedelta(hours=21))  # midnight in Kyiv, in summer
-    said = {}
+    expected = {}
     for _ in range(4):
         for _ in range(40):
             month.passes(timedelta(minutes=35))
@@ -244,30 +251,30 @@ def test_a_kept_day_holds_merged_files_alone(month: Simulated) -> None:
         maintain(lake, settings, now=month.now)
         last = newest(lake)
         assert last.kind == COMPACTION
-        said[last.release] = read_release(lake, last)
+        expected[last.release] = read_release(lake, last)
         month.passes(timedelta(minutes=8))
-    month.sync()  # the release before the one that serves is kept in any case
+    month.sync()  # the parent of the serving release is always retained
     month.passes(timedelta(days=1))
     maintain(lake, settings, now=month.now)
     for release in list_releases(lake):
-        if release.release in said:
-            assert read_release(lake, release) == said[release.release]
-    (bronze,) = (one for one in sizes(lake, settings, now=month.now) if one.table == BRONZE)
+        if release.release in expected:
+            assert read_release(lake, release) == expected[release.release]
+    (bronze,) = (size for size in sizes(lake, settings, now=month.now) if size.table == BRONZE)
     assert bronze.retained < bronze.live / 10
     assert len(list(Path(lake.uri(BRONZE)).glob("*/*.parquet"))) < 15
 
 
-def test_compactions_at_once_double_no_row(month: Simulated) -> None:
-    """Each would put the same files' rows into a file of its own, and delta-rs alone takes both."""
+def test_concurrent_compactions_duplicate_no_row(month: Simulated) -> None:
+    """Each compaction merges the same files, and delta-rs alone would accept all their commits."""
     rows = small_files(month, 40)
     with ThreadPoolExecutor(4) as pool:
-        merged = [pool.submit(compact, month.lake, now=month.now) for _ in range(4)]
-    assert sorted(done.table for one in merged for done in one.result()) == [BRONZE, "ops.runs"]
+        results = [pool.submit(compact, month.lake, now=month.now) for _ in range(4)]
+    assert sorted(done.table for result in results for done in result.result()) == [BRONZE, "ops.runs"]
     assert read(month.lake, BRONZE, open_table(month.lake, BRONZE).version) == rows
 
 
-def interrupted_by(other: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let something else happen between the moment when files are merged and the commit; once."""
+def interrupt(other: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Call ``other`` once, between the merge of files and the commit."""
     commit_merged = compaction.commit_merged
 
     def late(*arguments: Any) -> bool:
@@ -278,36 +285,34 @@ def interrupted_by(other: Callable[[], object], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(compaction, "commit_merged", late)
 
 
-def test_what_another_has_merged_meanwhile_is_left_to_it(
-    month: Simulated, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However long a process stood still after it had read the files."""
+def test_a_slower_compaction_commits_nothing(month: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If another process compacted the same files in between, the slower one leaves them to it."""
     lake, rows = month.lake, small_files(month)
-    interrupted_by(lambda: compact(lake, now=month.now), monkeypatch)
+    interrupt(lambda: compact(lake, now=month.now), monkeypatch)
     assert compact(lake, now=month.now) == []
     assert read(lake, BRONZE, open_table(lake, BRONZE).version) == rows
 
 
-def test_an_append_meanwhile_is_no_obstacle(month: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ingest commits every second: what it brings stays, and the merged files are committed after it."""
+def test_a_concurrent_append_is_no_conflict(month: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The appended rows stay, and the merged files are committed after them."""
     lake, rows = month.lake, small_files(month)
-    interrupted_by(lambda: month.look([99999]), monkeypatch)
+    interrupt(lambda: month.look([99999]), monkeypatch)
     assert [done.table for done in compact(lake, now=month.now)] == [BRONZE]
     now = read(lake, BRONZE, open_table(lake, BRONZE).version)
     assert now.filter(pc.field("id") == 99999).num_rows == 1
     assert now.filter(pc.field("id") != 99999).combine_chunks() == rows
 
 
-def test_a_merged_file_says_of_its_columns_what_the_small_ones_said(lake: Lake) -> None:
-    """The least, the greatest, and how many are missing; nothing where one of them did not say it."""
+def test_a_merged_file_has_the_statistics_of_the_small_files(lake: Lake) -> None:
+    """It has the minimum, the maximum and the number of nulls, unless a small file lacks them."""
     schema = Contract.of(
-        {"id": "BIGINT", "seen_at": "TIMESTAMPTZ?", "gone": "DATE?", "odd": "BIGINT?"}
+        {"id": "BIGINT", "seen_at": "TIMESTAMPTZ?", "closed_on": "DATE?", "odd": "BIGINT?"}
     ).schema
     stamps = [datetime(2026, 6, 1, 12, 0, second, 123456, tzinfo=UTC) for second in (7, 3)]
     rows = [
-        {"id": 5, "seen_at": stamps[0], "gone": None, "odd": 1},
-        {"id": 9, "seen_at": None, "gone": None, "odd": 2},
-        {"id": 2, "seen_at": stamps[1], "gone": None, "odd": 3},
+        {"id": 5, "seen_at": stamps[0], "closed_on": None, "odd": 1},
+        {"id": 9, "seen_at": None, "closed_on": None, "odd": 2},
+        {"id": 2, "seen_at": stamps[1], "closed_on": None, "odd": 3},
     ]
     table = create_table(lake, "ops.things", schema)
     for row in rows:
@@ -315,31 +320,31 @@ def test_a_merged_file_says_of_its_columns_what_the_small_ones_said(lake: Lake) 
     files = read_live(DeltaTable(lake.uri("ops.things")))
     silent = msgspec.structs.replace(files[0], least={"id": 5}, greatest={"id": 5}, nulls={"id": 0, "odd": 0})
     merged = in_place_of(files, path="one", size=1)
-    assert (merged.rows, dict(merged.nulls)) == (3, {"id": 0, "seen_at": 1, "gone": 3, "odd": 0})
+    assert (merged.rows, dict(merged.nulls)) == (3, {"id": 0, "seen_at": 1, "closed_on": 3, "odd": 0})
     assert merged.least == {"id": 2, "seen_at": stamps[1].replace(microsecond=123000), "odd": 1}
     assert merged.greatest == {"id": 9, "seen_at": stamps[0].replace(microsecond=123000), "odd": 3}
     assert in_place_of([silent, *files[1:]], path="one", size=1).least == {"id": 2}
     for row in rows * (MANY // 3):
         table.append(pa.Table.from_pylist([row], schema=schema))
-    held = open_table(lake, "ops.things")
+    before = open_table(lake, "ops.things")
     assert compact(lake, now=NOON)
-    now = open_table(lake, "ops.things")
-    assert [now.maximum(name) for name in schema.names] == [held.maximum(name) for name in schema.names]
-    assert [sorted(now.counts(name).items(), key=str) for name in schema.names] == [
-        sorted(held.counts(name).items(), key=str) for name in schema.names
+    after = open_table(lake, "ops.things")
+    assert [after.maximum(name) for name in schema.names] == [before.maximum(name) for name in schema.names]
+    assert [sorted(after.counts(name).items(), key=str) for name in schema.names] == [
+        sorted(before.counts(name).items(), key=str) for name in schema.names
     ]
     (file,) = read_live(DeltaTable(lake.uri("ops.things")))
-    assert (file.rows, dict(file.nulls)) == (33, {"id": 0, "seen_at": 11, "gone": 33, "odd": 0})
+    assert (file.rows, dict(file.nulls)) == (33, {"id": 0, "seen_at": 11, "closed_on": 33, "odd": 0})
     assert file.least == merged.least
 
 
-def test_the_command_names_the_release_and_the_next_one_shows_it(
+def test_the_command_names_the_release_and_the_next_command_writes_the_catalogue(
     month: Simulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the one before it was killed after it had published."""
+    """The next command mends the catalogue of a compaction that was killed after its publish."""
     lake = month.lake
     monkeypatch.setenv("KEYLAKE_LAKE_ROOT", lake.root)
-    (command,) = (one for one in COMMANDS if one.name == "compact")
+    (command,) = (command for command in COMMANDS if command.name == "compact")
     month.sync()
     refresh_catalogue(lake)
     with monkeypatch.context() as patch:
@@ -348,23 +353,23 @@ def test_the_command_names_the_release_and_the_next_one_shows_it(
         for number in range(40):
             month.look([number])
         month.publish(newest(lake).tables)
-        said = CliRunner().invoke(command, [], catch_exceptions=False).output
-    assert f"release {before + 2} names them, and shows what release {before + 1} showed" in said
+        output = CliRunner().invoke(command, [], catch_exceptions=False).output
+    assert f"release {before + 2} references them and serves the same rows as release {before + 1}" in output
     assert catalogue_release(lake) == before
     assert "nothing to compact" in CliRunner().invoke(command, [], catch_exceptions=False).output
     assert catalogue_release(lake) == before + 2
 
 
-def test_a_commit_whose_answer_was_lost_is_a_commit(
+def test_a_commit_whose_response_was_lost_is_a_commit(
     month: Simulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store may do what it was asked and not say so; what is merged is there, and stays."""
+    """If a store committed but its response was lost, the merged files are in the table and stay."""
     lake, rows = month.lake, small_files(month)
     commit = DeltaTable.create_write_transaction
 
     def lost(delta: DeltaTable, *arguments: Any, **options: Any) -> None:
         commit(delta, *arguments, **options)
-        raise CommitFailedError("no answer came")
+        raise CommitFailedError("no response arrived")
 
     with monkeypatch.context() as patch:
         patch.setattr(DeltaTable, "create_write_transaction", lost)
@@ -372,26 +377,26 @@ def test_a_commit_whose_answer_was_lost_is_a_commit(
     assert read(lake, BRONZE, open_table(lake, BRONZE).version) == rows
 
 
-def test_files_of_different_partitions_are_never_one(lake: Lake) -> None:
-    """What a folder says is not in the file: a witness would be another run's."""
-    witnesses = make_witnesses(lake)
+def test_files_of_different_partitions_are_never_merged(lake: Lake) -> None:
+    """The partition value is only in the path, so a merge would assign evidence to another run."""
+    evidence = create_evidence(lake)
     runs = ("20260901T0000-a", "20260902T00:00-b")
     for number in range(MANY + 2):
         for run in runs:
             row = {"run_id": run, "id": number, "payload_hash": "x", "fetched_at": NOON}
-            witnesses.append(pa.Table.from_pylist([row], schema=witnesses.schema))
-    rows = read(lake, WITNESSES, open_table(lake, WITNESSES).version)
+            evidence.append(pa.Table.from_pylist([row], schema=witnesses.schema))
+    rows = read(lake, EVIDENCE, open_table(lake, EVIDENCE).version)
     (done,) = compact(lake, now=NOON)
     assert (done.files_before, done.files_after) == (2 * (MANY + 2), 2)
-    held = open_table(lake, WITNESSES)
-    assert read(lake, WITNESSES, held.version) == rows
-    assert all(has_witness(held, run) for run in runs)
+    evidence = open_table(lake, EVIDENCE)
+    assert read(lake, EVIDENCE, evidence.version) == rows
+    assert all(has_evidence(evidence, run) for run in runs)
 
 
-def test_what_an_erasure_changed_meanwhile_is_not_merged(
+def test_files_that_a_concurrent_erasure_changes_are_not_merged(
     month: Simulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It found nothing left before the merged file was there: that one would bring it back."""
+    """The merged file would otherwise restore the erased values after the erasure's last pass."""
     lake = month.lake
     small_files(month)
     create = Files.create
@@ -410,7 +415,7 @@ def test_what_an_erasure_changed_meanwhile_is_not_merged(
 
 
 def test_a_column_that_older_files_lack_is_kept(lake: Lake) -> None:
-    """A table may have got it since; in the rows before it is null."""
+    """A column that was added later is null in the rows of older files."""
     old = Contract.of({"id": "BIGINT"}).schema
     new = Contract.of({"id": "BIGINT", "since": "BIGINT?"}).schema
     create_table(lake, "ops.things", old)

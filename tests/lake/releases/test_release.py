@@ -38,7 +38,7 @@ def publish_rows(lake: Lake, *ids: int, parent: int | None) -> Release:
 
 
 def test_a_release_is_read_back_as_it_was_published(lake: Lake) -> None:
-    """Every field survives the ledger."""
+    """Every field of a release is read from the ledger as it was written."""
     assert current_release(lake) is None
     release = publish_rows(lake, 1, 2, parent=None)
     assert current_release(lake) == release
@@ -46,7 +46,7 @@ def test_a_release_is_read_back_as_it_was_published(lake: Lake) -> None:
 
 
 def test_an_older_release_reads_the_same_after_newer_ones(lake: Lake, engine: LakeSettings) -> None:
-    """A reader that holds release 1 is undisturbed by 2 and 3."""
+    """A reader with release 1 open sees nothing of releases 2 and 3."""
     publish_rows(lake, 1, 2, parent=None)
     session = open_session(lake, engine, find_release(lake, 1))
     publish_rows(lake, 3, parent=1)
@@ -57,7 +57,7 @@ def test_an_older_release_reads_the_same_after_newer_ones(lake: Lake, engine: La
 
 
 def test_of_two_publishers_on_one_parent_only_one_wins(lake: Lake) -> None:
-    """The second finds its parent no longer current and writes nothing."""
+    """The second publisher finds that its parent is no longer current and writes nothing."""
     first = publish_rows(lake, 1, parent=None)
     publish_rows(lake, 2, parent=1)
     with pytest.raises(CommitConflict):
@@ -68,7 +68,7 @@ def test_of_two_publishers_on_one_parent_only_one_wins(lake: Lake) -> None:
 
 
 def test_unknown_releases_are_named(lake: Lake) -> None:
-    """The message says what there is."""
+    """The message names the newest release and the command that lists all."""
     with pytest.raises(NoRelease, match="just sync"):
         find_release(lake, None)
     publish_rows(lake, 1, parent=None)
@@ -78,7 +78,7 @@ def test_unknown_releases_are_named(lake: Lake) -> None:
 
 
 def test_list_is_newest_first_and_bounded(lake: Lake) -> None:
-    """The ledger may be long; a look at its end reads its end."""
+    """The newest release is read from the last file, however long the ledger is."""
     for parent in (None, 1, 2, 3):
         publish_rows(lake, parent or 0, parent=parent)
     assert [release.release for release in list_releases(lake, limit=2)] == [4, 3]
@@ -86,7 +86,7 @@ def test_list_is_newest_first_and_bounded(lake: Lake) -> None:
 
 
 def test_a_head_ahead_of_the_release_is_not_seen(lake: Lake, engine: LakeSettings) -> None:
-    """Between a table's commit and the release's, readers see the old moment."""
+    """Until the release is committed, readers see the table version of the old one."""
     publish_rows(lake, 1, parent=None)
     open_table(lake, "silver.things").replace(pa.table({"id": [2]}, schema=SCHEMA))
     session = open_session(lake, engine, find_release(lake, None))

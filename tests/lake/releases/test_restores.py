@@ -1,4 +1,4 @@
-"""Restores: a restored lake shows the releases that it was given, and its own, and no other."""
+"""Restores: a restored lake opens the releases that came with the backup and its own, and no others."""
 
 import json
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def lake(any_lake: Lake) -> Lake:
 
 
 def beside(lake: Lake, name: str) -> Lake:
-    """Return a place beside the lake."""
+    """Return an empty place next to the lake."""
     return Lake(root=f"{lake.place}-{name}")
 
 
@@ -64,13 +64,13 @@ def restored(lake: Lake, name: str, *releases: int) -> Lake:
 
 
 def gone_on(lake: Lake) -> Release:
-    """Let a restored lake publish anew: with other rows, under the numbers it hands out."""
+    """Publish in a restored lake: other rows, under version numbers that old releases also name."""
     run_resume(lake, now=START)
     return publish_ids(lake, 7, 8, 9, at=START)
 
 
 def test_a_release_that_was_not_restored_never_shows_what_came_later(lake: Lake) -> None:
-    """Its versions' numbers were handed out anew; those that came along and the lake's own are open."""
+    """Releases without their tables are refused; restored releases and the lake's own open."""
     rolled_back(lake)
     shown = read_bytes(lake, find_release(lake, 1))
     other = restored(lake, "other")
@@ -98,7 +98,7 @@ def test_a_release_that_was_not_restored_never_shows_what_came_later(lake: Lake)
 
 
 def test_later_backups_carry_it_along(lake: Lake) -> None:
-    """A lake restored twice lacks what either backup lacked, and has what both had."""
+    """A lake restored twice opens only the releases that both backups had."""
     rolled_back(lake)
     other = restored(lake, "other")
     gone_on(other)
@@ -116,7 +116,7 @@ def test_later_backups_carry_it_along(lake: Lake) -> None:
 
 
 def test_a_table_that_was_made_later_is_not_the_release_s(lake: Lake) -> None:
-    """The lake had none of the name when it was restored, and its first version is another's."""
+    """A table that the backup lacked counts as left out, although a new table has its first version."""
     first = publish_ids(lake, 1, at=NOON)
     more = {**first.tables, "gold.more": commit(lake, "gold.more", 1)}
     second = release_of(lake, more, rows=1, at=NOON + timedelta(minutes=1))
@@ -129,7 +129,7 @@ def test_a_table_that_was_made_later_is_not_the_release_s(lake: Lake) -> None:
 
 
 def test_what_a_release_needs_of_bronze_is_given_with_the_span_of_its_feed(tmp_path: Path) -> None:
-    """So a release whose bronze lies between two others is there, where its tables are."""
+    """A release opens if its tables came along and its bronze versions lie between two restored ones."""
     shop = opened(tmp_path / "lake", models=FEW)
     shop.published()
     for minute in (1, 2):
@@ -153,7 +153,7 @@ def test_what_a_release_needs_of_bronze_is_given_with_the_span_of_its_feed(tmp_p
 
 
 def test_what_was_published_after_a_restore_is_never_left_out() -> None:
-    """Whatever its versions are."""
+    """A release published after the restore opens, whichever versions it names."""
     row = Restored(NOON, 3, {"silver.things": frozenset({1, 3})})
     third = Release(release=3, published_at=NOON, kind="sync", parent=None, tables={}, consumed={})
 
@@ -169,7 +169,7 @@ def test_what_was_published_after_a_restore_is_never_left_out() -> None:
 
 
 def test_commands_refuse_what_was_not_restored(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tag would promise it, a rollback would show it."""
+    """A tag would promise a release that is not in the lake, a rollback would show it."""
     rolled_back(lake)
     other = restored(lake, "other")
     gone_on(other)
@@ -185,7 +185,7 @@ def test_commands_refuse_what_was_not_restored(lake: Lake, monkeypatch: pytest.M
 
 
 def test_a_month_is_not_archived_of_a_release_that_was_not_restored(lake: Lake) -> None:
-    """Its rows would be others' for good."""
+    """A backup of a release that was left out would carry other rows for ever."""
     publish_ids(lake, 1, at=NOON)
     second = publish_ids(lake, 1, 2, at=NOON + timedelta(minutes=1))
     run_rollback(lake, find_release(lake, 1), current=second, now=NOON + timedelta(days=40), settings=ENGINE)
@@ -197,7 +197,7 @@ def test_a_month_is_not_archived_of_a_release_that_was_not_restored(lake: Lake) 
 
 
 def test_files_that_are_gone_are_missed_in_any_store(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By who would go back or name, and by who reads; nothing speaks of a restore, in one line."""
+    """Rollback, tag and readers get one line of refusal for a release that was never published."""
     now = datetime.now(UTC)
     first, newest = publish_ids(lake, 1, at=now), publish_ids(lake, 2, at=now)
     refuse_absent(lake, first, newest)
@@ -216,7 +216,7 @@ def test_files_that_are_gone_are_missed_in_any_store(lake: Lake, monkeypatch: py
 
 
 def test_a_release_that_is_too_old_is_refused_as_that(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files or no files: the age says why, and what is kept."""
+    """The refusal of an old release names its age and the retention, whether or not its files remain."""
     for number, year in ((1, 2020), (2, 2021), (3, 2022)):
         publish_ids(lake, number, at=NOON.replace(year=year))
     file = open_table(lake, "silver.things", 1).files()[0]
@@ -228,7 +228,7 @@ def test_a_release_that_is_too_old_is_refused_as_that(lake: Lake, monkeypatch: p
 
 
 def test_nothing_is_asked_of_a_place_that_was_never_restored(lake: Lake) -> None:
-    """An empty one opens too."""
+    """A restored lake without a release opens too."""
     assert read_restores(lake) == []
     open_session(lake, ENGINE, None).close()
     publish_ids(lake, 1, at=NOON)
@@ -236,7 +236,7 @@ def test_nothing_is_asked_of_a_place_that_was_never_restored(lake: Lake) -> None
 
 
 def commands(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Return what runs a command on the lake, and returns what it prints."""
+    """Return a function that runs a command on the lake and returns its output."""
     monkeypatch.setenv("KEYLAKE_LAKE_ROOT", lake.root)
     group = click.Group("lake", commands={command.name or "": command for command in COMMANDS})
 
