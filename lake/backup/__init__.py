@@ -1,1 +1,1 @@
-"""Copies of a lake: backup, restore, and the archive of a month's end."""
+"""Copies of a lake: backup, restore, and the archives of month ends."""

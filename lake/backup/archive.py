@@ -1,9 +1,9 @@
-"""Archive: what the shop said at a month's end, kept for good as Delta tables that stand alone.
+"""Archive: the release of a month's end, retained permanently as self-contained Delta tables.
 
-``archive/2026-03`` is a place like a lake's: silver without contacts, gold, and the
-release's own row in ``ops/releases``, written last: an archive without it is not there
-yet, and the next attempt continues it. No maintenance ever touches it. An older release
-lives as long as the retention; an archive needs nothing of the lake it came from.
+``archive/2026-03`` has the layout of a lake: silver without contacts, gold, and the release's own
+row in ``ops/releases``. This row is written last. An archive without it is unfinished, and the next
+attempt continues it. Maintenance never changes an archive. A release in the lake is deleted at the
+end of its retention, but an archive does not depend on the lake.
 """
 
 from collections.abc import Collection
@@ -25,7 +25,7 @@ from lake.releases.restores import refuse_left_out
 
 log = structlog.get_logger()
 LAYERS = ("silver", "gold")
-# What leads to a buyer: a column by its name alone, or in one table.
+# Columns that identify a buyer: a name in any table, or ``table.column``.
 CONTACTS = frozenset(
     {
         "buyer_name",
@@ -44,20 +44,20 @@ CONTACTS = frozenset(
 
 
 def archive_lake(lake: Lake, month: date) -> Lake:
-    """Return the place of a month's archive; it opens as a lake does."""
+    """Return the place of a month's archive, which opens like a lake."""
     return Lake(root=f"{lake.place}/archive/{month:%Y-%m}")
 
 
 def read_archive(lake: Lake, month: date) -> Release | None:
-    """Return the release that a finished archive holds; None where there is no finished one."""
+    """Return the release in a month's archive; None if there is no finished archive."""
     return current_release(archive_lake(lake, month))
 
 
 def archive_due(lake: Lake, now: datetime) -> list[date]:
-    """Archive the ended months that have no archive since the newest that has; return them.
+    """Archive the ended months since the newest archive; return them, the oldest first.
 
-    To be called after a publish: one look where nothing is due. A month that can't be
-    archived any more is logged and left out.
+    Call it after a publish; if nothing is due it reads one ledger. A month that can't be archived any
+    more is logged and left out.
     """
     months: list[date] = []
     month = month_before(now)
@@ -68,7 +68,7 @@ def archive_due(lake: Lake, now: datetime) -> list[date]:
 
 
 def attempt(lake: Lake, month: date, now: datetime) -> bool:
-    """Archive a month; False, with a warning in the log, where its release can't be read any more."""
+    """Archive a month; return False, with a warning in the log, if its release can't be read any more."""
     try:
         archive(lake, month, now=now)
     except LakeError as error:
@@ -80,9 +80,9 @@ def attempt(lake: Lake, month: date, now: datetime) -> bool:
 def archive(lake: Lake, month: date, *, now: datetime, contacts: Collection[str] = CONTACTS) -> Release:
     """Copy the release that was current when the month ended in Kyiv; return the archive's record.
 
-    A finished archive is left as it is, also by who made the same one at once. Raises UsageError
-    for a month that has not ended, NoRelease where nothing was published by its end or was not
-    restored with the lake, TableMissing where that release is gone.
+    A finished archive is not changed, even if another process finished it during this call. Raises
+    UsageError if the month has not ended, NoRelease if nothing was published by its end or the release
+    was not restored with the lake, and TableMissing if files of the release are missing.
     """
     if month > month_before(now):
         raise UsageError(
@@ -107,7 +107,7 @@ def archive(lake: Lake, month: date, *, now: datetime, contacts: Collection[str]
     )
     try:
         publish(target, record)
-    except CommitConflict:  # two made it at once: they wrote the same
+    except CommitConflict:  # another process wrote the same archive concurrently
         if done := read_archive(lake, month):
             return done
         raise
@@ -116,9 +116,9 @@ def archive(lake: Lake, month: date, *, now: datetime, contacts: Collection[str]
 
 
 def copy_table(lake: Lake, name: str, release: Release, target: Lake, contacts: Collection[str]) -> int:
-    """Write a released table without contacts in one commit; return its version there.
+    """Write a released table without contacts in one commit; return its version in the archive.
 
-    One that is there was written whole by an attempt that ended too early.
+    A table that exists already is complete: an earlier attempt wrote it before it was interrupted.
     """
     if not table_exists(target, name):
         table = open_table(lake, name, release.tables[name])
@@ -129,7 +129,7 @@ def copy_table(lake: Lake, name: str, release: Release, target: Lake, contacts: 
             rows = table.read(columns)
         except FileNotFoundError:
             raise TableMissing(
-                f"{name}: files of release {release.release} are gone from {lake.place}; nothing is archived"
+                f"{name}: files of release {release.release} are missing in {lake.place}; nothing is archived"
             ) from None
         if rows.num_rows != release.rows.get(name, rows.num_rows):
             raise LakeError(
@@ -144,24 +144,24 @@ def copy_table(lake: Lake, name: str, release: Release, target: Lake, contacts: 
                 partition_by=table.partition_by,
                 writer_properties=writer_properties(rows.schema),
                 configuration={"delta.enableExpiredLogCleanup": "false"},
-                # Delta would try again, and append to what the other one wrote.
+                # Delta would retry, and append to the rows that another process wrote.
                 commit_properties=PINNED,
             )
-        except DeltaError:  # two made it at once, of the same rows
+        except DeltaError:  # another process wrote the same rows concurrently
             if not table_exists(target, name):
                 raise
     return open_table(target, name).version
 
 
 def release_at(lake: Lake, month: date) -> Release | None:
-    """Return the release that was current when the month ended in Kyiv, None where there was none yet."""
+    """Return the release that was current when the month ended in Kyiv; None if there was none yet."""
     end = month_after(month)
     by_then = [release.release for release in list_outlines(lake) if release.published_at < end]
     return find_release(lake, max(by_then)) if by_then else None
 
 
 def month_before(now: datetime) -> date:
-    """Return the first day of the last month that has ended in Kyiv. Pure."""
+    """Return the first day of the last month that ended in Kyiv before ``now``. Pure."""
     return (shop_day(now).replace(day=1) - timedelta(days=1)).replace(day=1)
 
 
@@ -172,7 +172,7 @@ def month_after(month: date) -> datetime:
 
 
 def month_of(text: str) -> date:
-    """Return the first day of a month written ``YYYY-MM``. Raises UsageError. Pure."""
+    """Return the first day of a month written as ``YYYY-MM``. Raises UsageError. Pure."""
     try:
         if len(text) != 7:
             raise ValueError

@@ -1,14 +1,14 @@
-"""Backup: what a release needs, copied to another place that is itself a lake. And back again.
+"""Backup: a copy of a release's files in another place, which is a lake itself, and the restore from it.
 
-A file of a Delta table never changes, so what is there already is not copied again.
-Data comes first, then the logs that name it, the ledgers, ``ops.releases``, and last the
-one file that says what the backup holds: killed at any moment, the place opens and
-restores as the last backup or as this one. Of two backups to one place at once the one
-that ends last is refused: it may name what the other pruned.
+A file of a Delta table never changes, so a file that is in the place already is not copied again.
+Data files are copied first, then the logs that reference them, the ledgers, ``ops.releases``, and at
+the end the manifest of the backup. If a backup is killed at any moment, the place opens and restores
+as the previous backup or as this one. If two backups to one place run concurrently, the one that ends
+last is refused, because it may reference files that the other one pruned.
 
-Bronze is copied twice over: as the release consumed it, and to its head, with the changes
-between. The receipts of runs are read before those heads: a restored lake must not believe
-that it holds what it does not, or the next ingest would leave it out for ever.
+Bronze is copied in the version that the release consumed and in its head version, with the changes in
+between. The ledger of runs is read before these heads. Otherwise a restored lake could have the record
+of a run without its observations, and the next ingest would never fetch them.
 """
 
 import contextlib
@@ -34,15 +34,15 @@ MANIFEST = "backup.json"
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a backup holds: ``versions`` of each table, the last one its head there."""
+    """The contents of a backup: the versions of each table, the last of which is its head in the backup."""
 
     release: int
     taken_at: datetime
     versions: Versions
 
 
-class Begun(msgspec.Struct, frozen=True):
-    """What a restore that is under way, or was killed, copies, and when it began."""
+class UnfinishedRestore(msgspec.Struct, frozen=True):
+    """A restore that is running, or was killed: the manifest of its backup, and its start."""
 
     manifest: Manifest
     begun_at: datetime
@@ -51,24 +51,26 @@ class Begun(msgspec.Struct, frozen=True):
 def back_up(
     lake: Lake, place: str, *, now: datetime, releases: Sequence[int] = (), prune: bool = False
 ) -> Copied:
-    """Copy what the current release needs, and what the older ones named do.
+    """Copy the files of the current release, and of the older ``releases``, to a place.
 
-    ``prune`` deletes from the place, once the new backup stands, every file that only
-    older backups needed. Raises NoRelease, UsageError for a place that can't be one,
-    CommitConflict where another backup to it ended meanwhile, and LakeError where the lake
-    lacks a file: then the place restores as it did.
+    ``prune`` deletes every file of the place that only older backups needed, after the new backup is
+    complete. Raises NoRelease if a release does not exist, UsageError if the place is not allowed,
+    CommitConflict if another backup to it ended during this one, and LakeError if the lake lacks a
+    file. After an error the place still restores as the previous backup.
     """
     refuse_place(lake, place)
     files = Files(place)
     before = manifest_in(files)
-    versions = wanted_versions(lake, releases)
+    versions = versions_to_copy(lake, releases)
     refuse_stranger(lake, Lake(root=place))
     release = newest_in(lake, versions[RELEASES][-1])
     copy = Copy(lake, files, versions)
     copied = copy.run(release)
     manifest = Manifest(release.release, now.astimezone(UTC), versions)
     if manifest_in(files) != before:
-        raise CommitConflict(f"{files.place}: somebody else backed up to this place meanwhile; run it again")
+        raise CommitConflict(
+            f"{files.place}: another backup to this place ended during this one; run it again"
+        )
     files.write(MANIFEST, [msgspec.json.format(msgspec.json.encode(manifest))])
     files.tidy()
     if prune:
@@ -78,56 +80,56 @@ def back_up(
 
 
 def restore(place: str, lake: Lake) -> Copied:
-    """Copy a backup to an empty place, where it is the lake it was taken of.
+    """Copy a backup to an empty place, which is then the lake that was backed up.
 
-    One that was killed is gone on with. Raises UsageError where anything else is in the
-    place, LakeError where the backup is not whole.
+    A restore that was killed is continued. Raises UsageError if anything else is in the place, and
+    LakeError if the backup is incomplete.
     """
     manifest = read_manifest(place)
     source, target = Lake(root=place), Files(lake.place)
     if f"{lake.place}/".startswith(f"{source.place}/"):
-        raise UsageError(f"{lake.place} is in the backup; restore to a place beside it")
-    begun = begin(target, Files(place), manifest)
+        raise UsageError(f"{lake.place} is in the backup; restore to a place outside of it")
+    unfinished = begin(target, Files(place), manifest)
     copy = Copy(source, target, manifest.versions)
     copied = copy.run(newest_in(source, manifest.versions[RELEASES][-1]))
-    write_restore(lake, Restored(begun.begun_at, copied.release, copy.given))
+    write_restore(lake, Restored(unfinished.begun_at, copied.release, copy.openable))
     target.tidy()
     target.delete([UNFINISHED])
     log.info("backup.restored", **msgspec.structs.asdict(copied))
     return copied
 
 
-def begin(target: Files, source: Files, manifest: Manifest) -> Begun:
-    """Write down what is to be restored, or read what an attempt that was killed wrote down.
+def begin(target: Files, source: Files, manifest: Manifest) -> UnfinishedRestore:
+    """Record the start of a restore in an empty target, or return the record of one that was killed.
 
-    Raises UsageError where there is anything but what that attempt can have brought.
+    Raises UsageError if the target has a file that the killed restore did not copy.
     """
-    found = {path for path in target.sizes() if not path.startswith(f"{ASIDE}/")}
-    if not found:
-        begun = Begun(manifest, datetime.now(UTC))
-        target.write(UNFINISHED, [msgspec.json.encode(begun)])
-        return begun
+    paths = {path for path in target.sizes() if not path.startswith(f"{ASIDE}/")}
+    if not paths:
+        unfinished = UnfinishedRestore(manifest, datetime.now(UTC))
+        target.write(UNFINISHED, [msgspec.json.encode(unfinished)])
+        return unfinished
     ledger = f"{RESTORES.replace('.', '/')}/"
-    others = found - source.sizes().keys()
+    others = paths - source.sizes().keys()
     if UNFINISHED in others and all(path == UNFINISHED or path.startswith(ledger) for path in others):
         with contextlib.suppress(msgspec.DecodeError):
-            begun = msgspec.json.decode(target.read(UNFINISHED), type=Begun)
-            if begun.manifest == manifest:
-                return begun
+            unfinished = msgspec.json.decode(target.read(UNFINISHED), type=UnfinishedRestore)
+            if unfinished.manifest == manifest:
+                return unfinished
     raise UsageError(f"{target.place} is not empty; restore to an empty place and change [lake] root to it")
 
 
 def manifest_in(files: Files) -> bytes | None:
-    """Return the manifest as it is written in a place; None where there is none yet."""
+    """Return the bytes of the manifest in a place; None if there is none yet."""
     return files.read(MANIFEST) if files.has(MANIFEST) else None
 
 
 def read_manifest(place: str) -> Manifest:
-    """Return what the backup at the place holds. Raises UsageError where there is none."""
+    """Return the manifest of the backup in a place. Raises UsageError if there is none, or it is damaged."""
     files = Files(place)
     content = manifest_in(files)
     if content is None:
-        raise UsageError(f"{files.place} holds no finished backup: {MANIFEST} is not there")
+        raise UsageError(f"{files.place} has no finished backup: {MANIFEST} is missing")
     try:
         return msgspec.json.decode(content, type=Manifest)
     except msgspec.DecodeError:
@@ -136,55 +138,55 @@ def read_manifest(place: str) -> Manifest:
         ) from None
 
 
-def wanted_versions(lake: Lake, releases: Sequence[int]) -> Versions:
-    """Return the versions to copy, ``ops.releases`` last.
+def versions_to_copy(lake: Lake, releases: Sequence[int]) -> Versions:
+    """Return the versions to copy of each table, ``ops.releases`` last.
 
-    Ledgers are looked at before the heads of bronze, so that they claim nothing that is not copied.
+    The ledgers are read before the heads of bronze, so that every run in them is copied too.
     """
     ledgers = {name: open_table(lake, name).version for name in list_tables(lake, "ops")}
     if RELEASES not in ledgers:
         find_release(lake, None)  # raises NoRelease
     current = newest_in(lake, ledgers[RELEASES])
-    wanted: dict[str, set[int]] = {}
+    needed: dict[str, set[int]] = {}
     older = [find_release(lake, number) for number in releases]
     for release in older:
         refuse_absent(lake, release, current)
     for release in (current, *older):
-        for name, at in {**release.consumed, **release.tables}.items():
-            wanted.setdefault(name, set()).add(at)
-    for name, at in heads(lake).items():
-        wanted.setdefault(name, set()).add(at)
-    found: Versions = {name: tuple(sorted(wanted[name])) for name in sorted(wanted)}
+        for name, version in {**release.consumed, **release.tables}.items():
+            needed.setdefault(name, set()).add(version)
+    for name, version in heads(lake).items():
+        needed.setdefault(name, set()).add(version)
+    versions: Versions = {name: tuple(sorted(needed[name])) for name in sorted(needed)}
     last = ledgers.pop(RELEASES)
-    return {**found, **{name: (at,) for name, at in ledgers.items()}, RELEASES: (last,)}
+    return {**versions, **{name: (version,) for name, version in ledgers.items()}, RELEASES: (last,)}
 
 
 def newest_in(lake: Lake, version: int) -> Release:
-    """Return the release that was current when the ledger had this version."""
+    """Return the release that is the newest in a version of the ledger of releases."""
     newest = open_table(lake, RELEASES, version).maximum("release")
     return find_release(lake, newest if isinstance(newest, int) else None)
 
 
 def refuse_place(lake: Lake, place: str) -> None:
-    """Raise UsageError where lake and backup would lie one in the other, or no place is named."""
+    """Raise UsageError if no place is named, or one of lake and backup would be inside the other."""
     if not place.strip():
-        raise UsageError("name a place to back up to: a folder, or one in an object store")
+        raise UsageError("name a place to back up to: a folder, or a prefix in an object store")
     ours, theirs = lake.place + "/", Lake(root=place).place + "/"
     if ours.startswith(theirs) or theirs.startswith(ours):
-        raise UsageError(f"{place}: a backup lies beside the lake, not in it; the lake is {lake.place}")
+        raise UsageError(f"{place}: a backup must be outside of the lake; the lake is {lake.place}")
 
 
 def refuse_stranger(lake: Lake, target: Lake) -> None:
-    """Raise UsageError where the place holds the backup of another lake, or of one restored from it."""
+    """Raise UsageError if the target is the backup of another lake, or of one that was restored from it."""
     if not table_exists(target, RELEASES):
         return
-    held, ours = current_release(target), current_release(lake)
-    if held and ours and held.release <= ours.release:
-        ours = find_release(lake, held.release)
-    if ours is None or identity(target) != identity(lake) or (held and held != ours):
+    theirs, ours = current_release(target), current_release(lake)
+    if theirs and ours and theirs.release <= ours.release:
+        ours = find_release(lake, theirs.release)
+    if ours is None or identity(target) != identity(lake) or (theirs and theirs != ours):
         raise UsageError(f"{target.place} holds the backup of another lake; name another place")
 
 
 def identity(lake: Lake) -> str:
-    """Return what tells this lake from all others: the id Delta gave to its ledger of releases."""
+    """Return the unique id of a lake, which is Delta's id of its ledger of releases."""
     return str(DeltaTable(lake.uri(RELEASES)).metadata().id)

@@ -74,7 +74,7 @@ def releases(limit: int, form: str) -> None:
 def rollback(release: str | None) -> None:
     """Serve an older release again, and put publishing on hold.
 
-    RELEASE is a number, tag or time; default: the parent of the current release.
+    RELEASE is a number, tag or time; default: the newest one that serves other rows.
     """
     config, lake = open_lake()
     current = find_release(lake, None)

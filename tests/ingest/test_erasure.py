@@ -26,7 +26,7 @@ from lake.ledgers.runs import Run
 from lake.maintenance.erasure import ERASURES, erase
 from lake.paths import Lake
 from lake.releases.release import current_release
-from tests.support.built_lake import FEW, Shop, opened
+from tests.support.built_lake import FEW, Shop, ingested_shop
 from tests.support.shop_edits import versions
 
 Ingest = Callable[..., Run]
@@ -64,13 +64,13 @@ def order_json(number: int, total: str) -> str:
 
 def sell(shop: Shop, number: int, total: str, moment: str, buyer: int = BUYER) -> None:
     """Add an order of the person."""
-    shop.see(
+    shop.observe(
         "bronze.order_products",
         "order_id | position | product_id | price | comment | fetched_at\n"
         f"{number} | 1 | 7 | {total} | {NAME} | {moment}",
     )
-    shop.see("bronze.expenses", f"order_id | position | id | description\n{number} | 1 | {number} | {NAME}")
-    shop.see(
+    shop.observe("bronze.expenses", f"order_id | position | id | description\n{number} | 1 | {number} | {NAME}")
+    shop.observe(
         "bronze.orders",
         "id | ordered_at | source_id | buyer_id | status_id | grand_total | payload | fetched_at\n"
         f"{number} | 2026-06-20 10:00 | 4 | {buyer} | 12 | {total} | {order_json(number, total)} | {moment}",
@@ -80,18 +80,18 @@ def sell(shop: Shop, number: int, total: str, moment: str, buyer: int = BUYER) -
 @pytest.fixture(scope="module")
 def with_person(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop with two releases that name the person, and a checkpoint in every log; read-only."""
-    shop = opened(tmp_path_factory.mktemp("person") / "lake", models=FEW)
+    shop = ingested_shop(tmp_path_factory.mktemp("person") / "lake", models=FEW)
     card = json.dumps({"id": BUYER, "full_name": NAME, "phone": [PHONE], "note": STREET}, ensure_ascii=False)
-    shop.see(
+    shop.observe(
         "bronze.buyers",
         "id | full_name | birthday | note | phone | email | payload\n"
         f'{BUYER} | {NAME} | {BIRTHDAY} | {STREET} | ["{PHONE}"] | ["{EMAIL}"] | {card}',
     )
-    shop.see("bronze.rejected", f"entity | id | reason | payload\norders | 9 | odd | {order_json(9, 'x')}")
+    shop.observe("bronze.rejected", f"entity | id | reason | payload\norders | 9 | odd | {order_json(9, 'x')}")
     sell(shop, 201, "70.10", "2026-06-20 10:05")
-    shop.published()
+    shop.publish()
     sell(shop, 202, "80.20", "2026-06-21 10:05")
-    shop.published()
+    shop.publish()
     for layer in ("bronze", "silver"):
         for name in shop.lake.tables(layer):
             DeltaTable(shop.lake.uri(name)).create_checkpoint()
@@ -155,14 +155,14 @@ def test_a_build_after_it_finds_nothing_to_do(few: Shop, tmp_path: Path) -> None
     erase(few.lake, redactions_of(few.lake, BUYER))
     assert few.build() is None
     assert few.build(full=True) is None
-    assert few.read() == few.built_anew(tmp_path / "anew").read()
+    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
     for layer in ("bronze", "silver"):
         for name in few.lake.tables(layer):
             DeltaTable(few.lake.uri(name)).create_checkpoint()
             DeltaTable(few.lake.uri(name)).optimize.compact()
     assert secrets_in(few.lake.place) == set()
     sell(few, 203, "90.30", "2026-06-22 10:05", buyer=31)
-    assert few.published().release == 3
+    assert few.publish().release == 3
 
 
 def test_an_unchanged_crm_does_not_bring_the_person_back(
@@ -221,7 +221,7 @@ def test_a_folder_without_a_backup_is_refused_before_anything_is_erased(
 ) -> None:
     """If the place is mistyped, the operator must not believe that the backup was erased."""
     monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.place)
-    with pytest.raises(UsageError, match="holds no finished backup"):
+    with pytest.raises(UsageError, match="has no finished backup"):
         erase_buyer.main([str(BUYER), "--backup", str(tmp_path / "backpu")], standalone_mode=False)
     assert secrets_in(few.lake.place) == set(SECRETS)
 
@@ -231,7 +231,7 @@ def test_the_backup_of_another_shop_is_refused_before_anything_is_erased(
 ) -> None:
     """In another shop the number is another person's."""
     monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.place)
-    other, place = few.built_anew(tmp_path / "other"), str(tmp_path / "backup")
+    other, place = few.rebuilt_copy(tmp_path / "other"), str(tmp_path / "backup")
     back_up(other.lake, place, now=datetime(2026, 8, 1, tzinfo=UTC))
     for root in (few.lake.place, str(tmp_path / "nothing")):
         monkeypatch.setenv("KEYLAKE_LAKE_ROOT", root)
@@ -252,7 +252,7 @@ def test_without_its_backups_it_names_the_option(few: Shop, monkeypatch: pytest.
 def test_other_cards_of_the_person_are_named(few: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """If one phone is on two cards, the other card stays, and the operator gets its id in time."""
     monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.place)
-    few.see("bronze.buyers", f'id | full_name | phone | email\n78 | {NAME} | ["{PHONE}"] | []')
+    few.observe("bronze.buyers", f'id | full_name | phone | email\n78 | {NAME} | ["{PHONE}"] | []')
     assert other_cards(few.lake, BUYER) == {78}
     done = CliRunner().invoke(erase_buyer, [str(BUYER)], catch_exceptions=False)
     assert done.stdout.endswith("until they are erased too: 78\n")

@@ -1,4 +1,4 @@
-"""Archive: what the shop said at a month's end, without contacts, in Delta tables that stand alone."""
+"""Archive: the release of a month's end, without contacts, in self-contained Delta tables."""
 
 import json
 import multiprocessing
@@ -32,7 +32,7 @@ from lake.paths import Lake
 from lake.releases.release import RELEASES, Release, list_releases, publish
 from tests.lake.backup.test_backup import DRILL, MONEY, bytes_in
 from tests.lake.test_object_store import both
-from tests.support.built_lake import FEW, Shop, opened
+from tests.support.built_lake import FEW, Shop, ingested_shop
 from tests.transform.test_crash import grow
 from transform import __main__ as command
 
@@ -46,37 +46,37 @@ CHILDREN.set_forkserver_preload(["lake.backup.archive"])
 
 @pytest.fixture(scope="module")
 def first_released(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A shop with a buyer whose contacts are known, and a release on 10 March and one on 10 April."""
-    shop = opened(tmp_path_factory.mktemp("archived") / "lake", models=FEW)
+    """Return a shop that has a buyer with contacts, a release of 10 March and one of 10 April."""
+    shop = ingested_shop(tmp_path_factory.mktemp("archived") / "lake", models=FEW)
     name, phone, email, birthday = PERSON
-    shop.see(
+    shop.observe(
         "bronze.buyers",
         "id | full_name | phone | email | birthday | fetched_at\n"
         f'31 | {name} | ["{phone}"] | ["{email}"] | {birthday} | 2026-06-02 10:00',
     )
-    shop.published()
+    shop.publish()
     grow(shop, 1)
-    shop.published()
+    shop.publish()
     date_releases(shop.lake, datetime(2026, 3, 10, tzinfo=UTC), datetime(2026, 4, 10, tzinfo=UTC))
     return shop
 
 
 @pytest.fixture
 def few(first_released: Shop, tmp_path: Path) -> Shop:
-    """The same shop for one test."""
+    """Return a copy of the shop for one test."""
     return first_released.copy(tmp_path / "lake")
 
 
 def date_releases(lake: Lake, *instants: datetime) -> None:
-    """Write the ledger anew as if the releases had been published at these instants."""
-    found = reversed(list_releases(lake))
+    """Rewrite the ledger as if the releases had been published at these instants."""
+    oldest_first = reversed(list_releases(lake))
     shutil.rmtree(Path(lake.place) / "ops" / "releases")
-    for release, at in zip(found, instants, strict=True):
+    for release, at in zip(oldest_first, instants, strict=True):
         publish(lake, msgspec.structs.replace(release, published_at=at))
 
 
 def rows_of(lake: Lake, release: Release) -> dict[str, list[dict[str, Any]]]:
-    """Return every row of the release's tables, sorted."""
+    """Return the sorted rows of each table of the release."""
     return {
         name: sorted(open_table(lake, name, at).read().to_pylist(), key=str)
         for name, at in release.tables.items()
@@ -84,7 +84,7 @@ def rows_of(lake: Lake, release: Release) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_the_archive_is_the_release_current_at_the_months_end(few: Shop) -> None:
-    """Silver and gold, row for row, but for the contacts; its record says what it holds."""
+    """An archive has the rows of silver and gold without contacts, and a record of its tables."""
     record = archive(few.lake, MARCH, now=NOW)
     place = archive_lake(few.lake, MARCH)
     released = list_releases(few.lake)[-1]
@@ -104,7 +104,7 @@ def test_the_archive_is_the_release_current_at_the_months_end(few: Shop) -> None
 
 
 def test_no_contact_is_in_an_archive(few: Shop) -> None:
-    """Not as a column, nor anywhere in its files, the statistics in the logs included."""
+    """A contact is neither in a column nor in the statistics of a log."""
     record = archive(few.lake, APRIL, now=NOW)
     place = archive_lake(few.lake, APRIL)
     columns = {name: set(open_table(place, name).schema.names) for name in record.tables}
@@ -121,7 +121,7 @@ def test_no_contact_is_in_an_archive(few: Shop) -> None:
 
 
 def test_an_archive_is_read_without_this_code_and_without_the_lake(few: Shop, tmp_path: Path) -> None:
-    """With deltalake and duckdb alone; rows and sums are those that the release recorded."""
+    """deltalake and duckdb alone read the rows and sums that the release recorded."""
     archive(few.lake, MARCH, now=NOW)
     place = tmp_path / "elsewhere"
     shutil.copytree(archive_lake(few.lake, MARCH).place, place)
@@ -138,7 +138,7 @@ def test_an_archive_is_read_without_this_code_and_without_the_lake(few: Shop, tm
 
 
 def test_archiving_again_changes_nothing(few: Shop) -> None:
-    """Also once the release is gone from the lake."""
+    """A finished archive is not changed, even if the files of its release are deleted from the lake."""
     record = archive(few.lake, MARCH, now=NOW)
     place = Path(archive_lake(few.lake, MARCH).place)
     before = {path: (place / path).stat().st_mtime_ns for path in bytes_in(place)}
@@ -147,22 +147,22 @@ def test_archiving_again_changes_nothing(few: Shop) -> None:
     assert {path: (place / path).stat().st_mtime_ns for path in bytes_in(place)} == before
 
 
-def test_two_at_once_make_one_archive(few: Shop, tmp_path: Path) -> None:
-    """As `just archive` beside the first transform of a month: both end well, with the same."""
+def test_two_concurrent_archivals_make_one_archive(few: Shop, tmp_path: Path) -> None:
+    """If `just archive` and the first transform of a month run concurrently, both return the same record."""
     for number in range(4):
         lake = few.copy(tmp_path / f"lake{number}").lake
-        found = both(partial(archive, lake, MARCH, now=NOW))
+        results = both(partial(archive, lake, MARCH, now=NOW))
         record = read_archive(lake, MARCH)
         assert record
-        assert found == [record, record]
+        assert results == [record, record]
         assert set(record.tables.values()) == {0}
         tables = [open_table(archive_lake(lake, MARCH), name) for name in record.tables]
         assert {table.version for table in tables} == {0}
         assert {table.name: table.read([]).num_rows for table in tables} == record.rows
 
 
-def test_what_can_not_be_archived_says_why(few: Shop) -> None:
-    """A month that has not ended, one before the first release, one whose release is gone, no month."""
+def test_a_month_that_can_not_be_archived_has_a_clear_message(few: Shop) -> None:
+    """A month is refused if it has not ended, has no release, lacks files, or is not a month."""
     with pytest.raises(UsageError, match="2026-05 has not ended; the last month to archive is 2026-04"):
         archive(few.lake, date(2026, 5, 1), now=NOW)
     with pytest.raises(NoRelease, match="nothing was published by its end"):
@@ -178,7 +178,7 @@ def test_what_can_not_be_archived_says_why(few: Shop) -> None:
 
 
 def test_the_first_publish_of_a_month_archives_what_is_due(few: Shop) -> None:
-    """Every ended month since the newest archive, oldest first; then nothing until the next one ends."""
+    """Every ended month since the newest archive is archived once, the oldest first."""
     assert archive_due(few.lake, datetime(2026, 3, 31, 20, 59, tzinfo=UTC)) == []
     assert archive_due(few.lake, datetime(2026, 3, 31, 21, 0, tzinfo=UTC)) == [MARCH]
     assert archive_due(few.lake, datetime(2026, 4, 20, tzinfo=UTC)) == []
@@ -189,7 +189,7 @@ def test_the_first_publish_of_a_month_archives_what_is_due(few: Shop) -> None:
 
 
 def test_a_month_that_is_lost_does_not_stop_the_others(few: Shop) -> None:
-    """What is published goes on; the loss is in the log."""
+    """If the files of a month's release are missing, the other months are archived."""
     at = list_releases(few.lake)[-1].tables["silver.buyers"]
     (file,) = open_table(few.lake, "silver.buyers", at).files()
     Path(file.uri).unlink()
@@ -197,7 +197,7 @@ def test_a_month_that_is_lost_does_not_stop_the_others(few: Shop) -> None:
 
 
 def test_a_month_ends_at_midnight_in_kyiv(lake: Lake) -> None:
-    """In summer three hours before UTC's, in winter two; a release at that instant is the next month's."""
+    """A month ends three hours before UTC's in summer, two in winter; a release then is the next month's."""
     assert month_after(MARCH) == datetime(2026, 3, 31, 21, tzinfo=UTC)
     assert month_after(date(2026, 1, 1)) == datetime(2026, 1, 31, 22, tzinfo=UTC)
     assert month_after(date(2026, 12, 1)) == datetime(2026, 12, 31, 22, tzinfo=UTC)
@@ -213,16 +213,16 @@ def test_a_month_ends_at_midnight_in_kyiv(lake: Lake) -> None:
             consumed={},
         )
         publish(lake, release)
-    found = release_at(lake, MARCH), release_at(lake, APRIL), release_at(lake, date(2026, 2, 1))
-    assert [release and release.release for release in found] == [1, 2, None]
+    releases = release_at(lake, MARCH), release_at(lake, APRIL), release_at(lake, date(2026, 2, 1))
+    assert [release and release.release for release in releases] == [1, 2, None]
 
 
-def test_an_archive_killed_midway_is_not_there_and_is_continued(few: Shop, tmp_path: Path) -> None:
-    """It is there once its record is; what was written whole before the kill is not written again."""
+def test_a_killed_archive_is_unfinished_and_is_continued(few: Shop, tmp_path: Path) -> None:
+    """An archive exists only after its record is written; a complete table is not written again."""
     chance = random.Random(5)
     whole = few.copy(tmp_path / "whole").lake
     record = archive(whole, MARCH, now=NOW)
-    shown = rows_of(archive_lake(whole, MARCH), record)
+    expected = rows_of(archive_lake(whole, MARCH), record)
     names = [*record.tables, RELEASES]
     killed = 0
     for number in range(KILLS):
@@ -236,10 +236,10 @@ def test_an_archive_killed_midway_is_not_there_and_is_continued(few: Shop, tmp_p
         child.kill()
         child.join()
         killed += child.exitcode == -signal.SIGKILL
-        if (found := read_archive(lake, MARCH)) is not None:
-            assert rows_of(place, found) == shown
+        if (finished := read_archive(lake, MARCH)) is not None:
+            assert rows_of(place, finished) == expected
         assert archive(lake, MARCH, now=NOW) == record
-        assert rows_of(place, record) == shown
+        assert rows_of(place, record) == expected
         assert {name: open_table(place, name).version for name in record.tables} == record.tables
     assert killed > KILLS / 3
 
@@ -247,11 +247,11 @@ def test_an_archive_killed_midway_is_not_there_and_is_continued(few: Shop, tmp_p
 def test_the_first_publish_of_a_month_archives_the_one_before(
     few: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the command that builds ends; nobody has to think of it."""
+    """The transform command archives the last month after its publish, without a command of its own."""
     grow(few, 2)
     monkeypatch.setenv("KEYLAKE_LAKE_ROOT", few.lake.root)
     monkeypatch.setattr(command, "refuse_partial_history", lambda _: None)
-    monkeypatch.setattr(command, "build_with_retries", lambda *_, **__: few.published())
+    monkeypatch.setattr(command, "build_with_retries", lambda *_, **__: few.publish())
     assert CliRunner().invoke(command.transform, [], catch_exceptions=False).exit_code == 0
     record = read_archive(few.lake, month_before(datetime.now(UTC)))
     assert record is not None
