@@ -69,7 +69,9 @@ def sell(shop: Shop, number: int, total: str, moment: str, buyer: int = BUYER) -
         "order_id | position | product_id | price | comment | fetched_at\n"
         f"{number} | 1 | 7 | {total} | {NAME} | {moment}",
     )
-    shop.observe("bronze.expenses", f"order_id | position | id | description\n{number} | 1 | {number} | {NAME}")
+    shop.observe(
+        "bronze.expenses", f"order_id | position | id | description\n{number} | 1 | {number} | {NAME}"
+    )
     shop.observe(
         "bronze.orders",
         "id | ordered_at | source_id | buyer_id | status_id | grand_total | payload | fetched_at\n"
@@ -87,7 +89,9 @@ def with_person(tmp_path_factory: pytest.TempPathFactory) -> Shop:
         "id | full_name | birthday | note | phone | email | payload\n"
         f'{BUYER} | {NAME} | {BIRTHDAY} | {STREET} | ["{PHONE}"] | ["{EMAIL}"] | {card}',
     )
-    shop.observe("bronze.rejected", f"entity | id | reason | payload\norders | 9 | odd | {order_json(9, 'x')}")
+    shop.observe(
+        "bronze.rejected", f"entity | id | reason | payload\norders | 9 | odd | {order_json(9, 'x')}"
+    )
     sell(shop, 201, "70.10", "2026-06-20 10:05")
     shop.publish()
     sell(shop, 202, "80.20", "2026-06-21 10:05")

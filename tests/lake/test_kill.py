@@ -32,7 +32,7 @@ from lake.query.catalogue import catalogue_release, refresh_catalogue
 from lake.query.session import Connection, fetch, heads, open_session
 from lake.releases.release import COMPACTION, ROLLBACK, Release, current_release, find_release, list_releases
 from lake.settings import LakeSettings
-from tests.support.built_lake import FEW, Shop, opened
+from tests.support.built_lake import FEW, Shop, ingested_shop
 from tests.support.nursery import Nursery
 from tests.support.simulated_lake import BRONZE, GOLD, SILVER, Simulated, at, files
 from tests.transform.test_crash import grow
@@ -479,7 +479,7 @@ class Publish(Trial):
 
     def end(self) -> None:
         """As if nothing had ever been killed."""
-        anew = self.shop.built_anew(Path(f"{self.lake.place}-anew"))
+        anew = self.shop.rebuilt_copy(Path(f"{self.lake.place}-anew"))
         assert self.shop.read() == anew.read()
 
 
@@ -511,8 +511,8 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A few models and one release; nobody changes it."""
-    shop = opened(tmp_path_factory.mktemp("few") / "lake", models=FEW)
-    shop.published()
+    shop = ingested_shop(tmp_path_factory.mktemp("few") / "lake", models=FEW)
+    shop.publish()
     return shop
 
 

@@ -1,4 +1,4 @@
-"""Stores: the same lake on this disk and in an object store, read and written by the same code."""
+"""Object store: the same code reads and writes a lake on this disk and in an object store."""
 
 import threading
 from collections.abc import Callable
@@ -32,11 +32,11 @@ from lake.releases.asof import resolve
 from lake.releases.release import Release, current_release, find_release, list_releases, publish
 from lake.releases.tags import write_tag
 from lake.settings import LakeSettings
-from tests.support.built_lake import FEW, HISTORY, Shop, look
+from tests.support.built_lake import FEW, HISTORY, Shop, instant
 
 SCHEMA = Contract.of({"id": "BIGINT", "amount": "DECIMAL(18,2)?", "month": "DATE"}).schema
 LOOK = Contract.of({"id": "BIGINT", "observed_on": "DATE"}).schema
-# Everything written by a test is old by then.
+# A maintenance at LATER treats everything that a test has written as old.
 NOW = datetime.now(UTC)
 LATER = NOW + timedelta(days=200)
 JUNE, JULY = date(2026, 6, 1), date(2026, 7, 1)
@@ -44,18 +44,18 @@ JUNE, JULY = date(2026, 6, 1), date(2026, 7, 1)
 
 @pytest.fixture
 def lake(any_lake: Lake) -> Lake:
-    """An empty lake, in every kind of place."""
+    """Return an empty lake, one for each kind of place."""
     return any_lake
 
 
-def rows(*found: tuple[int, str, date]) -> pa.Table:
+def rows(*values: tuple[int, str, date]) -> pa.Table:
     """Return rows of the test's table."""
-    items = [{"id": key, "amount": Decimal(amount), "month": month} for key, amount, month in found]
+    items = [{"id": key, "amount": Decimal(amount), "month": month} for key, amount, month in values]
     return pa.Table.from_pylist(items, schema=SCHEMA)
 
 
 def release_of(number: int, **tables: int) -> Release:
-    """Return a release of the test's tables, on the one before it."""
+    """Return a release with versions of silver tables, whose parent is the release before it."""
     return Release(
         release=number,
         published_at=datetime(2026, 6, number, 12, tzinfo=UTC),
@@ -67,23 +67,23 @@ def release_of(number: int, **tables: int) -> Release:
 
 
 def both(action: Callable[[], object]) -> list[object]:
-    """Run the action in two threads at once; return what each gave or raised."""
+    """Run the action in two threads concurrently; return the result or the LakeError of each."""
     start = threading.Barrier(2, timeout=300)
-    found: list[object] = []
+    results: list[object] = []
 
     def run() -> None:
         start.wait()
         try:
-            found.append(action())
+            results.append(action())
         except LakeError as error:
-            found.append(error)
+            results.append(error)
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return found
+    return results
 
 
 def test_append_replace_and_read_a_version(lake: Lake) -> None:
@@ -101,7 +101,7 @@ def test_append_replace_and_read_a_version(lake: Lake) -> None:
 
 
 def test_duckdb_reads_the_files_of_a_version(lake: Lake, engine: LakeSettings) -> None:
-    """Partition columns included, filters too; some of the files, or none."""
+    """DuckDB reads partition columns and applies filters, over all, some or none of the files."""
     table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
     connection = connect(engine)
     assert fetch(connection, scan(connection, table)).schema.names == SCHEMA.names
@@ -122,7 +122,7 @@ def test_duckdb_reads_the_files_of_a_version(lake: Lake, engine: LakeSettings) -
 
 
 def test_many_threads_read_the_same(lake: Lake, tmp_path: Path) -> None:
-    """Whichever thread asks for whichever part of a file, it gets that part."""
+    """Concurrent reads of different parts of a file return these parts."""
     table = create_table(lake, "silver.things", SCHEMA)
     for part in range(6):
         table.append(rows(*((part * 20000 + key, f"{key}.25", JUNE) for key in range(20000))))
@@ -134,22 +134,22 @@ def test_many_threads_read_the_same(lake: Lake, tmp_path: Path) -> None:
 
 
 def test_releases_are_published_and_read_as_of(lake: Lake, engine: LakeSettings) -> None:
-    """A reader that holds release 1 is undisturbed by release 2."""
+    """A session over release 1 still reads the same after release 2 is published."""
     table = create_table(lake, "silver.things", SCHEMA)
     publish(lake, release_of(1, things=table.append(rows((1, "1", JUNE)))))
-    held = open_session(lake, engine, find_release(lake, None))
+    first = open_session(lake, engine, find_release(lake, None))
     publish(lake, release_of(2, things=table.replace(rows((2, "2", JUNE)))))
     newest = current_release(lake)
     assert newest == release_of(2, things=2)
     assert [release.release for release in list_releases(lake)] == [2, 1]
-    for session, seen in ((held, 1), (open_session(lake, engine, newest), 2)):
-        assert session.execute("select id from silver.things").fetchall() == [(seen,)]
-        assert session.execute("select release from ops.current_release").fetchall() == [(seen,)]
+    for session, number in ((first, 1), (open_session(lake, engine, newest), 2)):
+        assert session.execute("select id from silver.things").fetchall() == [(number,)]
+        assert session.execute("select release from ops.current_release").fetchall() == [(number,)]
         session.close()
 
 
 def test_a_release_is_found_as_of_a_time_and_rolled_back_to(lake: Lake, engine: LakeSettings) -> None:
-    """By day, tag and number; the days that moved are told, and the hold is lifted again."""
+    """A release is found by day, tag and number; rollback, resume and the comparison of days work."""
     table = create_table(lake, "silver.things", SCHEMA, partition_by=["month"])
     for number, amount in ((1, "1"), (2, "2.50")):
         publish(lake, release_of(number, things=table.replace(rows((7, amount, JUNE)))))
@@ -160,15 +160,15 @@ def test_a_release_is_found_as_of_a_time_and_rolled_back_to(lake: Lake, engine: 
     [move] = day_moves(lake, engine, first, find_release(lake, 2))
     assert (move.rows_gone, move.rows_new) == (1, 1)
     current = find_release(lake, None)
-    made = run_rollback(lake, first, current=current, now=NOW, settings=LakeSettings(keep_days=999))
-    with open_session(lake, engine, made) as session:
+    rollback = run_rollback(lake, first, current=current, now=NOW, settings=LakeSettings(keep_days=999))
+    with open_session(lake, engine, rollback) as session:
         assert session.execute("select amount from silver.things").fetchall() == [(Decimal("1.00"),)]
     assert run_resume(lake, now=NOW)
-    assert [one.kind for one in list_releases(lake)] == ["resume", "rollback", "sync", "sync"]
+    assert [release.kind for release in list_releases(lake)] == ["resume", "rollback", "sync", "sync"]
 
 
-def test_compaction_and_vacuum_keep_what_a_release_needs(lake: Lake, engine: LakeSettings) -> None:
-    """Small files become one, what nobody needs goes, and a kept release reads the same to a held session."""
+def test_compaction_and_vacuum_keep_the_files_of_a_release(lake: Lake, engine: LakeSettings) -> None:
+    """Small files are compacted, unneeded files are deleted, and open and new sessions read the same."""
     looks = create_table(lake, "bronze.looks", LOOK, partition_by=["observed_on"])
     for number in range(6):
         looks.append(pa.Table.from_pylist([{"id": number, "observed_on": JUNE}], schema=LOOK))
@@ -177,53 +177,53 @@ def test_compaction_and_vacuum_keep_what_a_release_needs(lake: Lake, engine: Lak
         at = table.replace(rows((number, "1", JUNE)))
         release = release_of(number, things=at)
         publish(lake, msgspec.structs.replace(release, consumed={"bronze.looks": looks.version}))
-    held = open_session(lake, engine, find_release(lake, None))
+    before = open_session(lake, engine, find_release(lake, None))
     old = [file.uri for file in open_table(lake, "silver.things", 1).files()]
-    assert [(one.table, one.files_before, one.files_after) for one in compact(lake, now=NOW)] == [
+    assert [(done.table, done.files_before, done.files_after) for done in compact(lake, now=NOW)] == [
         ("bronze.looks", 6, 1)
     ]
     [done] = vacuum(lake, LakeSettings(), now=LATER, dry_run=False)
     assert (done.table, done.files) == ("silver.things", len(old))
     assert maintain(lake, LakeSettings(), now=LATER) == []
-    for session in (held, open_session(lake, engine, find_release(lake, None))):
+    for session in (before, open_session(lake, engine, find_release(lake, None))):
         assert session.execute("select id from silver.things").fetchall() == [(3,)]
         assert session.execute("select count(*) from bronze.looks").fetchall() == [(6,)]
         session.close()
     assert open_table(lake, "bronze.looks").read().num_rows == 6
-    assert {one.reclaimable for one in sizes(lake, LakeSettings(), now=LATER)} == {0}
+    assert {table.reclaimable for table in sizes(lake, LakeSettings(), now=LATER)} == {0}
 
 
-def test_of_two_writers_at_once_one_is_refused(lake: Lake) -> None:
-    """A replacement from the same version, and a release on the same parent, can be made only once."""
+def test_one_of_two_concurrent_writers_is_refused(lake: Lake) -> None:
+    """Only one of two replacements of the same version succeeds, and one of two releases on the same parent."""
     create_table(lake, "silver.things", SCHEMA).append(rows((1, "1", JUNE)))
-    held = [open_table(lake, "silver.things") for _ in range(2)]
-    found = both(lambda: held.pop().replace(rows((2, "2", JUNE))))
-    assert [type(one) for one in found if one != 2] == [CommitConflict]
-    found = both(lambda: publish(lake, release_of(1, things=2)))
-    assert [type(one) for one in found if not isinstance(one, Release)] == [CommitConflict]
+    tables = [open_table(lake, "silver.things") for _ in range(2)]
+    results = both(lambda: tables.pop().replace(rows((2, "2", JUNE))))
+    assert [type(result) for result in results if result != 2] == [CommitConflict]
+    results = both(lambda: publish(lake, release_of(1, things=2)))
+    assert [type(result) for result in results if not isinstance(result, Release)] == [CommitConflict]
     assert len(list_releases(lake)) == 1
 
 
-def test_two_appends_at_once_both_arrive(lake: Lake) -> None:
-    """And two processes that make the same table make one."""
+def test_two_concurrent_appends_both_arrive(lake: Lake) -> None:
+    """If two threads create the same table and append to it, there is one table with both rows."""
     both(lambda: create_table(lake, "silver.things", SCHEMA).append(rows((1, "1", JUNE))))
     assert open_table(lake, "silver.things").read(["id"])["id"].to_pylist() == [1, 1]
 
 
-def test_of_compactions_at_once_one_merges(lake: Lake) -> None:
-    """The other leaves it to that one: no row is there twice."""
+def test_one_of_two_concurrent_compactions_commits(lake: Lake) -> None:
+    """The other one commits nothing, so that no row is in the table twice."""
     looks = create_table(lake, "bronze.looks", LOOK, partition_by=["observed_on"])
     for number in range(12):
         looks.append(pa.Table.from_pylist([{"id": number, "observed_on": JUNE}], schema=LOOK))
-    found = both(lambda: len(compact(lake, now=NOW)))
+    counts = both(lambda: len(compact(lake, now=NOW)))
     assert sorted(open_table(lake, "bronze.looks").read()["id"].to_pylist()) == list(range(12))
-    assert sorted(map(str, found)) == ["0", "1"]
+    assert sorted(map(str, counts)) == ["0", "1"]
 
 
 def test_tables_are_listed_and_the_lake_is_removed(lake: Lake) -> None:
-    """What is beside the lake stays."""
-    beside = Lake(root=f"{lake.root}-beside")
-    for place in (lake, beside):
+    """Removing a lake leaves another lake in a neighbouring folder as it is."""
+    other = Lake(root=f"{lake.root}-other")
+    for place in (lake, other):
         create_table(place, "silver.things", SCHEMA)
         create_table(place, "silver.others", SCHEMA)
         create_table(place, "gold.sums", SCHEMA)
@@ -232,11 +232,11 @@ def test_tables_are_listed_and_the_lake_is_removed(lake: Lake) -> None:
     lake.remove()
     assert lake.tables("silver") == lake.tables("gold") == []
     assert not table_exists(lake, "gold.sums")
-    assert beside.tables("gold") == ["gold.sums"]
+    assert other.tables("gold") == ["gold.sums"]
 
 
-def test_files_of_a_table_that_is_not_there_yet_are_no_table(lake: Lake) -> None:
-    """A first build writes them before it commits, and may be killed; who looks at the lake goes on."""
+def test_staged_files_without_a_commit_are_no_table(lake: Lake) -> None:
+    """If a first build is killed before its commit, its files are not listed as a table."""
     create_table(lake, "gold.sums", SCHEMA, partition_by=["month"])
     stage("gold.new_daily", lake.uri("gold.new_daily"), rows((1, "2.50", JUNE)), partition_by=["month"])
     assert [table.table for table in read_status(lake).tables] == ["gold.sums"]
@@ -244,39 +244,39 @@ def test_files_of_a_table_that_is_not_there_yet_are_no_table(lake: Lake) -> None
 
 
 def test_a_build_publishes_and_notices_a_change(lake: Lake) -> None:
-    """The models run on files of any store, and the same change moves the same money."""
+    """The models run on files of any store, and the same change has the same effect on revenue."""
     shop = Shop(lake, FEW)
     for name in SCHEMAS:
         create_table(lake, name, SCHEMAS[name], partition_by=["observed_on"])
     for name, text in HISTORY.items():
-        shop.see(name, text)
-    first = shop.published()
-    shop.see("bronze.orders", f"""
+        shop.observe(name, text)
+    first = shop.publish()
+    shop.observe("bronze.orders", f"""
         id | ordered_at       | source_id | manager_id | buyer_id | status_id | grand_total | fetched_at
-        2  | 2026-06-10 10:00 | 1         | 22         | 31       | 12        | 250.00 | {look(5)}
+        2  | 2026-06-10 10:00 | 1         | 22         | 31       | 12        | 250.00 | {instant(5)}
     """)  # fmt: skip
-    second = shop.published()
+    second = shop.publish()
     moved = second.money["gold.revenue_daily"] - first.money["gold.revenue_daily"]
     assert moved == Decimal("50.00")
-    read = [
+    revenues = [
         open_table(lake, "gold.revenue_daily", release.tables["gold.revenue_daily"]).read(["revenue"])
         for release in (first, second)
     ]
-    assert [pc.sum(found["revenue"]).as_py() for found in read] == [
+    assert [pc.sum(revenue["revenue"]).as_py() for revenue in revenues] == [
         release.money["gold.revenue_daily"] for release in (first, second)
     ]
 
 
 def test_an_object_store_has_no_catalogue() -> None:
-    """It is left out, not attempted."""
-    place = Lake(root="s3://nobody/asks")
+    """In an object store no catalogue is written, and no request is made."""
+    place = Lake(root="s3://no-bucket/lake")
     write_catalogue(place, release_of(1))
     assert place.catalogue is None
     assert not refresh_catalogue(Lake(root="nothing"))
 
 
-def test_a_mount_refuses_to_write_and_half_an_answer() -> None:
-    """DuckDB would take the rest of its buffer for content."""
+def test_a_mount_refuses_writes_and_incomplete_responses() -> None:
+    """An incomplete response is an error, because DuckDB would use the rest of its buffer as content."""
     with pytest.raises(PermissionError, match="only commits to Delta tables write files"):
         Mount("s3").open("s3://bucket/file", "wb")
     reader = RangeReader("s3://bucket/file", pa.BufferReader(b"12345"), 9)
@@ -286,8 +286,8 @@ def test_a_mount_refuses_to_write_and_half_an_answer() -> None:
         reader.read(4)
 
 
-def test_a_store_takes_several_files_at_once_and_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It answers in this very process, and only once all of them have come."""
+def test_files_are_uploaded_concurrently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of this process responds only after several uploads have arrived, and none of them blocks it."""
     here = threading.Barrier(4, timeout=300)
 
     class Slow(BaseHTTPRequestHandler):
@@ -300,7 +300,7 @@ def test_a_store_takes_several_files_at_once_and_stops_nobody(monkeypatch: pytes
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -11,14 +11,14 @@ from serve.served_release import open_session
 from serve.settings import ServeSettings
 from tests.serve.client import ask
 from tests.serve.conftest import Served
-from tests.support.built_lake import Shop, opened
+from tests.support.built_lake import Shop, ingested_shop
 from tests.support.running import environ_of, server
 
 
 def shop_of(place: Path) -> Shop:
     """Return a small shop with a release of the real models."""
-    shop = opened(place / "lake")
-    shop.published()
+    shop = ingested_shop(place / "lake")
+    shop.publish()
     return shop
 
 

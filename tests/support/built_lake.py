@@ -76,7 +76,7 @@ HISTORY = {
 Files = dict[str, set[str]]
 
 
-def changed(name: str, sql: str, *, models: Sequence[Model] = FEW, **header: object) -> list[Model]:
+def change_model(name: str, sql: str, *, models: Sequence[Model] = FEW, **header: object) -> list[Model]:
     """Return the models with other SQL and header fields for one of them.
 
     ``{sql}`` in the SQL stands for the model's own SQL.
@@ -101,7 +101,7 @@ class Shop(msgspec.Struct, frozen=True):
     lake: Lake
     models: tuple[Model, ...] = MODELS
 
-    def see(self, table: str, text: str) -> None:
+    def observe(self, table: str, text: str) -> None:
         """Append observations to a bronze table."""
         found = create_table(self.lake, table, SCHEMAS[table], partition_by=["observed_on"])
         found.append(bronze_rows(table, text))
@@ -120,7 +120,7 @@ class Shop(msgspec.Struct, frozen=True):
         )
         return run_build(self.lake, request)
 
-    def published(self, **options: Any) -> Release:
+    def publish(self, **options: Any) -> Release:
         """Run a build and return its release, which must be published."""
         release = self.build(**options)
         assert release, "nothing was published"
@@ -166,23 +166,25 @@ class Shop(msgspec.Struct, frozen=True):
                 shutil.copytree(source, place / layer)
         return Shop(Lake(root=str(place)), self.models)
 
-    def built_anew(self, place: Path, **options: Any) -> "Shop":
+    def rebuilt_copy(self, place: Path, **options: Any) -> "Shop":
         """Return another lake with the same bronze and a full build."""
         other = self.copy(place, "bronze")
-        other.published(**options)
+        other.publish(**options)
         return other
 
 
-def opened(place: Path, history: Mapping[str, str] = HISTORY, models: tuple[Model, ...] = MODELS) -> Shop:
+def ingested_shop(
+    place: Path, history: Mapping[str, str] = HISTORY, models: tuple[Model, ...] = MODELS
+) -> Shop:
     """Return a shop with its history in bronze and no release."""
     shop = Shop(Lake(root=str(place)), models)
     for table in SCHEMAS:
         create_table(shop.lake, table, SCHEMAS[table], partition_by=["observed_on"])
     for table, text in history.items():
-        shop.see(table, text)
+        shop.observe(table, text)
     return shop
 
 
-def look(minute: int) -> str:
+def instant(minute: int) -> str:
     """Return the instant of an observation after those of ``HISTORY``; ``minute`` counts from 2026-08-01."""
     return f"{datetime(2026, 8, 1, minute // 60, minute % 60, tzinfo=UTC):%Y-%m-%d %H:%M}"

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.built_lake import FEW, Shop, opened
+from tests.support.built_lake import FEW, Shop, ingested_shop
 
 
 @pytest.fixture(scope="session")
 def first_release(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop with one release, shared by all tests; no test changes it."""
-    shop = opened(tmp_path_factory.mktemp("shop") / "lake")
-    shop.published()
+    shop = ingested_shop(tmp_path_factory.mktemp("shop") / "lake")
+    shop.publish()
     return shop
 
 
@@ -24,8 +24,8 @@ def shop(first_release: Shop, tmp_path: Path) -> Shop:
 @pytest.fixture(scope="session")
 def first_of_few(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop with a few of the models and one release, shared by all tests."""
-    shop = opened(tmp_path_factory.mktemp("few") / "lake", models=FEW)
-    shop.published()
+    shop = ingested_shop(tmp_path_factory.mktemp("few") / "lake", models=FEW)
+    shop.publish()
     return shop
 
 

@@ -12,7 +12,7 @@ from lake.errors import CheckFailed, ModelError
 from lake.ledgers.findings import FINDINGS, HEALED, read_findings
 from lake.paths import Lake
 from lake.releases.release import Move, current_release
-from tests.support.built_lake import ENGINE, FEW, MODELS, Shop, changed, look, opened
+from tests.support.built_lake import ENGINE, FEW, MODELS, Shop, change_model, ingested_shop, instant
 from transform.build import Build
 from transform.models import Check
 from transform.settings import RulesSettings, SalesRule
@@ -29,10 +29,10 @@ def edit_order(
     shop: Shop, *, ordered_at: str = "2026-06-10 10:00", total: str = "200.00", minute: int = 1
 ) -> None:
     """Observe order 2 again, with one line."""
-    shop.see("bronze.order_products", LINE_2 + f"{total} | {look(minute)}")
-    shop.see(
+    shop.observe("bronze.order_products", LINE_2 + f"{total} | {instant(minute)}")
+    shop.observe(
         "bronze.orders",
-        ORDER_2 + f'{ordered_at} | 1 | 22 | 12 | {total} | {{"products":[1]}} | {look(minute)}',
+        ORDER_2 + f'{ordered_at} | 1 | 22 | 12 | {total} | {{"products":[1]}} | {instant(minute)}',
     )
 
 
@@ -60,13 +60,13 @@ def test_first_release_has_every_table_and_its_bronze_versions(first_release: Sh
 def test_an_empty_shop_is_published(tmp_path: Path) -> None:
     """Tables without rows have columns and no money, and later builds extend them."""
     assert Shop(Lake(root=str(tmp_path / "nothing"))).build() is None
-    shop = opened(tmp_path / "empty", {})
-    release = shop.published()
+    shop = ingested_shop(tmp_path / "empty", {})
+    release = shop.publish()
     assert {rows for name, rows in release.rows.items() if not name.startswith("rules")} == {0}
     assert release.money["gold.revenue_daily"] == 0
     assert shop.build() is None
     edit_order(shop)
-    assert shop.published().money["gold.revenue_daily"] == 200
+    assert shop.publish().money["gold.revenue_daily"] == 200
 
 
 def test_no_change_makes_no_commit_and_no_release(few: Shop) -> None:
@@ -92,12 +92,12 @@ def test_an_observation_without_effect_makes_no_gold_version(shop: Shop) -> None
     """
     before = shop.heads()
     for minute, status in ((1, 1), (2, 12)):
-        shop.see(
+        shop.observe(
             "bronze.orders",
             "id | ordered_at | source_id | buyer_id | status_id | fetched_at\n"
-            f" 6 | 2026-07-03 10:00 | 3 | 31 | {status} | {look(minute)}",
+            f" 6 | 2026-07-03 10:00 | 3 | 31 | {status} | {instant(minute)}",
         )
-    release = shop.published()
+    release = shop.publish()
     assert {move.table for move in release.moved} == {"silver.order_status_history"}
     moved = {name for name, at in shop.heads().items() if before[name] != at}
     assert moved == {"bronze.orders", "silver.order_status_history", "ops.releases"}
@@ -107,7 +107,7 @@ def test_only_months_that_differ_are_written(shop: Shop) -> None:
     """Unchanged months keep their files."""
     before = {name: shop.files(name) for name in DATED}
     edit_order(shop, total="250.00")
-    release = shop.published()
+    release = shop.publish()
     assert (release.release, release.kind, release.parent) == (2, "sync", 1)
     for name in DATED:
         after = shop.files(name)
@@ -130,16 +130,16 @@ def test_only_differing_weeks_are_written(shop: Shop) -> None:
     """If a table has weekly partitions, its moves are reported by the months in which the weeks begin."""
     header = "id | created_at | status_id | fetched_at\n"
     created = ["07-01", "07-02", "07-09", "07-16", "08-05"]
-    orders = [f" {order} | 2026-{day} 10:00 | 12 | {look(1)}" for order, day in enumerate(created, 11)]
-    shop.see("bronze.orders", header + "\n".join(orders))
-    shop.published()
+    orders = [f" {order} | 2026-{day} 10:00 | 12 | {instant(1)}" for order, day in enumerate(created, 11)]
+    shop.observe("bronze.orders", header + "\n".join(orders))
+    shop.publish()
     before = weeks(shop)
     assert before.keys() == {"2026-06-01", "2026-06-29", "2026-07-06", "2026-07-13", "2026-08-03"}
-    shop.see(
+    shop.observe(
         "bronze.orders",
-        header + f" 12 | 2026-07-02 10:00 | 19 | {look(2)}\n 13 | 2026-07-09 10:00 | 19 | {look(2)}",
+        header + f" 12 | 2026-07-02 10:00 | 19 | {instant(2)}\n 13 | 2026-07-09 10:00 | 19 | {instant(2)}",
     )
-    release = shop.published()
+    release = shop.publish()
     after = weeks(shop)
     assert {week for week in before | after if before.get(week) != after.get(week)} == {
         "2026-06-29",
@@ -156,30 +156,30 @@ def test_only_differing_weeks_are_written(shop: Shop) -> None:
 def test_a_moved_order_changes_its_old_and_its_new_month(shop: Shop, tmp_path: Path) -> None:
     """If an order moves to another month, it counts once and leaves no row in its old day."""
     edit_order(shop, ordered_at="2026-05-20 10:00")
-    release = shop.published()
+    release = shop.publish()
     for name in ("silver.orders", "silver.order_lines", "gold.revenue_daily", "gold.product_daily"):
         assert months_moved(release.moved, name) == {MAY, JUNE}
     assert release.rows["silver.orders"] == 5
-    assert shop.read() == shop.built_anew(tmp_path / "anew").read()
+    assert shop.read() == shop.rebuilt_copy(tmp_path / "anew").read()
 
 
 def test_a_month_without_its_last_order_is_empty(shop: Shop, tmp_path: Path) -> None:
     """Order 1 is the only order of May; it is deleted, and later observed again."""
-    shop.see("bronze.orders", f"id | is_deleted | fetched_at\n 1 | true | {look(1)}")
-    release = shop.published()
+    shop.observe("bronze.orders", f"id | is_deleted | fetched_at\n 1 | true | {instant(1)}")
+    release = shop.publish()
     assert Move("silver.orders", MAY, 1, 0, Decimal("100.00"), Decimal("0.00")) in release.moved
     assert "2026-05" not in shop.files("gold.revenue_daily")
-    assert shop.read() == shop.built_anew(tmp_path / "anew").read()
-    shop.see(
+    assert shop.read() == shop.rebuilt_copy(tmp_path / "anew").read()
+    shop.observe(
         "bronze.order_products",
-        f"order_id | position | product_id | price | fetched_at\n 1 | 1 | 7 | 100.00 | {look(2)}",
+        f"order_id | position | product_id | price | fetched_at\n 1 | 1 | 7 | 100.00 | {instant(2)}",
     )
-    shop.see(
+    shop.observe(
         "bronze.orders",
         "id | ordered_at | source_id | buyer_id | status_id | grand_total | fetched_at\n"
-        f" 1 | 2026-05-10 10:00 | 4 | 31 | 12 | 100.00 | {look(2)}",
+        f" 1 | 2026-05-10 10:00 | 4 | 31 | 12 | 100.00 | {instant(2)}",
     )
-    shop.published()
+    shop.publish()
     assert shop.read(3)["gold.revenue_daily"] == shop.read(1)["gold.revenue_daily"]
     assert shop.read(2)["gold.revenue_daily"] != shop.read(1)["gold.revenue_daily"]
 
@@ -188,19 +188,19 @@ def test_a_new_month_gets_its_first_rows(shop: Shop) -> None:
     """A new month gets files, and the other months keep theirs."""
     may = shop.files("silver.orders")["2026-05"]
     edit_order(shop, ordered_at="2026-08-20 10:00")
-    assert months_moved(shop.published().moved, "gold.product_daily") == {JUNE, AUGUST}
+    assert months_moved(shop.publish().moved, "gold.product_daily") == {JUNE, AUGUST}
     assert shop.files("silver.orders")["2026-05"] == may
 
 
 def test_renamed_rows_reach_every_row_that_shows_them(shop: Shop, tmp_path: Path) -> None:
     """New names change only the months that show them, and no money."""
     before = current_release(shop.lake)
-    shop.see("bronze.managers", f"id | full_name | fetched_at\n 15 | Назар Новий | {look(1)}")
-    shop.see("bronze.statuses", f"id | name | fetched_at\n 19 | Скасовано | {look(1)}")
-    shop.see("bronze.sources", f"id | name | fetched_at\n 4 | Сайт | {look(1)}")
-    shop.see("bronze.expense_types", f"id | name | fetched_at\n 5 | Комісія | {look(1)}")
-    shop.see("bronze.products", f"id | name | fetched_at\n 7 | Крем новий | {look(1)}")
-    release = shop.published()
+    shop.observe("bronze.managers", f"id | full_name | fetched_at\n 15 | Назар Новий | {instant(1)}")
+    shop.observe("bronze.statuses", f"id | name | fetched_at\n 19 | Скасовано | {instant(1)}")
+    shop.observe("bronze.sources", f"id | name | fetched_at\n 4 | Сайт | {instant(1)}")
+    shop.observe("bronze.expense_types", f"id | name | fetched_at\n 5 | Комісія | {instant(1)}")
+    shop.observe("bronze.products", f"id | name | fetched_at\n 7 | Крем новий | {instant(1)}")
+    release = shop.publish()
     assert months_moved(release.moved, "silver.orders") == {MAY, JUNE, JULY}
     assert months_moved(release.moved, "gold.source_daily") == {MAY}
     assert months_moved(release.moved, "silver.order_expenses") == {JUNE}
@@ -208,21 +208,21 @@ def test_renamed_rows_reach_every_row_that_shows_them(shop: Shop, tmp_path: Path
     assert months_moved(release.moved, "gold.revenue_daily") == set()
     assert before
     assert release.money == before.money
-    assert shop.read() == shop.built_anew(tmp_path / "anew").read()
+    assert shop.read() == shop.rebuilt_copy(tmp_path / "anew").read()
 
 
 def test_a_renamed_buyer_reaches_the_months_of_his_orders(shop: Shop) -> None:
     """A renamed buyer changes the months of his orders, and no gold table."""
-    shop.see("bronze.buyers", f"id | full_name | fetched_at\n 31 | Оксана Нова | {look(1)}")
-    release = shop.published()
+    shop.observe("bronze.buyers", f"id | full_name | fetched_at\n 31 | Оксана Нова | {instant(1)}")
+    release = shop.publish()
     assert {move.table for move in release.moved} == {"silver.buyers", "silver.orders"}
     assert months_moved(release.moved, "silver.orders") == {MAY, JUNE, JULY}
 
 
 def test_a_renamed_category_reaches_its_products_and_their_months(shop: Shop) -> None:
     """A renamed category changes only tables that show its name."""
-    shop.see("bronze.categories", f"id | name | fetched_at\n 5 | Уходова | {look(1)}")
-    release = shop.published()
+    shop.observe("bronze.categories", f"id | name | fetched_at\n 5 | Уходова | {instant(1)}")
+    release = shop.publish()
     touched = {"silver.categories", "silver.products", "gold.category_daily"}
     assert {move.table for move in release.moved} == touched
     assert months_moved(release.moved, "gold.category_daily") == {MAY, JUNE, JULY}
@@ -238,32 +238,32 @@ def test_a_changed_rule_rebuilds_only_affected_months(few: Shop) -> None:
             SalesRule(sales_type="b2b", managers=(22, 7), valid_from=date(2026, 7, 1)),
         )
     )
-    release = few.published(rules=rules)
+    release = few.publish(rules=rules)
     assert release.kind == "rules"
     assert months_moved(release.moved, "silver.orders") == {JULY}
     assert months_moved(release.moved, "gold.revenue_daily") == {JULY}
     assert months_moved(release.moved, "rules.manager_sales_types") == {None}
     assert few.build(rules=rules) is None
-    assert few.published().kind == "rules"
+    assert few.publish().kind == "rules"
     assert few.read(3) == few.read(1)
 
 
 def test_a_rule_may_lose_its_last_row(few: Shop, tmp_path: Path) -> None:
     """Without excluded sources and return statuses, all orders count."""
     rules = RulesSettings(excluded_sources=(), return_statuses=())
-    release = few.published(rules=rules)
+    release = few.publish(rules=rules)
     assert release.rows["rules.excluded_sources"] == 0
     assert release.money["gold.revenue_daily"] == Decimal("2100.00")
-    assert few.read() == few.built_anew(tmp_path / "anew", rules=rules).read()
+    assert few.read() == few.rebuilt_copy(tmp_path / "anew", rules=rules).read()
     assert few.build(rules=rules) is None
 
 
 def test_a_changed_model_is_rebuilt_without_new_observations(shop: Shop) -> None:
     """The text of a model is an input of the build."""
-    models = changed(
+    models = change_model(
         "gold.customer_rfm", "select * replace (upper(segment) as segment) from ({sql})", models=MODELS
     )
-    release = shop.published(models=models)
+    release = shop.publish(models=models)
     assert {move.table for move in release.moved} == {"gold.customer_rfm"}
 
 
@@ -271,8 +271,8 @@ def test_a_removed_model_is_in_no_later_release(few: Shop) -> None:
     """If a model is removed, its table leaves the release; if it is added again, the table returns."""
     without = [model for model in FEW if model.name != "gold.source_daily"]
     edit_order(few, total="250.00")
-    assert "gold.source_daily" not in few.published(models=without).tables
-    release = few.published()
+    assert "gold.source_daily" not in few.publish(models=without).tables
+    release = few.publish()
     assert release.rows["gold.source_daily"] == 4
     assert "gold.source_daily" in few.read()
 
@@ -282,7 +282,7 @@ def test_every_release_reads_the_same_after_later_builds(few: Shop) -> None:
     kept = [few.read(1)]
     for minute in range(1, 4):
         edit_order(few, total=f"{200 + minute}.00", minute=minute)
-        few.published()
+        few.publish()
         kept.append(few.read())
     assert [few.read(number) for number in range(1, 5)] == kept
     assert len({str(tables["gold.revenue_daily"]) for tables in kept}) == 4
@@ -295,7 +295,7 @@ def test_a_failed_check_commits_nothing(shop: Shop) -> None:
     before, shown = shop.heads(), shop.read()
     edit_order(shop, total="250.00")
     bronze = shop.heads()
-    broken = changed(
+    broken = change_model(
         "gold.revenue_daily",
         "select * replace ((revenue + 1)::decimal(18, 2) as revenue) from ({sql})",
         models=MODELS,
@@ -316,16 +316,18 @@ def test_a_failed_check_commits_nothing(shop: Shop) -> None:
         "bronze.order_products",
     }
     assert shop.read() == shown
-    assert shop.published().release == 2
+    assert shop.publish().release == 2
     assert read_findings(shop.lake)["gold.revenue_daily.equals_orders"].state == "healed"
 
 
 def test_findings_of_a_refused_build_heal_with_its_models(few: Shop) -> None:
     """If the refused models are reverted, their findings heal, although nothing has to be built."""
-    few.see("bronze.orders", f"{ORDER_9}2026-07-04 10:00 | 77 | 78 | 12 | 1000.00 | {look(1)}")
-    few.published()
-    broken = changed("silver.orders", "select * replace (nullif(source_id, 1) as source_id) from ({sql})")
-    broken = changed(
+    few.observe("bronze.orders", f"{ORDER_9}2026-07-04 10:00 | 77 | 78 | 12 | 1000.00 | {instant(1)}")
+    few.publish()
+    broken = change_model(
+        "silver.orders", "select * replace (nullif(source_id, 1) as source_id) from ({sql})"
+    )
+    broken = change_model(
         "gold.revenue_daily", "select * replace (-revenue as revenue) from ({sql})", models=broken
     )
     with pytest.raises(CheckFailed):
@@ -354,9 +356,9 @@ def open_findings(shop: Shop) -> dict[str, int]:
 
 def test_a_repeated_failure_is_one_finding(shop: Shop) -> None:
     """A check that fails in several builds has one row in the findings ledger."""
-    shop.see(
+    shop.observe(
         "bronze.orders",
-        f"id | source_id | status_id | grand_total | fetched_at\n 9 | 1 | 12 | -0.01 | {look(1)}",
+        f"id | source_id | status_id | grand_total | fetched_at\n 9 | 1 | 12 | -0.01 | {instant(1)}",
     )
     for _ in range(2):
         with pytest.raises(CheckFailed, match="total_is_not_negative"):
@@ -368,8 +370,8 @@ def test_a_repeated_failure_is_one_finding(shop: Shop) -> None:
 
 def test_a_first_build_that_fails_its_checks_publishes_nothing(tmp_path: Path) -> None:
     """If the first build fails its checks, there is no release, and no table of silver or gold."""
-    shop = opened(tmp_path / "lake")
-    shop.see("bronze.orders", f"id | grand_total | fetched_at\n 9 | -0.01 | {look(1)}")
+    shop = ingested_shop(tmp_path / "lake")
+    shop.observe("bronze.orders", f"id | grand_total | fetched_at\n 9 | -0.01 | {instant(1)}")
     with pytest.raises(
         CheckFailed, match=r"silver\.orders\.total_is_not_negative: 1 row .* the first is id=9"
     ):
@@ -381,11 +383,11 @@ def test_a_first_build_that_fails_its_checks_publishes_nothing(tmp_path: Path) -
 
 def test_a_warning_is_recorded_and_blocks_nothing(shop: Shop) -> None:
     """An unknown source, status and manager are reported as warnings, and the release is published."""
-    shop.see(
+    shop.observe(
         "bronze.orders",
-        f"{ORDER_9}2026-07-04 10:00 | 77 | 78 | 79 | 1000.00 | {look(1)}",
+        f"{ORDER_9}2026-07-04 10:00 | 77 | 78 | 79 | 1000.00 | {instant(1)}",
     )
-    release = shop.published()
+    release = shop.publish()
     assert release.checks == {
         "silver.orders.source_is_known": 1,
         "silver.orders.status_is_known": 1,
@@ -413,6 +415,6 @@ def test_a_broken_contract_is_one_line(few: Shop, sql: str, message: str) -> Non
     """A model that breaks its contract is reported in one line, before anything is committed."""
     before = few.heads()
     with pytest.raises(ModelError, match=message) as refused:
-        few.build(models=changed("silver.buyers", sql))
+        few.build(models=change_model("silver.buyers", sql))
     assert "\n" not in str(refused.value)
     assert few.heads() == before

@@ -5,7 +5,7 @@ import pytest
 from lake.errors import CheckFailed
 from lake.ledgers.findings import read_findings
 from lake.releases.release import find_release
-from tests.support.built_lake import ENGINE, Shop, look
+from tests.support.built_lake import ENGINE, Shop, instant
 from tests.transform.test_build import edit_order
 from transform.build import Build
 from transform.check_scope import check_candidates
@@ -35,13 +35,14 @@ FAULTS = [
 def sell_unknown(shop: Shop, minute: int, *products: int, total: str = "200.00") -> None:
     """Observe order 2 with products that are not in the catalogue."""
     lines = [
-        f" 2 | {position} | {product} | Олія | 200.00 | {look(minute)}"
+        f" 2 | {position} | {product} | Олія | 200.00 | {instant(minute)}"
         for position, product in enumerate(products or (99,), 1)
     ]
-    shop.see("bronze.order_products", SOLD + "\n".join(lines))
+    shop.observe("bronze.order_products", SOLD + "\n".join(lines))
     payload = f'{{"products":{list(range(1, len(lines) + 1))}}}'
-    shop.see(
-        "bronze.orders", ORDER + f" 2 | 2026-06-10 10:00 | 1 | 22 | 12 | {total} | {payload} | {look(minute)}"
+    shop.observe(
+        "bronze.orders",
+        ORDER + f" 2 | 2026-06-10 10:00 | 1 | 22 | 12 | {total} | {payload} | {instant(minute)}",
     )
 
 
@@ -53,25 +54,25 @@ def failures_in_full(shop: Shop) -> dict[str, int]:
 
 def edit_other_order(shop: Shop, minute: int) -> None:
     """Observe order 1 with another total, which does not affect the finding."""
-    shop.see(
+    shop.observe(
         "bronze.orders",
         "id | ordered_at | source_id | status_id | grand_total | payload | fetched_at\n"
-        f' 1 | 2026-05-10 10:00 | 4 | 12 | {100 + minute}.00 | {{"products":[1]}} | {look(minute)}',
+        f' 1 | 2026-05-10 10:00 | 4 | 12 | {100 + minute}.00 | {{"products":[1]}} | {instant(minute)}',
     )
-    shop.see(
+    shop.observe(
         "bronze.order_products",
         "order_id | position | product_id | price | fetched_at\n"
-        f" 1 | 1 | 7 | {100 + minute}.00 | {look(minute)}",
+        f" 1 | 1 | 7 | {100 + minute}.00 | {instant(minute)}",
     )
 
 
 def test_an_open_finding_is_carried_over_if_nothing_affects_it(shop: Shop) -> None:
     """If no change affects a finding, it keeps its rows and its example."""
     sell_unknown(shop, 1)
-    first = shop.published()
+    first = shop.publish()
     assert first.checks[UNKNOWN] == 1
     edit_other_order(shop, 2)
-    assert shop.published().checks == failures_in_full(shop)
+    assert shop.publish().checks == failures_in_full(shop)
     finding = read_findings(shop.lake)[UNKNOWN]
     assert (finding.state, finding.rows, finding.example) == ("new", 1, "product_id=99")
 
@@ -79,10 +80,10 @@ def test_an_open_finding_is_carried_over_if_nothing_affects_it(shop: Shop) -> No
 def test_a_finding_is_healed_by_a_table_outside_its_model(shop: Shop) -> None:
     """A finding heals if the missing product enters the catalogue while another order changes."""
     sell_unknown(shop, 1)
-    shop.published()
+    shop.publish()
     edit_other_order(shop, 2)
-    shop.see("bronze.products", f"id | name | custom_fields | fetched_at\n 99 | Олія | [] | {look(2)}")
-    assert UNKNOWN not in shop.published().checks
+    shop.observe("bronze.products", f"id | name | custom_fields | fetched_at\n 99 | Олія | [] | {instant(2)}")
+    assert UNKNOWN not in shop.publish().checks
     assert failures_in_full(shop) == find_release(shop.lake, None).checks
     assert read_findings(shop.lake)[UNKNOWN].state == "healed"
 
@@ -90,16 +91,16 @@ def test_a_finding_is_healed_by_a_table_outside_its_model(shop: Shop) -> None:
 def test_a_fault_outside_the_rebuilt_rows_is_found(shop: Shop) -> None:
     """If a product is deleted while another order changes, the old lines that sold it are checked."""
     edit_other_order(shop, 2)
-    shop.see("bronze.products", f"id | is_deleted | fetched_at\n 8 | true | {look(2)}")
-    assert shop.published().checks[UNKNOWN] == failures_in_full(shop)[UNKNOWN] == 1
+    shop.observe("bronze.products", f"id | is_deleted | fetched_at\n 8 | true | {instant(2)}")
+    assert shop.publish().checks[UNKNOWN] == failures_in_full(shop)[UNKNOWN] == 1
 
 
 def test_a_corrected_order_heals_its_finding(shop: Shop) -> None:
     """A finding heals if the order has another line."""
     sell_unknown(shop, 1)
-    shop.published()
+    shop.publish()
     edit_order(shop, minute=2)
-    assert UNKNOWN not in shop.published().checks
+    assert UNKNOWN not in shop.publish().checks
     assert failures_in_full(shop) == find_release(shop.lake, None).checks
 
 
@@ -130,12 +131,12 @@ def test_an_incremental_build_that_breaks_a_check_publishes_nothing(shop: Shop) 
 def test_findings_of_a_refused_build_are_not_those_of_the_release(shop: Shop) -> None:
     """After a refused build changed a finding, the next build runs the check again on all rows."""
     sell_unknown(shop, 1)
-    shop.published()
+    shop.publish()
     sell_unknown(shop, 2, 97, 98, total="-0.01")
     with pytest.raises(CheckFailed, match="total_is_not_negative"):
         shop.build()
     assert read_findings(shop.lake)[UNKNOWN].rows == 2
     sell_unknown(shop, 3)
-    assert {move.table for move in shop.published().moved} == {"silver.orders"}
+    assert {move.table for move in shop.publish().moved} == {"silver.orders"}
     finding = read_findings(shop.lake)[UNKNOWN]
     assert (finding.state, finding.rows, finding.example) == ("open", 1, "product_id=99")

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from lake.errors import CheckFailed, ModelError
 from lake.query.session import Connection, connect
-from tests.support.built_lake import ENGINE, HISTORY, MODELS, Shop, changed, look
+from tests.support.built_lake import ENGINE, HISTORY, MODELS, Shop, change_model, instant
 from tests.support.text_tables import make_given
 from transform.build import Build
 from transform.checks import UNIQUE, Outcome, checks_of, refuse_failures, run_check, run_checks
@@ -22,7 +22,7 @@ from transform.workspace import build_model
 
 AGAIN = (
     "id | ordered_at | source_id | manager_id | buyer_id | status_id | grand_total | fetched_at\n"
-    f" 9 | 2026-08-10 10:00 | 1 | 22 | 31 | 12 | 90.00 | {look(1)}"
+    f" 9 | 2026-08-10 10:00 | 1 | 22 | 31 | 12 | 90.00 | {instant(1)}"
 )
 CHECKS = {f"{check.model}.{check.name}": check for model in MODELS for check in checks_of(model)}
 OF_KEYS = [name for name in CHECKS if name.endswith(".key_is_unique")]
@@ -418,9 +418,9 @@ def test_a_check_of_all_history_reads_all_rows(shop: Shop, tmp_path: Path) -> No
     first = "o.order_date = c.first_order_date"
     assert first in daily.sql
     sql = daily.sql.replace(first, f"({first} or o.order_date >= '2026-08-01')")
-    broken = changed(daily.name, sql, models=MODELS)
-    other = shop.built_anew(tmp_path / "broken", models=broken)
-    other.see("bronze.orders", AGAIN)
+    broken = change_model(daily.name, sql, models=MODELS)
+    other = shop.rebuilt_copy(tmp_path / "broken", models=broken)
+    other.observe("bronze.orders", AGAIN)
     candidates = Build(other.lake, ENGINE, RulesSettings(), broken).build_candidates()
     assert candidates.tables[daily.name].scope == Months(frozenset({date(2026, 8, 1)}))
     with pytest.raises(CheckFailed, match=r"new_are_first: 1 row "):

@@ -10,7 +10,7 @@ import pytest
 from lake.errors import CheckFailed
 from lake.paths import Lake
 from lake.releases.release import Release
-from tests.support.built_lake import MODELS, Shop, look
+from tests.support.built_lake import MODELS, Shop, instant
 from tests.support.running import environ_of, succeed
 from tests.transform.test_build import edit_order
 from tests.transform.test_check_scope import sell_unknown
@@ -68,9 +68,9 @@ def rows_of(printed: str) -> dict[str, list[str]]:
 def test_models_lists_each_model_and_its_last_move(shop: Shop) -> None:
     """The command lists grain, rebuild, rows, last move and inputs of each model."""
     edit_order(shop, ordered_at="2026-06-12 10:00", total="250.00")
-    shop.published()
-    shop.see("bronze.managers", f"id | full_name | fetched_at\n 7 | Ліза Н. | {look(2)}")
-    assert "gold.revenue_daily" not in {move.table for move in shop.published().moved}
+    shop.publish()
+    shop.observe("bronze.managers", f"id | full_name | fetched_at\n 7 | Ліза Н. | {instant(2)}")
+    assert "gold.revenue_daily" not in {move.table for move in shop.publish().moved}
     rows = rows_of(succeed(environ_of(shop.lake), "transform", "models"))
     (grain,) = [model.header.grain for model in MODELS if model.name == "gold.revenue_daily"]
     assert rows["table"] == ["table", "one row per", "rebuilt", "rows", "moved in", "reads"]
@@ -118,7 +118,7 @@ def test_checks_lists_findings_with_their_amounts(shop: Shop) -> None:
     assert [rows[product][at] for at in (1, 2, 3, -1)] == ["warn", "1", "·", "product_id=99"]
     assert printed.splitlines()[-1].endswith(" checks, 2 findings open")
     edit_order(shop, minute=3)
-    shop.published()
+    shop.publish()
     printed = succeed(environ, "transform", "checks")
     assert rows_of(printed) == {}
     assert printed.splitlines()[-1].endswith(" checks, 0 findings open")
@@ -127,7 +127,7 @@ def test_checks_lists_findings_with_their_amounts(shop: Shop) -> None:
 def test_checks_all_lists_every_check_and_its_state(shop: Shop) -> None:
     """The list has the checks of the models, of the release, and of the nightly comparison."""
     sell_unknown(shop, 1)
-    shop.published()
+    shop.publish()
     printed = succeed(environ_of(shop.lake), "transform", "checks", "--all")
     listed, _ = printed.split(" amount ₴ ")
     rows = rows_of(listed)

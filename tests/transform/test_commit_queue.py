@@ -20,7 +20,16 @@ from hypothesis import strategies as st
 from lake.delta.table import open_table
 from lake.errors import CheckFailed, LakeError, ModelError
 from lake.paths import Lake
-from tests.support.built_lake import ENGINE, FEW, MODELS, Shop, changed, columns_of, look, opened
+from tests.support.built_lake import (
+    ENGINE,
+    FEW,
+    MODELS,
+    Shop,
+    change_model,
+    columns_of,
+    ingested_shop,
+    instant,
+)
 from transform.build import Build
 from transform.commit_queue import is_distinct, is_key_unique
 from transform.settings import RulesSettings
@@ -106,10 +115,10 @@ def test_an_uncomparable_key_is_not_proven_unique() -> None:
 
 def grow(shop: Shop) -> None:
     """Add one order."""
-    shop.see(
+    shop.observe(
         "bronze.orders",
         "id | ordered_at | source_id | status_id | grand_total | fetched_at\n"
-        f"9 | 2026-07-04 10:00 | 1 | 12 | 900.00 | {look(1)}",
+        f"9 | 2026-07-04 10:00 | 1 | 12 | 900.00 | {instant(1)}",
     )
 
 
@@ -130,7 +139,7 @@ def test_a_repeated_key_is_found_in_a_full_build(
     shop = few.copy(tmp_path / "anew", "bronze") if is_first else few
     before = shop.heads()
     with pytest.raises(CheckFailed, match=r"silver\.orders\.key_is_unique: .* the first is id="):
-        shop.build(models=changed("silver.orders", twice))
+        shop.build(models=change_model("silver.orders", twice))
     assert not shop.strays()
     assert before == {name: at for name, at in shop.heads().items() if name != "ops.findings"}
 
@@ -139,7 +148,7 @@ def test_a_repeated_key_is_found_in_a_full_build(
 def test_a_missing_value_is_reported_by_its_check(few: Shop, tmp_path: Path, is_first: bool) -> None:
     """A missing value is reported by its check with exit code 3, although no file can be written with it."""
     shop = few.copy(tmp_path / "anew", "bronze") if is_first else few
-    models = changed(
+    models = change_model(
         "silver.orders", "select * replace (nullif(sales_type, 'retail') as sales_type) from ({sql})"
     )
     with pytest.raises(CheckFailed, match=r"silver\.orders\.sales_type_is_there: 3 rows") as refused:
@@ -150,7 +159,7 @@ def test_a_missing_value_is_reported_by_its_check(few: Shop, tmp_path: Path, is_
 
 def test_the_queue_proves_every_key_of_a_first_build(tmp_path: Path) -> None:
     """A full build does not run the key check on tables that the queue has sorted."""
-    shop = opened(tmp_path / "lake")
+    shop = ingested_shop(tmp_path / "lake")
     build = Build(shop.lake, ENGINE, RulesSettings(), shop.models)
     with build.queue as queue:
         candidates = build.build_candidates(queue)
@@ -188,10 +197,10 @@ def test_a_build_that_fails_late_leaves_no_file(
     grow(shop)
     shown = {} if is_first else shop.read()
     with pytest.raises(error):
-        shop.build(models=changed(model, sql))
+        shop.build(models=change_model(model, sql))
     assert not shop.strays()
     assert is_first or shop.read() == shown
-    assert shop.published().rows["silver.orders"] == 6
+    assert shop.publish().rows["silver.orders"] == 6
     assert not shop.strays()
 
 
@@ -270,7 +279,7 @@ def test_a_dry_run_writes_nothing(few: Shop) -> None:
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
 
 
-MORE = changed(
+MORE = change_model(
     "gold.source_daily",
     "select *, 1::bigint as more from ({sql})",
     columns={**columns_of("gold.source_daily"), "more": "BIGINT"},
@@ -279,11 +288,11 @@ MORE = changed(
 
 def test_a_table_outside_all_releases_is_built_with_new_columns(few: Shop, tmp_path: Path) -> None:
     """A model that was removed and added again may have other columns."""
-    few.published(models=[one for one in FEW if one.name != "gold.source_daily"])
-    release = few.published(models=MORE)
+    few.publish(models=[one for one in FEW if one.name != "gold.source_daily"])
+    release = few.publish(models=MORE)
     rows = open_table(few.lake, "gold.source_daily", release.tables["gold.source_daily"]).read()
     assert set(rows["more"].to_pylist()) == {1}
-    assert few.published().tables.keys() == few.built_anew(tmp_path / "anew").read().keys()
+    assert few.publish().tables.keys() == few.rebuilt_copy(tmp_path / "anew").read().keys()
     assert few.read() == Shop(Lake(root=str(tmp_path / "anew")), FEW).read()
 
 
@@ -293,9 +302,9 @@ def test_tables_of_a_killed_first_build_are_built_with_new_columns(few: Shop, tm
     build = Build(shop.lake, ENGINE, RulesSettings(), FEW)
     with build.queue as queue:
         queue.commit(build.build_candidates(queue))
-    release = shop.published(models=MORE)
+    release = shop.publish(models=MORE)
     assert release.release == 1
-    assert shop.published().release == 2
+    assert shop.publish().release == 2
     assert shop.read() == few.read()
 
 
@@ -310,7 +319,7 @@ def test_a_table_that_was_not_queued_is_committed(few: Shop, tmp_path: Path) -> 
 
 def test_a_model_with_new_columns_is_checked_and_written(few: Shop) -> None:
     """Rows of a table whose schema changes stay in memory until the commit, and no file is left."""
-    release = few.published(models=MORE)
+    release = few.publish(models=MORE)
     rows = open_table(few.lake, "gold.source_daily", release.tables["gold.source_daily"]).read()
     assert set(rows["more"].to_pylist()) == {1}
     assert not few.strays()

@@ -8,35 +8,35 @@ import pytest
 from lake.delta.table import open_table
 from lake.errors import CheckFailed
 from lake.releases.release import Move
-from tests.support.built_lake import Shop, changed, columns_of, look
+from tests.support.built_lake import Shop, change_model, columns_of, instant
 from transform.dictionary import DICTIONARY_TABLES
 from transform.models import Model
 
 SOURCES = columns_of("gold.source_daily")
-ADDED = changed(
+ADDED = change_model(
     "gold.source_daily", "select *, 'x' as note from ({sql})", columns={**SOURCES, "note": "VARCHAR?"}
 )
 # Contracts with one column fewer, one of another type, and one that may be null.
-CHANGED = changed(
+CHANGED = change_model(
     "silver.offers",
     "select * replace (nullif(is_archived, false) as is_archived) from ({sql})",
     columns={**columns_of("silver.offers"), "is_archived": "BOOLEAN?"},
-    models=changed(
+    models=change_model(
         "gold.source_daily",
         "select * exclude (avg_check) replace (orders_count::integer as orders_count) from ({sql})",
         columns={**columns_of("gold.source_daily", "avg_check"), "orders_count": "INTEGER"},
     ),
 )
 # One table that is no longer partitioned by month, and one that becomes partitioned.
-PARTITIONED = changed(
+PARTITIONED = change_model(
     "silver.buyers",
     "select *, date '2026-06-01' as seen from ({sql})",
     columns={**columns_of("silver.buyers"), "seen": "DATE"},
-    models=changed("gold.source_daily", "{sql}", month=None, rebuild="whole"),
+    models=change_model("gold.source_daily", "{sql}", month=None, rebuild="whole"),
     month="seen",
     rebuild="by month",
 )
-REORDERED = changed(
+REORDERED = change_model(
     "gold.source_daily",
     "select source_id, * exclude (source_id) from ({sql})",
     columns={"source_id": "BIGINT", **SOURCES},
@@ -57,7 +57,7 @@ def test_a_table_follows_its_contract_in_both_directions(
 ) -> None:
     """Only the changed table is written, and releases of either contract read the same."""
     first = few.read()
-    release = few.published(models=models)
+    release = few.publish(models=models)
     assert {move.table for move in release.moved} - set(DICTIONARY_TABLES) == tables
     for model in models:
         table = open_table(few.lake, model.name)
@@ -66,40 +66,40 @@ def test_a_table_follows_its_contract_in_both_directions(
         assert table.partition_by == ([column] if column else [])
     second = few.read()
     assert few.build(models=models, full=True) is None
-    few.published()
+    few.publish()
     assert [few.read(number) for number in (1, 2, 3)] == [first, second, first]
 
 
 def test_reordered_columns_change_nothing(few: Shop) -> None:
     """Rows are compared and written by column name."""
-    assert {move.table for move in few.published(models=REORDERED).moved} == {"rules.columns"}
-    few.see("bronze.sources", f"id | name | fetched_at\n 4 | Сайт | {look(1)}")
-    release = few.published(models=REORDERED)
+    assert {move.table for move in few.publish(models=REORDERED).moved} == {"rules.columns"}
+    few.observe("bronze.sources", f"id | name | fetched_at\n 4 | Сайт | {instant(1)}")
+    release = few.publish(models=REORDERED)
     assert {move.month for move in release.moved if move.table == "gold.source_daily"} == {date(2026, 5, 1)}
     assert len(few.read()["gold.source_daily"]) == 4
 
 
 def test_a_move_of_new_columns_has_rows_and_money_before(few: Shop) -> None:
     """The release records rows and money before and after, even if the columns changed."""
-    moved = [move for move in few.published(models=ADDED).moved if move.table not in DICTIONARY_TABLES]
+    moved = [move for move in few.publish(models=ADDED).moved if move.table not in DICTIONARY_TABLES]
     assert moved == [Move("gold.source_daily", None, 4, 4, Decimal("1100.00"), Decimal("1100.00"))]
 
 
 def test_an_empty_table_follows_its_contract(few: Shop) -> None:
     """A table without rows gets the columns of its new contract."""
-    few.see(
+    few.observe(
         "bronze.orders",
-        "id | is_deleted | fetched_at" + "".join(f"\n{order} | true | {look(1)}" for order in range(1, 7)),
+        "id | is_deleted | fetched_at" + "".join(f"\n{order} | true | {instant(1)}" for order in range(1, 7)),
     )
-    few.published()
-    assert few.published(models=ADDED).rows["gold.source_daily"] == 0
+    few.publish()
+    assert few.publish(models=ADDED).rows["gold.source_daily"] == 0
     assert "note" in open_table(few.lake, "gold.source_daily").schema.names
     assert few.build(models=ADDED) is None
 
 
 def test_a_new_contract_that_fails_a_check_keeps_the_old_table(few: Shop) -> None:
     """A new contract is checked before it is committed."""
-    broken = changed(
+    broken = change_model(
         "gold.source_daily",
         "select * replace (1.00::decimal(18, 2) as revenue), 'x' as note from ({sql})",
         columns={**SOURCES, "note": "VARCHAR?"},
@@ -119,5 +119,5 @@ def test_an_uncommitted_contract_is_restored(few: Shop) -> None:
     assert few.build() is None
     assert open_table(few.lake, "gold.source_daily").schema.names[-1] == "month"
     assert open_table(few.lake, "gold.source_daily").partition_by == ["month"]
-    few.published(models=ADDED)
+    few.publish(models=ADDED)
     assert few.read(1) == first

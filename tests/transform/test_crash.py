@@ -21,7 +21,7 @@ from lake.errors import CommitConflict
 from lake.query.catalogue import publish
 from lake.query.session import connect, create_view, heads
 from lake.releases.release import Release, current_release, find_release, list_releases
-from tests.support.built_lake import ENGINE, FEW, Shop, look, opened
+from tests.support.built_lake import ENGINE, FEW, Shop, ingested_shop, instant
 from transform.build import Build, BuildRequest, run_build
 from transform.settings import RulesSettings
 
@@ -33,18 +33,19 @@ CHILDREN.set_forkserver_preload(["transform.build"])
 def grow(shop: Shop, minute: int) -> None:
     """Add an order, edit and move another one, and rename a buyer."""
     new, edited = 100 + minute, 1 + minute % 5
-    shop.see(
+    shop.observe(
         "bronze.order_products",
         "order_id | position | product_id | price | fetched_at\n"
-        f"{new} | 1 | 7 | {minute}.10 | {look(minute)}\n{edited} | 1 | 8 | {minute}.20 | {look(minute)}",
+        f"{new} | 1 | 7 | {minute}.10 | {instant(minute)}\n"
+        f"{edited} | 1 | 8 | {minute}.20 | {instant(minute)}",
     )
-    shop.see(
+    shop.observe(
         "bronze.orders",
         "id | ordered_at | source_id | buyer_id | status_id | grand_total | fetched_at\n"
-        f"{new} | 2026-0{5 + minute % 4}-20 10:00 | 4 | 31 | 12 | {minute}.10 | {look(minute)}\n"
-        f"{edited} | 2026-0{5 + minute % 3}-21 10:00 | 1 | 31 | 12 | {minute}.20 | {look(minute)}",
+        f"{new} | 2026-0{5 + minute % 4}-20 10:00 | 4 | 31 | 12 | {minute}.10 | {instant(minute)}\n"
+        f"{edited} | 2026-0{5 + minute % 3}-21 10:00 | 1 | 31 | 12 | {minute}.20 | {instant(minute)}",
     )
-    shop.see("bronze.buyers", f"id | full_name | fetched_at\n31 | Оксана {minute} | {look(minute)}")
+    shop.observe("bronze.buyers", f"id | full_name | fetched_at\n31 | Оксана {minute} | {instant(minute)}")
 
 
 def build_until(shop: Shop, commits: int) -> None:
@@ -96,20 +97,20 @@ def test_leftovers_of_a_crash_are_in_no_later_release(few: Shop, tmp_path: Path)
     table = open_table(few.lake, "gold.revenue_daily")
     table.replace(table.read().slice(0, 1))
     grow(few, 1)
-    few.published()
-    assert few.read() == few.built_anew(tmp_path / "anew").read()
+    few.publish()
+    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
     assert heads_equal_release(few)
 
 
 def test_a_first_build_killed_between_commits_is_replaced(tmp_path: Path) -> None:
     """If there is no release, the next build replaces the tables that a killed build left."""
-    shop = opened(tmp_path / "lake", models=FEW)
+    shop = ingested_shop(tmp_path / "lake", models=FEW)
     child = start(build_until, shop, 9)
     child.join()
     assert child.exitcode == -signal.SIGKILL
     assert current_release(shop.lake) is None
     assert shop.lake.tables("silver")
-    assert shop.published().release == 1
+    assert shop.publish().release == 1
     assert heads_equal_release(shop)
 
 
@@ -123,11 +124,11 @@ def test_a_build_killed_after_a_commit_has_no_effect(few: Shop, tmp_path: Path, 
     assert child.exitcode == -signal.SIGKILL
     assert few.read() == shown
     assert not heads_equal_release(few)
-    release = few.published()
+    release = few.publish()
     assert len({move.table for move in release.moved}) == 4
     assert heads_equal_release(few)
     assert few.read(1) == shown
-    assert few.read() == few.built_anew(tmp_path / "anew").read()
+    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
 
 
 def test_builds_killed_at_random_moments_converge(few: Shop, tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_builds_killed_at_random_moments_converge(few: Shop, tmp_path: Path) -> 
     few.build()
     assert {number: few.read(number) for number in kept} == kept
     assert sorted(few.releases()) == list(range(1, len(few.releases()) + 1))
-    assert few.read() == few.built_anew(tmp_path / "anew").read()
+    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
     assert heads_equal_release(few)
 
 
@@ -174,22 +175,22 @@ def test_a_build_that_commits_second_meets_a_conflict(few: Shop, tmp_path: Path)
             commit_quick()
         with pytest.raises(CommitConflict, match="nothing was written"):
             commit_slow()
-    few.published()
-    assert few.read() == few.built_anew(tmp_path / "anew").read()
+    few.publish()
+    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
     assert heads_equal_release(few)
 
 
 def test_a_build_that_publishes_second_meets_a_conflict(few: Shop, tmp_path: Path) -> None:
     """The second build meets a conflict even if the two builds write different tables."""
-    few.see("bronze.offers", f"id | product_id | quantity | fetched_at\n 70 | 7 | 5 | {look(1)}")
+    few.observe("bronze.offers", f"id | product_id | quantity | fetched_at\n 70 | 7 | 5 | {instant(1)}")
     with prepared(few) as commit_slow:
         grow(few, 2)
-        few.published()
+        few.publish()
         shown = few.read()
         with pytest.raises(CommitConflict):
             commit_slow()
     assert few.build() is None
-    assert few.read() == shown == few.built_anew(tmp_path / "anew").read()
+    assert few.read() == shown == few.rebuilt_copy(tmp_path / "anew").read()
 
 
 def test_files_committed_before_a_conflict_are_kept(few: Shop, tmp_path: Path) -> None:
@@ -203,8 +204,8 @@ def test_files_committed_before_a_conflict_are_kept(few: Shop, tmp_path: Path) -
     assert few.heads()["silver.orders"] > find_release(few.lake, None).tables["silver.orders"]
     heads = [open_table(few.lake, name) for name in few.heads()]
     assert all(Path(uri).exists() for table in heads for uri in table.uris())
-    few.published()
-    assert few.read() == few.built_anew(tmp_path / "anew").read()
+    few.publish()
+    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
 
 
 @pytest.mark.parametrize("is_first", [True, False])
@@ -232,7 +233,7 @@ def test_one_of_two_concurrent_builds_publishes(first_of_few: Shop, tmp_path: Pa
     assert len(ended) == 2
     (release,) = [end for end in ended if isinstance(end, Release)]
     assert list_releases(shop.lake)[0] == release
-    assert shop.read() == shop.built_anew(tmp_path / "anew").read()
+    assert shop.read() == shop.rebuilt_copy(tmp_path / "anew").read()
     shop.build()
     assert heads_equal_release(shop)
 
@@ -253,13 +254,13 @@ def test_committed_tables_before_publication_are_no_crash(
 
     monkeypatch.setattr("transform.build.publish", publish_late)
     with structlog.testing.capture_logs() as events:
-        release = few.published()
+        release = few.publish()
         monkeypatch.undo()
         other.join()
     assert ended == [None]
     assert "lake.waits_for_another_build" in {line["event"] for line in events}
     assert {name: open_table(few.lake, name).version for name in release.tables} == release.tables
-    assert few.read() == few.built_anew(tmp_path / "anew").read()
+    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
 
 
 def test_a_disk_without_locks_can_be_built_on(few: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +272,7 @@ def test_a_disk_without_locks_can_be_built_on(few: Shop, monkeypatch: pytest.Mon
     grow(few, 1)
     monkeypatch.setattr("lake.lock.fcntl.flock", refused)
     monkeypatch.setattr("lake.query.catalogue.locked", contextlib.nullcontext)
-    assert few.published()
+    assert few.publish()
 
 
 def test_a_build_that_waited_for_another_release_writes_nothing(few: Shop) -> None:
@@ -281,7 +282,7 @@ def test_a_build_that_waited_for_another_release_writes_nothing(few: Shop) -> No
     with slow.queue as queue:
         of_slow = slow.build_candidates(queue)
         grow(few, 2)
-        few.published()
+        few.publish()
         with pytest.raises(CommitConflict, match="was published in the meantime; nothing was written"):
             slow.publish(of_slow, [], kind=None, reconciled=None)
     assert not few.strays()

@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 from lake.errors import UsageError
 from lake.ledgers.findings import read_findings, write_findings
 from lake.releases.release import Move, Release, find_release, publish
-from tests.support.built_lake import ENGINE, Shop, look
+from tests.support.built_lake import ENGINE, Shop, instant
 from tests.support.running import environ_of, run, succeed
 from tests.transform.test_build import edit_order
 from transform.full_comparison import compare_with_full, finding_of
@@ -45,7 +45,7 @@ def falsify(shop: Shop) -> Release:
 def test_an_incremental_release_equals_a_full_build(shop: Shop) -> None:
     """The comparison uses the versions of the release, even if bronze is newer."""
     edit_order(shop, ordered_at="2026-05-20 10:00", total="250.00")
-    shop.published()
+    shop.publish()
     edit_order(shop, total="300.00", minute=2)
     heads = shop.heads()
     assert compared(shop) == ()
@@ -81,11 +81,11 @@ def test_the_command_reports_a_difference_until_it_heals(shop: Shop, tmp_path: P
     assert "1 partition, the first is silver.orders, 2026-06-01; `just transform --full`" in done.stderr
     assert 'if a model differs again, set rebuild = "whole" in its header' in done.stderr
     assert "500.00" in done.stdout
-    shop.see("bronze.managers", f"id | full_name | fetched_at\n 7 | Ліза Н. | {look(1)}")
-    shop.published()
+    shop.observe("bronze.managers", f"id | full_name | fetched_at\n 7 | Ліза Н. | {instant(1)}")
+    shop.publish()
     finding = read_findings(shop.lake)["nightly.equals_full_build"]
     assert (finding.state, finding.rows, finding.amount) == ("new", 1, Decimal("0.00"))
-    shop.published(full=True)
+    shop.publish(full=True)
     assert "equals a full build" in succeed(environ, "transform", "compare")
     assert read_findings(shop.lake)["nightly.equals_full_build"].state == "healed"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lake.delta.table import open_table
 from lake.query.session import connect, fetch
-from tests.support.built_lake import ENGINE, MODELS, Shop, look
+from tests.support.built_lake import ENGINE, MODELS, Shop, instant
 from tests.support.text_tables import make_given
 from transform.settings import RulesSettings
 from transform.workspace import build_model
@@ -21,16 +21,16 @@ ADDS = re.compile(r"\badds? up\b|the same in ")
 def show(shop: Shop, person: tuple[str, ...], minute: int) -> None:
     """Observe the card of buyer 31, and an order of this buyer with the card in its payload."""
     name, phone, email, birthday = person
-    shop.see(
+    shop.observe(
         "bronze.buyers",
         "id | full_name | phone | email | birthday | fetched_at\n"
-        f'31 | {name} | ["{phone}"] | ["{email}"] | {birthday} | {look(minute)}',
+        f'31 | {name} | ["{phone}"] | ["{email}"] | {birthday} | {instant(minute)}',
     )
     payload = f'{{"products":[],"buyer":{{"full_name":"{name}","phone":"{phone}","email":"{email}"}}}}'
-    shop.see(
+    shop.observe(
         "bronze.orders",
         "id | ordered_at | source_id | buyer_id | status_id | grand_total | payload | fetched_at\n"
-        f"9 | 2026-07-04 10:00 | 1 | 31 | 12 | 900.00 | {payload} | {look(minute)}",
+        f"9 | 2026-07-04 10:00 | 1 | 31 | 12 | 900.00 | {payload} | {instant(minute)}",
     )
 
 
@@ -44,7 +44,7 @@ def everything(shop: Shop, layer: str) -> str:
 def test_no_person_is_in_gold(shop: Shop) -> None:
     """No row and no statistics of gold contain a buyer's name, phone, e-mail or birthday."""
     show(shop, PERSON, 1)
-    release = shop.published()
+    release = shop.publish()
     assert "gold.customer_rfm" in {move.table for move in release.moved}
     silver, gold = everything(shop, "silver"), everything(shop, "gold")
     assert {value for value in PERSON if value not in silver} == set()
@@ -56,9 +56,9 @@ def test_no_person_is_in_gold(shop: Shop) -> None:
 def test_gold_does_not_depend_on_personal_data(shop: Shop) -> None:
     """If a buyer's name, phone, e-mail and birthday change, no gold table changes."""
     show(shop, PERSON, 1)
-    shop.published()
+    shop.publish()
     show(shop, ANOTHER, 2)
-    release = shop.published(full=True)
+    release = shop.publish(full=True)
     assert {move.table for move in release.moved} == {"silver.buyers", "silver.orders"}
 
 

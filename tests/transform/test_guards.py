@@ -10,7 +10,7 @@ import pytest
 from lake.errors import CheckFailed
 from lake.ledgers.findings import read_findings
 from lake.releases.release import Move, current_release, publish
-from tests.support.built_lake import ENGINE, Shop, changed, look, opened
+from tests.support.built_lake import ENGINE, Shop, change_model, ingested_shop, instant
 from tests.transform.test_build import edit_order
 from transform.build import Build
 from transform.candidate import TIMES
@@ -41,15 +41,16 @@ def shop_of_many(folder: Path) -> Shop:
         f"{order} | 2026-07-{1 + order % 28:02} 10:00 | 1 | 22 | 12 | 10.00" for order in range(1, ORDERS + 1)
     ]
     header = "id | ordered_at | source_id | manager_id | status_id | grand_total"
-    shop = opened(folder, {"bronze.orders": "\n".join([header, *rows])})
-    shop.published()
+    shop = ingested_shop(folder, {"bronze.orders": "\n".join([header, *rows])})
+    shop.publish()
     return shop
 
 
 def delete_orders(shop: Shop, orders: int) -> None:
     """Observe that the first orders were deleted."""
-    shop.see(
-        "bronze.orders", DELETED_ROWS + "\n".join(f"{one} | true | {look(1)}" for one in range(1, orders + 1))
+    shop.observe(
+        "bronze.orders",
+        DELETED_ROWS + "\n".join(f"{one} | true | {instant(1)}" for one in range(1, orders + 1)),
     )
 
 
@@ -78,7 +79,7 @@ def test_a_month_older_than_every_observed_order_may_not_move(shop: Shop, month:
 
 def test_names_may_change_in_any_month(shop: Shop) -> None:
     """A renamed manager changes each of his orders, and no amount."""
-    shop.see("bronze.managers", f"id | full_name | fetched_at\n 22 | Марта Н. | {look(1)}")
+    shop.observe("bronze.managers", f"id | full_name | fetched_at\n 22 | Марта Н. | {instant(1)}")
     candidates = candidates_of(shop)
     assert candidates.tables["silver.orders"].moved
     assert not any(failures(candidates).values())
@@ -90,14 +91,15 @@ def refused_by(shop: Shop, sql: str, folder: Path, seen: str) -> set[str]:
     ``sql`` drops or changes orders once buyer 31 is renamed. The order ``seen`` is observed too.
     The checks of silver.orders and of its readers do not run.
     """
-    wrong = changed("silver.orders", sql)
+    wrong = change_model("silver.orders", sql)
     models = [msgspec.structs.replace(one, checks=()) for one in wrong]
-    other = shop.built_anew(folder, models=models)
+    other = shop.rebuilt_copy(folder, models=models)
     shown = other.read()
-    other.see("bronze.buyers", f"id | full_name | fetched_at\n 31 | Оксана Нова | {look(1)}")
-    other.see(
+    other.observe("bronze.buyers", f"id | full_name | fetched_at\n 31 | Оксана Нова | {instant(1)}")
+    other.observe(
         "bronze.orders",
-        f"id | ordered_at | source_id | buyer_id | status_id | grand_total | fetched_at\n {seen} | {look(1)}",
+        "id | ordered_at | source_id | buyer_id | status_id | grand_total | fetched_at\n"
+        f" {seen} | {instant(1)}",
     )
     before = other.heads()
     with pytest.raises(CheckFailed, match=r"^release\..* nothing was committed") as refused:
@@ -156,14 +158,14 @@ def test_a_reason_allows_a_decrease_and_is_recorded(tmp_path: Path) -> None:
     delete_orders(shop, 30)
     with pytest.raises(CheckFailed, match="totals_hold"):
         shop.build()
-    release = shop.published(reason="the import of March was taken back")
+    release = shop.publish(reason="the import of March was taken back")
     assert release.rows["silver.orders"] == 90
     assert "release.totals_hold" in release.checks
     finding = read_findings(shop.lake)["release.totals_hold"]
     assert finding.severity == "warn"
     assert finding.example.endswith("because the import of March was taken back")
-    shop.see("bronze.managers", f"id | full_name | fetched_at\n 22 | Марта | {look(2)}")
-    assert "release.totals_hold" not in shop.published().checks
+    shop.observe("bronze.managers", f"id | full_name | fetched_at\n 22 | Марта | {instant(2)}")
+    assert "release.totals_hold" not in shop.publish().checks
     assert read_findings(shop.lake)["release.totals_hold"].state == "healed"
 
 
@@ -172,7 +174,7 @@ def test_a_small_decrease_is_published(tmp_path: Path, orders: int) -> None:
     """A total may decrease by a fifth if the settings do not change this share."""
     shop = shop_of_many(tmp_path)
     delete_orders(shop, orders)
-    assert shop.published().rows["silver.orders"] == ORDERS - orders
+    assert shop.publish().rows["silver.orders"] == ORDERS - orders
 
 
 def test_the_settings_limit_the_decrease(tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ def test_changed_rules_need_a_reason_for_a_decrease(tmp_path: Path) -> None:
     rules = RulesSettings(excluded_sources=(1, 3))
     with pytest.raises(CheckFailed, match=r"totals_hold.*rows 120 -> 0.*just transform --because"):
         shop.build(rules=rules)
-    assert shop.published(rules=rules, reason="wholesale is another shop").rows["silver.orders"] == 0
+    assert shop.publish(rules=rules, reason="wholesale is another shop").rows["silver.orders"] == 0
 
 
 def test_other_excluded_runs_are_a_reason(tmp_path: Path) -> None:
@@ -199,7 +201,7 @@ def test_other_excluded_runs_are_a_reason(tmp_path: Path) -> None:
     assert release
     publish(shop.lake, msgspec.structs.replace(release, release=2, parent=1, models_hash=""))
     delete_orders(shop, 30)
-    assert shop.published().rows["silver.orders"] == 90
+    assert shop.publish().rows["silver.orders"] == 90
 
 
 def test_changed_models_need_a_reason_for_a_decrease(tmp_path: Path) -> None:

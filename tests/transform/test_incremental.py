@@ -17,7 +17,7 @@ from lake.ledgers.runs import write_run
 from lake.maintenance.compaction import compact
 from lake.query.session import fetch
 from lake.releases.release import Move, Release, current_release, find_release
-from tests.support.built_lake import ENGINE, HISTORY, Shop, opened
+from tests.support.built_lake import ENGINE, HISTORY, Shop, ingested_shop
 from tests.support.receipts import receipt
 from tests.support.text_tables import plain
 from transform.build import Build
@@ -64,13 +64,13 @@ class History(RuleBasedStateMachine):
     def open(self) -> None:
         """Start with some history and a release."""
         self.place = Path(tempfile.mkdtemp())
-        self.shop: Shop = opened(self.place / "lake", HISTORY)
+        self.shop: Shop = ingested_shop(self.place / "lake", HISTORY)
         self.in_force = RulesSettings()
         self.now = datetime(2026, 9, 1, tzinfo=UTC)
         self.runs: list[str] = []
         self.waits = self.has_news = False
         self.seen: dict[int, dict[str, Rows]] = {}
-        self.shop.published()
+        self.shop.publish()
 
     def teardown(self) -> None:
         """Build and compare pending changes, and remove the lake."""
@@ -133,19 +133,19 @@ class History(RuleBasedStateMachine):
         seen = self.next_observation(stale=stale, more=more)
         for place, product in enumerate(products, 1):
             price = f"{10 * place + order}.55"
-            self.shop.see(
+            self.shop.observe(
                 "bronze.order_products",
                 f"{LINES}\n{order} | {place} | {69 + place} | {product} | x{product} | {price} | {cost}"
                 f" | {place} | {seen}",
             )
         for place in range(1, expenses + 1):
-            self.shop.see(
+            self.shop.observe(
                 "bronze.expenses",
                 f"{EXPENSES}\n{order} | {place} | {order}{place} | 5.25 | {4 + place} | {seen}",
             )
         total = f"{sum(10 * place + order for place in range(1, len(products) + 1))}.55"
         payload = f'{{"products":{[1] * len(products)}}}'
-        self.shop.see(
+        self.shop.observe(
             "bronze.orders",
             f"{ORDER}\n{order} | {day} {time} | {source} | {manager} | {buyer} | {status} | {group}"
             f" | {promocode} | {len(products)}.10 | {total} | {payload} | {seen}",
@@ -154,7 +154,7 @@ class History(RuleBasedStateMachine):
     @rule(order=st.integers(1, 9), more=MORE)
     def delete_order(self, order: int, more: bool) -> None:
         """Observe that an order was deleted."""
-        self.shop.see(
+        self.shop.observe(
             "bronze.orders",
             f"id | is_deleted | fetched_at | run_id\n{order} | true | {self.next_observation(more=more)}",
         )
@@ -180,7 +180,7 @@ class History(RuleBasedStateMachine):
         under = ("parent_id | ", f"{parent} | ") if table == "categories" else ("", "")
         column = "full_name" if table in ("buyers", "managers") else "name"
         name = f"n{len(self.runs)}"
-        self.shop.see(
+        self.shop.observe(
             f"bronze.{table}",
             f"id | {column} | {under[0]}is_deleted | fetched_at | run_id\n"
             f"{found} | {name} | {under[1]}{str(gone).lower()} | {self.next_observation(more=more)}",
@@ -196,7 +196,7 @@ class History(RuleBasedStateMachine):
     def change_product(self, product: int, category: str, brand: str, price: int, more: bool) -> None:
         """Change a product's name, category, brand or price, or add a product."""
         fields = f'[{{"uuid":"CT_1001","value":["{brand}"]}}]' if brand else "[]"
-        self.shop.see(
+        self.shop.observe(
             "bronze.products",
             "id | name | category_id | price | custom_fields | fetched_at | run_id\n"
             f"{product} | p{len(self.runs) // 3} | {category} | {price}.00 | {fields}"
@@ -212,7 +212,7 @@ class History(RuleBasedStateMachine):
     )
     def change_stock(self, offer: int, product: int, quantity: int, cost: int, more: bool) -> None:
         """Change the stock and cost of an offer, or give it to another product."""
-        self.shop.see(
+        self.shop.observe(
             "bronze.offers",
             "id | product_id | quantity | purchased_price | fetched_at | run_id\n"
             f"{offer} | {product} | {quantity} | {cost}.00 | {self.next_observation(more=more)}",

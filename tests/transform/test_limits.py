@@ -21,7 +21,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop that exceeds the memory limit, with a release and a later change."""
     shop = Shop(Lake(root=str(tmp_path_factory.mktemp("large"))), tuple(wanted(MISSION)))
     make(shop.lake, ORDERS)
-    shop.published()
+    shop.publish()
     change(shop.lake, ORDERS, 1)
     return shop
 
@@ -54,4 +54,4 @@ def test_a_build_that_exceeds_its_memory_spills(large: Shop, tmp_path: Path) -> 
     with pytest.raises(duckdb.IOException, match="no folder"):
         build_within(shop, "24MB", tmp_path / "no folder")
     assert build_within(shop, "24MB", tmp_path / "spill") == 2
-    assert shop.read() == shop.built_anew(tmp_path / "anew").read()
+    assert shop.read() == shop.rebuilt_copy(tmp_path / "anew").read()

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from lake.releases.release import current_release
-from tests.support.built_lake import MODELS, Shop, look, opened
+from tests.support.built_lake import MODELS, Shop, ingested_shop, instant
 from transform.header import read_header
 from transform.lineage import tables_read
 from transform.lookup import Lookup, find_lookup
@@ -242,25 +242,25 @@ def shop_with(place: Path, header: str, sql: str, *checks: Check) -> Shop:
         if model.name in wanted:
             models.insert(0, msgspec.structs.replace(model, checks=()))
             wanted |= model.reads
-    shop = opened(place, models=tuple(models))
-    shop.see(
+    shop = ingested_shop(place, models=tuple(models))
+    shop.observe(
         "bronze.products",
-        f"id | name | price | custom_fields | fetched_at\n 8 | Тонік | 1.00 | [] | {look(0)}",
+        f"id | name | price | custom_fields | fetched_at\n 8 | Тонік | 1.00 | [] | {instant(0)}",
     )
     sell(shop, 2, "2026-06-10 10:00", minute=0)
-    shop.published()
+    shop.publish()
     return shop
 
 
 def sell(shop: Shop, order: int, at: str, *, minute: int, second: int = 8, promocode: str = "null") -> None:
     """Observe an order of two products."""
-    seen = look(minute)
-    shop.see(
+    seen = instant(minute)
+    shop.observe(
         "bronze.order_products",
         "order_id | position | product_id | name | price | quantity | fetched_at\n"
         f"{order} | 1 | 7 | a | 1.00 | 1 | {seen}\n{order} | 2 | {second} | b | 1.00 | 1 | {seen}",
     )
-    shop.see(
+    shop.observe(
         "bronze.orders",
         "id | ordered_at | source_id | manager_id | status_id | grand_total | promocode | payload"
         " | fetched_at\n"
@@ -270,10 +270,10 @@ def sell(shop: Shop, order: int, at: str, *, minute: int, second: int = 8, promo
 
 def add_details(shop: Shop, *, minute: int) -> None:
     """Give the product without details another name, a brand, a category and a price."""
-    shop.see(
+    shop.observe(
         "bronze.products",
         "id | name | category_id | price | custom_fields | fetched_at\n"
-        f' 8 | Інший | 5 | 900.00 | [{{"uuid":"CT_1001","value":["Роса"]}}] | {look(minute)}',
+        f' 8 | Інший | 5 | 900.00 | [{{"uuid":"CT_1001","value":["Роса"]}}] | {instant(minute)}',
     )
 
 
@@ -283,8 +283,8 @@ def test_a_changed_row_reaches_every_row_that_looks_it_up(tmp_path: Path, case: 
     shop = shop_with(tmp_path / "lake", *CASES[case])
     before = shop.read()[OURS]
     add_details(shop, minute=1)
-    shop.published()
-    rebuilt = Shop(shop.built_anew(tmp_path / "anew").lake, shop.models)
+    shop.publish()
+    rebuilt = Shop(shop.rebuilt_copy(tmp_path / "anew").lake, shop.models)
     assert shop.read()[OURS] == rebuilt.read()[OURS] != before
 
 
@@ -300,14 +300,14 @@ def test_a_check_sees_columns_that_its_model_does_not_use(tmp_path: Path, source
     sql = f"select n.date, n.product_id {source}"
     check = Check("none_of_it", OURS, "none is of that brand", "warn", sql, tables_read(sql, OURS))
     shop = shop_with(tmp_path / "lake", *CASES["a name"], check)
-    shop.see(
+    shop.observe(
         "bronze.products",
         "id | name | price | custom_fields | fetched_at\n"
-        f' 8 | Тонік | 1.00 | [{{"uuid":"CT_1001","value":["Роса"]}}] | {look(1)}',
+        f' 8 | Тонік | 1.00 | [{{"uuid":"CT_1001","value":["Роса"]}}] | {instant(1)}',
     )
     sell(shop, 20, "2026-08-01 10:00", minute=1, second=9)
-    found = shop.published().checks
-    rebuilt = current_release(shop.built_anew(tmp_path / "anew").lake)
+    found = shop.publish().checks
+    rebuilt = current_release(shop.rebuilt_copy(tmp_path / "anew").lake)
     assert rebuilt
     assert found == rebuilt.checks
     assert found[f"{OURS}.none_of_it"] > 1
@@ -323,4 +323,4 @@ def test_a_check_sees_columns_that_an_input_drops(tmp_path: Path) -> None:
     shop = shop_with(tmp_path / "lake", BY_KEY, model, check)
     sell(shop, 2, "2026-06-10 10:00", minute=1, promocode="X")
     sell(shop, 20, "2026-08-01 10:00", minute=1)
-    assert shop.published().checks == {f"{OURS}.none_of_it": 1}
+    assert shop.publish().checks == {f"{OURS}.none_of_it": 1}

@@ -14,7 +14,7 @@ from lake.errors import CheckFailed, UsageError
 from lake.ledgers.completeness import SCHEMA, create_evidence
 from lake.ledgers.runs import Run, WindowReceipt, write_run
 from lake.releases.release import Release
-from tests.support.built_lake import Shop, look
+from tests.support.built_lake import Shop, instant
 from tests.support.receipts import receipt
 from transform.build import Proposal
 from transform.reconciliation import Comparison, compare, reconciled_through, refuse_difference, resync_run
@@ -120,12 +120,12 @@ def test_two_opposite_changes_are_two_differences(few: Shop) -> None:
 def test_an_observation_newer_than_the_evidence_counts(few: Shop) -> None:
     """A concurrent sync brings an edit, a new order and a deletion."""
     witness = evidence(few)
-    few.see(
+    few.observe(
         "bronze.orders",
         "id | ordered_at | source_id | status_id | grand_total | is_deleted | run_id | fetched_at\n"
-        f"2 | 2026-06-12 10:00 | 1 | 12 | 2.00 | false | sync | {look(75)}\n"
-        f"9 | 2026-07-09 10:00 | 1 | 12 | 9.00 | false | sync | {look(65)}\n"
-        f"5 | null | null | null | null | true | sync | {look(76)}",
+        f"2 | 2026-06-12 10:00 | 1 | 12 | 2.00 | false | sync | {instant(75)}\n"
+        f"9 | 2026-07-09 10:00 | 1 | 12 | 9.00 | false | sync | {instant(65)}\n"
+        f"5 | null | null | null | null | true | sync | {instant(76)}",
     )
     comparison, _ = compare_build(few, witness)
     assert comparison.agrees, comparison.fault
@@ -135,10 +135,10 @@ def test_an_observation_newer_than_the_evidence_counts(few: Shop) -> None:
 
 def test_an_observation_of_the_run_without_evidence_differs(few: Shop) -> None:
     """An order that only the lake has is not in the CRM, even if the run itself wrote it."""
-    few.see(
+    few.observe(
         "bronze.orders",
         "id | ordered_at | source_id | status_id | grand_total | run_id | fetched_at\n"
-        f"9 | 2026-07-09 10:00 | 1 | 12 | 9.00 | {RUN.run_id} | {look(65)}",
+        f"9 | 2026-07-09 10:00 | 1 | 12 | 9.00 | {RUN.run_id} | {instant(65)}",
     )
     witness = {found: row for found, row in evidence(few).items() if found != 9}
     comparison, _ = compare_build(few, witness)
@@ -173,7 +173,7 @@ def test_an_incomplete_run_is_refused(few: Shop) -> None:
 
 def test_a_refused_proposal_changes_nothing(few: Shop) -> None:
     """If the hook raises, only candidates were built."""
-    few.see("bronze.buyers", f"id | full_name | fetched_at\n 31 | Нове | {look(1)}")
+    few.observe("bronze.buyers", f"id | full_name | fetched_at\n 31 | Нове | {instant(1)}")
     before = few.heads()
 
     def refuse(proposal: Proposal) -> None:

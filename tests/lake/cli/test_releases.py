@@ -15,7 +15,7 @@ from lake.history.rollback import run_resume
 from lake.paths import Lake
 from lake.releases.release import find_release
 from lake.releases.tags import write_tag
-from tests.support.built_lake import FEW, Shop, look, opened
+from tests.support.built_lake import FEW, Shop, ingested_shop, instant
 from tests.support.release_history import NOON, publish_ids
 
 NOT_THERE = "2019-01-01"
@@ -126,19 +126,19 @@ def test_a_release_past_its_retention_is_not_tagged(lake: Lake, run: Commands) -
 def opened_few(lake: Lake) -> Shop:
     """Return a shop with two releases; in the second one, run ``bad`` has changed the total of order 2."""
     shop = opened_at(lake)
-    shop.see(
+    shop.observe(
         "bronze.orders",
         "id | ordered_at | source_id | manager_id | status_id | grand_total | run_id | fetched_at\n"
-        f"2 | 2026-06-10 10:00 | 1 | 22 | 12 | 150.00 | bad | {look(1)}",
+        f"2 | 2026-06-10 10:00 | 1 | 22 | 12 | 150.00 | bad | {instant(1)}",
     )
-    shop.published()
+    shop.publish()
     return shop
 
 
 def opened_at(lake: Lake) -> Shop:
     """Return a shop with one release."""
-    shop = opened(Path(lake.place), models=FEW)
-    shop.published()
+    shop = ingested_shop(Path(lake.place), models=FEW)
+    shop.publish()
     return shop
 
 

@@ -18,18 +18,18 @@ from lake.history.explain import explain
 from lake.history.order_diff import order_moves
 from lake.query.session import fetch, open_session
 from lake.releases.release import current_release, find_release, publish
-from tests.support.built_lake import ENGINE, FEW, MODELS, Shop, look, opened
+from tests.support.built_lake import ENGINE, FEW, MODELS, Shop, ingested_shop, instant
 
 EDITS = f"""
     id | ordered_at       | source_id | manager_id | buyer_id | status_id | grand_total | payload | fetched_at
-    1  | 2026-05-10 10:00 | 4 | null | 31   | 19 | 100.00 | {{"products":[1]}} | {look(1)}
-    2  | 2026-07-10 10:00 | 1 | 22   | 31   | 12 | 250.50 | {{"products":[1]}} | {look(1)}
-    9  | 2026-07-02 09:00 | 4 | null | null | 12 | 33.33  | {{"products":[]}}  | {look(1)}
+    1  | 2026-05-10 10:00 | 4 | null | 31   | 19 | 100.00 | {{"products":[1]}} | {instant(1)}
+    2  | 2026-07-10 10:00 | 1 | 22   | 31   | 12 | 250.50 | {{"products":[1]}} | {instant(1)}
+    9  | 2026-07-02 09:00 | 4 | null | null | 12 | 33.33  | {{"products":[]}}  | {instant(1)}
 """
 LINES = f"""
     order_id | position | product_id | name | price | quantity | fetched_at
-    1        | 1        | 7          | Крем | 100.00 | 1       | {look(1)}
-    2        | 1        | 7          | Крем | 125.25 | 2       | {look(1)}
+    1        | 1        | 7          | Крем | 100.00 | 1       | {instant(1)}
+    2        | 1        | 7          | Крем | 125.25 | 2       | {instant(1)}
 """
 JULY_2, JULY_10 = date(2026, 7, 2), date(2026, 7, 10)
 
@@ -37,21 +37,21 @@ JULY_2, JULY_10 = date(2026, 7, 2), date(2026, 7, 10)
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """Two releases: order 1 is returned, 2 moved, 5 deleted, 9 new in the second; a buyer has a new name."""
-    shop = opened(tmp_path_factory.mktemp("edited") / "lake")
-    shop.published()
-    shop.see("bronze.order_products", LINES)
-    shop.see("bronze.orders", EDITS)
-    shop.see("bronze.orders", f"id | is_deleted | fetched_at\n 5 | true | {look(1)}")
-    shop.see("bronze.buyers", f"id | full_name | fetched_at\n 31 | Оксана Нова | {look(1)}")
-    shop.published()
+    shop = ingested_shop(tmp_path_factory.mktemp("edited") / "lake")
+    shop.publish()
+    shop.observe("bronze.order_products", LINES)
+    shop.observe("bronze.orders", EDITS)
+    shop.observe("bronze.orders", f"id | is_deleted | fetched_at\n 5 | true | {instant(1)}")
+    shop.observe("bronze.buyers", f"id | full_name | fetched_at\n 31 | Оксана Нова | {instant(1)}")
+    shop.publish()
     return shop
 
 
 @pytest.fixture
 def few(tmp_path: Path) -> Shop:
     """A shop with a few of the models and one release."""
-    shop = opened(tmp_path / "lake", models=FEW)
-    shop.published()
+    shop = ingested_shop(tmp_path / "lake", models=FEW)
+    shop.publish()
     return shop
 
 
@@ -176,14 +176,14 @@ def test_the_orders_that_moved_are_all_that_moved_revenue(few: Shop) -> None:
         rows = [
             f"{order} | 2026-0{chance.randint(5, 7)}-0{chance.randint(1, 3)} {chance.randint(10, 23)}:30 | 1"
             f" | {chance.choice([22, 15, 7])} | {chance.choice([12, 19])} | {chance.randint(1, 99999) / 100}"
-            f" | {chance.choice(['true', 'false', 'false'])} | {look(minute)}"
+            f" | {chance.choice(['true', 'false', 'false'])} | {instant(minute)}"
             for order in chance.sample(range(1, 30), 10)
         ]
         columns = (
             "id | ordered_at | source_id | manager_id | status_id | grand_total | is_deleted | fetched_at"
         )
-        few.see("bronze.orders", "\n".join([columns, *rows]))
-        few.published()
+        few.observe("bronze.orders", "\n".join([columns, *rows]))
+        few.publish()
     for before, after in [*pairwise(range(1, 6)), (1, 5), (4, 2)]:
         sums: Counter[date] = Counter()
         for row in orders_moved(few, before, after)[0].values():
@@ -212,7 +212,7 @@ def test_a_table_that_one_release_lacks_is_all_new(few: Shop) -> None:
         for model in FEW
         if model.name != "gold.source_daily"
     ]
-    few.published(models=wider)
+    few.publish(models=wider)
     assert moves(few, 1, 2, "gold.revenue_daily") == []
     found = moves(few, 2, 1, "gold.source_daily")
     assert sum(move.rows_new for move in found) == 4

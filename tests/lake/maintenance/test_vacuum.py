@@ -33,7 +33,7 @@ from lake.releases.release import COMPACTION, Release, find_release, list_releas
 from lake.releases.retention import retained_releases
 from lake.releases.tags import write_tag
 from lake.settings import LakeSettings
-from tests.support.built_lake import FEW, opened
+from tests.support.built_lake import FEW, ingested_shop
 from tests.support.simulated_lake import (
     BRONZE,
     GOLD,
@@ -406,24 +406,24 @@ def test_ingest_publishing_and_reading_go_on_beside_it(month: Simulated) -> None
 
 def test_builds_go_on_beside_it(tmp_path: Path) -> None:
     """The transform meets no commit of maintenance where it writes, and what is merged reads the same."""
-    shop = opened(tmp_path / "shop", models=FEW)
-    shop.published()
+    shop = ingested_shop(tmp_path / "shop", models=FEW)
+    shop.publish()
     with running(lambda: maintain(shop.lake, KEEP_10, now=datetime.now(UTC))) as wrong:
         for minute in range(1, 6):
             grow(shop, minute)
-            shop.published()
+            shop.publish()
     assert wrong == []
     assert len([one for one in list_releases(shop.lake) if one.kind != COMPACTION]) == 6
-    assert shop.read() == shop.built_anew(tmp_path / "anew").read()
+    assert shop.read() == shop.rebuilt_copy(tmp_path / "anew").read()
 
 
 def test_a_build_after_a_rollback_finds_what_came_since_though_the_log_was_cleaned(tmp_path: Path) -> None:
     """What is told is by rows then: the commits and the small files since that release are gone."""
-    shop = opened(tmp_path / "shop", models=FEW)
-    write_tag(shop.lake, first := shop.published(), "first", now=datetime.now(UTC))
+    shop = ingested_shop(tmp_path / "shop", models=FEW)
+    write_tag(shop.lake, first := shop.publish(), "first", now=datetime.now(UTC))
     for minute in range(1, 26):
         grow(shop, minute)
-    shop.published()
+    shop.publish()
     later = datetime.now(UTC) + timedelta(days=40)
     for _ in range(2):
         maintain(shop.lake, KEEP_10, now=later)
@@ -431,8 +431,8 @@ def test_a_build_after_a_rollback_finds_what_came_since_though_the_log_was_clean
     assert f"{first.consumed['bronze.orders'] + 1:020}.json" not in log_of(shop.lake, "bronze.orders")
     run_rollback(shop.lake, first, current=newest(shop.lake), now=later, settings=KEEP_10)
     run_resume(shop.lake, now=later)
-    shop.published()
-    assert shop.read() == shop.read(3) == shop.built_anew(tmp_path / "anew").read()
+    shop.publish()
+    assert shop.read() == shop.read(3) == shop.rebuilt_copy(tmp_path / "anew").read()
 
 
 def test_the_commands_say_what_they_did(month: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:

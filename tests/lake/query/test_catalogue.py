@@ -17,7 +17,7 @@ from lake.query.catalogue import catalogue_release, publish, refresh_catalogue, 
 from lake.releases.release import Release, current_release, find_release
 from lake.releases.release import publish as publish_release
 from tests.support.built_lake import FEW, Shop
-from tests.support.built_lake import opened as opened_shop
+from tests.support.built_lake import ingested_shop as opened_shop
 
 TOTAL = "select sum(revenue) from gold.revenue_daily"
 
@@ -26,7 +26,7 @@ TOTAL = "select sum(revenue) from gold.revenue_daily"
 def first_release(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop with one release, which no test changes."""
     shop = opened_shop(tmp_path_factory.mktemp("catalogued") / "lake", models=FEW)
-    shop.published()
+    shop.publish()
     return shop
 
 
@@ -162,7 +162,7 @@ def test_a_catalogue_of_another_lake_is_not_reused(few: Shop, tmp_path: Path) ->
     old = few.lake.catalogue.read_bytes()
     for layer in ("rules", "silver", "gold", "ops"):
         shutil.rmtree(Path(few.lake.place) / layer)
-    few.published()
+    few.publish()
     few.lake.catalogue.write_bytes(old)
     assert catalogue_release(few.lake) is None
     assert refresh_catalogue(few.lake)

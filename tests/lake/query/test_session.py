@@ -19,7 +19,7 @@ from lake.errors import ConfigError, UsageError
 from lake.query.session import Connection, connect, fetch, open_session, scan
 from lake.releases.release import find_release
 from lake.settings import LakeSettings
-from tests.support.built_lake import FEW, Shop, opened
+from tests.support.built_lake import FEW, Shop, ingested_shop
 from tests.support.running import launched
 
 # Makes the terminal the controlling one, so that keys become signals.
@@ -40,8 +40,8 @@ run_prompt(open_session(lake, LakeSettings(), find_release(lake, None)), lambda 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop with one release, which no test changes."""
-    shop = opened(tmp_path_factory.mktemp("queried") / "lake", models=FEW)
-    shop.published()
+    shop = ingested_shop(tmp_path_factory.mktemp("queried") / "lake", models=FEW)
+    shop.publish()
     return shop
 
 

@@ -28,7 +28,7 @@ from lake.releases.release import Release, find_release, publish
 from lake.releases.restores import RESTORES, Restored, read_restores
 from serve.served_release import open_session as open_served
 from serve.settings import ServeSettings
-from tests.support.built_lake import FEW, Shop, opened
+from tests.support.built_lake import FEW, Shop, ingested_shop
 from tests.support.release_history import ENGINE, NOON, commit, publish_ids, read_bytes, release_of
 from tests.transform.test_crash import grow
 
@@ -130,11 +130,11 @@ def test_a_table_that_was_made_later_is_not_the_release_s(lake: Lake) -> None:
 
 def test_what_a_release_needs_of_bronze_is_given_with_the_span_of_its_feed(tmp_path: Path) -> None:
     """A release opens if its tables came along and its bronze versions lie between two restored ones."""
-    shop = opened(tmp_path / "lake", models=FEW)
-    shop.published()
+    shop = ingested_shop(tmp_path / "lake", models=FEW)
+    shop.publish()
     for minute in (1, 2):
         grow(shop, minute)
-        shop.published()
+        shop.publish()
     other = Shop(restored(shop.lake, "other", 1), FEW)
     [row] = read_restores(other.lake)
     consumed = [find_release(shop.lake, number).consumed["bronze.orders"] for number in (1, 2, 3)]
@@ -146,7 +146,7 @@ def test_what_a_release_needs_of_bronze_is_given_with_the_span_of_its_feed(tmp_p
     with pytest.raises(NoRelease, match=GONE):
         other.read(2)
     grow(other, 3)
-    assert other.published().release == 4
+    assert other.publish().release == 4
     assert other.read() == other.read(4)
     with pytest.raises(NoRelease, match=GONE):
         other.read(2)
