@@ -194,7 +194,7 @@ def test_compaction_and_vacuum_keep_the_files_of_a_release(lake: Lake, engine: L
 
 
 def test_one_of_two_concurrent_writers_is_refused(lake: Lake) -> None:
-    """Only one of two replacements of the same version succeeds, and one of two releases on the same parent."""
+    """Of two replacements of one version, or two releases on one parent, only one succeeds."""
     create_table(lake, "silver.things", SCHEMA).append(rows((1, "1", JUNE)))
     tables = [open_table(lake, "silver.things") for _ in range(2)]
     results = both(lambda: tables.pop().replace(rows((2, "2", JUNE))))
@@ -287,7 +287,7 @@ def test_a_mount_refuses_writes_and_incomplete_responses() -> None:
 
 
 def test_files_are_uploaded_concurrently(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server of this process responds only after several uploads have arrived, and none of them blocks it."""
+    """A server of this process responds only after several uploads have arrived; none blocks it."""
     here = threading.Barrier(4, timeout=300)
 
     class Slow(BaseHTTPRequestHandler):
