@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ingest.observations import Observation, instant
 from ingest.protocol import DECODE_ERRORS
-from lake.ledgers.completeness import SCHEMA, drop_old_evidence, create_evidence
+from lake.ledgers.completeness import SCHEMA, create_evidence, drop_old_evidence
 from lake.paths import Lake
 
 # Rows of one commit: some 3 MB of memory, and 100 commits for a million orders.

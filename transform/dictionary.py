@@ -24,6 +24,9 @@ COLUMNS = {
     "is_key": "BOOLEAN",
     "may_be_null": "BOOLEAN",
     "note": "VARCHAR",
+    "is_day": "BOOLEAN",
+    "is_money": "BOOLEAN",
+    "is_personal": "BOOLEAN",
 }
 DICTIONARY_TABLES = ("rules.tables", "rules.columns")
 
@@ -43,6 +46,9 @@ def dictionary(models: Sequence[Model]) -> list[Rule]:
             column.name in model.header.key,
             column.nullable,
             model.header.notes.get(column.name, ""),
+            column.name == model.header.month,
+            column.name == model.header.money,
+            column.name in model.header.personal_columns,
         )
         for model in models
         for position, column in enumerate(model.header.contract.columns, 1)

@@ -18,6 +18,21 @@ COMMENT = re.compile(r"\A\s*/\*(.*?)\*/\s*(.*)\Z", re.DOTALL)
 # A column with the comment that describes it: name = "TYPE"  # description
 NOTE = re.compile(r'^\s*(\w+)\s*=\s*"[^"]*"\s*#\s*(.+?)\s*$', re.MULTILINE)
 DATE = pa.date32()
+# Names of columns that are personal in every table, even if a header does not list them.
+CONTACTS = frozenset(
+    {
+        "buyer_name",
+        "full_name",
+        "birthday",
+        "phone",
+        "phones",
+        "email",
+        "emails",
+        "address",
+        "note",
+        "comment",
+    }
+)
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Types = Mapping[str, pa.DataType]
 
@@ -29,7 +44,8 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     such date, ``partition`` names another date column that keeps rewritten files small; its
     partitions are months, or weeks from Monday (``width``). ``about`` names the id in the first
     key column, if it does not follow from the table's name. The sum of the column ``money`` is
-    shown when a release moves. ``checks`` are conditions that are true for every row. ``notes``
+    shown when a release moves. ``personal`` are the columns that identify a buyer; an archive leaves
+    them out. ``checks`` are conditions that are true for every row. ``notes``
     describe columns; they are read from the comments after the columns.
     """
 
@@ -42,6 +58,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     width: Literal["month", "week"] = "month"
     about: str | None = None
     money: str | None = None
+    personal: tuple[str, ...] = ()
     checks: dict[str, Text] = {}
     notes: dict[str, str] = {}
 
@@ -50,6 +67,11 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The columns of the stored table; the partition column, if there is one, is the last."""
         partition = {self.partition_column: "DATE"} if self.partition_column else {}
         return Contract.of({**self.columns, **partition}, self.key)
+
+    @property
+    def personal_columns(self) -> frozenset[str]:
+        """The columns that identify a buyer: those listed, and those with a name of a contact."""
+        return frozenset(self.personal) | CONTACTS & self.columns.keys()
 
     @property
     def partition_date(self) -> str | None:
@@ -110,7 +132,8 @@ def fault(header: Header) -> str | None:
 
 def unknown_column(header: Header, _: Types) -> str | None:
     """Return the first column that the header uses and does not declare."""
-    used = [*header.key, *filter(None, (header.month, header.partition, header.money))]
+    dates = (header.month, header.partition)
+    used = [*header.key, *header.personal, *filter(None, (*dates, header.money))]
     return next((column for column in used if column not in header.columns), None)
 
 

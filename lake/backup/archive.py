@@ -20,27 +20,12 @@ from lake.delta.parquet import writer_properties
 from lake.delta.table import open_table, table_exists
 from lake.errors import CommitConflict, LakeError, NoRelease, TableMissing, UsageError
 from lake.paths import Lake
+from lake.releases.column_facts import read_personal_columns
 from lake.releases.release import Release, current_release, find_release, list_outlines, publish
 from lake.releases.restores import refuse_left_out
 
 log = structlog.get_logger()
 LAYERS = ("silver", "gold")
-# Columns that identify a buyer: a name in any table, or ``table.column``.
-CONTACTS = frozenset(
-    {
-        "buyer_name",
-        "full_name",
-        "birthday",
-        "phone",
-        "phones",
-        "email",
-        "emails",
-        "address",
-        "note",
-        "comment",
-        "silver.buyers.name",
-    }
-)
 
 
 def archive_lake(lake: Lake, month: date) -> Lake:
@@ -77,12 +62,13 @@ def attempt(lake: Lake, month: date, now: datetime) -> bool:
     return True
 
 
-def archive(lake: Lake, month: date, *, now: datetime, contacts: Collection[str] = CONTACTS) -> Release:
+def archive(lake: Lake, month: date, *, now: datetime) -> Release:
     """Copy the release that was current when the month ended in Kyiv; return the archive's record.
 
     A finished archive is not changed, even if another process finished it during this call. Raises
-    UsageError if the month has not ended, NoRelease if nothing was published by its end or the release
-    was not restored with the lake, and TableMissing if files of the release are missing.
+    UsageError if the month has not ended, LakeError if no release declares the personal columns,
+    NoRelease if nothing was published by its end or the release was not restored with the lake, and
+    TableMissing if files of the release are missing.
     """
     if month > month_before(now):
         raise UsageError(
@@ -96,7 +82,8 @@ def archive(lake: Lake, month: date, *, now: datetime, contacts: Collection[str]
     refuse_left_out(lake, release)
     target = archive_lake(lake, month)
     names = [name for name in sorted(release.tables) if name.split(".")[0] in LAYERS]
-    versions = {name: copy_table(lake, name, release, target, contacts) for name in names}
+    personal = read_personal_columns(lake, release)
+    versions = {name: copy_table(lake, name, release, target, personal) for name in names}
     record = msgspec.structs.replace(
         release,
         parent=None,
@@ -115,16 +102,16 @@ def archive(lake: Lake, month: date, *, now: datetime, contacts: Collection[str]
     return record
 
 
-def copy_table(lake: Lake, name: str, release: Release, target: Lake, contacts: Collection[str]) -> int:
-    """Write a released table without contacts in one commit; return its version in the archive.
+def copy_table(
+    lake: Lake, name: str, release: Release, target: Lake, personal: Collection[tuple[str, str]]
+) -> int:
+    """Write a released table without its ``personal`` columns in one commit; return the archive's version.
 
     A table that exists already is complete: an earlier attempt wrote it before it was interrupted.
     """
     if not table_exists(target, name):
         table = open_table(lake, name, release.tables[name])
-        columns = [
-            column for column in table.schema.names if not {column, f"{name}.{column}"} & set(contacts)
-        ]
+        columns = [column for column in table.schema.names if (name, column) not in personal]
         try:
             rows = table.read(columns)
         except FileNotFoundError:

@@ -20,18 +20,14 @@ from lake.paths import Lake
 from lake.query.quote import literals
 from lake.query.quote import name as quoted
 from lake.query.session import Connection, connect, create_view
+from lake.releases.column_facts import ColumnFacts, read_column_facts
 from lake.releases.release import Release
 from lake.releases.restores import refuse_left_out
 from lake.settings import LakeSettings
 
 # Schemas of the comparison: all rows of each release, and the rows of files that only one release has.
 SIDES = ("before", "after", "only_before", "only_after")
-DAY = pa.date32()
-HRYVNIAS = pa.decimal128(18, 2)
-# Column names of a row's day; other dates only partition a table, so that a build writes less.
-DAYS_OF_ROWS = ("date", "order_date", "observed_date", "order_month")
-# Money column by table, if it is not the first column of hryvnias.
-MONEY = {"silver.order_lines": "total"}
+NO_FACTS = ColumnFacts()
 SCHEMA = Contract.of(
     {
         "table": "VARCHAR",
@@ -89,12 +85,13 @@ def day_moves(
     names = before.tables.keys() | after.tables.keys()
     if table is not None and table not in names:
         raise UsageError(f"{table}: neither release has this table; they have {', '.join(sorted(names))}")
+    facts = read_column_facts(lake, after, before)
     with open_sides(settings) as connection:
         return [
             move
             for name in sorted(names if table is None else {table})
             if before.tables.get(name) != after.tables.get(name)
-            for move in moves_of(connection, lake, name, before, after)
+            for move in moves_of(connection, lake, name, before, after, facts)
         ]
 
 
@@ -107,9 +104,11 @@ def open_sides(settings: LakeSettings) -> Iterator[Connection]:
         yield connection
 
 
-def moves_of(connection: Connection, lake: Lake, name: str, before: Release, after: Release) -> list[DayMove]:
+def moves_of(
+    connection: Connection, lake: Lake, name: str, before: Release, after: Release, facts: ColumnFacts
+) -> list[DayMove]:
     """Return the days on which a table differs between two releases."""
-    common = create_side_views(connection, lake, name, before, after)
+    common = create_side_views(connection, lake, name, before, after, facts)
     day = quoted(common.day) if common.day else "null::date"
     columns = ", ".join(map(quoted, common.columns))
     create_compared(connection, name, SIDES[2:], f"{day} as compared_day, {columns}")
@@ -138,7 +137,12 @@ def months_in(connection: Connection) -> str:
 
 
 def create_side_views(
-    connection: Connection, lake: Lake, name: str, before: Release, after: Release
+    connection: Connection,
+    lake: Lake,
+    name: str,
+    before: Release,
+    after: Release,
+    facts: ColumnFacts = NO_FACTS,
 ) -> CommonColumns:
     """Create a view of the table on each side, without rows if a release lacks it; return its columns."""
     old, new = (
@@ -158,20 +162,21 @@ def create_side_views(
     )
     for side, (table, files) in zip(SIDES, sides, strict=True):
         create_view(connection, f"{side}.{quoted(name)}", table, sorted(files))
-    return common_columns(name, like_old, like_new)
+    return common_columns(name, like_old, like_new, facts)
 
 
-def common_columns(name: str, old: Table, new: Table) -> CommonColumns:
-    """Return the columns that two versions of a table have in common."""
+def common_columns(name: str, old: Table, new: Table, facts: ColumnFacts) -> CommonColumns:
+    """Return the columns that two versions of a table have in common.
+
+    A table has a day only if both versions are partitioned by its month, and money only if it has a day.
+    """
     fields = [field for field in new.schema if field.name in old.schema.names]
     fields = [field for field in fields if field.type.equals(old.schema.field(field.name).type)]
-    kinds = {field.name: field.type for field in fields}
-    days = [column for column, kind in kinds.items() if kind.equals(DAY) and column in DAYS_OF_ROWS]
-    is_dated = bool(days) and "month" in new.partition_by and "month" in old.partition_by
-    hryvnias = [column for column, kind in kinds.items() if kind.equals(HRYVNIAS)]
-    money = [column for column in (MONEY.get(name), *hryvnias) if column in hryvnias]
+    columns = tuple(field.name for field in fields)
+    day, money = facts.day.get(name), facts.money.get(name)
+    is_dated = day in columns and "month" in new.partition_by and "month" in old.partition_by
     return CommonColumns(
-        columns=tuple(kinds),
-        day=days[0] if is_dated else None,
-        money=money[0] if is_dated and money else None,
+        columns=columns,
+        day=day if is_dated else None,
+        money=money if is_dated and money in columns else None,
     )

@@ -1,5 +1,7 @@
 """Dictionary: the descriptions of the headers, as tables of the release."""
 
+from lake.releases.column_facts import read_column_facts
+from lake.releases.release import find_release
 from tests.support.built_lake import MODELS, Shop
 from transform.dictionary import dictionary
 from transform.header import read_header
@@ -44,3 +46,21 @@ def test_a_table_lists_its_inputs() -> None:
     tables, _ = dictionary(MODELS)
     reads = {row[0]: row[4] for row in tables.rows}
     assert reads["gold.product_daily"] == "silver.order_lines, silver.products"
+
+
+def test_the_dictionary_declares_day_money_and_personal_columns(first_release: Shop) -> None:
+    """The lake reads these facts of each model from the release; contacts are personal by their name."""
+    facts = read_column_facts(first_release.lake, find_release(first_release.lake, 1))
+    headers = {model.name: model.header for model in MODELS}
+    assert facts.tables == headers.keys()
+    assert facts.day == {name: header.month for name, header in headers.items() if header.month}
+    assert facts.money == {name: header.money for name, header in headers.items() if header.money}
+    assert facts.personal == {
+        ("silver.buyers", "name"),
+        ("silver.buyers", "birthday"),
+        ("silver.buyers", "phones"),
+        ("silver.buyers", "emails"),
+        ("silver.orders", "buyer_name"),
+    }
+    header, _ = read_header(HEADED.replace('price = "DECIMAL(18,2)"', 'comment = "VARCHAR"'), "gold.things")
+    assert header.personal_columns == {"comment"}

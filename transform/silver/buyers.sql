@@ -3,6 +3,7 @@ grain     = "one row per buyer card, in its newest observed state"
 key       = ["id"]
 rebuild   = "by key"
 partition = "created_date"
+personal  = ["name", "birthday", "phones", "emails"]
 
 [columns]
 id           = "BIGINT"        # id of the card in KeyCRM

@@ -4,6 +4,7 @@ key     = ["id"]
 rebuild = "by key"
 month   = "order_date"
 money   = "grand_total"
+personal = ["buyer_name"]
 
 [columns]
 id                = "BIGINT"          # id of the order in KeyCRM

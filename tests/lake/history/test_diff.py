@@ -17,6 +17,7 @@ from lake.history.diff import DayMove, common_columns, day_moves
 from lake.history.explain import explain
 from lake.history.order_diff import order_moves
 from lake.query.session import fetch, open_session
+from lake.releases.column_facts import read_column_facts
 from lake.releases.release import current_release, find_release, publish
 from tests.support.built_lake import ENGINE, FEW, MODELS, Shop, ingested_shop, instant
 
@@ -130,9 +131,10 @@ def test_an_unknown_table_is_refused(edited: Shop) -> None:
 def test_day_and_money_are_those_of_the_model_headers(edited: Shop) -> None:
     """The day and money that a diff finds in a table's columns are those of the model's header."""
     release = find_release(edited.lake, 2)
+    facts = read_column_facts(edited.lake, release)
     for model in MODELS:
         table = open_table(edited.lake, model.name, release.tables[model.name])
-        columns = common_columns(model.name, table, table)
+        columns = common_columns(model.name, table, table, facts)
         header = model.header
         assert (columns.day, columns.money) == (header.month, header.money if header.month else None), (
             model.name

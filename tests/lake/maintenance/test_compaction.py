@@ -23,7 +23,7 @@ from lake.delta.files import Files
 from lake.delta.table import create_table, open_table
 from lake.errors import CommitConflict, UsageError
 from lake.history.rollback import parent_of, run_resume, run_rollback
-from lake.ledgers.completeness import EVIDENCE, has_evidence, create_evidence
+from lake.ledgers.completeness import EVIDENCE, create_evidence, has_evidence
 from lake.ledgers.runs import last_runs, list_runs, watermark
 from lake.maintenance import compaction
 from lake.maintenance.compaction import MANY, SMALL, TARGET, compact, crowded_partitions
@@ -384,7 +384,7 @@ def test_files_of_different_partitions_are_never_merged(lake: Lake) -> None:
     for number in range(MANY + 2):
         for run in runs:
             row = {"run_id": run, "id": number, "payload_hash": "x", "fetched_at": NOON}
-            evidence.append(pa.Table.from_pylist([row], schema=witnesses.schema))
+            evidence.append(pa.Table.from_pylist([row], schema=evidence.schema))
     rows = read(lake, EVIDENCE, open_table(lake, EVIDENCE).version)
     (done,) = compact(lake, now=NOON)
     assert (done.files_before, done.files_after) == (2 * (MANY + 2), 2)
