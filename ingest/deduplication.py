@@ -7,8 +7,6 @@ same change concurrently, one of them writes it.
 
 from collections.abc import Collection, Mapping, Sequence, Set
 from datetime import datetime
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +19,7 @@ from lake.paths import Lake
 from lake.query.quote import literals
 from lake.query.quote import name as quoted
 from lake.query.session import Connection, scan
+from lake.query.sql_file import read_sql
 
 # Attempts to commit an append while other processes commit to the table.
 TRIES = 50
@@ -79,14 +78,16 @@ class Deduplicator:
     def live_count(self, up_to: int | None = None) -> int:
         """Return how many ids of the table are not deleted, up to an id if one is given."""
         self._refresh()
-        ((count,),) = self._query(read_sql("live_count"), {"up_to": up_to, "tombstone": TOMBSTONE})
+        ((count,),) = self._query(read_sql("ingest", "live_count"), {"up_to": up_to, "tombstone": TOMBSTONE})
         return int(count)
 
     def absent_ids(self, since: datetime | None, until: datetime | None, *, listed: Set[int]) -> list[int]:
         """Return the ids created in the span, not deleted, that are not in ``listed``."""
         self._refresh()
         values = {"since": since, "until": until, "tombstone": TOMBSTONE}
-        return [row[0] for row in self._query(read_sql("absent_ids"), values, listed=ids_table(listed))]
+        return [
+            row[0] for row in self._query(read_sql("ingest", "absent_ids"), values, listed=ids_table(listed))
+        ]
 
     def id_gaps(self, since: datetime, *, first_id: int | None, explained: Set[int]) -> list[tuple[int, int]]:
         """Return the spans of ids that are neither observed nor ``explained``; newest first.
@@ -96,7 +97,7 @@ class Deduplicator:
         """
         self._refresh()
         values = {"since": since, "first_id": first_id, "tombstone": TOMBSTONE}
-        gaps = self._query(read_sql("id_gaps"), values, explained=ids_table(explained))
+        gaps = self._query(read_sql("ingest", "id_gaps"), values, explained=ids_table(explained))
         return [(first, last) for first, last in gaps]
 
     def append(self, rows: pa.Table) -> int:
@@ -127,7 +128,7 @@ class Deduplicator:
 
     def _new_positions(self, incoming: pa.Table) -> pa.Array:
         """Return the positions of the incoming observations that are new states."""
-        rows = self._query(read_sql("new_states"), incoming=incoming)
+        rows = self._query(read_sql("ingest", "new_states"), incoming=incoming)
         return pa.array([row[0] for row in rows], pa.int64())
 
     def _query(
@@ -160,12 +161,6 @@ class Deduplicator:
             ((greatest,),) = self._duckdb.execute(f"select max(id) from {self._observed}").fetchall()
             self._greatest = self._greatest if greatest is None else greatest
             self._files |= uris
-
-
-@cache
-def read_sql(name: str) -> str:
-    """Return the text of ``sql/<name>.sql``."""
-    return files("ingest").joinpath("sql", f"{name}.sql").read_text("utf-8")
 
 
 def ids_table(ids: Set[int]) -> pa.Table:

@@ -1,4 +1,7 @@
-"""The lake: Delta tables, releases, and sessions over them. It knows no KeyCRM and no model.
+"""The lake: Delta tables, releases, and sessions over them. It knows no KeyCRM.
+
+Of the shop's models it knows what their headers publish in ``rules.columns``. Only ``history``
+and the commands over it name tables: the orders and the revenue that a diff or an explanation lists.
 
 The allocators of deltalake and Arrow retain freed memory for the next write, separately for
 each thread. In a process that runs for hours this adds up to a hundred megabytes. Within one

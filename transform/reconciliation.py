@@ -9,7 +9,6 @@ serves, as in every build.
 
 from datetime import date, datetime
 from decimal import Decimal
-from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -19,6 +18,7 @@ from lake.ledgers.completeness import has_evidence, open_evidence
 from lake.ledgers.runs import Run, newest_run
 from lake.paths import Lake
 from lake.query.session import Connection, fetch, scan
+from lake.query.sql_file import read_sql
 from transform.build import Proposal
 
 # Orders that a message lists.
@@ -103,22 +103,19 @@ def compare(connection: Connection, lake: Lake, run: Run) -> Comparison:
     facts = {"run_id": run.run_id, "began_at": run.started_at, "since": since, "until": until}
     connection.execute("create schema reconciliation")
     connection.execute(f"create view reconciliation.evidence as {scan(connection, evidence)}")
-    connection.execute(query("observations"), facts)
-    connection.execute(query("sides"))
-    (totals,) = fetch(connection, query("totals")).to_pylist()
-    days = connection.execute(query("days")).fetchall()
-    orders = connection.execute(query("orders"), {"limit": LISTED_ORDERS}).fetchall()
+    connection.execute(read_sql("transform", "reconciliation_observations"), facts)
+    connection.execute(read_sql("transform", "reconciliation_sides"))
+    (totals,) = fetch(connection, read_sql("transform", "reconciliation_totals")).to_pylist()
+    days = connection.execute(read_sql("transform", "reconciliation_days")).fetchall()
+    orders = connection.execute(
+        read_sql("transform", "reconciliation_orders"), {"limit": LISTED_ORDERS}
+    ).fetchall()
     return Comparison(
         **totals,
         first_day=DayDifference(*days[0]) if days else None,
         differing_orders=orders[0][2] if orders else 0,
         first_orders=tuple((id, difference) for id, difference, _ in orders),
     )
-
-
-def query(name: str) -> str:
-    """Return the SQL of one step of the comparison."""
-    return files("transform").joinpath("sql", f"reconciliation_{name}.sql").read_text("utf-8")
 
 
 def refuse_difference(comparison: Comparison, proposal: Proposal) -> None:

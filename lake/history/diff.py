@@ -15,11 +15,11 @@ import pyarrow as pa
 from lake.delta.contract import Contract
 from lake.delta.table import Table, open_table
 from lake.errors import UsageError
-from lake.history.queries import read_sql
 from lake.paths import Lake
 from lake.query.quote import literals
 from lake.query.quote import name as quoted
 from lake.query.session import Connection, connect, create_view
+from lake.query.sql_file import read_sql
 from lake.releases.column_facts import ColumnFacts, read_column_facts
 from lake.releases.release import Release
 from lake.releases.restores import refuse_left_out
@@ -112,12 +112,13 @@ def moves_of(
     day = quoted(common.day) if common.day else "null::date"
     columns = ", ".join(map(quoted, common.columns))
     create_compared(connection, name, SIDES[2:], f"{day} as compared_day, {columns}")
-    connection.execute(f"create or replace temp table differing_days as {read_sql('differing_days')}")
+    differing_days = read_sql("lake.history", "differing_days")
+    connection.execute(f"create or replace temp table differing_days as {differing_days}")
     money = quoted(common.money) if common.money else "null::decimal(18, 2)"
     months = months_in(connection) if common.day else "true"
     create_compared(connection, name, SIDES[:2], f"{day} as day, {money} as money", months)
     values = {"table": name, "no_money": 0 if common.money else None}
-    rows = connection.sql(read_sql("day_moves"), params=values).to_arrow_table()
+    rows = connection.sql(read_sql("lake.history", "day_moves"), params=values).to_arrow_table()
     return [DayMove(**row) for row in rows.to_pylist()]
 
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from lake.delta.table import open_table
 from lake.errors import LakeError, UsageError
-from lake.history.queries import read_sql
 from lake.paths import Lake
 from lake.query.session import Connection, connect, create_view, fetch
+from lake.query.sql_file import read_sql
 from lake.releases.release import Release
 from lake.releases.restores import refuse_left_out
 from lake.settings import LakeSettings
@@ -43,7 +43,7 @@ def explain(
         refuse_unknown(connection, sales_type)
         values = {"day": day, "sales_type": sales_type}
         rows, returns, revenue = (
-            connection.sql(read_sql(name), params=values).to_arrow_table()
+            connection.sql(read_sql("lake.history", name), params=values).to_arrow_table()
             for name in ("day_orders", "day_returns", "day_revenue")
         )
     [returned], [gold] = returns.to_pylist(), revenue.to_pylist()

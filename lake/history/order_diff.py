@@ -11,10 +11,10 @@ import msgspec
 import pyarrow as pa
 
 from lake.history.diff import SIDES, CommonColumns, create_side_views, open_sides
-from lake.history.queries import read_sql
 from lake.paths import Lake
 from lake.query.quote import literal
 from lake.query.quote import name as quoted
+from lake.query.sql_file import read_sql
 from lake.releases.release import Release
 from lake.releases.restores import refuse_left_out
 from lake.settings import LakeSettings
@@ -68,9 +68,9 @@ def order_moves(
             for side in SIDES:
                 connection.execute(f"create view {side}.{quoted(LINES)} as {NO_LINES}")
         connection.execute(changed_columns(common))
-        connection.execute(f"create temp table order_pairs as {read_sql('order_pairs')}")
-        rows = connection.sql(read_sql("moved_orders"), params=values).to_arrow_table()
-        ((others,),) = connection.execute(read_sql("other_orders"), values).fetchall()
+        connection.execute(f"create temp table order_pairs as {read_sql('lake.history', 'order_pairs')}")
+        rows = connection.sql(read_sql("lake.history", "moved_orders"), params=values).to_arrow_table()
+        ((others,),) = connection.execute(read_sql("lake.history", "other_orders"), values).fetchall()
     return OrderMoves(rows, others)
 
 

@@ -1,5 +1,6 @@
 """Contract change: a table follows its model's new contract, and older releases read as before."""
 
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 
@@ -7,10 +8,12 @@ import pytest
 
 from lake.delta.table import open_table
 from lake.errors import CheckFailed
+from lake.releases.column_facts import read_column_facts
 from lake.releases.release import Move
 from tests.support.built_lake import Shop, change_model, columns_of, instant
-from transform.dictionary import DICTIONARY_TABLES
+from transform.dictionary import COLUMNS, DICTIONARY_TABLES, dictionary
 from transform.models import Model
+from transform.rules import Rule, relation
 
 SOURCES = columns_of("gold.source_daily")
 ADDED = change_model(
@@ -121,3 +124,23 @@ def test_an_uncommitted_contract_is_restored(few: Shop) -> None:
     assert open_table(few.lake, "gold.source_daily").partition_by == ["month"]
     few.publish(models=ADDED)
     assert few.read(1) == first
+
+
+def test_a_lake_from_before_the_column_facts_gets_them(few: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next build publishes the dictionary with its new columns; the release before reads as it did."""
+    with monkeypatch.context() as patch:
+        patch.setattr("transform.build.dictionary", dictionary_without_facts)
+        before = few.publish()
+    rows = few.read(before.release)["rules.columns"]
+    assert {len(row) for row in rows} == {len(COLUMNS) - 3}
+    after = few.publish()
+    assert {len(row) for row in few.read(after.release)["rules.columns"]} == {len(COLUMNS)}
+    assert few.read(before.release)["rules.columns"] == rows
+    assert read_column_facts(few.lake, before).day["gold.source_daily"] == "date"
+
+
+def dictionary_without_facts(models: Sequence[Model]) -> list[Rule]:
+    """Return the dictionary as it was before it declared the day, money and personal columns."""
+    tables, columns = dictionary(models)
+    names = {name: kind for name, kind in COLUMNS.items() if not name.startswith("is_") or name == "is_key"}
+    return [tables, relation("columns", names, [row[: len(names)] for row in columns.rows])]
