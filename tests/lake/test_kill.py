@@ -1,8 +1,8 @@
-"""kill -9 at any moment of what changes a lake: the old state or the new one, and nothing between.
+"""kill -9 at any moment of a command leaves the lake in its old state or in its new one.
 
-A hundred processes and more are killed while another thread reads releases all the time,
-as sessions and through the catalogue: what it read of a release once it reads for ever,
-and the tables of one release agree. The command that follows finishes, whatever was left.
+More than a hundred processes are killed while another thread reads releases all the time, as
+sessions and through the catalogue. A release always has the same content, and the tables of one
+release agree. The next command finishes, whatever the killed one left.
 """
 
 import random
@@ -24,7 +24,7 @@ from lake.delta.commits import live_files
 from lake.delta.files import ASIDE
 from lake.delta.table import open_table
 from lake.history.rollback import parent_of, run_resume, run_rollback
-from lake.maintenance.compaction import BEFORE_MIDNIGHT, compact, crowded
+from lake.maintenance.compaction import BEFORE_MIDNIGHT, compact, crowded_partitions
 from lake.maintenance.erasure import Redaction, erase
 from lake.maintenance.vacuum import maintain, vacuum
 from lake.paths import Lake
@@ -37,13 +37,13 @@ from tests.support.nursery import Nursery
 from tests.support.simulated_lake import BRONZE, GOLD, SILVER, Simulated, at, files
 from tests.transform.test_crash import grow
 
-# A hundred and more; most where one is cheap.
+# Kills of each command; a cheap command gets more of them.
 KILLS = {"Rollback": 24, "Erase": 26, "Compact": 16, "Backup": 12, "Publish": 10, "Vacuum": 8, "Maintain": 8}
 KEEP = LakeSettings(memory_limit="512MB", threads=1, keep_days=5, keep_all_hours=120)
 SEEN = timedelta(days=3)
 Work = tuple[Callable[..., object], tuple[object, ...]]
 Content = dict[str, dict[str, Any]]
-# Rows only where the tables are not of one release.
+# Rows that exist only if the tables are not of one release.
 LAW = f"""
 (select month, count(*) from {SILVER} group by all except select month, orders from {GOLD})
 union all
@@ -58,123 +58,124 @@ where sold <> revenue
 
 
 def content(connection: Connection, release: Release) -> Content:
-    """Return the rows of every table, counted and hashed, but for the texts that are erased."""
-    named = {**release.tables, **release.consumed} if GOLD in release.tables else release.tables
-    found = {}
-    for name in sorted(named):
+    """Return the number and hash of the rows of every table, without the texts that are erased."""
+    versions = {**release.tables, **release.consumed} if GOLD in release.tables else release.tables
+    tables = {}
+    for name in sorted(versions):
         without = " exclude (text)" if name in (BRONZE, SILVER) and GOLD in release.tables else ""
         rows = f"(select *{without} from {name}) as r"
-        [found[name]] = fetch(connection, f"select count(*) as rows, sum(hash(r)) from {rows}").to_pylist()
-    assert {name: found[name]["rows"] for name in release.rows} == release.rows
+        [tables[name]] = fetch(connection, f"select count(*) as rows, sum(hash(r)) from {rows}").to_pylist()
+    assert {name: tables[name]["rows"] for name in release.rows} == release.rows
     assert fetch(connection, LAW if GOLD in release.tables else MONEY).to_pylist() == []
-    return found
+    return tables
 
 
-class Witness:
-    """Reads releases of a lake again and again, and knows what each one said."""
+class Observer:
+    """Reads releases of a lake all the time, and checks that the content of each stays the same."""
 
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
-        # An erasure replaces files: DuckDB, which opens one twice, can meet another one then and says so.
-        self.asks_again = False
+        # True during erasures: DuckDB opens a file twice, and raises an error if it was replaced in between.
+        self.ignores_duckdb_errors = False
         self.problems: list[Exception] = []
-        self.looks = 0
-        self._said: dict[int, Content] = {}
+        self.reads = 0
+        self._contents: dict[int, Content] = {}
         self._newest = {"ledger": 0, "catalogue": 0}
         self._dice = random.Random(5)
-        self._turned = threading.Condition()
-        self._over = threading.Event()
+        self._read_ended = threading.Condition()
+        self._stopped = threading.Event()
 
-    def look(self) -> None:
-        """Read the catalogue, or the current release, or one of those before it."""
-        if self.looks % 2:
-            self.look_at_catalogue()
+    def observe(self) -> None:
+        """Read the catalogue, the current release or an older one, in turns."""
+        if self.reads % 2:
+            self.read_catalogue()
             return
-        found = list_releases(self.lake, limit=8)
-        self._advance("ledger", found[0].release)
-        kept = [release for release in found if release.published_at > found[0].published_at - SEEN]
-        self.read(found[0] if self.looks % 4 else self._dice.choice(kept))
+        releases = list_releases(self.lake, limit=8)
+        self._advance("ledger", releases[0].release)
+        recent = [release for release in releases if release.published_at > releases[0].published_at - SEEN]
+        self.read(releases[0] if self.reads % 4 else self._dice.choice(recent))
 
-    def look_at_catalogue(self) -> None:
-        """Read what an analyst with a DuckDB of his own reads."""
+    def read_catalogue(self) -> None:
+        """Read the catalogue, as an analyst with stock DuckDB does."""
         with duckdb.connect(str(self.lake.catalogue), read_only=True) as connection:
             ((number,),) = connection.execute("select release from ops.current_release").fetchall()
             self._advance("catalogue", number)
-            self._hear(number, content(connection, find_release(self.lake, number)))
+            self._check(number, content(connection, find_release(self.lake, number)))
 
     def read(self, release: Release) -> Content:
-        """Return what a release says; fail where it said anything else before."""
+        """Return the content of a release; fail if it differs from that of an earlier read."""
         with open_session(self.lake, KEEP, release) as session:
-            return self._hear(release.release, content(session, release))
+            return self._check(release.release, content(session, release))
 
-    def turn(self) -> None:
-        """Return when nothing is under way that began before now."""
-        with self._turned:
-            seen = self.looks
-            self._turned.wait_for(lambda: self.looks >= seen + 2 or self.problems, timeout=300)
+    def wait(self) -> None:
+        """Wait until every read that is running now has ended."""
+        with self._read_ended:
+            before = self.reads
+            self._read_ended.wait_for(lambda: self.reads >= before + 2 or self.problems, timeout=300)
         assert not self.problems, self.problems
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Look all the while."""
+    def observing(self) -> Iterator[None]:
+        """Observe in another thread until the end of the context; fail if there was a problem."""
         thread = threading.Thread(target=self._watch)
         thread.start()
         try:
             yield
         finally:
-            self._over.set()
+            self._stopped.set()
             thread.join()
         assert not self.problems, self.problems
 
     def _watch(self) -> None:
-        while not self._over.is_set():
+        while not self._stopped.is_set():
             try:
-                self.look()
+                self.observe()
             except duckdb.Error as error:
-                if not self.asks_again:
+                if not self.ignores_duckdb_errors:
                     self.problems.append(error)
-                    self._over.set()
+                    self._stopped.set()
             except Exception as error:
                 self.problems.append(error)
-                self._over.set()
-            with self._turned:
-                self.looks += 1
-                self._turned.notify_all()
+                self._stopped.set()
+            with self._read_ended:
+                self.reads += 1
+                self._read_ended.notify_all()
 
-    def _advance(self, where: str, number: int) -> None:
-        assert number >= self._newest[where], f"the {where} went back from {self._newest[where]} to {number}"
-        self._newest[where] = number
+    def _advance(self, source: str, number: int) -> None:
+        newest = self._newest[source]
+        assert number >= newest, f"the {source} went back from {newest} to {number}"
+        self._newest[source] = number
 
-    def _hear(self, number: int, found: Content) -> Content:
-        assert self._said.setdefault(number, found) == found, f"release {number} says something else"
-        return found
+    def _check(self, number: int, tables: Content) -> Content:
+        assert self._contents.setdefault(number, tables) == tables, f"release {number} has other content"
+        return tables
 
 
 class Trial(ABC):
-    """A command that is killed: what it finds to do, what may be found after it, and what comes next."""
+    """A command that is killed repeatedly: its preparation, the check of its result and its successor."""
 
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
-        self.witness = Witness(lake)
+        self.observer = Observer(lake)
 
     @abstractmethod
     def work(self) -> Work:
-        """Let something come that the command has to do; return the command."""
+        """Prepare something for the command to do; return the command."""
 
     @abstractmethod
     def is_new(self) -> bool:
-        """True where the killed command's new state is there, False for the old one; fail for any other."""
+        """Return True for the new state of the killed command, False for the old one; fail for any other."""
 
     @abstractmethod
     def follow(self) -> None:
-        """Run the command that follows, to its end; fail where it leaves anything to do."""
+        """Run the next command to its end; fail if it leaves anything to do."""
 
-    def end(self) -> None:  # noqa: B027  # not every trial has an end of its own
-        """Fail where all of it together did not come to what it should."""
+    def end(self) -> None:  # noqa: B027  # not every trial has a check at its end
+        """Fail if the result of all commands together is wrong."""
 
 
 class Month(Trial):
-    """A trial on a simulated lake, whose clock is behind the real one: what is written now is young."""
+    """A trial on a simulated lake, whose clock is behind the real one, so new files count as recent."""
 
     def __init__(self, month: Simulated) -> None:
         super().__init__(month.lake)
@@ -182,110 +183,110 @@ class Month(Trial):
         refresh_catalogue(self.lake)
 
     def sync(self) -> None:
-        """Let a day pass and a release come."""
+        """Let a day pass, and publish a release."""
         self.month.passes(timedelta(days=1))
         self.month.sync()
 
     def kept(self) -> list[Release]:
-        """Return the releases that maintenance keeps."""
+        """Return the releases that maintenance retains."""
         since = self.month.now - timedelta(days=KEEP.keep_days)
         return [release for release in list_releases(self.lake) if release.published_at >= since]
 
 
 def roll_back(lake: Lake, now: datetime) -> None:
-    """Go back as the command does."""
+    """Roll back like the command."""
     current = find_release(lake, None)
     run_rollback(lake, parent_of(lake, current), current=current, now=now, settings=KEEP)
     refresh_catalogue(lake)
 
 
 def resume(lake: Lake, now: datetime) -> None:
-    """Lift the hold as the command does."""
+    """Lift the hold like the command."""
     run_resume(lake, now=now)
     refresh_catalogue(lake)
 
 
 class Rollback(Month):
-    """By turns a rollback, and the resume that follows it."""
+    """A rollback, and the resume after it, in turns."""
 
     def work(self) -> Work:
-        """The one or the other."""
+        """Return the resume if publishing is on hold, and otherwise the rollback."""
         self.before = find_release(self.lake, None)
         return (resume if self.before.is_held else roll_back), (self.lake, self.month.now)
 
     def is_new(self) -> bool:
-        """One release more, held where it was not; it says what its target or its parent said."""
-        found = find_release(self.lake, None)
-        if found == self.before:
+        """Check that a new release starts or lifts the hold, and has the content of its target or parent."""
+        current = find_release(self.lake, None)
+        if current == self.before:
             return False
-        shown = self.before if self.before.is_held else parent_of(self.lake, self.before)
-        assert (found.release, found.parent) == (self.before.release + 1, self.before.release)
-        assert found.is_held != self.before.is_held
-        assert self.witness.read(found) == self.witness.read(shown)
+        target = self.before if self.before.is_held else parent_of(self.lake, self.before)
+        assert (current.release, current.parent) == (self.before.release + 1, self.before.release)
+        assert current.is_held != self.before.is_held
+        assert self.observer.read(current) == self.observer.read(target)
         return True
 
     def follow(self) -> None:
-        """Whatever has come of it, the state after it is reached; the catalogue shows it."""
+        """Reach the state after the command, and check that the catalogue shows it."""
         if find_release(self.lake, None) == self.before:
             work, arguments = self.work()
             work(*arguments)
         refresh_catalogue(self.lake)
-        found = find_release(self.lake, None)
-        assert found.is_held == (found.kind == ROLLBACK)
-        assert catalogue_release(self.lake) == found.release
-        self.sync_when_free(found)
+        current = find_release(self.lake, None)
+        assert current.is_held == (current.kind == ROLLBACK)
+        assert catalogue_release(self.lake) == current.release
+        self.sync_if_free(current)
 
-    def sync_when_free(self, found: Release) -> None:
-        """Publish what another rollback can go back from."""
-        if not found.is_held:
+    def sync_if_free(self, current: Release) -> None:
+        """Publish a release for the next rollback, if publishing is not on hold."""
+        if not current.is_held:
             self.sync()
             refresh_catalogue(self.lake)
 
 
 class Compact(Month):
-    """Four runs a day that brought something, to be merged when the day is over."""
+    """A day with four runs that append files, which are compacted when the day is over."""
 
     def work(self) -> Work:
-        """Merge them."""
+        """Append the files of four runs; return their compaction."""
         for number in range(4):
             self.month.look([number])
         self.sync()
         self.month.passes(timedelta(days=1))
-        self.rows = self.held()
+        self.rows = self.rows_now()
         self.before = find_release(self.lake, None)
         return compact_at, (self.lake, self.month.now)
 
-    def held(self) -> list[dict[str, Any]]:
-        """Return all that bronze holds at its head."""
+    def rows_now(self) -> list[dict[str, Any]]:
+        """Return the sorted rows of the head of bronze."""
         rows: list[dict[str, Any]] = open_table(self.lake, BRONZE).read().to_pylist()
         return sorted(rows, key=lambda row: (row["fetched_at"], row["id"]))
 
     def is_new(self) -> bool:
-        """The rows are the same either way; at last a release names the merged files."""
-        assert self.held() == self.rows
-        found = find_release(self.lake, None)
-        if found == self.before:
+        """Check that the rows are the same, and that a new release references the compacted files."""
+        assert self.rows_now() == self.rows
+        current = find_release(self.lake, None)
+        if current == self.before:
             return False
-        assert (found.kind, found.parent) == (COMPACTION, self.before.release)
-        assert found.consumed == {BRONZE: open_table(self.lake, BRONZE).version}
-        assert self.witness.read(found) == self.witness.read(self.before)
+        assert (current.kind, current.parent) == (COMPACTION, self.before.release)
+        assert current.consumed == {BRONZE: open_table(self.lake, BRONZE).version}
+        assert self.observer.read(current) == self.observer.read(self.before)
         return True
 
     def follow(self) -> None:
-        """Nothing is left to merge, and a release says so."""
+        """Compact again; check that a release has the result and that no small files are left."""
         compact_at(self.lake, self.month.now)
         assert self.is_new()
         files = live_files(open_table(self.lake, BRONZE)._delta)
-        assert not crowded(files, shop_day(self.month.now + BEFORE_MIDNIGHT).isoformat())
+        assert not crowded_partitions(files, shop_day(self.month.now + BEFORE_MIDNIGHT).isoformat())
 
 
 def compact_at(lake: Lake, now: datetime) -> None:
-    """Merge as the command does."""
+    """Compact like the command."""
     compact(lake, now=now)
 
 
 class Vacuum(Month):
-    """Releases that are not kept any more have files of their own."""
+    """Releases past their retention, with files that no other release needs."""
 
     def __init__(self, month: Simulated) -> None:
         super().__init__(month)
@@ -293,53 +294,53 @@ class Vacuum(Month):
             self.sync()
 
     def work(self) -> Work:
-        """Delete them."""
+        """Let a release get past its retention; return the deletion of its files."""
         self.sync()
         self.month.passes(timedelta(days=1))
         refresh_catalogue(self.lake)
-        # Here a day is over in no time; nobody has really been reading for one.
-        self.witness.turn()
+        # A simulated day takes no time, so a read that is running now has begun before it: let it end.
+        self.observer.wait()
         return self.command, (self.lake, self.month.now)
 
     @property
     def command(self) -> Callable[..., object]:
-        """What is killed."""
+        """The command to kill."""
         return vacuum_at
 
     def is_new(self) -> bool:
-        """The oldest release that is kept says what it said; True where nothing is left to delete."""
-        self.witness.read(self.kept()[-1])
+        """Check the content of the oldest retained release; return True if nothing is left to delete."""
+        self.observer.read(self.kept()[-1])
         return vacuum(self.lake, KEEP, now=self.month.now) == []
 
     def follow(self) -> None:
-        """Nothing is left to delete."""
+        """Run the command again; check that nothing is left to delete."""
         work: Any = self.command
         work(self.lake, self.month.now)
         assert vacuum(self.lake, KEEP, now=self.month.now) == []
-        self.witness.read(self.kept()[-1])
+        self.observer.read(self.kept()[-1])
 
 
 def vacuum_at(lake: Lake, now: datetime) -> None:
-    """Delete as the command does."""
+    """Delete unneeded files like the command."""
     vacuum(lake, KEEP, now=now, dry_run=False)
 
 
 class Maintain(Vacuum):
-    """Merging, clean-up of logs, checkpoints, vacuum."""
+    """Compaction, clean-up of the logs, checkpoints and vacuum."""
 
     @property
     def command(self) -> Callable[..., object]:
-        """All of it."""
+        """The whole maintenance."""
         return maintain_at
 
 
 def maintain_at(lake: Lake, now: datetime) -> None:
-    """Maintain as the command does."""
+    """Maintain the lake like the command."""
     maintain(lake, KEEP, now=now)
 
 
 class Backup(Month):
-    """A release more than the last backup has."""
+    """A release that the last backup does not have."""
 
     def __init__(self, month: Simulated) -> None:
         super().__init__(month)
@@ -348,104 +349,104 @@ class Backup(Month):
         back_up(self.lake, self.place, now=self.month.now)
 
     def work(self) -> Work:
-        """Back it up."""
+        """Publish a release; return its backup."""
         self.sync()
-        self.held = read_manifest(self.place).release
+        self.before = read_manifest(self.place).release
         return back_up_at, (self.lake, self.place, self.month.now)
 
     def is_new(self) -> bool:
-        """The place is a lake that shows a release of ours, and what is restored is the last or this one."""
-        held = read_manifest(self.place).release
+        """Check that the place opens, and restores, as the previous backup or as the new one."""
+        number = read_manifest(self.place).release
         newest = find_release(self.lake, None).release
-        assert held in (self.held, newest)
-        there = current_release(Lake(root=self.place))
-        assert there
-        assert there.release in (self.held, newest)
-        self.says_the_same(self.place, there)
+        assert number in (self.before, newest)
+        copy = current_release(Lake(root=self.place))
+        assert copy
+        assert copy.release in (self.before, newest)
+        self.check_copy(self.place, copy)
         self.count += 1
         if self.count % 2:
             restore(self.place, restored := Lake(root=f"{self.place}-{self.count}"))
-            found = current_release(restored)
-            assert found
-            assert found.release == held
-            self.says_the_same(restored.place, found)
-        return held == newest
+            current = current_release(restored)
+            assert current
+            assert current.release == number
+            self.check_copy(restored.place, current)
+        return number == newest
 
     def follow(self) -> None:
-        """The next one finishes, and nothing half lies about."""
+        """Back up again; check that the backup is finished and that no unfinished files are left."""
         back_up_at(self.lake, self.place, self.month.now)
         assert read_manifest(self.place).release == find_release(self.lake, None).release
         assert not (Path(self.place) / ASIDE).exists()
         assert (Path(self.place) / MANIFEST).exists()
 
-    def says_the_same(self, place: str, release: Release) -> None:
-        """Fail where a copy of a release is not the release."""
+    def check_copy(self, place: str, release: Release) -> None:
+        """Fail if a copy of a release has other content than the release."""
         with open_session(Lake(root=place), KEEP, release) as session:
-            assert content(session, release) == self.witness.read(find_release(self.lake, release.release))
+            assert content(session, release) == self.observer.read(find_release(self.lake, release.release))
 
 
 def back_up_at(lake: Lake, place: str, now: datetime) -> None:
-    """Back up as the command does."""
+    """Back up like the command."""
     back_up(lake, place, now=now)
 
 
 class Erase(Month):
-    """A person more is to be forgotten, in every version of bronze and silver."""
+    """A person to erase from every version of bronze and silver."""
 
     def __init__(self, month: Simulated) -> None:
         super().__init__(month)
-        self.witness.asks_again = True
+        self.observer.ignores_duckdb_errors = True
         self.ids: list[int] = []
         self.count = 0
 
     def work(self) -> Work:
-        """Erase the next one."""
+        """Choose the next person; return the erasure."""
         self.ids.append(self.count + len(self.ids))
         self.sizes = self.sizes_now()
         return erase_id, (self.lake, self.ids[-1])
 
     def sizes_now(self) -> dict[str, int]:
-        """Return the bytes of every data file."""
-        found = [file for file in files(self.lake, "bronze", "silver") if file.suffix == ".parquet"]
-        return {str(file): file.stat().st_size for file in found if "_delta_log" not in file.parts}
+        """Return ``{path: bytes}`` of every data file."""
+        parquet = [file for file in files(self.lake, "bronze", "silver") if file.suffix == ".parquet"]
+        return {str(file): file.stat().st_size for file in parquet if "_delta_log" not in file.parts}
 
     def is_new(self) -> bool:
-        """Each file has the size that its table says; True where the person is in none any more."""
+        """Check that each file has its recorded size; return True if no file has the person's text."""
         assert self.sizes_now() == self.sizes
         return not self.texts(self.ids[-1])
 
     def follow(self) -> None:
-        """Nobody who was to be forgotten is anywhere."""
-        for who in self.ids:
-            erase_id(self.lake, who)
+        """Erase all persons again; check that none of their texts, and no unfinished file, is left."""
+        for person in self.ids:
+            erase_id(self.lake, person)
         assert not self.texts(*self.ids)
         self.ids, self.count = [], self.count + len(self.ids)
         assert self.sizes_now() == self.sizes
         assert not (Path(self.lake.place) / ASIDE).exists()
 
     def texts(self, *ids: int) -> int:
-        """Return in how many rows, of any version, these persons still have a text."""
+        """Return the number of rows, in all versions, that still have a text of these persons."""
         query = "select 1 from read_parquet($1, union_by_name = true) where id in $2 and text <> ''"
         return len(duckdb.execute(query, [sorted(self.sizes_now()), list(ids)]).fetchall())
 
 
-def erase_id(lake: Lake, who: int) -> None:
-    """Erase as the command does."""
-    erase(lake, redactions(who))
+def erase_id(lake: Lake, person: int) -> None:
+    """Erase a person like the command."""
+    erase(lake, redactions(person))
 
 
-def redactions(who: int) -> list[Redaction]:
-    """Return what to change."""
-    return [Redaction(name, "id", frozenset({who}), {"text": forget}) for name in (BRONZE, SILVER)]
+def redactions(person: int) -> list[Redaction]:
+    """Return the changes that erase a person's texts."""
+    return [Redaction(name, "id", frozenset({person}), {"text": forget}) for name in (BRONZE, SILVER)]
 
 
 def forget(text: object) -> str:
-    """Return nothing in place of a text."""
+    """Return an empty text in place of ``text``."""
     return ""
 
 
 class Publish(Trial):
-    """A build of the models: commits to four tables, the release, the catalogue."""
+    """A build of the models, which commits four tables, the release and the catalogue."""
 
     def __init__(self, shop: Shop) -> None:
         super().__init__(shop.lake)
@@ -454,21 +455,21 @@ class Publish(Trial):
         refresh_catalogue(self.lake)
 
     def work(self) -> Work:
-        """Build what a run brought."""
+        """Add the observations of a run; return their build."""
         self.minute += 1
         grow(self.shop, self.minute)
         self.before = self.shop.releases()[0]
         return build, (self.shop,)
 
     def is_new(self) -> bool:
-        """What is current is the release before, or the one after it."""
-        found = find_release(self.lake, None)
-        assert found.release in (self.before, self.before + 1)
-        self.witness.read(found)
-        return found.release > self.before
+        """Check that the current release is the one before the build, or the one after it."""
+        current = find_release(self.lake, None)
+        assert current.release in (self.before, self.before + 1)
+        self.observer.read(current)
+        return current.release > self.before
 
     def follow(self) -> None:
-        """The next build publishes, or finds nothing to do; heads and catalogue are its own."""
+        """Build again; check that heads and catalogue are those of the release."""
         build(self.shop)
         release = find_release(self.lake, None)
         assert release.release in (self.before, self.before + 1)
@@ -478,27 +479,27 @@ class Publish(Trial):
         assert catalogue_release(self.lake) == release.release
 
     def end(self) -> None:
-        """As if nothing had ever been killed."""
+        """Check that the tables equal those of a lake without killed builds."""
         anew = self.shop.rebuilt_copy(Path(f"{self.lake.place}-anew"))
         assert self.shop.read() == anew.read()
 
 
 def build(shop: Shop) -> None:
-    """Build as the command does."""
+    """Build like the command."""
     shop.build()
 
 
 @pytest.fixture(scope="module")
 def nursery() -> Iterator[Nursery]:
-    """A process that has imported everything."""
-    found = Nursery("tests.lake.test_kill")
-    yield found
-    found.close()
+    """Yield a process that has imported all modules."""
+    process = Nursery("tests.lake.test_kill")
+    yield process
+    process.close()
 
 
 @pytest.fixture(scope="module")
 def days(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
-    """Four days of a small shop; nobody changes it."""
+    """Return four days of a small shop, which no test changes."""
     month = Simulated(Lake(root=str(tmp_path_factory.mktemp("days") / "lake")), now=at(0))
     month.start(orders=20)
     for _ in range(4):
@@ -510,15 +511,15 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A few models and one release; nobody changes it."""
+    """Return a shop with a few models and one release, which no test changes."""
     shop = ingested_shop(tmp_path_factory.mktemp("few") / "lake", models=FEW)
     shop.publish()
     return shop
 
 
-def killed_again_and_again(trial: Trial, nursery: Nursery, dice: random.Random) -> Counter[bool]:
-    """Kill the command at moments drawn from all of its work; return how often the new state was found."""
-    found: Counter[bool] = Counter()
+def kill_repeatedly(trial: Trial, nursery: Nursery, dice: random.Random) -> Counter[bool]:
+    """Kill the command at random moments of its work; return how often it left the new state and the old."""
+    states: Counter[bool] = Counter()
     kills = KILLS[type(trial).__name__]
     work, arguments = trial.work()
     whole = nursery.run(work, *arguments).seconds
@@ -528,39 +529,39 @@ def killed_again_and_again(trial: Trial, nursery: Nursery, dice: random.Random) 
         end = nursery.run(work, *arguments, kill_after=dice.uniform(0, whole))
         is_new = trial.is_new()
         if end.is_killed:
-            found[is_new] += 1
+            states[is_new] += 1
         else:
             assert is_new
-        # The command that comes next is killed too, and the third one ends.
+        # The next command is killed too, and the third one runs to its end.
         if number % 3 == 2:
             trial.follow()
-        if found.total() == kills:
+        if states.total() == kills:
             break
     trial.follow()
-    return found
+    return states
 
 
 @pytest.mark.parametrize("kind", [Rollback, Compact, Vacuum, Maintain, Backup, Erase])
-def test_whatever_is_killed_leaves_the_old_state_or_the_new(
+def test_a_killed_command_leaves_the_old_state_or_the_new(
     days: Simulated, nursery: Nursery, tmp_path: Path, kind: type[Month]
 ) -> None:
-    """Readers see neither; the command after it finishes."""
+    """A killed command does not disturb readers, and the next command finishes."""
     trial = kind(days.copy(str(tmp_path / "lake")))
-    witnessed(trial, nursery)
+    check_trial(trial, nursery)
 
 
-def test_a_build_that_is_killed_leaves_the_old_release_or_the_new(
+def test_a_killed_build_leaves_the_old_release_or_the_new(
     few: Shop, nursery: Nursery, tmp_path: Path
 ) -> None:
-    """The next one brings the heads back first."""
-    witnessed(Publish(few.copy(tmp_path / "lake")), nursery)
+    """The next build restores the heads to the current release first."""
+    check_trial(Publish(few.copy(tmp_path / "lake")), nursery)
 
 
-def witnessed(trial: Trial, nursery: Nursery) -> None:
-    """Kill, while somebody reads all the time."""
-    with trial.witness.watching():
-        found = killed_again_and_again(trial, nursery, random.Random(type(trial).__name__))
-    assert found.total() == KILLS[type(trial).__name__], f"only {found.total()} were killed in their work"
-    assert found[False], "none was killed before it was done"
-    assert trial.witness.looks > found.total() / 3
+def check_trial(trial: Trial, nursery: Nursery) -> None:
+    """Kill the command of a trial while another thread reads; check that enough kills and reads happened."""
+    with trial.observer.observing():
+        states = kill_repeatedly(trial, nursery, random.Random(type(trial).__name__))
+    assert states.total() == KILLS[type(trial).__name__], f"only {states.total()} were killed in their work"
+    assert states[False], "none was killed before it was done"
+    assert trial.observer.reads > states.total() / 3
     trial.end()
