@@ -1,1 +1,1 @@
-"""Maintenance: compaction, checkpoints, log clean-up, vacuum, and erasure of a person."""
+"""Maintenance of tables: compaction, checkpoints, log clean-up, vacuum, and erasure of personal values."""

@@ -1,9 +1,10 @@
-"""Compaction: fewer, larger files of bronze and the ledgers; rows and the feed stay the same.
+"""Compaction: fewer, larger files in bronze and the ledgers, with the same rows and the same change feed.
 
-Only they grow by a small file at a time. Silver and gold are written a file a month, and a
-commit to them would be in the way of a build: nothing here commits to them. Where bronze
-is merged a release says so, which shows what the one before it showed: the last one of a day,
-which is kept for long, names the merged files then, and not hundreds of small ones.
+Only these tables grow by one small file per commit. Builds write silver and gold one file per
+month, and a commit to them could conflict with a build, so compaction leaves them alone. After
+bronze was compacted, a release is published with the same tables as the one before it. So the last
+release of a day, which is retained for long, references compacted files and not hundreds of
+small ones.
 """
 
 from collections import defaultdict
@@ -33,22 +34,22 @@ from lake.releases.release import COMPACTION, Release, current_release
 log = structlog.get_logger()
 
 COMPACTED = ("bronze", "ops")
-# So many small files may a ledger, or the partition of a day that is not over, consist of.
+# Small files tolerated in a ledger, or in today's partition, before compaction.
 MANY = 32
-# What is larger is left alone: an ingest's own commits are, and kept releases would hold them twice.
+# Bytes from which a file is left alone: retained releases would need its rows twice.
 TARGET = 1024 * 1024
-# A file is small below this.
+# Bytes below which a file is small.
 SMALL = TARGET // 4
-# Of a day that is over, small files are merged once they are this share of what is written anew with them.
+# Share of the largest file of a finished day that its small files must reach to be compacted with it.
 WORTH = 0.25
-# So often is a commit tried anew where others commit to the table without pause.
+# Attempts to commit while other writers commit to the same table.
 TRIES = 20
-# A day is over for this long before it ends: its last release is to name merged files.
+# Treat a day as finished this long before midnight, so that its last release references compacted files.
 BEFORE_MIDNIGHT = timedelta(minutes=15)
 
 
 class Compacted(msgspec.Struct, frozen=True):
-    """What became of a table's small files."""
+    """The number of files of a table before and after its compaction."""
 
     table: str
     files_before: int
@@ -56,77 +57,83 @@ class Compacted(msgspec.Struct, frozen=True):
 
 
 def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
-    """Merge small files: of each day that is over, and of what has very many; return what changed.
+    """Compact the small files of each finished day, and of tables with many; return the compacted tables.
 
-    Then a release names what was merged of bronze, now or by a compaction that was killed.
+    Then publish a release with the compacted files of bronze, including those of a compaction
+    that was killed before it published.
     """
     today = shop_day(now + BEFORE_MIDNIGHT).isoformat()
     names = [name for layer in COMPACTED for name in list_tables(lake, layer)]
-    done = [one for name in names if (one := compact_table(lake, name, today))]
-    if restate(lake, now=now):
+    done = [compacted for name in names if (compacted := compact_table(lake, name, today))]
+    if publish_compacted(lake, now=now):
         return done
-    if any(one.table.startswith("ops.") for one in done):
+    if any(compacted.table.startswith("ops.") for compacted in done):
         show_ledgers(lake)
     else:
-        refresh_catalogue(lake)  # a compaction that was killed may have published
+        refresh_catalogue(lake)  # a killed compaction may have published
     return done
 
 
 def compact_table(lake: Lake, name: str, today: str) -> Compacted | None:
-    """Merge a table's small files, if it is worth it; rows stay the same."""
+    """Compact a table's small files; None if there are too few, or another writer was faster."""
     delta = DeltaTable(lake.uri(name))
     live = read_live(delta)
-    places = crowded({file.path: file.size for file in live}, today)
-    groups = grouped([file for file in live if place_of(file.path) in places])
+    partitions = crowded_partitions({file.path: file.size for file in live}, today)
+    groups = group_files([file for file in live if partition_of(file.path) in partitions])
     if not groups:
         return None
-    # Of the table's folder: what a killed one left there a vacuum finds.
+    # The files are written into the table's folder, so that vacuum finds those of a killed compaction.
     folder = Files(lake.uri(name))
     merged = [file for group in groups if (file := write_merged(folder, delta, group))]
-    # What is not committed is nobody's, and a vacuum's: an answer that was lost may have been a yes.
+    # Leave the files to vacuum: the commit may have succeeded although its response was lost.
     if len(merged) < len(groups) or not commit_merged(lake, name, merged, groups):
-        log.info("maintenance.compaction_met_another", table=name)
+        log.info("maintenance.compaction_conflicted", table=name)
         return None
-    gone = sum(map(len, groups))
-    done = Compacted(name, len(live), len(live) - gone + len(merged))
-    log.info("maintenance.compacted", table=name, before=done.files_before, after=done.files_after)
-    return done
+    replaced = sum(map(len, groups))
+    compacted = Compacted(name, len(live), len(live) - replaced + len(merged))
+    log.info("maintenance.compacted", table=name, before=compacted.files_before, after=compacted.files_after)
+    return compacted
 
 
-def grouped(files: Iterable[LiveFile]) -> list[list[LiveFile]]:
-    """Return the files to merge: small ones of one partition, until they are large together. Pure."""
-    groups: dict[str, list[list[LiveFile]]] = {}
+def group_files(files: Iterable[LiveFile]) -> list[list[LiveFile]]:
+    """Return groups of files to merge: of one partition, and about ``TARGET`` bytes together. Pure."""
+    by_partition: dict[str, list[list[LiveFile]]] = {}
     for file in files:
         if file.size < TARGET:
-            of_place = groups.setdefault(place_of(file.path), [[]])
-            if sum(one.size for one in of_place[-1]) >= TARGET:
-                of_place.append([])
-            of_place[-1].append(file)
-    return [group for of_place in groups.values() for group in of_place if len(group) > 1]
+            groups = by_partition.setdefault(partition_of(file.path), [[]])
+            if sum(member.size for member in groups[-1]) >= TARGET:
+                groups.append([])
+            groups[-1].append(file)
+    return [group for groups in by_partition.values() for group in groups if len(group) > 1]
 
 
 def write_merged(folder: Files, delta: DeltaTable, group: Sequence[LiveFile]) -> LiveFile | None:
-    """Write the rows of a group's files into one, which nobody sees before a commit names it.
+    """Write the rows of a group's files into one file, which readers see only after a commit.
 
-    None where an erasure has changed one of them meanwhile: from then on it finds the new one too.
+    Return None if an erasure has changed one of the group's files in between. A later erasure
+    finds the new file too.
     """
     schema = pa.schema(delta.schema().to_arrow())
-    held = read_files(folder, group)
-    parts = [as_declared(pq.read_table(BytesIO(one), use_threads=False), schema) for one in held]
-    rows = pa.concat_tables(parts, promote_options="default")
+    contents = read_files(folder, group)
+    tables = [
+        with_declared_types(pq.read_table(BytesIO(content), use_threads=False), schema)
+        for content in contents
+    ]
+    rows = pa.concat_tables(tables, promote_options="default")
     content = encoded(rows, rows_in_group=None if group[0].partition else GROUP, metadata=ROOM)
-    path = new_path(place_of(group[0].path))
+    path = new_path(partition_of(group[0].path))
     folder.create(path, content)
-    return in_place_of(group, path=path, size=len(content)) if read_files(folder, group) == held else None
+    is_unchanged = read_files(folder, group) == contents
+    return in_place_of(group, path=path, size=len(content)) if is_unchanged else None
 
 
 def read_files(folder: Files, group: Iterable[LiveFile]) -> list[bytes]:
-    """Return what is in each file of a group."""
+    """Return the content of each file of a group."""
     return [folder.read(file.path) for file in group]
 
 
-def as_declared(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a file's rows in the table's types; a file older than a column does not have it. Pure."""
+def with_declared_types(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a file's rows with the table's types; a file older than a column lacks that column. Pure."""
     own = pa.schema([field for field in schema if field.name in rows.schema.names])
     return rows.select(own.names).cast(own)
 
@@ -134,60 +141,68 @@ def as_declared(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 def commit_merged(
     lake: Lake, name: str, merged: Sequence[LiveFile], groups: Sequence[Sequence[LiveFile]]
 ) -> bool:
-    """Put merged files in place of their groups, in one commit; False where others took files of those away.
+    """Replace the groups by their merged files in one commit; False if a file of a group was removed before.
 
-    It is made on the very version in which all of them were seen: delta-rs would let two compactions
-    merge the same files, and keep what both made of them.
+    The commit is based on the exact version that contains all these files. Otherwise delta-rs
+    would accept two compactions of the same files, and their rows would be in the table twice.
     """
-    gone = [file for group in groups for file in group]
+    replaced = [file for group in groups for file in group]
     for _ in range(TRIES):
         delta = DeltaTable(lake.uri(name))
         live = live_files(delta).keys()
         if {file.path for file in merged} <= live:
-            return True  # by a commit whose answer was lost
-        if not {file.path for file in gone} <= live:
+            return True  # by a commit whose response was lost
+        if not {file.path for file in replaced} <= live:
             return False
         with suppress(CommitFailedError):
-            commit_files(delta, merged, gone=gone)
+            commit_files(delta, merged, gone=replaced)
             return True
     return False
 
 
-def crowded(files: Mapping[str, int], today: str) -> set[str]:
-    """Return the partitions (empty: the table has none) whose small files are to be merged. Pure."""
+def crowded_partitions(files: Mapping[str, int], today: str) -> set[str]:
+    """Return the partitions whose small files are to be compacted, "" for a table without partitions. Pure.
+
+    ``files`` holds the size in bytes of each file by its path.
+    """
     sizes: defaultdict[str, list[int]] = defaultdict(list)
     for path, size in files.items():
         if size < TARGET:
-            sizes[place_of(path)].append(size)
-    return {place for place, found in sizes.items() if is_crowded(found, is_over=is_over(place, today))}
+            sizes[partition_of(path)].append(size)
+    return {
+        partition
+        for partition, own in sizes.items()
+        if is_crowded(own, is_finished=is_finished(partition, today))
+    }
 
 
-def is_over(place: str, today: str) -> bool:
-    """True of the partition of a day before today. Pure."""
-    _, is_of_day, day = place.partition("observed_on=")
+def is_finished(partition: str, today: str) -> bool:
+    """Return True for the partition of a day before today. Pure."""
+    _, is_of_day, day = partition.partition("observed_on=")
     return bool(is_of_day) and day < today
 
 
-def is_crowded(sizes: Iterable[int], *, is_over: bool) -> bool:
-    """True where the small ones of these files are very many, or, of a day that is over, worth it. Pure."""
-    found = sorted(sizes)
-    small = [size for size in found if size < SMALL]
+def is_crowded(sizes: Iterable[int], *, is_finished: bool) -> bool:
+    """Return True if a partition has too many small files, or is finished and worth compaction. Pure."""
+    ordered = sorted(sizes)
+    small = [size for size in ordered if size < SMALL]
     if len(small) > MANY:
         return True
-    *others, largest = found
-    return is_over and len(small) > 1 and sum(size for size in others if size < SMALL) >= WORTH * largest
+    *others, largest = ordered
+    is_worth = sum(size for size in others if size < SMALL) >= WORTH * largest
+    return is_finished and len(small) > 1 and is_worth
 
 
-def place_of(path: str) -> str:
-    """Return the folder of a file, which says of which partition it is; empty without one. Pure."""
+def partition_of(path: str) -> str:
+    """Return the folder of a file, which names its partition; empty without one. Pure."""
     return path.rpartition("/")[0]
 
 
-def restate(lake: Lake, *, now: datetime) -> Release | None:
-    """Publish what the current release shows with the merged files of bronze; return it.
+def publish_compacted(lake: Lake, *, now: datetime) -> Release | None:
+    """Publish a release with the current release's tables and the compacted files of bronze; return it.
 
-    A table that an ingest has brought something to since stays as it was consumed. None where
-    nothing else was merged, while publishing is held, and where another one publishes just now.
+    A bronze table with rows that no build has consumed keeps its consumed version. Return None if no
+    other table was compacted, if a hold is on, or if another process publishes at the same time.
     """
     current = current_release(lake)
     if current is None or current.is_held:
@@ -203,7 +218,7 @@ def restate(lake: Lake, *, now: datetime) -> Release | None:
     release = msgspec.structs.replace(
         current,
         release=current.release + 1,
-        published_at=max(now, current.published_at),  # a build may have published since ``now``
+        published_at=max(now, current.published_at),  # a build may have published after ``now``
         kind=COMPACTION,
         parent=current.release,
         consumed=current.consumed | merged,
@@ -212,7 +227,7 @@ def restate(lake: Lake, *, now: datetime) -> Release | None:
     try:
         release = publish(lake, release)
     except CommitConflict as error:
-        log.info("maintenance.release_met_another", reason=str(error))
+        log.info("maintenance.publish_conflicted", reason=str(error))
         return None
     log.info("maintenance.published", release=release.release, kind=release.kind)
     return release

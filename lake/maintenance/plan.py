@@ -1,8 +1,9 @@
-"""Retention: which releases, versions, files and log entries stay. Pure.
+"""Plan: which data files and log entries of a table may be deleted, and which checkpoints are missing. Pure.
 
-Delta has two clocks, one for the log and one for files; here both follow from one
-thing, the versions that kept releases name. A log may have gaps: a version can be
-opened where a checkpoint at or before it and every commit after that are there.
+Delta deletes log entries by one age and data files by another. Here both follow from the retained
+versions, which ``lake.releases.retention`` derives from the releases; ``lake.maintenance.vacuum``
+executes the plan. A log may have gaps: a version can be opened if the log has a checkpoint at or
+before it (or version 0) and every commit after that one.
 """
 
 from bisect import bisect_left
@@ -11,16 +12,16 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-# Fewer commits than this between two kept versions cost less than a checkpoint.
+# Number of commits between two retained versions up to which a replay costs less than a checkpoint.
 NEAR = 20
-# So many commits are replayed at most between two checkpoints that stay.
+# Least number of commits between two checkpoints that stay.
 EVERY = 100
-# A file that no log names may be of a commit under way for so long.
+# Age up to which a file that no log entry names may belong to a commit in progress.
 UNDER_WAY = timedelta(days=1)
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """One entry of a table's log: the paths it added, with their bytes, and those it removed."""
+    """One entry of a table's log: the sizes in bytes of the paths it added, and the paths it removed."""
 
     version: int
     at: datetime
@@ -29,10 +30,11 @@ class Commit(msgspec.Struct, frozen=True):
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """A stretch of log without gaps: the files at ``base``, then the commits after it, in order.
+    """A part of the log without gaps: the files at version ``base``, and the commits after it, in order.
 
-    Where it can't be opened, no files are known at its base, and no kept version is in it.
-    ``at_base`` is the commit that made the base, where it is still there: it says what was removed then.
+    ``files`` holds sizes in bytes by path. It is empty if the segment can't be opened; then no
+    retained version is in the segment. ``at_base`` is the commit of the base, if the log still has
+    it; it names the files that were removed by that commit.
     """
 
     base: int
@@ -42,14 +44,14 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class Log(msgspec.Struct, frozen=True):
-    """What a table's log consists of: versions of its commits, and of its checkpoints."""
+    """The versions of the commits and of the checkpoints in a table's log."""
 
     commits: frozenset[int]
     checkpoints: frozenset[int]
 
 
-class Stored(msgspec.Struct, frozen=True):
-    """One file in a table's folder, by its path from there."""
+class StoredFile(msgspec.Struct, frozen=True):
+    """One file in a table's folder: its path relative to the folder, its size in bytes, its time."""
 
     path: str
     size: int
@@ -57,45 +59,45 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Needs(msgspec.Struct, frozen=True):
-    """Of a table: bytes by path of the files that kept versions need, and when others were removed."""
+    """The files that a table's retained versions need, as bytes by path, and when files were removed."""
 
     files: dict[str, int]
     removed_at: dict[str, datetime]
 
 
 def segments_of(log: Log) -> list[tuple[int | None, list[int]]]:
-    """Return ``(base, later versions)`` of every stretch of log; without a base it can't be opened."""
-    found: list[tuple[int | None, list[int]]] = []
+    """Return ``(base, later versions)`` of each segment of a log; base None if it can't be opened."""
+    segments: list[tuple[int | None, list[int]]] = []
     last = -2
     for version in sorted(log.commits | log.checkpoints):
-        if version == last + 1 and version in log.commits and not lacks_base(found[-1], version, log):
-            found[-1][1].append(version)
+        if version == last + 1 and version in log.commits and not gives_base(segments[-1], version, log):
+            segments[-1][1].append(version)
         elif version in log.checkpoints or version == 0:
-            found.append((version, []))
+            segments.append((version, []))
         else:
-            found.append((None, [version]))
+            segments.append((None, [version]))
         last = version
-    return found
+    return segments
 
 
-def lacks_base(stretch: tuple[int | None, list[int]], version: int, log: Log) -> bool:
-    """True where a stretch without a base could begin anew with this version's checkpoint."""
-    return stretch[0] is None and version in log.checkpoints
+def gives_base(segment: tuple[int | None, list[int]], version: int, log: Log) -> bool:
+    """Return True if a segment has no base and the version's checkpoint can start a new segment."""
+    return segment[0] is None and version in log.checkpoints
 
 
-def openable(log: Log) -> set[int]:
+def openable_versions(log: Log) -> set[int]:
     """Return the versions that can be opened."""
     return {version for base, later in segments_of(log) if base is not None for version in (base, *later)}
 
 
-def needs(segments: Iterable[Segment], kept: Collection[int]) -> Needs:
-    """Return the files that make up the kept versions, and when files were removed."""
-    marks = sorted(kept)
+def needed_files(segments: Iterable[Segment], retained: Collection[int]) -> Needs:
+    """Return the files of the retained versions, and when files were removed."""
+    marks = sorted(retained)
     needed: dict[str, int] = {}
     removed_at: dict[str, datetime] = {}
     for segment in segments:
-        if made := segment.at_base:
-            removed_at.update(dict.fromkeys(made.removed, made.at))
+        if base := segment.at_base:
+            removed_at.update(dict.fromkeys(base.removed, base.at))
         live = {path: (segment.base, size) for path, size in segment.files.items()}
         last = segment.base
         for commit in segment.commits:
@@ -106,26 +108,29 @@ def needs(segments: Iterable[Segment], kept: Collection[int]) -> Needs:
             removed_at.update(dict.fromkeys(commit.removed, commit.at))
             live.update({path: (commit.version, size) for path, size in commit.added.items()})
             last = commit.version
-        needed.update({path: size for path, (at, size) in live.items() if is_between(marks, at, last + 1)})
+        needed.update(
+            {path: size for path, (since, size) in live.items() if is_between(marks, since, last + 1)}
+        )
     return Needs(needed, removed_at)
 
 
 def is_between(marks: Sequence[int], first: int, end: int) -> bool:
-    """True where one of the sorted marks is in ``first <= mark < end``."""
-    place = bisect_left(marks, first)
-    return place < len(marks) and marks[place] < end
+    """Return True if one of the sorted marks is in ``first <= mark < end``."""
+    index = bisect_left(marks, first)
+    return index < len(marks) and marks[index] < end
 
 
-def deletable(
-    found: Iterable[Stored], need: Needs, *, removed_before: datetime, written_before: datetime
-) -> list[Stored]:
-    """Return the files that no kept version needs, and that nobody can be at any more.
+def deletable_files(
+    files: Iterable[StoredFile], need: Needs, *, removed_before: datetime, written_before: datetime
+) -> list[StoredFile]:
+    """Return the files that no retained version needs and no reader or writer can be using.
 
-    A file that the log does not know may be about to be committed: its own age counts.
+    A removed file must have been removed and written before ``removed_before``. A file that the
+    log does not name may be committed soon, so it must have been written before ``written_before``.
     """
     return [
         file
-        for file in found
+        for file in files
         if file.path not in need.files
         and (
             max(need.removed_at[file.path], file.modified) < removed_before
@@ -136,18 +141,18 @@ def deletable(
 
 
 def clusters(versions: Iterable[int], *, near: int = NEAR) -> list[tuple[int, int]]:
-    """Return ``(first, last)`` of the groups of versions that lie near one another."""
-    found: list[tuple[int, int]] = []
+    """Return ``(first, last)`` of each group of versions that are at most ``near`` apart."""
+    groups: list[tuple[int, int]] = []
     for version in sorted(versions):
-        if found and version - found[-1][1] <= near:
-            found[-1] = (found[-1][0], version)
+        if groups and version - groups[-1][1] <= near:
+            groups[-1] = (groups[-1][0], version)
         else:
-            found.append((version, version))
-    return found
+            groups.append((version, version))
+    return groups
 
 
 def base_of(first: int, log: Log) -> int | None:
-    """Return the checkpoint, or 0, from which the log leads to a version without a gap."""
+    """Return the newest checkpoint, or 0, from which the log has every commit up to a version."""
     for base in range(first, -1, -1):
         if base in log.checkpoints or (base == 0 and 0 in log.commits):
             return base
@@ -156,39 +161,41 @@ def base_of(first: int, log: Log) -> int | None:
     return None
 
 
-def wanted_checkpoints(log: Log, kept: Collection[int], *, head: int) -> list[int]:
-    """Return the versions to make checkpoints of: where a stretch of kept ones begins, and the head.
+def missing_checkpoints(log: Log, retained: Collection[int], *, head: int) -> list[int]:
+    """Return the versions that need a checkpoint: the first of each group of retained versions, and the head.
 
-    There is none where one lies near before it.
+    If the log has a checkpoint at most ``NEAR`` commits before such a version, it needs none.
     """
-    begins = [(first, base_of(first, log)) for first, _ in clusters({*kept, head})]
-    wanted = {first for first, base in begins if base is not None and first - base > NEAR}
+    firsts = [(first, base_of(first, log)) for first, _ in clusters({*retained, head})]
+    missing = {first for first, base in firsts if base is not None and first - base > NEAR}
     if head - max(log.checkpoints, default=0) >= NEAR:
-        wanted.add(head)
-    return sorted(wanted)
+        missing.add(head)
+    return sorted(missing)
 
 
-def needless(log: Log, kept: Collection[int], *, head: int) -> Log:
-    """Return the log entries without which every kept version, and the head, opens as before.
+def deletable_entries(log: Log, retained: Collection[int], *, head: int) -> Log:
+    """Return the log entries that neither a retained version nor the head needs.
 
-    Where a stretch has no base of its own yet, it is read from the one before, which stays.
+    If a group of retained versions has no checkpoint of its own yet, the entries from its base on
+    stay.
     """
     commits: set[int] = set()
     checkpoints = {max(log.checkpoints)} if log.checkpoints else set()
-    for first, last in clusters({*kept, head}):
+    for first, last in clusters({*retained, head}):
         base = base_of(first, log)
         if base is None:
             return Log(frozenset(), frozenset())
         commits.update(range(base, last + 1))
-        checkpoints |= spaced(sorted(at for at in log.checkpoints if base <= at <= last))
+        own = sorted(version for version in log.checkpoints if base <= version <= last)
+        checkpoints |= spaced_checkpoints(own)
     commits |= checkpoints
     return Log(log.commits - commits, log.checkpoints - checkpoints)
 
 
-def spaced(checkpoints: Sequence[int], *, every: int = EVERY) -> set[int]:
-    """Return the first checkpoint, and of the others those that spare a long replay."""
-    found: list[int] = []
+def spaced_checkpoints(checkpoints: Sequence[int], *, every: int = EVERY) -> set[int]:
+    """Return the first of the sorted checkpoints, and others that are at least ``every`` commits apart."""
+    chosen: list[int] = []
     for version in checkpoints:
-        if not found or version - found[-1] >= every:
-            found.append(version)
-    return set(found)
+        if not chosen or version - chosen[-1] >= every:
+            chosen.append(version)
+    return set(chosen)

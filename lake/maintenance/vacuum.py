@@ -1,6 +1,6 @@
-"""Maintenance: log clean-up, checkpoints, vacuum, after a compaction. It stops nobody.
+"""Vacuum: deletion of files and log entries that no retained release needs, and checkpoints.
 
-Vacuum deletes files without a commit, so that a lake in which nothing happens does not change.
+Neither readers nor writers wait for it. Vacuum makes no commit, so an idle lake does not change.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,12 +19,12 @@ from lake.maintenance.folder import Folder
 from lake.maintenance.plan import (
     UNDER_WAY,
     Log,
-    Stored,
-    deletable,
-    needless,
-    needs,
-    openable,
-    wanted_checkpoints,
+    StoredFile,
+    deletable_entries,
+    deletable_files,
+    missing_checkpoints,
+    needed_files,
+    openable_versions,
 )
 from lake.paths import LAYERS, Lake
 from lake.query.catalogue import show_ledgers
@@ -33,15 +33,14 @@ from lake.settings import LakeSettings
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
-# So often is a table looked at where others clean it up at the same time.
+# Attempts per table while another process deletes its files or log entries.
 TRIES = 3
-
-# Who listed a log before its newest checkpoint was there reads what that one replaces.
+# A reader that listed the log before the newest checkpoint appeared still needs the entries it replaces.
 SETTLED = timedelta(hours=1)
 
 
 class Reclaimed(msgspec.Struct, frozen=True):
-    """Files of a table that no kept release needs: how many, and their bytes."""
+    """The number and the bytes of a table's files that no retained release needs."""
 
     table: str
     files: int
@@ -49,7 +48,7 @@ class Reclaimed(msgspec.Struct, frozen=True):
 
 
 class Size(msgspec.Struct, frozen=True):
-    """A table's bytes: at its head, kept for releases, needed by nobody; ``log`` in bytes and entries."""
+    """A table's bytes at its head, retained for older releases, reclaimable, and in its log."""
 
     table: str
     files: int
@@ -61,125 +60,127 @@ class Size(msgspec.Struct, frozen=True):
 
     @property
     def total(self) -> int:
-        """All that the table's folder holds."""
+        """Bytes of the table's whole folder."""
         return self.live + self.retained + self.reclaimable + self.log
 
 
-class Keeper:
-    """Knows which versions of which table stay, by the releases at one moment; ``now`` is handed in."""
+class RetentionPolicy:
+    """The table versions that stay, by the releases that are retained at ``now``."""
 
     def __init__(self, lake: Lake, settings: LakeSettings, *, now: datetime) -> None:
         self._lake = lake
-        self._kept = read_retention(lake, settings, now=now - GRACE)
+        self._retention = read_retention(lake, settings, now=now - GRACE)
         self.now = now
-        # Whoever opened a version while it was the newest may read on for as long as it would be kept.
+        # A reader may use a version for this long after a newer one replaced it.
         self.before = now - timedelta(hours=settings.keep_all_hours)
 
     def open(self, table: str) -> Folder:
-        """Look at a table's folder as it is now."""
+        """Return a table's folder in its present state."""
         return Folder(DeltaTable(self._lake.uri(table)))
 
-    def kept(self, table: str, found: Log) -> set[int]:
-        """Return the versions that stay: what releases name, the feed a build reads, the head."""
-        head = max(found.commits)
-        since = self._kept.feed.get(table, head)
-        return {*self._kept.versions.get(table, ()), *range(since, head + 1)} & openable(found)
+    def versions(self, table: str, entries: Log) -> set[int]:
+        """Return the versions that stay: of retained releases, of the next build's changes, and the head."""
+        head = max(entries.commits)
+        since = self._retention.feed.get(table, head)
+        versions = {*self._retention.versions.get(table, ()), *range(since, head + 1)}
+        return versions & openable_versions(entries)
 
 
-def clean(keeper: Keeper, name: str) -> int:
-    """Delete the log entries that no kept version needs; return how many.
+def clean(policy: RetentionPolicy, name: str) -> int:
+    """Delete the log entries that no retained version needs; return their number.
 
-    Nothing goes that is young: a writer under way compares its commit with all since it began.
-    Nor does anything go for the sake of a young checkpoint.
+    Young entries stay, because a writer compares its commit with all commits since it began. An
+    entry that only a young checkpoint replaces stays too.
     """
-    folder = keeper.open(name)
-    found = folder.log
-    settled = frozenset(at for at in found.checkpoints if is_settled(keeper, folder, at))
-    known = Log(found.commits, settled)
-    gone = folder.entries(needless(known, keeper.kept(name, found), head=max(found.commits)))
-    old = [file for file in gone if file.modified < keeper.before]
+    folder = policy.open(name)
+    entries = folder.log
+    settled = frozenset(version for version in entries.checkpoints if is_settled(policy, folder, version))
+    usable = Log(entries.commits, settled)
+    retained = policy.versions(name, entries)
+    deletable = folder.entries(deletable_entries(usable, retained, head=max(entries.commits)))
+    old = [file for file in deletable if file.modified < policy.before]
     folder.delete(old)
     if old:
         log.info("maintenance.cleaned", table=name, entries=len(old))
     return len(old)
 
 
-def is_settled(keeper: Keeper, folder: Folder, checkpoint: int) -> bool:
-    """True where a checkpoint is there for longer than anybody may be at a log he listed before."""
+def is_settled(policy: RetentionPolicy, folder: Folder, checkpoint: int) -> bool:
+    """Return True if a checkpoint is older than any listing of the log that a reader may still use."""
     files = folder.entries(Log(frozenset(), frozenset({checkpoint})))
-    return all(file.modified <= keeper.now - SETTLED for file in files)
+    return all(file.modified <= policy.now - SETTLED for file in files)
 
 
-def checkpoint(keeper: Keeper, name: str) -> int:
-    """Make the checkpoints that readers, and the next clean-up, start from; return how many."""
-    folder = keeper.open(name)
-    found = folder.log
-    wanted = wanted_checkpoints(found, keeper.kept(name, found), head=max(found.commits))
-    for version in wanted:
+def checkpoint(policy: RetentionPolicy, name: str) -> int:
+    """Write the missing checkpoints, for readers and for the next clean-up; return their number."""
+    folder = policy.open(name)
+    entries = folder.log
+    missing = missing_checkpoints(entries, policy.versions(name, entries), head=max(entries.commits))
+    for version in missing:
         folder.checkpoint(version)
-    if wanted:
-        log.info("maintenance.checkpointed", table=name, versions=wanted)
-    return len(wanted)
+    if missing:
+        log.info("maintenance.checkpointed", table=name, versions=missing)
+    return len(missing)
 
 
 def vacuum(lake: Lake, settings: LakeSettings, *, now: datetime, dry_run: bool = True) -> list[Reclaimed]:
-    """Delete the files that no kept release needs and nobody can be at; return what there was.
+    """Delete the files that no retained release needs and no process can use; return them by table.
 
-    A dry run deletes nothing.
+    If ``dry_run`` is true, nothing is deleted.
     """
-    keeper = Keeper(lake, settings, now=now)
+    policy = RetentionPolicy(lake, settings, now=now)
     names = every_table(lake)
-    found = [beside_others(name, partial(vacuum_table, keeper, name, dry_run=dry_run)) for name in names]
-    return [done for done in found if done.files]
+    results = [retry(name, partial(vacuum_table, policy, name, dry_run=dry_run)) for name in names]
+    return [reclaimed for reclaimed in results if reclaimed.files]
 
 
-def vacuum_table(keeper: Keeper, name: str, *, dry_run: bool) -> Reclaimed:
-    """Delete what one table needs no more; with ``dry_run`` only count it."""
-    folder = keeper.open(name)
-    need = needs(folder.segments(), keeper.kept(name, folder.log))
-    under_way = min(keeper.before, keeper.now - UNDER_WAY)
-    gone = [
-        *deletable(folder.data, need, removed_before=keeper.before, written_before=under_way),
-        *leftovers(folder.log_files, under_way),
+def vacuum_table(policy: RetentionPolicy, name: str, *, dry_run: bool) -> Reclaimed:
+    """Delete the files that one table no longer needs; if ``dry_run`` is true, only count them."""
+    folder = policy.open(name)
+    need = needed_files(folder.segments(), policy.versions(name, folder.log))
+    written_before = min(policy.before, policy.now - UNDER_WAY)
+    files = [
+        *deletable_files(folder.data, need, removed_before=policy.before, written_before=written_before),
+        *leftovers(folder.log_files, written_before),
     ]
-    done = Reclaimed(name, len(gone), sum(file.size for file in gone))
-    if gone and not dry_run:
-        folder.delete(gone)
-        log.info("maintenance.vacuumed", table=name, files=done.files, bytes=done.bytes)
-    return done
+    reclaimed = Reclaimed(name, len(files), sum(file.size for file in files))
+    if files and not dry_run:
+        folder.delete(files)
+        log.info("maintenance.vacuumed", table=name, files=reclaimed.files, bytes=reclaimed.bytes)
+    return reclaimed
 
 
-def leftovers(files: Iterable[Stored], before: datetime) -> list[Stored]:
-    """Return what killed writers left in a log: files that were to be renamed. Pure."""
+def leftovers(files: Iterable[StoredFile], before: datetime) -> list[StoredFile]:
+    """Return the temporary files of killed writers in a log that are older than ``before``. Pure."""
     return [file for file in files if (".tmp" in file.path or "#" in file.path) and file.modified < before]
 
 
 def maintain(lake: Lake, settings: LakeSettings, *, now: datetime) -> list[Reclaimed]:
-    """Compact, vacuum, clean up logs, make checkpoints; return what vacuum deleted.
+    """Compact, vacuum, clean up logs and write checkpoints; return the files that vacuum deleted.
 
-    Vacuum comes first: it reads in the logs when a file was removed. The clean-up goes by
-    checkpoints that have been there for a while: those made now serve the next one.
+    Vacuum precedes the clean-up, because the log entries tell it when a file was removed. The
+    clean-up uses only settled checkpoints, so the ones that are written now serve a later clean-up.
     """
     compact(lake, now=now)
-    show_ledgers(lake)  # a maintenance that was killed had no time for it
+    show_ledgers(lake)  # in case an earlier maintenance was killed before it wrote the catalogue
     reclaimed = vacuum(lake, settings, now=now, dry_run=False)
-    keeper = Keeper(lake, settings, now=now)
+    policy = RetentionPolicy(lake, settings, now=now)
     for name in every_table(lake):
-        beside_others(name, partial(clean, keeper, name))
-        beside_others(name, partial(checkpoint, keeper, name))
+        retry(name, partial(clean, policy, name))
+        retry(name, partial(checkpoint, policy, name))
     return reclaimed
 
 
 def sizes(lake: Lake, settings: LakeSettings, *, now: datetime) -> list[Size]:
-    """Return what each table takes, and for whom."""
-    keeper = Keeper(lake, settings, now=now)
-    return [size_of(keeper, name) for name in every_table(lake)]
+    """Return the size of each table, by use."""
+    policy = RetentionPolicy(lake, settings, now=now)
+    return [size_of(policy, name) for name in every_table(lake)]
 
 
-def size_of(keeper: Keeper, name: str) -> Size:
-    """Return what one table takes."""
-    folder = keeper.open(name)
-    needed = needs(folder.segments(), keeper.kept(name, folder.log)).files
+def size_of(policy: RetentionPolicy, name: str) -> Size:
+    """Return the size of one table, by use."""
+    folder = policy.open(name)
+    needed = needed_files(folder.segments(), policy.versions(name, folder.log)).files
     live = folder.live
     return Size(
         table=name,
@@ -197,14 +198,14 @@ def every_table(lake: Lake) -> list[str]:
     return [name for layer in LAYERS for name in list_tables(lake, layer)]
 
 
-def beside_others(name: str, work: Callable[[], Result]) -> Result:
-    """Work at a table that somebody else may clean up at this very moment: then once more, by a new look.
+def retry(name: str, work: Callable[[], Result]) -> Result:
+    """Return the result of ``work`` on a table; repeat it if another process deleted a file that it listed.
 
-    What he took away was named by the log when it was listed. Raises where it is so every time.
+    The last attempt raises its error.
     """
     for _ in range(TRIES - 1):
         try:
             return work()
         except (FileNotFoundError, DeltaError) as error:
-            log.info("maintenance.met_another", table=name, error=str(error).split("\n")[0])
+            log.info("maintenance.retried", table=name, error=str(error).split("\n")[0])
     return work()

@@ -1,4 +1,4 @@
-"""Erasure: files as large as real ones are written anew in their size, whatever is in them."""
+"""Erasure: files of realistic sizes are rewritten in their size, with any content."""
 
 import random
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ CASES: dict[str, tuple[str, Mapping[str, Change]]] = {
 
 
 def value(field: pa.Field, row: int, dice: random.Random) -> Any:
-    """Return a value that is as unlike its neighbours as a shop's are."""
+    """Return a random value of a column, as varied as a shop's values."""
     kind = field.type
     if pa.types.is_integer(kind):
         return row if field.name in ("id", "order_id") else dice.randrange(1, 9000)
@@ -53,51 +53,51 @@ def value(field: pa.Field, row: int, dice: random.Random) -> Any:
 
 @pytest.mark.parametrize("rows", [1, 50, 3000])
 @pytest.mark.parametrize("name", CASES)
-def test_a_file_of_any_size_loses_the_person_and_nothing_else(lake: Lake, name: str, rows: int) -> None:
-    """The same places and sizes, the same rows but for what says who it is."""
+def test_a_file_of_any_size_loses_only_the_personal_values(lake: Lake, name: str, rows: int) -> None:
+    """Files keep their paths and sizes, and rows keep all values except the personal ones."""
     (key, changes), schema, dice = CASES[name], CONTRACTS[name], random.Random(rows)
-    parted = [part for part in ("observed_on", "month") if part in schema.names]
-    made = [{field.name: value(field, row, dice) for field in schema} for row in range(rows)]
-    table = create_table(lake, name, schema, partition_by=parted)
-    table.append(pa.Table.from_pylist(made, schema))
+    partition_by = [column for column in ("observed_on", "month") if column in schema.names]
+    values = [{field.name: value(field, row, dice) for field in schema} for row in range(rows)]
+    table = create_table(lake, name, schema, partition_by=partition_by)
+    table.append(pa.Table.from_pylist(values, schema))
     before, sizes = table.read().sort_by("id" if "id" in schema.names else key), table.files()
-    who = before[key][rows // 2].as_py()
-    erased = erase(lake, [Redaction(name, key, frozenset({who}), changes)])
-    assert (erased.files, erased.rows) == (1, pc.sum(pc.equal(before[key], who)).as_py())
+    person = before[key][rows // 2].as_py()
+    erased = erase(lake, [Redaction(name, key, frozenset({person}), changes)])
+    assert (erased.files, erased.rows) == (1, pc.sum(pc.equal(before[key], person)).as_py())
     after = open_table(lake, name)
     assert after.files() == sizes
-    kept = [column for column in schema.names if column not in changes]
-    found = after.read().sort_by("id" if "id" in schema.names else key)
-    assert found.select(kept) == before.select(kept)
-    assert found.filter(pc.field(key) != who) == before.filter(pc.field(key) != who)
-    meant = found.filter(pc.field(key) == who).select(list(changes)).to_pylist()
-    assert all("Оксана" not in str(row) and "+380" not in str(row) for row in meant)
+    others = [column for column in schema.names if column not in changes]
+    actual = after.read().sort_by("id" if "id" in schema.names else key)
+    assert actual.select(others) == before.select(others)
+    assert actual.filter(pc.field(key) != person) == before.filter(pc.field(key) != person)
+    redacted = actual.filter(pc.field(key) == person).select(list(changes)).to_pylist()
+    assert all("Оксана" not in str(row) and "+380" not in str(row) for row in redacted)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_small_file_has_room_to_lose_short_values(lake: Lake, name: str) -> None:
-    """A sync of every five minutes writes such: a few rows, a short text, one that others have too."""
+    """A sync writes files of a few rows with short texts, which several rows may share."""
     (key, changes), schema = CASES[name], CONTRACTS[name]
     texts = [column for column in changes if pa.types.is_string(schema.field(column).type)]
     for seed in range(24):
         dice = random.Random(seed)
-        made = [{field.name: value(field, row, dice) for field in schema} for row in range(1 + seed % 8)]
-        for row in made:
+        rows = [{field.name: value(field, row, dice) for field in schema} for row in range(1 + seed % 8)]
+        for row in rows:
             short = dice.choice(("", "я", "Ян", "ok", "Оксана", "12.5"))
             row.update(dict.fromkeys(texts, f'{{"id":1,"buyer":{{"full_name":"{short}"}}}}'))
             if "payload" not in texts:
                 row.update(dict.fromkeys(texts, short))
         own = Lake(root=f"{lake.root}/{seed}")
-        parted = [part for part in ("observed_on", "month") if part in schema.names]
-        table = create_table(own, name, schema, partition_by=parted)
-        table.append(pa.Table.from_pylist(made, schema))
+        partition_by = [column for column in ("observed_on", "month") if column in schema.names]
+        table = create_table(own, name, schema, partition_by=partition_by)
+        table.append(pa.Table.from_pylist(rows, schema))
         (file,) = table.files()
-        erase(own, [Redaction(name, key, frozenset({made[0][key]}), changes)])
+        erase(own, [Redaction(name, key, frozenset({rows[0][key]}), changes)])
         assert open_table(own, name).files() == [file]
 
 
-def test_what_a_killed_writer_left_is_deleted(lake: Lake) -> None:
-    """Half a file may hold the person too, and keeps nobody from erasing the others."""
+def test_the_unfinished_file_of_a_killed_writer_is_deleted(lake: Lake) -> None:
+    """It may contain personal values too, and it does not stop the erasure of other files."""
     schema = CONTRACTS["bronze.buyers"]
     table = create_table(lake, "bronze.buyers", schema, partition_by=["observed_on"])
     table.append(
@@ -111,20 +111,20 @@ def test_what_a_killed_writer_left_is_deleted(lake: Lake) -> None:
     assert not half.exists()
 
 
-def test_a_file_that_is_deleted_meanwhile_holds_nobody(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a vacuum, or of a build that failed; the others lose the person."""
+def test_a_file_that_another_process_deletes_is_skipped(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vacuum or a failed build may delete it, and the other files lose the personal values."""
     schema = CONTRACTS["bronze.buyers"]
     table = create_table(lake, "bronze.buyers", schema, partition_by=["observed_on"])
     for row in (1, 2):
-        made = {field.name: value(field, row, random.Random(row)) for field in schema}
-        table.append(pa.Table.from_pylist([made], schema))
-    gone = max(file.uri for file in table.files())
-    listed = Files.sizes
+        values = {field.name: value(field, row, random.Random(row)) for field in schema}
+        table.append(pa.Table.from_pylist([values], schema))
+    deleted = max(file.uri for file in table.files())
+    list_sizes = Files.sizes
 
     def late(files: Files, folder: str = "") -> dict[str, int]:
-        found = listed(files, folder)
-        Path(gone).unlink(missing_ok=True)
-        return found
+        sizes = list_sizes(files, folder)
+        Path(deleted).unlink(missing_ok=True)
+        return sizes
 
     monkeypatch.setattr(Files, "sizes", late)
     key, changes = CASES["bronze.buyers"]

@@ -1,4 +1,4 @@
-"""Maintenance: the lake stays small, nobody is stopped, and every kept release reads as when published."""
+"""Vacuum: the lake stays small, no process is stopped, and every retained release reads the same."""
 
 import random
 import threading
@@ -26,7 +26,7 @@ from lake.ledgers.runs import list_runs
 from lake.maintenance import vacuum as maintenance
 from lake.maintenance.compaction import MANY, compact
 from lake.maintenance.plan import NEAR
-from lake.maintenance.vacuum import Keeper, every_table, maintain, sizes, vacuum
+from lake.maintenance.vacuum import RetentionPolicy, every_table, maintain, sizes, vacuum
 from lake.paths import LAYERS, Lake
 from lake.query.catalogue import refresh_catalogue
 from lake.releases.release import COMPACTION, Release, find_release, list_releases, publish
@@ -57,74 +57,76 @@ def log_of(lake: Lake, name: str) -> list[str]:
 
 
 def live_days(simulated: Simulated, days: int, *, syncs: int, settings: LakeSettings) -> dict[int, object]:
-    """Let days pass, each with its syncs and a maintenance in the night; return what some releases said."""
+    """Let days pass with ``syncs`` syncs and one maintenance each; return the content of some releases."""
     lake = simulated.lake
-    said = {1: say(lake, newest(lake))}
+    contents = {1: content_of(lake, newest(lake))}
     for day in range(days):
         for number in range(syncs):
             simulated.sync()
             if number == day % syncs:
                 release = newest(lake)
-                said[release.release] = say(lake, release)
+                contents[release.release] = content_of(lake, release)
             simulated.passes(timedelta(hours=24 / syncs))
         maintain(lake, settings, now=simulated.now)
-    return said
+    return contents
 
 
-def say(lake: Lake, release: Release) -> object:
-    """Return what a release says now: its rows, and the bytes of its files."""
+def content_of(lake: Lake, release: Release) -> object:
+    """Return the present content of a release: its rows, and the hashes of its files."""
     return read_release(lake, release), released_files(lake, release)
 
 
-def kept_since(lake: Lake, since: datetime, said: Container[int]) -> list[Release]:
-    """Return the releases of then on, newest first, of which is known what they said."""
-    return [one for one in list_releases(lake) if one.published_at >= since and one.release in said]
+def releases_since(lake: Lake, since: datetime, known: Container[int]) -> list[Release]:
+    """Return the releases published since a time whose numbers are known, newest first."""
+    return [
+        release
+        for release in list_releases(lake)
+        if release.published_at >= since and release.release in known
+    ]
 
 
 @pytest.mark.parametrize("keep_days", [90, 10])
-def test_after_thirty_days_every_kept_release_reads_as_when_published(
-    month: Simulated, keep_days: int
-) -> None:
-    """The oldest, a tagged one, random ones: rows and bytes; and the lake has kept its size."""
+def test_after_thirty_days_every_retained_release_reads_the_same(month: Simulated, keep_days: int) -> None:
+    """The oldest, a tagged and random releases have the same rows and bytes, and the lake stays small."""
     lake, settings = month.lake, LakeSettings(keep_days=keep_days)
     write_tag(lake, newest(lake), "first", now=month.now)
-    said = live_days(month, 30, syncs=1, settings=settings)
-    kept = kept_since(lake, month.now - timedelta(days=keep_days), said)
-    for release in (kept[0], kept[-1], find_release(lake, 1), *random.Random(5).sample(kept, 8)):
-        assert say(lake, release) == said[release.release]
+    contents = live_days(month, 30, syncs=1, settings=settings)
+    retained = releases_since(lake, month.now - timedelta(days=keep_days), contents)
+    for release in (retained[0], retained[-1], find_release(lake, 1), *random.Random(5).sample(retained, 8)):
+        assert content_of(lake, release) == contents[release.release]
     feed = pa.table(DeltaTable(lake.uri(BRONZE)).load_cdf(starting_version=newest(lake).consumed[BRONZE]))
     assert feed.num_rows == 3
     assert bounded(month, settings)
 
 
-def test_at_the_defaults_what_is_kept_reads_as_when_published(month: Simulated, tmp_path: Path) -> None:
-    """Six syncs a day, then two days of none: every kept release, a rollback to the parent, a backup."""
+def test_at_the_defaults_every_retained_release_reads_the_same(month: Simulated, tmp_path: Path) -> None:
+    """After six syncs a day and two idle days, so do a rollback to the parent and a restored backup."""
     lake, settings = month.lake, LakeSettings()
     write_tag(lake, newest(lake), "first", now=month.now)
-    said = {1: say(lake, newest(lake))}
+    contents = {1: content_of(lake, newest(lake))}
     for _ in range(8):
         for _ in range(6):
             month.sync()
-            said[newest(lake).release] = say(lake, newest(lake))
+            contents[newest(lake).release] = content_of(lake, newest(lake))
             month.passes(timedelta(hours=4))
         maintain(lake, settings, now=month.now)
-        said[newest(lake).release] = say(lake, newest(lake))
+        contents[newest(lake).release] = content_of(lake, newest(lake))
     month.passes(timedelta(days=2))
     maintain(lake, settings, now=month.now)
-    kept = retained_releases(
+    retained = retained_releases(
         list_releases(lake),
         tagged=[1],
         now=month.now,
         keep_days=90,
         keep_all_hours=settings.keep_all_hours,
     )
-    assert 8 <= len(kept) <= 12
-    for release in kept:
-        assert say(lake, release) == said[release.release]
+    assert 8 <= len(retained) <= 12
+    for release in retained:
+        assert content_of(lake, release) == contents[release.release]
     current, first = newest(lake), find_release(lake, 1)
     back = run_rollback(lake, parent_of(lake, current), current=current, now=month.now, settings=settings)
-    assert say(lake, back) == said[parent_of(lake, current).release]
-    # The feed from the first release on was cleaned up long ago.
+    assert content_of(lake, back) == contents[parent_of(lake, current).release]
+    # The log entries since the first release were deleted long ago.
     place = str(tmp_path / "backup")
     back_up(lake, place, now=month.now, releases=[1])
     restored = Lake(root=str(tmp_path / "restored"))
@@ -132,20 +134,20 @@ def test_at_the_defaults_what_is_kept_reads_as_when_published(month: Simulated, 
     assert read_release(restored, find_release(restored, 1)) == read_release(lake, first)
 
 
-def test_a_table_that_is_only_begun_stops_nobody(month: Simulated) -> None:
-    """Its maker was killed, or is at it at this moment."""
+def test_an_unfinished_table_stops_no_maintenance(month: Simulated) -> None:
+    """The process that creates it was killed or is still running."""
     for name in ("gold.begun", "ops.begun"):
         Path(month.lake.uri(name), "_delta_log").mkdir(parents=True)
     maintain(month.lake, LakeSettings(), now=month.now)
-    names = {one.table for one in sizes(month.lake, LakeSettings(), now=month.now)}
+    names = {size.table for size in sizes(month.lake, LakeSettings(), now=month.now)}
     assert BRONZE in names
     assert not names & {"gold.begun", "ops.begun"}
 
 
-def test_a_maintenance_killed_before_it_wrote_the_catalogue_is_made_good(
+def test_the_next_maintenance_writes_the_catalogue_of_a_killed_one(
     month: Simulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would name merged files of the ledgers, which are deleted a day later."""
+    """The old catalogue names ledger files that were compacted and are deleted a day later."""
     lake = month.lake
     for _ in range(MANY + 5):
         month.idle()
@@ -163,103 +165,105 @@ def test_a_maintenance_killed_before_it_wrote_the_catalogue_is_made_good(
 
 
 def bounded(month: Simulated, settings: LakeSettings) -> bool:
-    """Assert the sizes that the design promises."""
+    """Assert the bounds on the sizes of files, folders and logs; return True."""
     lake = month.lake
-    found = sizes(lake, settings, now=month.now)
-    assert sum(one.total for one in found) <= 3 * sum(one.live for one in found)
-    assert sum(one.total for one in found) == sum(file.stat().st_size for file in files(lake, *LAYERS))
+    tables = sizes(lake, settings, now=month.now)
+    assert sum(size.total for size in tables) <= 3 * sum(size.live for size in tables)
+    assert sum(size.total for size in tables) == sum(file.stat().st_size for file in files(lake, *LAYERS))
     for name in (BRONZE, SILVER):
         folders = Counter(str(Path(file.uri).parent) for file in open_table(lake, name).files())
         assert max(folders.values()) <= (MANY if name == BRONZE else 1)
-    assert all(one.log_entries <= 4 * settings.keep_days + 2 * NEAR for one in found)
-    assert all(one.files <= MANY + 5 for one in found)
+    assert all(size.log_entries <= 4 * settings.keep_days + 2 * NEAR for size in tables)
+    assert all(size.files <= MANY + 5 for size in tables)
     return True
 
 
-def test_what_no_release_keeps_is_gone(month: Simulated) -> None:
-    """Files and log entries of releases older than that, the first ones as well."""
+def test_files_that_no_release_retains_are_deleted(month: Simulated) -> None:
+    """Files and log entries of older releases are deleted, even the first ones."""
     lake, settings = month.lake, LakeSettings(keep_days=3, keep_all_hours=72)
     live_days(month, 15, syncs=2, settings=settings)
     assert f"{0:020d}.json" not in log_of(lake, SILVER)
-    needed = {file.uri for release in list_releases(lake, limit=12) for file in shown(lake, release.tables)}
+    needed = {
+        file.uri for release in list_releases(lake, limit=12) for file in files_of(lake, release.tables)
+    }
     for name in (SILVER, GOLD):
-        there = {str(file) for file in Path(lake.uri(name)).rglob("*.parquet") if "_log" not in str(file)}
-        assert {uri for uri in needed if uri.startswith(lake.uri(name))} >= there
+        present = {str(file) for file in Path(lake.uri(name)).rglob("*.parquet") if "_log" not in str(file)}
+        assert {uri for uri in needed if uri.startswith(lake.uri(name))} >= present
     with pytest.raises(TableMissing):
         open_table(lake, SILVER, 1)
 
 
-def test_a_ledger_that_is_written_all_day_is_cleaned_too(month: Simulated) -> None:
-    """Its newest checkpoint is always young: it is left, and what older ones make needless goes."""
+def test_the_log_of_a_busy_ledger_is_cleaned_too(month: Simulated) -> None:
+    """Its newest checkpoint is always young, but the entries that older checkpoints replace are deleted."""
     for _ in range(8 * CHECKPOINTED):
         month.idle()
         month.passes(timedelta(minutes=30))
-    entries, said = len(log_of(month.lake, "ops.runs")), list_runs(month.lake)
+    entries, runs = len(log_of(month.lake, "ops.runs")), list_runs(month.lake)
     maintain(month.lake, LakeSettings(), now=month.now)
     assert len(log_of(month.lake, "ops.runs")) < entries - 2 * CHECKPOINTED
-    assert list_runs(month.lake) == said
+    assert list_runs(month.lake) == runs
 
 
-def test_nothing_goes_for_the_sake_of_a_young_checkpoint(month: Simulated) -> None:
-    """Who listed the log before it was there reads what it replaces, however old that is."""
+def test_a_young_checkpoint_deletes_no_log_entry(month: Simulated) -> None:
+    """A reader that listed the log before the checkpoint appeared needs the entries it replaces."""
     lake, name = month.lake, "ops.runs"
     for _ in range(CHECKPOINTED // 2):
         month.idle()
     month.passes(timedelta(days=2))
     DeltaTable(lake.uri(name)).create_checkpoint()
     month.passes(timedelta(minutes=30))
-    entries, said = log_of(lake, name), list_runs(lake)
+    entries, runs = log_of(lake, name), list_runs(lake)
     maintain(lake, LakeSettings(), now=month.now)
     assert log_of(lake, name) == entries
     month.passes(timedelta(minutes=31))
     maintain(lake, LakeSettings(), now=month.now)
     assert f"{0:020}.json" not in log_of(lake, name)
-    assert list_runs(lake) == said
+    assert list_runs(lake) == runs
 
 
-def test_young_log_entries_stay_whatever_replaces_them(month: Simulated) -> None:
-    """A writer under way compares its commit with all since it began."""
+def test_young_log_entries_stay(month: Simulated) -> None:
+    """A running writer compares its commit with all commits since it began."""
     lake, name = month.lake, "ops.runs"
     for _ in range(CHECKPOINTED // 2):
         month.idle()
     DeltaTable(lake.uri(name)).create_checkpoint()
     month.passes(timedelta(hours=5))
-    entries, said = log_of(lake, name), list_runs(lake)
+    entries, runs = log_of(lake, name), list_runs(lake)
     maintain(lake, LakeSettings(keep_all_hours=6), now=month.now)
     assert log_of(lake, name) == entries
     month.passes(timedelta(hours=2))
     maintain(lake, LakeSettings(keep_all_hours=6), now=month.now)
     assert f"{0:020}.json" not in log_of(lake, name)
-    assert list_runs(lake) == said
+    assert list_runs(lake) == runs
 
 
-def test_a_release_that_just_left_retention_can_be_named_for_an_hour_more(month: Simulated) -> None:
-    """Who saw that it is kept, and goes back to it or tags it now, finds its files."""
+def test_a_release_keeps_its_files_for_an_hour_after_its_retention(month: Simulated) -> None:
+    """A rollback or a tag that has just checked that it is retained still finds its files."""
     lake = month.lake
     for _ in range(2):
         month.passes(timedelta(days=1))
         month.sync()
-    first, said = find_release(lake, 1), say(lake, find_release(lake, 1))
-    others = {file.uri for number in (2, 3) for file in shown(lake, find_release(lake, number).tables)}
-    own = {file.uri for file in shown(lake, first.tables)} - others
+    first, content = find_release(lake, 1), content_of(lake, find_release(lake, 1))
+    others = {file.uri for number in (2, 3) for file in files_of(lake, find_release(lake, number).tables)}
+    own = {file.uri for file in files_of(lake, first.tables)} - others
     month.passes(first.published_at + timedelta(days=10, minutes=30) - month.now)
-    kept = retained_releases(list_releases(lake), now=month.now, keep_days=10, keep_all_hours=6)
-    assert first.release not in {release.release for release in kept}
+    retained = retained_releases(list_releases(lake), now=month.now, keep_days=10, keep_all_hours=6)
+    assert first.release not in {release.release for release in retained}
     vacuum(lake, KEEP_10, now=month.now, dry_run=False)
-    assert say(lake, first) == said
+    assert content_of(lake, first) == content
     month.passes(timedelta(minutes=31))
     vacuum(lake, KEEP_10, now=month.now, dry_run=False)
     assert own
     assert not any(Path(uri).exists() for uri in own)
 
 
-def shown(lake: Lake, tables: dict[str, int]) -> list[DataFile]:
-    """Return the files of these versions."""
+def files_of(lake: Lake, tables: dict[str, int]) -> list[DataFile]:
+    """Return the files of the given table versions."""
     return [file for name, version in tables.items() for file in open_table(lake, name, version).files()]
 
 
 def test_an_idle_day_adds_only_run_receipts(month: Simulated) -> None:
-    """No table but the ledger of runs gets a file or a commit, nor does maintenance change one."""
+    """Only the ledger of runs gets files and commits, and maintenance changes no other table."""
     live_days(month, 3, syncs=2, settings=KEEP_10)
     for _ in range(2):
         month.passes(timedelta(days=1))
@@ -276,8 +280,8 @@ def test_an_idle_day_adds_only_run_receipts(month: Simulated) -> None:
     assert versions == {name: open_table(month.lake, name).version for name in versions}
 
 
-def test_the_feed_of_a_lake_whose_publishing_is_held_survives(month: Simulated) -> None:
-    """Held for weeks: what the next build reads is all there, though no release names it."""
+def test_the_changes_since_the_last_build_survive_a_hold(month: Simulated) -> None:
+    """After a hold of weeks, the next build finds all changes, although no release names their versions."""
     lake = month.lake
     live_days(month, 2, syncs=1, settings=KEEP_10)
     current = newest(lake)
@@ -293,24 +297,24 @@ def test_the_feed_of_a_lake_whose_publishing_is_held_survives(month: Simulated) 
     assert sorted(pa.table(feed)["id"].to_pylist()) == ids
 
 
-def test_a_dry_run_deletes_nothing_and_says_what_would_go(month: Simulated) -> None:
-    """The same figures as the deletion afterwards, and nothing left for a third."""
+def test_a_dry_run_deletes_nothing_and_counts_what_vacuum_deletes(month: Simulated) -> None:
+    """The dry run has the same figures as the vacuum after it, and a third one finds nothing."""
     live_days(month, 2, syncs=3, settings=LakeSettings())
     stray = Path(month.lake.uri(SILVER), "month=2026-09-01", "left-by-a-killed-writer.parquet")
     stray.write_bytes(b"x" * 1000)
     month.passes(timedelta(days=40))
     before = {str(file) for file in files(month.lake)}
-    found = vacuum(month.lake, KEEP_10, now=month.now)
+    planned = vacuum(month.lake, KEEP_10, now=month.now)
     assert {str(file) for file in files(month.lake)} == before
-    assert {one.table for one in found} == {BRONZE, SILVER, GOLD}
-    assert vacuum(month.lake, KEEP_10, now=month.now, dry_run=False) == found
+    assert {reclaimed.table for reclaimed in planned} == {BRONZE, SILVER, GOLD}
+    assert vacuum(month.lake, KEEP_10, now=month.now, dry_run=False) == planned
     assert not stray.exists()
-    assert len(before) - len(files(month.lake)) == sum(one.files for one in found)
+    assert len(before) - len(files(month.lake)) == sum(reclaimed.files for reclaimed in planned)
     assert vacuum(month.lake, KEEP_10, now=month.now) == []
 
 
-def test_what_is_young_is_left_to_who_may_be_at_it(month: Simulated) -> None:
-    """A file nobody has committed yet, and one that was replaced a moment ago, however old it is."""
+def test_files_that_may_be_in_use_stay(month: Simulated) -> None:
+    """A young uncommitted file may be committed soon, and a file that was just replaced may have readers."""
     lake = month.lake
     month.passes(timedelta(days=100))
     under_way = Path(lake.uri(SILVER), "under-way.parquet")
@@ -327,8 +331,8 @@ def test_what_is_young_is_left_to_who_may_be_at_it(month: Simulated) -> None:
     assert not under_way.exists()
 
 
-def test_what_the_commit_of_a_checkpoint_removed_is_young_too(month: Simulated) -> None:
-    """The log begins there after a clean-up; the files that it replaced may have readers all the same."""
+def test_files_that_a_checkpointed_commit_removed_stay_while_young(month: Simulated) -> None:
+    """After a clean-up the log begins at that commit, and the files it removed may still have readers."""
     lake = month.lake
     month.passes(timedelta(days=5))
     month.sync()
@@ -351,74 +355,74 @@ def test_what_the_commit_of_a_checkpoint_removed_is_young_too(month: Simulated) 
 
 @contextmanager
 def running(*work: Callable[[], object]) -> Iterator[list[Exception]]:
-    """Do each again and again in a thread of its own until the end; give what went wrong."""
-    over, wrong = threading.Event(), list[Exception]()
+    """Repeat each function in a thread of its own until the block ends; yield the errors."""
+    end, errors = threading.Event(), list[Exception]()
 
-    def loop(one: Callable[[], object]) -> None:
-        while not over.is_set():
+    def loop(function: Callable[[], object]) -> None:
+        while not end.is_set():
             try:
-                one()
+                function()
             except Exception as error:
-                wrong.append(error)
+                errors.append(error)
                 return
 
-    threads = [threading.Thread(target=loop, args=(one,)) for one in work]
+    threads = [threading.Thread(target=loop, args=(function,)) for function in work]
     for thread in threads:
         thread.start()
     try:
-        yield wrong
+        yield errors
     finally:
-        over.set()
+        end.set()
         for thread in threads:
             thread.join()
 
 
-def test_ingest_publishing_and_reading_go_on_beside_it(month: Simulated) -> None:
-    """Nobody meets an error, no look is lost, and releases read the same all the while."""
+def test_maintenance_runs_concurrently_with_ingest_publishing_and_reading(month: Simulated) -> None:
+    """No process fails, no observation is lost, and releases read the same."""
     lake = month.lake
-    said = live_days(month, 7, syncs=1, settings=LakeSettings())
-    # The clock of what is deleted is the real one: what is written here is young.
+    contents = live_days(month, 7, syncs=1, settings=LakeSettings())
+    # Vacuum uses the real clock here, so the files that this test writes are young.
     now = datetime.now(UTC)
     settings = LakeSettings(keep_days=(now - at(3)).days)
-    kept = kept_since(lake, at(4), said)
+    retained = releases_since(lake, at(4), contents)
     dice = random.Random(3)
-    looks = iter(range(30_000, 90_000))
+    numbers = iter(range(30_000, 90_000))
     ids: list[int] = []
-    beside = Simulated(lake, now=month.now - timedelta(days=1))
+    other = Simulated(lake, now=month.now - timedelta(days=1))
 
     def ingest() -> None:
-        found = next(looks)
-        beside.look([found])
-        ids.append(found)
+        number = next(numbers)
+        other.look([number])
+        ids.append(number)
 
-    def look_back() -> None:
-        release = dice.choice(kept)
-        assert say(lake, release) == said[release.release]
+    def read_back() -> None:
+        release = dice.choice(retained)
+        assert content_of(lake, release) == contents[release.release]
 
-    with running(ingest, ingest, month.sync, look_back) as wrong:
+    with running(ingest, ingest, month.sync, read_back) as errors:
         for _ in range(5):
             maintain(lake, settings, now=now)
-    assert wrong == []
-    held = open_table(lake, BRONZE).read(["id"])["id"].to_pylist()
-    assert Counter(found for found in held if found >= 30_000) == Counter(ids)
+    assert errors == []
+    present = open_table(lake, BRONZE).read(["id"])["id"].to_pylist()
+    assert Counter(number for number in present if number >= 30_000) == Counter(ids)
     assert len(ids) > 10
 
 
-def test_builds_go_on_beside_it(tmp_path: Path) -> None:
-    """The transform meets no commit of maintenance where it writes, and what is merged reads the same."""
+def test_maintenance_runs_concurrently_with_builds(tmp_path: Path) -> None:
+    """No commit of maintenance conflicts with a build, and compacted tables read the same."""
     shop = ingested_shop(tmp_path / "shop", models=FEW)
     shop.publish()
-    with running(lambda: maintain(shop.lake, KEEP_10, now=datetime.now(UTC))) as wrong:
+    with running(lambda: maintain(shop.lake, KEEP_10, now=datetime.now(UTC))) as errors:
         for minute in range(1, 6):
             grow(shop, minute)
             shop.publish()
-    assert wrong == []
-    assert len([one for one in list_releases(shop.lake) if one.kind != COMPACTION]) == 6
+    assert errors == []
+    assert len([release for release in list_releases(shop.lake) if release.kind != COMPACTION]) == 6
     assert shop.read() == shop.rebuilt_copy(tmp_path / "anew").read()
 
 
-def test_a_build_after_a_rollback_finds_what_came_since_though_the_log_was_cleaned(tmp_path: Path) -> None:
-    """What is told is by rows then: the commits and the small files since that release are gone."""
+def test_a_build_after_a_rollback_finds_all_changes_in_a_cleaned_log(tmp_path: Path) -> None:
+    """It compares rows, because the commits and small files since that release were deleted."""
     shop = ingested_shop(tmp_path / "shop", models=FEW)
     write_tag(shop.lake, first := shop.publish(), "first", now=datetime.now(UTC))
     for minute in range(1, 26):
@@ -435,11 +439,11 @@ def test_a_build_after_a_rollback_finds_what_came_since_though_the_log_was_clean
     assert shop.read() == shop.read(3) == shop.rebuilt_copy(tmp_path / "anew").read()
 
 
-def test_the_commands_say_what_they_did(month: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a lake, and on an empty place; vacuum deletes nothing unless told."""
+def test_the_commands_report_their_work(month: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They report it on a lake and on an empty folder, and vacuum by default deletes nothing."""
     monkeypatch.setenv("KEYLAKE_LAKE_ROOT", month.lake.root)
     commands = {command.name: command for command in COMMANDS}
-    said = {
+    outputs = {
         name: CliRunner().invoke(commands[name], arguments, catch_exceptions=False).output
         for name, arguments in {
             "compact": [],
@@ -448,10 +452,10 @@ def test_the_commands_say_what_they_did(month: Simulated, monkeypatch: pytest.Mo
             "size": ["--format", "csv"],
         }.items()
     }
-    assert "nothing to compact" in said["compact"]
-    assert "nothing to delete" in said["vacuum"]
-    assert "nothing to delete" in said["maintain"]
-    header, *lines = said["size"].splitlines()
+    assert "nothing to compact" in outputs["compact"]
+    assert "nothing to delete" in outputs["vacuum"]
+    assert "nothing to delete" in outputs["maintain"]
+    header, *lines = outputs["size"].splitlines()
     assert header == "table,files,live,retained,reclaimable,log,log_entries,total"
     assert {line.split(",")[0] for line in lines} == {BRONZE, SILVER, GOLD, "ops.releases", "ops.runs"}
     assert "all" in CliRunner().invoke(commands["size"], [], catch_exceptions=False).output
@@ -462,10 +466,10 @@ def test_the_commands_say_what_they_did(month: Simulated, monkeypatch: pytest.Mo
     assert CliRunner().invoke(commands["size"], [], catch_exceptions=False).exit_code == 0
 
 
-def test_a_table_that_another_cleans_at_this_moment_is_left_to_it(
+def test_maintenance_retries_a_table_that_another_process_cleans(
     month: Simulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checkpoint may go between the look at the log that names it and the reading: it is looked at anew."""
+    """If a checkpoint is deleted after the log was listed, a retry lists the log again."""
     for _ in range(2 * CHECKPOINTED):
         month.sync()
     month.passes(timedelta(days=2))
@@ -473,30 +477,32 @@ def test_a_table_that_another_cleans_at_this_moment_is_left_to_it(
     tried: list[str] = []
     done: list[str] = []
 
-    def while_it_goes(keeper: Keeper, name: str) -> int:
+    def delete_checkpoint(policy: RetentionPolicy, name: str) -> int:
         log = Path(month.lake.uri(name), "_delta_log")
-        gone = sorted(log.glob("*.checkpoint.parquet")) if name == BRONZE and BRONZE not in tried else []
-        assert gone or name != BRONZE or BRONZE in tried
+        checkpoints = (
+            sorted(log.glob("*.checkpoint.parquet")) if name == BRONZE and BRONZE not in tried else []
+        )
+        assert checkpoints or name != BRONZE or BRONZE in tried
         tried.append(name)
-        for file in gone:
+        for file in checkpoints:
             file.rename(file.with_suffix(".away"))
         try:
-            made = checkpoint(keeper, name)
+            made = checkpoint(policy, name)
             done.append(name)
             return made
         finally:
-            for file in gone:
+            for file in checkpoints:
                 file.with_suffix(".away").rename(file)
 
-    monkeypatch.setattr(maintenance, "checkpoint", while_it_goes)
+    monkeypatch.setattr(maintenance, "checkpoint", delete_checkpoint)
     maintain(month.lake, LakeSettings(), now=month.now)
     assert done == every_table(month.lake)
     assert tried == [BRONZE, *done]
 
-    def broken(keeper: Keeper, name: str) -> int:
+    def broken(policy: RetentionPolicy, name: str) -> int:
         for file in Path(month.lake.uri(name), "_delta_log").iterdir():
             file.unlink()
-        return checkpoint(keeper, name)
+        return checkpoint(policy, name)
 
     monkeypatch.setattr(maintenance, "checkpoint", broken)
     with pytest.raises(DeltaError):
