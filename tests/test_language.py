@@ -95,7 +95,7 @@ def texts(file: Path) -> Iterator[Text]:
         yield Text(file, 1, prose)
     elif file.suffix == ".html":
         yield Text(file, 1, re.sub(r"<[^>]*>|\{%.*?%\}|\{\{.*?\}\}", " ", content))
-    elif "models" not in file.parts or file.suffix != ".toml":
+    else:
         for number, line in enumerate(content.splitlines(), 1):
             if "#" in line:
                 yield Text(file, number, line.split("#", 1)[1])
@@ -137,7 +137,7 @@ def sql_texts(file: Path, content: str) -> Iterator[Text]:
     for block in re.finditer(r"/\*.*?\*/", content, re.DOTALL):
         first = content[: block.start()].count("\n") + 1
         for number, line in enumerate(block[0].splitlines(), first):
-            sentence = re.match(r'\s*(?:grain|about|means)\s*=\s*"(.*)"', line)
+            sentence = re.match(r'\s*(?:grain|fact)\s*=\s*"(.*)"', line)
             prose = " ".join(filter(None, (sentence and sentence[1], line.partition("#")[2])))
             if prose:
                 yield Text(file, number, prose)
