@@ -5,6 +5,12 @@ the subject, what was found, what was expected and the next step. An operator se
 line. ``exit_code`` is the exit code of the process.
 """
 
+import errno
+import os
+
+# The system's words for a full disk and a full quota.
+FULL_DISK = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+
 
 class LakeError(Exception):
     """An expected failure: the operator gets one line and no traceback."""
@@ -82,3 +88,12 @@ class NotFound(SourceError):
 
 class RequestRefused(SourceError):
     """The source refuses this request; a retry can't help."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return True if a write failed because the disk, or the user's quota, is full. Pure.
+
+    Libraries keep only the system's text of such an error, so the text counts too.
+    """
+    is_system_error = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return is_system_error or any(text in str(error) for text in FULL_DISK)

@@ -8,7 +8,7 @@ import click
 from lake.cli.main import group, main, open_lake
 from lake.cli.options import because as because_option
 from lake.errors import UsageError
-from lake.query.session import refuse_spill
+from lake.query.spill import spill_folder
 from lake.settings import LakeSettings
 from serve.settings import ScheduleSettings, ServeSettings
 
@@ -28,7 +28,7 @@ def api(host: str | None, port: int | None) -> None:
 
     config, _ = open_lake()
     settings = config.section(ServeSettings)
-    refuse_spill(config.section(LakeSettings))
+    spill_folder(config.section(LakeSettings))
     run_server(
         create_app(config),
         host=settings.host if host is None else host,

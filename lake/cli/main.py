@@ -16,7 +16,7 @@ import click
 import structlog
 
 from lake.config import Config, read_config
-from lake.errors import LakeError
+from lake.errors import LakeError, is_disk_full
 from lake.paths import Lake
 from lake.releases.restores import refuse_unfinished
 from lake.settings import LakeSettings
@@ -97,7 +97,7 @@ def complain(message: str, code: int) -> int:
 
 def explanation(error: Exception) -> str:
     """Return the operator's message for an unexpected error. Pure."""
-    if "No space left on device" in str(error):
+    if is_disk_full(error):
         return "no space left on the disk; free some space and run it again: all commits are kept"
     if refusal := store_refusal(str(error)):
         return refusal

@@ -8,10 +8,11 @@ small ones.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from io import BytesIO
+from typing import TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -26,12 +27,13 @@ from lake.delta.files import Files
 from lake.delta.parquet import GROUP, encoded
 from lake.delta.table import list_tables, open_table
 from lake.delta.writer import ROOM, new_path
-from lake.errors import CommitConflict
+from lake.errors import CommitConflict, is_disk_full
 from lake.paths import Lake
 from lake.query.catalogue import publish, refresh_catalogue, show_ledgers
 from lake.releases.release import COMPACTION, Release, current_release
 
 log = structlog.get_logger()
+Result = TypeVar("Result")
 
 COMPACTED = ("bronze", "ops")
 # Small files tolerated in a ledger, or in today's partition, before compaction.
@@ -60,18 +62,37 @@ def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
     """Compact the small files of each finished day, and of tables with many; return the compacted tables.
 
     Then publish a release with the compacted files of bronze, including those of a compaction
-    that was killed before it published.
+    that was killed before it published. A table for whose files the disk has no space is left as it is.
     """
     today = shop_day(now + BEFORE_MIDNIGHT).isoformat()
     names = [name for layer in COMPACTED for name in list_tables(lake, layer)]
-    done = [compacted for name in names if (compacted := compact_table(lake, name, today))]
-    if publish_compacted(lake, now=now):
+    done = [compacted for name in names if (compacted := compact_if_space(lake, name, today))]
+    if unless_full("ops.releases", lambda: publish_compacted(lake, now=now)):
         return done
     if any(compacted.table.startswith("ops.") for compacted in done):
         show_ledgers(lake)
     else:
-        refresh_catalogue(lake)  # a killed compaction may have published
+        unless_full("lake.duckdb", lambda: refresh_catalogue(lake))  # a killed compaction may have published
     return done
+
+
+def compact_if_space(lake: Lake, name: str, today: str) -> Compacted | None:
+    """Compact a table's small files; None, with a warning in the log, if the disk is full."""
+    return unless_full(name, lambda: compact_table(lake, name, today))
+
+
+def unless_full(name: str, write: Callable[[], Result]) -> Result | None:
+    """Return the result of a write to a table or file; None, with a warning in the log, if the disk is full.
+
+    Nothing is lost: what was there stays, and the next maintenance tries again.
+    """
+    try:
+        return write()
+    except Exception as error:  # each library has a class of its own for it
+        if not is_disk_full(error):
+            raise
+        log.warning("maintenance.disk_full", name=name, next="free space; the next maintenance tries again")
+        return None
 
 
 def compact_table(lake: Lake, name: str, today: str) -> Compacted | None:

@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lake.delta.table import list_tables
-from lake.maintenance.compaction import compact
+from lake.maintenance.compaction import compact, unless_full
 from lake.maintenance.folder import Folder
 from lake.maintenance.plan import (
     UNDER_WAY,
@@ -156,18 +156,21 @@ def leftovers(files: Iterable[StoredFile], before: datetime) -> list[StoredFile]
 
 
 def maintain(lake: Lake, settings: LakeSettings, *, now: datetime) -> list[Reclaimed]:
-    """Compact, vacuum, clean up logs and write checkpoints; return the files that vacuum deleted.
+    """Vacuum, clean up logs, compact and write checkpoints; return the files that vacuum deleted.
 
+    Deleting comes before writing, so that a full disk heals: what vacuum frees is there for compaction.
     Vacuum precedes the clean-up, because the log entries tell it when a file was removed. The
     clean-up uses only settled checkpoints, so the ones that are written now serve a later clean-up.
     """
-    compact(lake, now=now)
     show_ledgers(lake)  # in case an earlier maintenance was killed before it wrote the catalogue
     reclaimed = vacuum(lake, settings, now=now, dry_run=False)
     policy = RetentionPolicy(lake, settings, now=now)
     for name in every_table(lake):
         retry(name, partial(clean, policy, name))
-        retry(name, partial(checkpoint, policy, name))
+    compact(lake, now=now)
+    policy = RetentionPolicy(lake, settings, now=now)
+    for name in every_table(lake):
+        unless_full(name, partial(retry, name, partial(checkpoint, policy, name)))
     return reclaimed
 
 

@@ -5,18 +5,16 @@ way to read them, and no later commit can change the result. Files in an object 
 in the same way, through ``lake.query.object_store``.
 """
 
-import errno
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from lake.delta.table import KEPT, Table, list_tables, open_table
-from lake.errors import ConfigError, TableMissing
+from lake.errors import TableMissing
 from lake.paths import Lake
 from lake.query import quote
+from lake.query.spill import spill_folder
 from lake.releases.release import Release
 from lake.releases.restores import refuse_left_out, refuse_unfinished
 from lake.settings import LakeSettings
@@ -29,11 +27,10 @@ TYPES: dict[pa.DataType, str] = {}
 
 def connect(settings: LakeSettings) -> Connection:
     """Open an empty in-memory DuckDB with the limits of the settings and UTC instants. Raises ConfigError."""
-    refuse_spill(settings)
     connection = duckdb.connect(
         config={
             "memory_limit": settings.memory_limit,
-            "temp_directory": settings.spill or tempfile.gettempdir() + "/keylake-spill",
+            "temp_directory": spill_folder(settings),
             "preserve_insertion_order": "false",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
@@ -43,23 +40,6 @@ def connect(settings: LakeSettings) -> Connection:
     # Many queries read the same file, and it never changes: read its footer once.
     connection.execute("set global timezone = 'UTC'; set parquet_metadata_cache = true")
     return connection
-
-
-def refuse_spill(settings: LakeSettings) -> None:
-    """Raise ConfigError if DuckDB can't write to the configured spill folder or can't create it."""
-    if not settings.spill:
-        return
-    folder = Path(settings.spill)
-    try:
-        with tempfile.TemporaryDirectory(dir=folder if folder.exists() else folder.parent):
-            pass
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            return  # a full disk is not a wrong setting, and many queries need no spill
-        raise ConfigError(
-            f"[lake] spill: {folder} can't be written: {error.strerror};"
-            " name a folder on a disk with free space"
-        ) from None
 
 
 def open_session(lake: Lake, settings: LakeSettings, release: Release | None) -> Connection:

@@ -108,15 +108,15 @@ def test_a_session_names_its_release(session: Connection) -> None:
 
 @pytest.mark.parametrize("spill", ["a file", "a file/spill", "no folder/spill", "/proc/none"])
 def test_a_spill_folder_that_can_not_be_written_is_refused(tmp_path: Path, spill: str) -> None:
-    """The check comes before any query and does not create the folder."""
+    """The check comes before any query and leaves nothing behind."""
     (tmp_path / "a file").touch()
     with pytest.raises(
         ConfigError, match=r"^\[lake\] spill: .* can't be written: .*; name a folder"
     ) as refused:
         connect(LakeSettings(spill=str(tmp_path / spill)))
     assert refused.value.exit_code == 2
-    connect(LakeSettings(spill=str(tmp_path / "spill"))).close()
     assert [file.name for file in tmp_path.iterdir()] == ["a file"]
+    connect(LakeSettings(spill=str(tmp_path / "spill"))).close()
 
 
 def test_another_thread_reads_instants_as_utc_too(session: Connection) -> None:
