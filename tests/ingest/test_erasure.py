@@ -23,7 +23,7 @@ from lake.delta.files import ASIDE
 from lake.delta.table import open_table, table_exists
 from lake.errors import UsageError
 from lake.ledgers.runs import Run
-from lake.maintenance.erasure import ERASURES, erase
+from lake.maintenance.redaction import ERASURES, erase
 from lake.paths import Lake
 from lake.releases.release import current_release
 from tests.support.built_lake import FEW, Shop, ingested_shop
@@ -41,7 +41,7 @@ SECRETS = (NAME, PHONE, EMAIL, BIRTHDAY, STREET)
 BUYER = 77
 KILLS = 4
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["lake.maintenance.erasure"])
+CHILDREN.set_forkserver_preload(["lake.maintenance.redaction"])
 
 
 def order_json(number: int, total: str) -> str:

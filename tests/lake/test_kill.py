@@ -25,7 +25,7 @@ from lake.delta.files import ASIDE
 from lake.delta.table import open_table
 from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.maintenance.compaction import BEFORE_MIDNIGHT, compact, crowded_partitions
-from lake.maintenance.erasure import Redaction, erase
+from lake.maintenance.redaction import Redaction, erase
 from lake.maintenance.vacuum import maintain, vacuum
 from lake.paths import Lake
 from lake.query.catalogue import catalogue_release, refresh_catalogue

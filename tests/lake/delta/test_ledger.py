@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ingest import full_load
 from lake.delta.ledger import SPANS, Ledger, schema_of
 from lake.ledgers import findings, jobs, origin, runs
-from lake.maintenance import erasure
+from lake.maintenance import redaction as erasure
 from lake.paths import Lake
 from lake.releases import release, restores, tags
 

@@ -27,7 +27,7 @@ from lake.ledgers.completeness import EVIDENCE, create_evidence, has_evidence
 from lake.ledgers.runs import last_runs, list_runs, watermark
 from lake.maintenance import compaction
 from lake.maintenance.compaction import MANY, SMALL, TARGET, compact, crowded_partitions
-from lake.maintenance.erasure import Redaction, erase
+from lake.maintenance.redaction import Redaction, erase
 from lake.maintenance.vacuum import maintain, sizes
 from lake.paths import Lake
 from lake.query.catalogue import catalogue_release, refresh_catalogue

@@ -1,4 +1,4 @@
-"""Erasure: files of realistic sizes are rewritten in their size, with any content."""
+"""Redaction: files of realistic sizes are rewritten in their size, with any content."""
 
 import random
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from ingest.erasure import no_texts, nothing, order_payload
 from ingest.schemas import SCHEMAS
 from lake.delta.files import HALF, Files
 from lake.delta.table import create_table, open_table
-from lake.maintenance.erasure import Change, Redaction, erase
+from lake.maintenance.redaction import Change, Redaction, erase
 from lake.paths import Lake
 from transform.models import read_models
 

@@ -1,4 +1,4 @@
-"""Erasure: removal of personal values from every version of a table, with all else unchanged.
+"""Redaction: removal of personal values from every version of a table, with all else unchanged.
 
 A file with such values is replaced by a file of the same name, number of rows and size without
 them. The log has no statistics of texts, see ``lake.delta.table.statistics``. So every retained
