@@ -56,8 +56,9 @@ class ObjectId(msgspec.Struct, frozen=True):
     id: int
 
 
-page_decoder = msgspec.json.Decoder(Page)
-id_decoder = msgspec.json.Decoder(ObjectId)
+# Numbers of the envelope count the same whether a server writes them as numbers or as text.
+page_decoder = msgspec.json.Decoder(Page, strict=False)
+id_decoder = msgspec.json.Decoder(ObjectId, strict=False)
 
 
 def list_request(entity: Entity, window: Window, page: int) -> Request:

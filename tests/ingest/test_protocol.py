@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ingest.entities import BUYERS, CATEGORIES, ORDERS
-from ingest.protocol import clock_of, error_of, first_request, list_request, read_page
+from ingest.protocol import clock_of, error_of, first_request, list_request, read_object, read_page
 from ingest.windows import WHOLE, Window
 from lake.errors import KeyRefused, NotFound, RateLimited, RequestRefused, SourceDown, SourceError
 
@@ -36,6 +36,9 @@ def test_a_list_is_requested_without_unknown_parameters() -> None:
         (b'{"data":[],"total":0,"current_page":1,"per_page":50,"last_page":1}', 1),
         (b'{"data":[{}],"total":101,"current_page":1,"per_page":50}', 3),
         (b'{"data":[{}],"total":100,"current_page":1,"per_page":15}', 7),
+        (b'{"data":[{}],"total":101,"current_page":1,"per_page":"50"}', 3),
+        (b'{"data":[{}],"total":"101","current_page":"1","per_page":50}', 3),
+        (b'{"data":[{}],"total":101.0,"current_page":1,"last_page":"3"}', 3),
     ],
 )
 def test_pages_are_counted_with_or_without_last_page(envelope: bytes, pages: int) -> None:
@@ -138,3 +141,11 @@ def test_the_clock_is_the_sources_own() -> None:
     assert clock_of({"Date": "Thu, 01 Jan 2026 10:00:00 GMT"}) == datetime(2026, 1, 1, 10, tzinfo=UTC)
     assert clock_of({}) is None
     assert clock_of({"Date": "yesterday"}) is None
+
+
+def test_an_object_is_the_one_requested_even_if_its_id_is_text() -> None:
+    """An id counts the same as a number and as text; another id, or none, is an outage."""
+    assert read_object(b'{"id":"17"}', expected_id=17) == b'{"id":"17"}'
+    for body in (b'{"id":"18"}', b'{"id":null}', b'{"id":"x"}', b"{}"):
+        with pytest.raises(SourceDown):
+            read_object(body, expected_id=17)
