@@ -20,16 +20,20 @@ from deltalake.fs import DeltaStorageHandler
 from lake.errors import LakeError, UsageError
 
 LAYERS = ("bronze", "rules", "silver", "gold", "ops")
+# Permissions of a lake's folder: of its owner alone, or of the owner's group to read as well.
+OWNER_ONLY, GROUP_READS = 0o700, 0o750
 STORE = re.compile(r"(s3|s3a|gs|az|azure|adl|abfs|abfss)://[^/].*")
 
 
 class Lake(msgspec.Struct, frozen=True):
     """The location of a lake: a folder, or the URI of a prefix in an object store.
 
-    Credentials come from the environment. Raises UsageError if no lake can be at the root.
+    Credentials come from the environment. ``mode`` are the permissions of the folder when it is created.
+    Raises UsageError if no lake can be at the root.
     """
 
     root: str
+    mode: int = OWNER_ONLY
 
     def __post_init__(self) -> None:
         if reason := fault(self.root):
@@ -50,12 +54,21 @@ class Lake(msgspec.Struct, frozen=True):
     @property
     def place(self) -> str:
         """The absolute root, without a slash at its end."""
-        return str(Path(self.root).absolute()) if self.is_local else self.root.rstrip("/")
+        return os.path.abspath(self.root) if self.is_local else self.root.rstrip("/")
 
     @property
     def catalogue(self) -> Path | None:
         """The DuckDB file with views for analysts; None in an object store: DuckDB can't open one there."""
         return Path(self.place) / "lake.duckdb" if self.is_local else None
+
+    def create(self) -> None:
+        """Create the folder of a local lake with ``mode`` if it is missing, and its parents as usual."""
+        folder = Path(self.place)
+        if self.is_local and not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(mode=OWNER_ONLY)
+                folder.chmod(self.mode)
 
     def remove(self) -> None:
         """Delete every layer and the catalogue; delete the root too if nothing else is in it."""

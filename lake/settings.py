@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from lake.paths import fault
+from lake.paths import GROUP_READS, OWNER_ONLY, Lake, fault
 
 Days = Annotated[int, msgspec.Meta(ge=1)]
 Hours = Annotated[int, msgspec.Meta(ge=1)]
@@ -23,6 +23,12 @@ class LakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spill: str = ""
     keep_days: Days = 90
     keep_all_hours: Hours = 6
+    group_access: bool = False
+
+    @property
+    def lake(self) -> Lake:
+        """The lake that the settings name."""
+        return Lake(root=self.root, mode=GROUP_READS if self.group_access else OWNER_ONLY)
 
     def __post_init__(self) -> None:
         if reason := fault(self.root):

@@ -14,7 +14,6 @@ from litestar.exceptions import HTTPException
 from litestar.types import Message, Scope
 
 from lake.config import Config
-from lake.paths import Lake
 from lake.settings import LakeSettings
 from serve import api, dashboard
 from serve.assets import Assets
@@ -45,7 +44,7 @@ SECURITY = {
 def create_app(config: Config) -> Litestar:
     """Return the app over the lake that the settings name. It only ever reads the lake."""
     settings, limits = config.section(ServeSettings), config.section(LakeSettings)
-    reader = Reader(Lake(root=limits.root), limits, settings)
+    reader = Reader(limits.lake, limits, settings)
     metrics, assets = Metrics(reader), Assets()
     desk = Desk(reader, Answers(settings.cache_mb * 1_000_000), metrics)
 

@@ -63,6 +63,7 @@ def back_up(
     before = manifest_in(files)
     versions = versions_to_copy(lake, releases)
     refuse_stranger(lake, Lake(root=place))
+    Lake(root=place).create()
     release = newest_in(lake, versions[RELEASES][-1])
     copy = Copy(lake, files, versions)
     copied = copy.run(release)
@@ -89,6 +90,7 @@ def restore(place: str, lake: Lake) -> Copied:
     source, target = Lake(root=place), Files(lake.place)
     if f"{lake.place}/".startswith(f"{source.place}/"):
         raise UsageError(f"{lake.place} is in the backup; restore to a place outside of it")
+    lake.create()
     unfinished = begin(target, Files(place), manifest)
     copy = Copy(source, target, manifest.versions)
     copied = copy.run(newest_in(source, manifest.versions[RELEASES][-1]))

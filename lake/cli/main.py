@@ -154,7 +154,7 @@ def set_up_log(*, debug: bool) -> None:
 def open_lake() -> tuple[Config, Lake]:
     """Read the settings; return them and their lake. Raises LakeError if its restore is unfinished."""
     config = read_config()
-    lake = Lake(root=config.section(LakeSettings).root)
+    lake = config.section(LakeSettings).lake
     refuse_unfinished(lake)
     return config, lake
 

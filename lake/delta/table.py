@@ -316,6 +316,7 @@ def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequ
     """Open a table, and create it if it does not exist. Two processes may do this concurrently."""
     with suppress(TableMissing):
         return open_table(lake, name)
+    lake.create()
     try:
         delta = DeltaTable.create(
             lake.uri(name),
