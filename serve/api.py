@@ -8,12 +8,12 @@ from lake.ledgers.jobs import Entry
 from lake.ledgers.runs import Run
 from lake.releases.release import Release, total
 from serve import reports as questions
-from serve.figures import rounded
+from serve.figures import round_half_up
 from serve.openapi import ANSWERS, COLUMNS, documented
-from serve.params import PERIOD, WHICH, choice, read_pairs, read_params, whole, words
-from serve.query_service import Desk
+from serve.params import PERIOD, WHICH, choice, integer, read_pairs, read_params, words
+from serve.query_service import QueryService
 from serve.reader import Reader
-from serve.responses import Asked, json_answer, respond, tag
+from serve.responses import AnyRequest, json_response, respond, tag
 from serve.schemas import (
     Dictionary,
     FailedJob,
@@ -35,23 +35,25 @@ LIVE = {"Cache-Control": "no-store"}
 NEVER_KEPT = {status: answer for status, answer in ANSWERS.items() if status != 304}
 SALES_TYPES = words("sales_type", "Only these sales types; all if not said.")
 BY = choice("by", "What makes a product a top one.", of=("revenue", "quantity"), default="revenue")
-TOP = whole("limit", "How many products.", least=1, most=1000, default=10)
-RELEASES_LIMIT = whole("limit", "How many releases, newest first.", least=1, most=200, default=20)
+TOP = integer("limit", "How many products.", least=1, most=1000, default=10)
+RELEASES_LIMIT = integer("limit", "How many releases, newest first.", least=1, most=200, default=20)
 
 
 @get("/api/health", tags=["status"], responses=NEVER_KEPT, operation_class=documented(WHICH))
-async def health(request: Asked, desk: Desk) -> Response[Health]:
+async def health(request: AnyRequest, service: QueryService) -> Response[Health]:
     """Say that a release is open; 503 until one is, 404 for an older one that can't be opened any more."""
-    number = await desk.number(read_params(WHICH, read_pairs(request.scope["query_string"])))
-    return Response(await desk.look(number, lambda: health_of(desk.reader, number)), headers=LIVE)
+    number = await service.number(read_params(WHICH, read_pairs(request.scope["query_string"])))
+    return Response(await service.run_quick(number, lambda: health_of(service.reader, number)), headers=LIVE)
 
 
 @get("/api/status", tags=["status"], responses=NEVER_KEPT, operation_class=documented(WHICH))
-async def status(request: Asked, desk: Desk) -> Response[Status]:
+async def status(request: AnyRequest, service: QueryService) -> Response[Status]:
     """Say which release serves, how old it is, and how the last ingest went; or those of an older release."""
-    number = await desk.number(read_params(WHICH, read_pairs(request.scope["query_string"])))
+    number = await service.number(read_params(WHICH, read_pairs(request.scope["query_string"])))
     now = datetime.now(UTC)
-    return Response(await desk.look(number, lambda: status_of(desk.reader, now, number)), headers=LIVE)
+    return Response(
+        await service.run_quick(number, lambda: status_of(service.reader, now, number)), headers=LIVE
+    )
 
 
 @get(
@@ -60,30 +62,30 @@ async def status(request: Asked, desk: Desk) -> Response[Status]:
     responses=ANSWERS,
     operation_class=documented((RELEASES_LIMIT, *WHICH)),
 )
-async def releases(request: Asked, desk: Desk) -> Response[Releases]:
+async def releases(request: AnyRequest, service: QueryService) -> Response[Releases]:
     """List releases, newest first, and what each moved; as of an older one, those up to it."""
     values = read_params((RELEASES_LIMIT, *WHICH), read_pairs(request.scope["query_string"]))
-    number, limit = await desk.number(values), values["limit"]
-    with desk.reader.hold() as session:
-        etag = tag(session.key, "releases", str(number), str(limit))
-        answer = desk.answers.get(etag)
+    number, limit = await service.number(values), values["limit"]
+    with service.reader.open() as served:
+        etag = tag(served.key, "releases", str(number), str(limit))
+        answer = service.cache.get(etag)
         if answer is None:
-            found = await desk.run(lambda: desk.reader.releases(number, limit))
-            answer = json_answer(Releases(number, number, limit, [*map(line_of, found)]), etag, number)
-            desk.answers.put(answer)
+            found = await service.run(lambda: service.reader.releases(number, limit))
+            answer = json_response(Releases(number, number, limit, [*map(line_of, found)]), etag, number)
+            service.cache.put(answer)
     return respond(request, answer)
 
 
 @get("/api/tables", tags=["tables"], responses=ANSWERS, operation_class=documented(WHICH))
-async def list_tables(request: Asked, desk: Desk) -> Response[Tables]:
+async def list_tables(request: AnyRequest, service: QueryService) -> Response[Tables]:
     """List the gold tables with their columns, types and rows."""
-    return await desk.ask(request, (), tables)
+    return await service.ask(request, (), tables)
 
 
 @get("/api/dictionary", tags=["tables"], responses=ANSWERS, operation_class=documented(WHICH))
-async def read_dictionary(request: Asked, desk: Desk) -> Response[Dictionary]:
+async def read_dictionary(request: AnyRequest, service: QueryService) -> Response[Dictionary]:
     """Say what every table and column means, in the words of the file that built it."""
-    return await desk.ask(request, (), lambda held, _: Dictionary(held.number, list(held.words)))
+    return await service.ask(request, (), lambda held, _: Dictionary(held.number, list(held.words)))
 
 
 @get(
@@ -92,19 +94,21 @@ async def read_dictionary(request: Asked, desk: Desk) -> Response[Dictionary]:
     responses=ANSWERS,
     operation_class=documented(TABLE_PARAMS, more=(COLUMNS,)),
 )
-async def read_table(request: Asked, desk: Desk, table: str) -> Response[TableRows]:
+async def read_table(request: AnyRequest, service: QueryService, table: str) -> Response[TableRows]:
     """Return rows of a gold table: by column values and dates, in any order, page by page."""
     pairs = read_pairs(request.scope["query_string"])
     which = [pair for pair in pairs if pair[0] in ("release", "as_of")]
-    number = await desk.number(read_params(WHICH, which))
+    number = await service.number(read_params(WHICH, which))
     rest = [pair for pair in pairs if pair not in which]
-    return await desk.answer(request, number, repr(sorted(rest)), lambda held: table_rows(held, table, rest))
+    return await service.answer(
+        request, number, repr(sorted(rest)), lambda held: table_rows(held, table, rest)
+    )
 
 
 @get("/api/summary", tags=["shop"], responses=ANSWERS, operation_class=documented((*PERIOD, *WHICH)))
-async def summary(request: Asked, desk: Desk) -> Response[Summary]:
+async def summary(request: AnyRequest, service: QueryService) -> Response[Summary]:
     """Return revenue, orders, average check and returns, against the period of the same length before."""
-    return await desk.ask(request, PERIOD, questions.summary)
+    return await service.ask(request, PERIOD, questions.summary)
 
 
 @get(
@@ -113,9 +117,9 @@ async def summary(request: Asked, desk: Desk) -> Response[Summary]:
     responses=ANSWERS,
     operation_class=documented((*PERIOD, SALES_TYPES, *WHICH)),
 )
-async def revenue_daily(request: Asked, desk: Desk) -> Response[RevenueDaily]:
+async def revenue_daily(request: AnyRequest, service: QueryService) -> Response[RevenueDaily]:
     """Return revenue by day and sales type, returns left out."""
-    return await desk.ask(request, (*PERIOD, SALES_TYPES), questions.revenue_daily)
+    return await service.ask(request, (*PERIOD, SALES_TYPES), questions.revenue_daily)
 
 
 @get(
@@ -124,15 +128,15 @@ async def revenue_daily(request: Asked, desk: Desk) -> Response[RevenueDaily]:
     responses=ANSWERS,
     operation_class=documented((*PERIOD, BY, TOP, *WHICH)),
 )
-async def products_top(request: Asked, desk: Desk) -> Response[ProductsTop]:
+async def products_top(request: AnyRequest, service: QueryService) -> Response[ProductsTop]:
     """Return the products that sold most, and the sum of all others."""
-    return await desk.ask(request, (*PERIOD, BY, TOP), questions.products_top)
+    return await service.ask(request, (*PERIOD, BY, TOP), questions.products_top)
 
 
 @get("/api/sources", tags=["shop"], responses=ANSWERS, operation_class=documented((*PERIOD, *WHICH)))
-async def sources(request: Asked, desk: Desk) -> Response[Sources]:
+async def sources(request: AnyRequest, service: QueryService) -> Response[Sources]:
     """Return revenue by source, returns left out."""
-    return await desk.ask(request, PERIOD, questions.sources)
+    return await service.ask(request, PERIOD, questions.sources)
 
 
 ROUTES = [
@@ -151,14 +155,14 @@ ROUTES = [
 
 def health_of(reader: Reader, number: int) -> Health:
     """Return that the release is open. Raises NothingThere where it can't be opened any more."""
-    with reader.hold(number) as session:
-        return Health("ok", session.number)
+    with reader.open(number) as served:
+        return Health("ok", served.number)
 
 
 def status_of(reader: Reader, now: datetime, number: int | None = None) -> Status:
     """Return the state of what is served, or of an older release. Raises NotReady, NothingThere."""
-    with reader.hold(number) as session:
-        release = session.release
+    with reader.open(number) as served:
+        release = served.release
         return Status(
             release=release.release,
             kind=release.kind,
@@ -167,11 +171,11 @@ def status_of(reader: Reader, now: datetime, number: int | None = None) -> Statu
             now=now,
             complete_through=release.complete_through,
             reconciled_through=release.reconciled_through,
-            today=session.today,
-            first_order_date=session.first_date,
-            last_order_date=session.last_date,
+            today=served.today,
+            first_order_date=served.first_date,
+            last_order_date=served.last_date,
             last_run=run_of(*reader.last_runs(release), now),
-            rows={f"gold.{table.name}": table.rows for table in session.tables.values()},
+            rows={f"gold.{table.name}": table.rows for table in served.tables.values()},
             failed_jobs=[failed_job(entry) for entry in reader.failed_jobs],
             problem=reader.problem,
         )
@@ -207,7 +211,9 @@ def line_of(release: Release) -> ReleaseLine:
         kind=release.kind,
         parent=release.parent,
         revenue=release.money.get("gold.revenue_daily"),
-        revenue_moved=rounded(total(move for move in release.moved if move.table == "gold.revenue_daily")),
+        revenue_moved=round_half_up(
+            total(move for move in release.moved if move.table == "gold.revenue_daily")
+        ),
         tables_moved=len({move.table for move in release.moved}),
         reconciled_through=release.reconciled_through,
     )

@@ -20,9 +20,9 @@ from serve.assets import Assets
 from serve.errors import BadQuestion, NothingThere, NotReady, TooSlow
 from serve.metrics import Metrics
 from serve.openapi import ExactNumbers, describe
-from serve.query_service import Desk
+from serve.query_service import QueryService
 from serve.reader import Reader
-from serve.responses import Answers, Asked
+from serve.responses import AnyRequest, ResponseCache
 from serve.schemas import Problem
 from serve.settings import ServeSettings
 
@@ -46,11 +46,11 @@ def create_app(config: Config) -> Litestar:
     settings, limits = config.section(ServeSettings), config.section(LakeSettings)
     reader = Reader(limits.lake, limits, settings)
     metrics, assets = Metrics(reader), Assets()
-    desk = Desk(reader, Answers(settings.cache_mb * 1_000_000), metrics)
+    service = QueryService(reader, ResponseCache(settings.cache_mb * 1_000_000), metrics)
 
     @contextlib.asynccontextmanager
     async def life(_: Litestar) -> AsyncIterator[None]:
-        await desk.run(reader.look)
+        await service.run(reader.refresh)
         watching = asyncio.create_task(reader.watch())
         assets.start()
         try:
@@ -58,7 +58,7 @@ def create_app(config: Config) -> Litestar:
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-            desk.close()
+            service.close()
 
     async def before_send(message: Message, scope: Scope) -> None:
         if message["type"] == "http.response.start":
@@ -70,7 +70,7 @@ def create_app(config: Config) -> Litestar:
     return Litestar(
         route_handlers=[*api.ROUTES, *dashboard.ROUTES, metrics_page],
         dependencies={
-            "desk": Provide(lambda: desk, sync_to_thread=False),
+            "service": Provide(lambda: service, sync_to_thread=False),
             "metrics": Provide(lambda: metrics, sync_to_thread=False),
             "assets": Provide(lambda: assets, sync_to_thread=False),
         },
@@ -90,7 +90,7 @@ async def metrics_page(metrics: Metrics) -> Response[bytes]:
     return Response(metrics.text(), headers={"Cache-Control": "no-store"})
 
 
-def refuse(request: Asked, error: Exception) -> Response[Any]:
+def refuse(request: AnyRequest, error: Exception) -> Response[Any]:
     """Return the reason, in one line, with the status that belongs to it."""
     status, detail = status_and_detail(error)
     if status >= 500 and not isinstance(error, NotReady):

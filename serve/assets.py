@@ -21,7 +21,7 @@ import structlog
 from lake.errors import LakeError
 from lake.paths import private_folder
 from serve.errors import NothingThere
-from serve.responses import Answer, make_answer, tag
+from serve.responses import CachedResponse, make_response, tag
 
 log = structlog.get_logger()
 FOREVER = "public, max-age=31536000, immutable"
@@ -34,16 +34,16 @@ class Assets:
     """What the page loads. ``urls`` is ``{"app.js": "/static/app.<hash>.js"}``."""
 
     def __init__(self) -> None:
-        self._vega: Future[Answer] | None = None
+        self._vega: Future[CachedResponse] | None = None
         self._vega_name = f"vega.{digest(version('vl-convert-python').encode())}.js"
-        self._held: dict[str, Answer] = {}
+        self._held: dict[str, CachedResponse] = {}
         self.urls = {"vega.js": f"/static/{self._vega_name}"}
         for item in files("serve").joinpath("static").iterdir():
             stem, ending = os.path.splitext(item.name)
             if ending in TYPES:
                 body = item.read_bytes()
                 name = f"{stem}.{digest(body)}{ending}"
-                self._held[name] = make_answer(body, tag(name), TYPES[ending])
+                self._held[name] = make_response(body, tag(name), TYPES[ending])
                 self.urls[item.name] = f"/static/{name}"
 
     def start(self) -> None:
@@ -52,7 +52,7 @@ class Assets:
         self._vega = thread.submit(self._make_vega)
         thread.shutdown(wait=False)
 
-    def read(self, name: str) -> Answer:
+    def read(self, name: str) -> CachedResponse:
         """Return the asset of that name; waits for the charts' library. Raises NothingThere."""
         if name == self._vega_name and self._vega:
             return self._vega.result()
@@ -60,9 +60,9 @@ class Assets:
             raise NothingThere("no such file; load the page again")
         return self._held[name]
 
-    def _make_vega(self) -> Answer:
+    def _make_vega(self) -> CachedResponse:
         body = vega_bundle(self._vega_name)
-        return make_answer(body, tag(self._vega_name), TYPES[".js"])
+        return make_response(body, tag(self._vega_name), TYPES[".js"])
 
 
 def vega_bundle(name: str) -> bytes:

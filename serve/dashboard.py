@@ -17,24 +17,24 @@ from serve.assets import FOREVER, Assets
 from serve.errors import BadQuestion, NothingThere, NotReady
 from serve.figures import Period
 from serve.pages import render
-from serve.params import PERIOD, WHICH, read_pairs, read_params, whole
-from serve.query_service import Desk
-from serve.responses import Asked, encoder, make_answer, respond, tag
+from serve.params import PERIOD, WHICH, integer, read_pairs, read_params
+from serve.query_service import QueryService
+from serve.responses import AnyRequest, encoder, make_response, respond, tag
 from serve.schemas import TableWords
-from serve.served_release import Session
+from serve.served_release import ServedRelease
 
 DAYS = (7, 30, 90, 365)
 TOP = 10
 HTML = "text/html"
-PARAMS = (*PERIOD, whole("days", "So many days, up to today.", least=1, most=3660), *WHICH)
+PARAMS = (*PERIOD, integer("days", "So many days, up to today.", least=1, most=3660), *WHICH)
 LIVE = {"Cache-Control": "no-store"}
 
 
 @get("/", include_in_schema=False)
-async def page(request: Asked, desk: Desk, assets: Assets) -> Response[Any]:
+async def page(request: AnyRequest, service: QueryService, assets: Assets) -> Response[Any]:
     """Return the dashboard, or a page that says why there is none."""
     try:
-        facts = await desk.run(lambda: read_facts(desk, request))
+        facts = await service.run(lambda: read_facts(service, request))
     except NotReady as error:
         return html("problem.html", 503, assets, title="No numbers yet", detail=str(error), waits=True)
     except (BadQuestion, NothingThere) as error:
@@ -44,19 +44,19 @@ async def page(request: Asked, desk: Desk, assets: Assets) -> Response[Any]:
 
 
 @get("/figures", include_in_schema=False)
-async def figures(request: Asked, desk: Desk) -> Response[Any]:
+async def figures(request: AnyRequest, service: QueryService) -> Response[Any]:
     """Return what changes on the page, for a period and release."""
-    facts = await desk.run(lambda: read_facts(desk, request))
+    facts = await service.run(lambda: read_facts(service, request))
     return packed(request, render("following.html", **facts), facts["release"])
 
 
 @get("/dictionary", include_in_schema=False)
-async def dictionary(request: Asked, desk: Desk, assets: Assets) -> Response[Any]:
+async def dictionary(request: AnyRequest, service: QueryService, assets: Assets) -> Response[Any]:
     """Return the page that says what every table and column means."""
     try:
         values = read_params(WHICH, read_pairs(request.scope["query_string"]))
-        number = await desk.number(values)
-        words = await desk.run(lambda: read_words(desk, number))
+        number = await service.number(values)
+        words = await service.run(lambda: read_words(service, number))
     except NotReady as error:
         return html("problem.html", 503, assets, title="No numbers yet", detail=str(error), waits=True)
     except (BadQuestion, NothingThere) as error:
@@ -66,24 +66,24 @@ async def dictionary(request: Asked, desk: Desk, assets: Assets) -> Response[Any
 
 
 @get("/static/{name:str}", include_in_schema=False)
-async def static(request: Asked, desk: Desk, assets: Assets, name: str) -> Response[Any]:
+async def static(request: AnyRequest, service: QueryService, assets: Assets, name: str) -> Response[Any]:
     """Return an asset; its address changes with its content, so it is kept for ever."""
-    return respond(request, await desk.run(lambda: assets.read(name)), caching=FOREVER)
+    return respond(request, await service.run(lambda: assets.read(name)), caching=FOREVER)
 
 
 ROUTES = [page, figures, dictionary, static]
 
 
-def read_words(desk: Desk, number: int) -> tuple[TableWords, ...]:
+def read_words(service: QueryService, number: int) -> tuple[TableWords, ...]:
     """Return what a release says of its tables."""
-    with desk.reader.hold(number) as session:
-        return session.words
+    with service.reader.open(number) as served:
+        return served.words
 
 
-def packed(request: Asked, text: str, release: int) -> Response[Any]:
+def packed(request: AnyRequest, text: str, release: int) -> Response[Any]:
     """Return a page that a release was shown on."""
     return respond(
-        request, make_answer(text.encode(), tag(str(release), text), HTML, release), caching="no-store"
+        request, make_response(text.encode(), tag(str(release), text), HTML, release), caching="no-store"
     )
 
 
@@ -93,43 +93,43 @@ def html(template: str, code: int, assets: Assets, /, **facts: Any) -> Response[
     return Response(body, status_code=code, media_type=HTML, headers=LIVE)
 
 
-def read_facts(desk: Desk, request: Asked) -> dict[str, Any]:
+def read_facts(service: QueryService, request: AnyRequest) -> dict[str, Any]:
     """Return all that the templates need, from one release."""
     asked = read_params(PARAMS, read_pairs(request.scope["query_string"]))
-    with desk.reader.hold(desk.reader.asked(asked)) as session:
-        days, values = choose_period(session, asked)
+    with service.reader.open(service.reader.resolve(asked)) as served:
+        days, values = choose_period(served, asked)
         return {
-            "release": session.number,
+            "release": served.number,
             "is_pinned": asked["release"] is not None or asked["as_of"] is not None,
-            "published_at": session.release.published_at,
-            "status": status_of(desk.reader, datetime.now(UTC)),
+            "published_at": served.release.published_at,
+            "status": status_of(service.reader, datetime.now(UTC)),
             "days": days,
             "choices": DAYS,
-            "today": session.today,
+            "today": served.today,
             "period": Period(values["from"], values["to"]),
-            **read_figures(session, values),
+            **read_figures(served, values),
         }
 
 
-def choose_period(session: Session, asked: dict[str, Any]) -> tuple[int | None, dict[str, date]]:
+def choose_period(served: ServedRelease, asked: dict[str, Any]) -> tuple[int | None, dict[str, date]]:
     """Return the choice that is lit (None for a period of one's own) and the days it means."""
     days = asked["days"]
     if asked["from"] or asked["to"]:
         if days:
             raise BadQuestion("days can't be combined with from and to")
-        period = questions.asked_period(session, asked)
+        period = questions.report_period(served, asked)
         return None, {"from": period.first, "to": period.last}
     days = days or 30
-    return days, {"from": session.today - timedelta(days=days - 1), "to": session.today}
+    return days, {"from": served.today - timedelta(days=days - 1), "to": served.today}
 
 
-def read_figures(session: Session, values: dict[str, date]) -> dict[str, Any]:
+def read_figures(served: ServedRelease, values: dict[str, date]) -> dict[str, Any]:
     """Return the answers that the page shows; None for what the release has no table for."""
-    revenue = asked_of(questions.revenue_daily, session, {**values, "sales_type": ()})
-    products = asked_of(questions.products_top, session, {**values, "by": "revenue", "limit": TOP})
-    sources = asked_of(questions.sources, session, values)
+    revenue = asked_of(questions.revenue_daily, served, {**values, "sales_type": ()})
+    products = asked_of(questions.products_top, served, {**values, "by": "revenue", "limit": TOP})
+    sources = asked_of(questions.sources, served, values)
     charts = {
-        "sales_types": session.sales_types,
+        "sales_types": served.sales_types,
         "revenue": [[row.date, row.sales_type, row.revenue, row.orders_count] for row in revenue.rows]
         if revenue
         else [],
@@ -141,8 +141,8 @@ def read_figures(session: Session, values: dict[str, date]) -> dict[str, Any]:
         else [],
     }
     return {
-        "summary": asked_of(questions.summary, session, values),
-        "types": by_type(revenue.rows, session.sales_types) if revenue else [],
+        "summary": asked_of(questions.summary, served, values),
+        "types": by_type(revenue.rows, served.sales_types) if revenue else [],
         "revenue": revenue,
         "products": products,
         "sources": sources,
@@ -151,10 +151,10 @@ def read_figures(session: Session, values: dict[str, date]) -> dict[str, Any]:
     }
 
 
-def asked_of(question: Callable[..., Any], session: Session, values: dict[str, Any]) -> Any:
+def asked_of(question: Callable[..., Any], served: ServedRelease, values: dict[str, Any]) -> Any:
     """Return the answer; None where the release has no table for it."""
     try:
-        return question(session, values)
+        return question(served, values)
     except NothingThere:
         return None
 

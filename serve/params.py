@@ -50,7 +50,7 @@ def as_boolean(text: str) -> bool:
     return text == "true"
 
 
-def shown(text: str) -> str:
+def excerpt(text: str) -> str:
     """Return a caller's text short enough for a message."""
     return repr(text if len(text) <= 60 else text[:57] + "…")
 
@@ -75,7 +75,7 @@ def day(name: str, about: str) -> Param:
     return Param(name=name, about=about, read=as_date, schema={"type": "string", "format": "date"})
 
 
-def whole(name: str, about: str, *, least: int, most: int, default: int | None = None) -> Param:
+def integer(name: str, about: str, *, least: int, most: int, default: int | None = None) -> Param:
     """Return a parameter for a whole number within bounds."""
     schema: dict[str, Any] = {"type": "integer", "minimum": least, "maximum": most}
     if default is not None:
@@ -119,7 +119,7 @@ def word(name: str, about: str) -> Param:
     return Param(name=name, about=about, read=str, schema={"type": "string", "maxLength": MAX_VALUE})
 
 
-RELEASE = whole("release", "Read an older release; the current one if not said.", least=1, most=MAX_INTEGER)
+RELEASE = integer("release", "Read an older release; the current one if not said.", least=1, most=MAX_INTEGER)
 AS_OF = word(
     "as_of",
     "Read what was said then: a release's number, a tag, a time with its zone (`2026-03-31T18:00Z`), or a "
@@ -146,10 +146,10 @@ def read_pairs(query: bytes) -> list[tuple[str, str]]:
     for name, value in pairs:
         if len(value) > MAX_VALUE:
             raise BadQuestion(
-                f"{shown(name)}: the value has {len(value)} characters; at most {MAX_VALUE} are taken"
+                f"{excerpt(name)}: the value has {len(value)} characters; at most {MAX_VALUE} are taken"
             )
         if "\0" in value or "\0" in name:
-            raise BadQuestion(f"{shown(name)}: a NUL character can't be asked for")
+            raise BadQuestion(f"{excerpt(name)}: a NUL character can't be asked for")
     return pairs
 
 
@@ -159,7 +159,7 @@ def read_params(params: Iterable[Param], pairs: Iterable[tuple[str, str]]) -> di
     values: dict[str, Any] = {}
     for name, text in pairs:
         if name not in known:
-            raise BadQuestion(f"unknown parameter {shown(name)}; known are {', '.join(known) or 'none'}")
+            raise BadQuestion(f"unknown parameter {excerpt(name)}; known are {', '.join(known) or 'none'}")
         param = known[name]
         if name in values and not param.many:
             raise BadQuestion(f"{name} is given more than once")
@@ -179,4 +179,4 @@ def read_value(param: Param, text: str) -> Any:
     try:
         return param.read(text)
     except ValueError as expected:
-        raise BadQuestion(f"{param.name}: {shown(text)} is not valid; expected {expected}") from None
+        raise BadQuestion(f"{param.name}: {excerpt(text)} is not valid; expected {expected}") from None

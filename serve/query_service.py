@@ -1,4 +1,4 @@
-"""Desk: where questions are put. It reads the parameters, finds the release, answers off the event loop."""
+"""QueryService: reads the parameters, finds the release and runs the queries outside the event loop."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -11,26 +11,26 @@ from litestar import Response
 from serve.metrics import Metrics
 from serve.params import WHICH, Param, read_pairs, read_params
 from serve.reader import Reader
-from serve.responses import Answer, Answers, Asked, is_held, json_answer, respond, tag
-from serve.served_release import Session
+from serve.responses import AnyRequest, CachedResponse, ResponseCache, client_has, json_response, respond, tag
+from serve.served_release import ServedRelease
 
 Found = TypeVar("Found")
-Question = Callable[[Session, dict[str, Any]], msgspec.Struct]
+Question = Callable[[ServedRelease, dict[str, Any]], msgspec.Struct]
 THREADS = 4
 
 
-class Desk:
+class QueryService:
     """The reader, the answers already given, and the threads in which queries run."""
 
-    def __init__(self, reader: Reader, answers: Answers, metrics: Metrics) -> None:
+    def __init__(self, reader: Reader, cache: ResponseCache, metrics: Metrics) -> None:
         self.reader = reader
-        self.answers = answers
+        self.cache = cache
         self._metrics = metrics
         self._threads = ThreadPoolExecutor(THREADS, "query")
 
     async def ask(
         self,
-        request: Asked,
+        request: AnyRequest,
         params: Iterable[Param],
         question: Question,
     ) -> Response[Any]:
@@ -49,30 +49,30 @@ class Desk:
         """
         if values["as_of"] is None:
             return self.reader.number(values["release"])
-        return await self.run(lambda: self.reader.asked(values))
+        return await self.run(lambda: self.reader.resolve(values))
 
     async def answer(
-        self, request: Asked, number: int, question: str, work: Callable[[Session], msgspec.Struct]
+        self, request: AnyRequest, number: int, question: str, work: Callable[[ServedRelease], msgspec.Struct]
     ) -> Response[Any]:
         """Answer from memory, or by running ``work`` on the release.
 
         ``question`` tells this one from all others at the same address.
         """
 
-        def found(session: Session) -> Answer:
-            etag = tag(session.key, request.scope["path"], question)
-            answer = self.answers.get(etag)
-            if answer is None and is_held(request, etag):
-                return Answer(b"", None, etag, "application/json", session.number)
+        def found(served: ServedRelease) -> CachedResponse:
+            etag = tag(served.key, request.scope["path"], question)
+            answer = self.cache.get(etag)
+            if answer is None and client_has(request, etag):
+                return CachedResponse(b"", None, etag, "application/json", served.number)
             if answer is None:
                 with self._metrics.query_seconds.time():
-                    answer = json_answer(work(session), etag, session.number)
-                self.answers.put(answer)
+                    answer = json_response(work(served), etag, served.number)
+                self.cache.put(answer)
             return answer
 
         return respond(request, await self.run(lambda: self._with_session(number, found)))
 
-    async def look(self, number: int, work: Callable[[], Found]) -> Found:
+    async def run_quick(self, number: int, work: Callable[[], Found]) -> Found:
         """Do what takes no time on a release that is open; it waits for no query. Others are opened first."""
         return work() if number == self.reader.number() else await self.run(work)
 
@@ -80,9 +80,9 @@ class Desk:
         """Run blocking work in a thread. A caller that goes away does not stop it half-way."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def _with_session(self, number: int, work: Callable[[Session], Found]) -> Found:
-        with self.reader.hold(number) as session:
-            return work(session)
+    def _with_session(self, number: int, work: Callable[[ServedRelease], Found]) -> Found:
+        with self.reader.open(number) as served:
+            return work(served)
 
     def close(self) -> None:
         """End the threads, then the sessions."""

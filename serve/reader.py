@@ -24,11 +24,11 @@ from lake.errors import LakeError, NoRelease, UsageError
 from lake.ledgers.jobs import JOBS, Entry, failed_jobs
 from lake.ledgers.runs import RUNS, Run, last_runs, list_runs
 from lake.paths import Lake
-from lake.releases.asof import resolve
+from lake.releases.asof import resolve as resolve_release
 from lake.releases.release import Release, find_release, list_releases, releases_table
 from lake.settings import LakeSettings
 from serve.errors import BadQuestion, NothingThere, NotReady
-from serve.served_release import Session, open_session
+from serve.served_release import ServedRelease, open_served_release
 from serve.settings import ServeSettings
 
 log = structlog.get_logger()
@@ -46,12 +46,12 @@ class Reader:
         self._lake = lake
         self._limits = limits
         self._settings = settings
-        self._open: OrderedDict[int, Session] = OrderedDict()
+        self._open: OrderedDict[int, ServedRelease] = OrderedDict()
         self._lock = threading.Lock()
         self._opening = threading.Lock()
         self._failed: tuple[int, float] = (0, 0.0)
         self._run_at: datetime | None = None
-        self.current: Session | None = None
+        self.current: ServedRelease | None = None
         self._problem: str | None = None
         self._jobs_seen: object = None
         self.failed_jobs: tuple[Entry, ...] = ()
@@ -69,7 +69,7 @@ class Reader:
         """True where a newer release can't be opened, or the lake not be read."""
         return self._problem is not None
 
-    def look(self) -> bool:
+    def refresh(self) -> bool:
         """Look once for a newer release, run and job; True if another release serves from now on.
 
         Reading is all it does. What goes wrong is kept in ``problem`` and never raised.
@@ -87,23 +87,25 @@ class Reader:
             return self._report(0, error)
         try:
             self._swap(
-                open_session(self._lake, self._limits, self._settings, find_release(self._lake, newest))
+                open_served_release(
+                    self._lake, self._limits, self._settings, find_release(self._lake, newest)
+                )
             )
         except Exception as error:
             return self._report(newest, error)
         return True
 
     @contextlib.contextmanager
-    def hold(self, number: int | None = None) -> Iterator[Session]:
+    def open(self, number: int | None = None) -> Iterator[ServedRelease]:
         """Hold a release open: the current one, or that of a number.
 
         Raises NotReady where nothing is published, NothingThere for a number never published.
         """
-        session = self._hold(self.number(number))
+        served = self._hold(self.number(number))
         try:
-            yield session
+            yield served
         finally:
-            session.drop()
+            served.drop()
 
     def number(self, number: int | None = None) -> int:
         """Return the number as it is, or that of the current release. Raises NotReady, NothingThere."""
@@ -114,7 +116,7 @@ class Reader:
             raise NothingThere(f"release {number} was never published; the newest is {current.number}")
         return current.number if number is None else number
 
-    def asked(self, values: Mapping[str, Any]) -> int:
+    def resolve(self, values: Mapping[str, Any]) -> int:
         """Return the number of the release that ``release`` or ``as_of`` means, none newer than what serves.
 
         Raises NotReady; BadQuestion for what names no release, NothingThere where there was none.
@@ -125,7 +127,7 @@ class Reader:
         if text.strip().isascii() and text.strip().isdigit():
             return self.number(int(text))
         try:
-            return min(resolve(self._lake, PLUS.sub(r"\1+\2", text)).release, current)
+            return min(resolve_release(self._lake, PLUS.sub(r"\1+\2", text)).release, current)
         except UsageError as error:
             raise BadQuestion(f"as_of: {error}") from None
         except NoRelease as error:
@@ -145,14 +147,14 @@ class Reader:
         """Look again and again until cancelled, in a thread of its own."""
         with ThreadPoolExecutor(1, "reader") as thread:
             while True:
-                await asyncio.get_running_loop().run_in_executor(thread, self.look)
+                await asyncio.get_running_loop().run_in_executor(thread, self.refresh)
                 await asyncio.sleep(LOOK_EVERY)
 
     def close(self) -> None:
-        """Close every session that nobody uses, the rest with their last use."""
+        """Close every served that nobody uses, the rest with their last use."""
         with self._lock:
-            for session in self._open.values():
-                session.retire()
+            for served in self._open.values():
+                served.retire()
             self._open.clear()
             self.current = None
 
@@ -182,50 +184,50 @@ class Reader:
                 log.warning("serve.jobs_not_read", reason=" ".join(str(error).split()))
         self._jobs_seen = seen
 
-    def _swap(self, session: Session) -> None:
+    def _swap(self, served: ServedRelease) -> None:
         with self._lock:
-            if self.current and session.number < self.current.number:  # another lake is at this place now
+            if self.current and served.number < self.current.number:  # another lake is at this place now
                 for older in self._open.values():
                     older.retire()
                 self._open.clear()
-            self._keep(session)
-            self.current = session
+            self._keep(served)
+            self.current = served
         self._problem = None
-        log.info("serve.release_opened", release=session.number, tables=len(session.tables))
+        log.info("serve.release_opened", release=served.number, tables=len(served.tables))
 
-    def _keep(self, session: Session) -> None:
-        self._open[session.number] = session
-        self._open.move_to_end(session.number)
+    def _keep(self, served: ServedRelease) -> None:
+        self._open[served.number] = served
+        self._open.move_to_end(served.number)
         for number in list(self._open):
             if len(self._open) <= self._settings.open_releases:
                 break
-            if self.current is None or number not in (self.current.number, session.number):
+            if self.current is None or number not in (self.current.number, served.number):
                 self._open.pop(number).retire()
 
-    def _hold(self, number: int) -> Session:
+    def _hold(self, number: int) -> ServedRelease:
         with self._lock:
-            session = self._open.get(number)
-            if session and session.hold():
+            served = self._open.get(number)
+            if served and served.acquire():
                 self._open.move_to_end(number)
-                return session
+                return served
         with self._opening:
             return self._open_older(number)
 
-    def _open_older(self, number: int) -> Session:
+    def _open_older(self, number: int) -> ServedRelease:
         with self._lock:
-            session = self._open.get(number)
-            if session and session.hold():
-                return session
+            served = self._open.get(number)
+            if served and served.acquire():
+                return served
         try:
             release = find_release(self._lake, number)
-            session = open_session(self._lake, self._limits, self._settings, release)
+            served = open_served_release(self._lake, self._limits, self._settings, release)
         except (LakeError, OSError, duckdb.IOException) as error:
             log.warning("serve.release_not_opened", release=number, reason=str(error))
             raise NothingThere(f"release {number} can't be opened any more; see /api/releases") from None
-        session.hold()
+        served.acquire()
         with self._lock:
-            self._keep(session)
-        return session
+            self._keep(served)
+        return served
 
     def _report(self, number: int, error: Exception) -> bool:
         what = f"release {number} can't be opened" if number else "the lake can't be read"

@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from serve.errors import BadQuestion, NothingThere
-from serve.figures import Period, average, percent, period_of, rounded
+from serve.figures import Period, average, percent, period_of, round_half_up
 from serve.schemas import (
     CountFigure,
     MoneyFigure,
@@ -21,12 +21,12 @@ from serve.schemas import (
     Summary,
     Totals,
 )
-from serve.served_release import Session
+from serve.served_release import ServedRelease
 
 
-def query(session: Session, name: str, **values: Any) -> list[dict[str, Any]]:
+def query(served: ServedRelease, name: str, **values: Any) -> list[dict[str, Any]]:
     """Run ``sql/<name>.sql`` on the release and return its rows. Raises TooSlow."""
-    return session.rows(read_sql(name), values)
+    return served.rows(read_sql(name), values)
 
 
 @functools.cache
@@ -39,13 +39,13 @@ Values = Mapping[str, Any]
 Row = dict[str, Any]
 
 
-def summary(session: Session, values: Values) -> Summary:
+def summary(served: ServedRelease, values: Values) -> Summary:
     """Return the cards: the period's figures against those of the period before."""
-    need(session, "revenue_daily")
-    period = asked_period(session, values)
-    now, before = sums(session, period), sums(session, period.previous)
+    need(served, "revenue_daily")
+    period = report_period(served, values)
+    now, before = sums(served, period), sums(served, period.previous)
     return Summary(
-        release=session.number,
+        release=served.number,
         period=period,
         previous_period=period.previous,
         revenue=money(now, before, "revenue"),
@@ -57,35 +57,35 @@ def summary(session: Session, values: Values) -> Summary:
     )
 
 
-def revenue_daily(session: Session, values: Values) -> RevenueDaily:
+def revenue_daily(served: ServedRelease, values: Values) -> RevenueDaily:
     """Return revenue by day and sales type."""
-    need(session, "revenue_daily")
-    period = asked_period(session, values)
+    need(served, "revenue_daily")
+    period = report_period(served, values)
     types = list(values["sales_type"])
     for name in types:
-        if name not in session.sales_types:
-            known = ", ".join(session.sales_types) or "none"
-            raise BadQuestion(f"sales_type: no such type in release {session.number}; it has {known}")
-    rows = query(session, "revenue_daily", first=period.first, last=period.last, sales_types=types)
+        if name not in served.sales_types:
+            known = ", ".join(served.sales_types) or "none"
+            raise BadQuestion(f"sales_type: no such type in release {served.number}; it has {known}")
+    rows = query(served, "revenue_by_day", first=period.first, last=period.last, sales_types=types)
     return RevenueDaily(
-        release=session.number, period=period, totals=totals(rows), rows=[RevenueDay(**row) for row in rows]
+        release=served.number, period=period, totals=totals(rows), rows=[RevenueDay(**row) for row in rows]
     )
 
 
-def products_top(session: Session, values: Values) -> ProductsTop:
+def products_top(served: ServedRelease, values: Values) -> ProductsTop:
     """Return the products that sold most, and what all others add up to."""
-    need(session, "product_daily")
-    period = asked_period(session, values)
+    need(served, "product_daily")
+    period = report_period(served, values)
     between = {"first": period.first, "last": period.last}
-    rows = query(session, "products_top", **between, by=values["by"], limit=values["limit"])
-    [whole] = query(session, "product_sums", **between)
+    rows = query(served, "products_top", **between, by=values["by"], limit=values["limit"])
+    [whole] = query(served, "product_sums", **between)
     rest = ProductSums(
         products=whole["products"] - len(rows),
         quantity=whole["quantity"] - sum((row["quantity"] for row in rows), Decimal()),
         revenue=whole["revenue"] - sum((row["revenue"] for row in rows), Decimal()),
     )
     return ProductsTop(
-        release=session.number,
+        release=served.number,
         period=period,
         by=values["by"],
         limit=values["limit"],
@@ -95,36 +95,36 @@ def products_top(session: Session, values: Values) -> ProductsTop:
     )
 
 
-def sources(session: Session, values: Values) -> Sources:
+def sources(served: ServedRelease, values: Values) -> Sources:
     """Return revenue by source."""
-    need(session, "source_daily")
-    period = asked_period(session, values)
-    rows = query(session, "sources", first=period.first, last=period.last)
+    need(served, "source_daily")
+    period = report_period(served, values)
+    rows = query(served, "sources", first=period.first, last=period.last)
     lines = [SourceLine(**row, avg_check=average(row["revenue"], row["orders_count"])) for row in rows]
-    return Sources(release=session.number, period=period, totals=totals(rows), rows=lines)
+    return Sources(release=served.number, period=period, totals=totals(rows), rows=lines)
 
 
-def asked_period(session: Session, values: Values) -> Period:
+def report_period(served: ServedRelease, values: Values) -> Period:
     """Return the period asked for, in the release's own days."""
-    return period_of(values["from"], values["to"], today=session.today)
+    return period_of(values["from"], values["to"], today=served.today)
 
 
-def need(session: Session, table: str) -> None:
+def need(served: ServedRelease, table: str) -> None:
     """Raise NothingThere unless the release has the table."""
-    if table not in session.tables:
-        known = ", ".join(session.tables) or "none"
-        raise NothingThere(f"release {session.number} has no gold table {table}; it has {known}")
+    if table not in served.tables:
+        known = ", ".join(served.tables) or "none"
+        raise NothingThere(f"release {served.number} has no gold table {table}; it has {known}")
 
 
-def sums(session: Session, period: Period | None) -> Row:
+def sums(served: ServedRelease, period: Period | None) -> Row:
     """Return the period's sums and quotients; nothing where there is no period or no table."""
     if period is None:
         return {}
     between = {"first": period.first, "last": period.last}
-    [found] = query(session, "revenue_sums", **between)
+    [found] = query(served, "revenue_sums", **between)
     found["avg_check"] = average(found["revenue"], found["orders_count"])
-    if "returns_daily" in session.tables:
-        [returns] = query(session, "returns_sums", **between)
+    if "returns_daily" in served.tables:
+        [returns] = query(served, "returns_sums", **between)
         orders = returns.pop("orders_count")
         found |= returns | {"returns_percent": percent(returns["returns_count"], orders)}
     return found
@@ -142,7 +142,7 @@ def money(now: Row, before: Row, name: str) -> MoneyFigure:
     value, previous = now.get(name), before.get(name)
     if value is None or previous is None:
         return MoneyFigure(value, previous, None, None)
-    change = rounded(value - previous)
+    change = round_half_up(value - previous)
     return MoneyFigure(value, previous, change, percent(change, previous))
 
 

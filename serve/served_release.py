@@ -25,7 +25,7 @@ from lake.query.session import connect, create_view
 from lake.releases.release import Release
 from lake.releases.restores import refuse_left_out
 from lake.settings import LakeSettings
-from serve.dictionary import read_words
+from serve.dictionary import read_dictionary
 from serve.errors import TooSlow
 from serve.schemas import TableWords
 from serve.settings import ServeSettings
@@ -50,7 +50,7 @@ class GoldTable(msgspec.Struct, frozen=True):
     last_date: date | None
 
 
-class Session:
+class ServedRelease:
     """An open release. It is held while a query runs and closes when retired and held by nobody."""
 
     def __init__(
@@ -112,7 +112,7 @@ class Session:
                 timer.cancel()
             return list(found.to_pylist())
 
-    def hold(self) -> bool:
+    def acquire(self) -> bool:
         """Keep the session open for one more user; False when it is already closed."""
         with self._lock:
             if self._retired and not self._users:
@@ -153,7 +153,9 @@ class Session:
         return tuple(row["sales_type"] for row in found)
 
 
-def open_session(lake: Lake, limits: LakeSettings, settings: ServeSettings, release: Release) -> Session:
+def open_served_release(
+    lake: Lake, limits: LakeSettings, settings: ServeSettings, release: Release
+) -> ServedRelease:
     """Copy the release's gold tables and open them; raises what the lake raises where a version is gone."""
     refuse_left_out(lake, release)
     with tempfile.TemporaryDirectory(prefix="keylake-serve-") as folder:
@@ -163,8 +165,8 @@ def open_session(lake: Lake, limits: LakeSettings, settings: ServeSettings, rele
         database.execute(f"set global memory_limit = {literal(settings.memory_limit)}")
         database.execute("set global timezone = 'UTC'")
         database.execute("set global lock_configuration = true")
-    words = read_words(lake, release)
-    return Session(release, database, seconds=settings.query_seconds, words=words)
+    words = read_dictionary(lake, release)
+    return ServedRelease(release, database, seconds=settings.query_seconds, words=words)
 
 
 def copy_gold(lake: Lake, limits: LakeSettings, release: Release, file: str) -> None:

@@ -33,7 +33,7 @@ def run_server(app: Litestar, *, host: str, port: int) -> None:
 async def serve(app: Litestar, *, host: str, port: int) -> None:
     """Serve on a port that is free."""
     server = Server(
-        answering_head(app),
+        support_head(app),
         address=host,
         port=port,
         interface=Interfaces.ASGI,
@@ -51,7 +51,7 @@ async def serve(app: Litestar, *, host: str, port: int) -> None:
         announcing.cancel()
 
 
-def answering_head(app: ASGIApp) -> ASGIApp:
+def support_head(app: ASGIApp) -> ASGIApp:
     """Return the app that answers HEAD as it would GET, without the body: monitors ask that way."""
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:

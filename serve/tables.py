@@ -18,17 +18,17 @@ from serve.params import (
     as_decimal,
     as_integer,
     day,
+    excerpt,
+    integer,
     read_params,
-    shown,
-    whole,
     word,
 )
 from serve.schemas import ColumnInfo, TableInfo, TableRows, Tables
-from serve.served_release import GoldTable, Session
+from serve.served_release import GoldTable, ServedRelease
 
 ORDER = word("order", "Columns, comma-separated, `-` for descending: `-revenue,date`.")
-LIMIT = whole("limit", "How many rows at most.", least=1, most=10_000, default=100)
-OFFSET = whole("offset", "How many rows to pass over.", least=0, most=10**9, default=0)
+LIMIT = integer("limit", "How many rows at most.", least=1, most=10_000, default=100)
+OFFSET = integer("offset", "How many rows to pass over.", least=0, most=10**9, default=0)
 DAYS = (day("from", "First shop day."), day("to", "Last shop day, included."))
 TABLE_PARAMS = (*DAYS, ORDER, LIMIT, OFFSET, *WHICH)
 READERS = {
@@ -40,9 +40,9 @@ READERS = {
 }
 
 
-def tables(session: Session, values: Mapping[str, Any]) -> Tables:
+def tables(served: ServedRelease, values: Mapping[str, Any]) -> Tables:
     """Return every gold table with its columns, types, rows and dates."""
-    return Tables(release=session.number, tables=[table_info(table) for table in session.tables.values()])
+    return Tables(release=served.number, tables=[table_info(table) for table in served.tables.values()])
 
 
 def table_info(table: GoldTable) -> TableInfo:
@@ -51,36 +51,36 @@ def table_info(table: GoldTable) -> TableInfo:
     return TableInfo(table.name, columns, table.rows, table.first_date, table.last_date)
 
 
-def table_rows(session: Session, name: str, pairs: list[tuple[str, str]]) -> TableRows:
+def table_rows(served: ServedRelease, name: str, pairs: list[tuple[str, str]]) -> TableRows:
     """Return the rows that the URL's query asks for. Raises NothingThere, BadQuestion."""
-    table = find_table(session, name)
+    table = find_table(served, name)
     values = read_params((*TABLE_PARAMS, *column_params(table)), pairs)
     conditions, bound = where(table, values)
     source = f"from gold.{quoted(table.name)} where {' and '.join(conditions) or 'true'}"
-    [counted] = session.rows(f"select count(*)::bigint as total {source}", bound)
+    [counted] = served.rows(f"select count(*)::bigint as total {source}", bound)
     page = {"page_limit": values["limit"], "page_offset": values["offset"]}
     columns = ", ".join(quoted(column) for column in table.columns)
     ordered = f"order by {ordering(table, values['order'])}"
-    rows = session.rows(
+    rows = served.rows(
         f"select {columns} {source} {ordered} limit $page_limit offset $page_offset", bound | page
     )
     return TableRows(
-        release=session.number,
+        release=served.number,
         table=table.name,
         total=counted["total"],
         limit=values["limit"],
         offset=values["offset"],
-        next=next_page(session, table, pairs, values, counted["total"]),
+        next=next_page(served, table, pairs, values, counted["total"]),
         rows=rows,
     )
 
 
-def find_table(session: Session, name: str) -> GoldTable:
+def find_table(served: ServedRelease, name: str) -> GoldTable:
     """Return the table of that name. Raises NothingThere."""
-    if name not in session.tables:
-        known = ", ".join(session.tables) or "none"
-        raise NothingThere(f"no gold table {shown(name)} in release {session.number}; it has {known}")
-    return session.tables[name]
+    if name not in served.tables:
+        known = ", ".join(served.tables) or "none"
+        raise NothingThere(f"no gold table {excerpt(name)} in release {served.number}; it has {known}")
+    return served.tables[name]
 
 
 def column_params(table: GoldTable) -> list[Param]:
@@ -123,19 +123,23 @@ def ordering(table: GoldTable, text: str | None) -> str:
         name = part.removeprefix("-")
         if name not in table.columns or name in asked:
             reason = "is there twice" if name in asked else "is no column"
-            raise BadQuestion(f"order: {shown(name)} {reason}; the columns are {', '.join(table.columns)}")
+            raise BadQuestion(f"order: {excerpt(name)} {reason}; the columns are {', '.join(table.columns)}")
         asked[name] = "desc" if part.startswith("-") else "asc"
     rest = {name: "asc" for name in table.columns if name not in asked}
     return ", ".join(f"{quoted(name)} {way} nulls last" for name, way in (asked | rest).items())
 
 
 def next_page(
-    session: Session, table: GoldTable, pairs: list[tuple[str, str]], values: Mapping[str, Any], total: int
+    served: ServedRelease,
+    table: GoldTable,
+    pairs: list[tuple[str, str]],
+    values: Mapping[str, Any],
+    total: int,
 ) -> str | None:
     """Return the URL of the rows that follow, pinned to this release; None at the end."""
     offset = values["offset"] + values["limit"]
     if offset >= total:
         return None
     kept = [(name, text) for name, text in pairs if name not in ("offset", "release", "as_of")]
-    query = urlencode([*kept, ("offset", str(offset)), ("release", str(session.number))])
+    query = urlencode([*kept, ("offset", str(offset)), ("release", str(served.number))])
     return f"/api/tables/{quote(table.name)}?{query}"

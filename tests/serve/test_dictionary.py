@@ -7,7 +7,7 @@ import pyarrow as pa
 from lake.paths import Lake
 from lake.releases.release import current_release
 from lake.settings import LakeSettings
-from serve.served_release import open_session
+from serve.served_release import open_served_release
 from serve.settings import ServeSettings
 from tests.serve.client import ask
 from tests.serve.conftest import Served
@@ -60,9 +60,9 @@ def test_a_session_holds_the_words_of_its_own_release(tmp_path: Path) -> None:
     shop = shop_of(tmp_path)
     release = current_release(shop.lake)
     assert release
-    session = open_session(Lake(root=shop.lake.root), LakeSettings(), ServeSettings(), release)
-    held = {table.name: [column.name for column in table.columns] for table in session.words}
+    served = open_served_release(Lake(root=shop.lake.root), LakeSettings(), ServeSettings(), release)
+    held = {table.name: [column.name for column in table.columns] for table in served.words}
     for model in shop.models:
         names = pa.schema(model.header.contract.schema).names
         assert held[model.name] == [name for name in names if name in model.header.columns]
-    session.retire()
+    served.retire()

@@ -19,7 +19,7 @@ from lake.releases.release import COMPACTION, RESUME, ROLLBACK
 from lake.settings import LakeSettings
 from serve.errors import NothingThere, NotReady, TooSlow
 from serve.reader import Reader
-from serve.served_release import Session, open_session
+from serve.served_release import ServedRelease, open_served_release
 from serve.settings import ServeSettings
 from serve.slots import SlotClaims
 from tests.serve.conftest import tree
@@ -30,10 +30,10 @@ NOW = datetime(2026, 3, 30, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def session(lake: Lake, engine: LakeSettings) -> Iterator[Session]:
+def served(lake: Lake, engine: LakeSettings) -> Iterator[ServedRelease]:
     """One open release."""
     release = publish_gold(lake, make_tables(days=SMALL))
-    opened = open_session(lake, engine, ServeSettings(), release)
+    opened = open_served_release(lake, engine, ServeSettings(), release)
     yield opened
     opened.retire()
 
@@ -75,60 +75,60 @@ def reader(lake: Lake, engine: LakeSettings) -> Iterator[Reader]:
         "select * from silver.orders",
     ],
 )
-def test_nothing_else_is_reached(session: Session, tmp_path: Path, statement: str) -> None:
+def test_nothing_else_is_reached(served: ServedRelease, tmp_path: Path, statement: str) -> None:
     """No files, no settings, no extensions, no other database, and no change."""
     (tmp_path / "secret.csv").write_text("a\n1\n")
     before = tree(tmp_path)
     with pytest.raises(duckdb.Error):
-        session.rows(statement.format(folder=tmp_path))
+        served.rows(statement.format(folder=tmp_path))
     assert tree(tmp_path) == before
 
 
-def test_its_own_file_can_not_be_written_over(session: Session) -> None:
+def test_its_own_file_can_not_be_written_over(served: ServedRelease) -> None:
     """The database's own paths are the only ones DuckDB would allow, and they are gone."""
-    [place] = session.rows("select path from duckdb_databases() where not internal")
+    [place] = served.rows("select path from duckdb_databases() where not internal")
     with pytest.raises(duckdb.Error):
-        session.rows(f"copy gold.revenue_daily to '{place['path']}.wal'")
+        served.rows(f"copy gold.revenue_daily to '{place['path']}.wal'")
     assert not Path(place["path"]).parent.exists()
 
 
 def test_slow_query_is_stopped(lake: Lake, engine: LakeSettings) -> None:
     """The limit ends the query, not the session."""
     release = publish_gold(lake, make_tables(days=SMALL))
-    opened = open_session(lake, engine, ServeSettings(query_seconds=0.2), release)
+    opened = open_served_release(lake, engine, ServeSettings(query_seconds=0.2), release)
     with pytest.raises(TooSlow, match=r"longer than 0\.2 s"):
         opened.rows("select count(*) from range(10000000) a, range(10000000) b where a.range + b.range = 7")
     assert opened.rows("select 1 as one") == [{"one": 1}]
     opened.retire()
 
 
-def test_retired_session_closes_with_its_last_use(session: Session) -> None:
+def test_retired_session_closes_with_its_last_use(served: ServedRelease) -> None:
     """Whoever holds it goes on; then it is closed, and can't be held again."""
-    assert session.hold()
-    session.retire()
-    assert session.rows("select count(*) as found from gold.revenue_daily")
-    session.drop()
-    assert not session.hold()
+    assert served.acquire()
+    served.retire()
+    assert served.rows("select count(*) as found from gold.revenue_daily")
+    served.drop()
+    assert not served.acquire()
     with pytest.raises(duckdb.Error):
-        session.rows("select 1")
+        served.rows("select 1")
 
 
 def test_nothing_published_yet(reader: Reader) -> None:
     """An empty place is no error; asking says what to run."""
-    assert not reader.look()
-    with pytest.raises(NotReady, match="just sync"), reader.hold():
+    assert not reader.refresh()
+    with pytest.raises(NotReady, match="just sync"), reader.open():
         pass
 
 
 def test_newer_release_is_swapped_in(reader: Reader, lake: Lake) -> None:
     """Who holds the old one reads the old one, who asks next gets the new one."""
     publish_gold(lake, make_tables(1, days=SMALL))
-    assert reader.look()
-    assert not reader.look()
-    with reader.hold() as old:
+    assert reader.refresh()
+    assert not reader.refresh()
+    with reader.open() as old:
         publish_gold(lake, make_tables(2, days=SMALL))
-        assert reader.look()
-        with reader.hold() as new:
+        assert reader.refresh()
+        with reader.open() as new:
             assert (old.number, new.number) == (1, 2)
             query = "select sum(revenue) as total from gold.revenue_daily"
             assert old.rows(query) != new.rows(query)
@@ -138,31 +138,31 @@ def test_only_a_few_releases_stay_open(reader: Reader, lake: Lake) -> None:
     """The least recently used is closed, its space is free again, and it opens when asked for."""
     for seed in range(1, 6):
         publish_gold(lake, make_tables(seed, days=SMALL))
-        reader.look()
+        reader.refresh()
     for number in (1, 2, 3, 4, 5, 1):
-        with reader.hold(number) as session:
-            assert session.number == number
+        with reader.open(number) as served:
+            assert served.number == number
     gc.collect()
     held = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     assert sum("keylake-serve-" in name for name in held) <= 2
-    with pytest.raises(NothingThere, match="newest is 5"), reader.hold(6):
+    with pytest.raises(NothingThere, match="newest is 5"), reader.open(6):
         pass
 
 
 def test_release_that_can_not_be_opened_leaves_the_old_one(reader: Reader, lake: Lake) -> None:
     """The reason is told; the next good release ends it."""
     release = publish_gold(lake, make_tables(days=SMALL))
-    reader.look()
+    reader.refresh()
     publish_versions(lake, {"gold.revenue_daily": 99})
-    assert not reader.look()
+    assert not reader.refresh()
     assert reader.number() == 1
     assert reader.problem
     assert "release 2 can't be opened" in reader.problem
     assert lake.root not in reader.problem
-    with pytest.raises(NothingThere, match="newest is 1"), reader.hold(2):
+    with pytest.raises(NothingThere, match="newest is 1"), reader.open(2):
         pass
     publish_versions(lake, release.tables)
-    assert reader.look()
+    assert reader.refresh()
     assert (reader.number(), str(reader.problem)) == (3, "None")
 
 
@@ -170,21 +170,21 @@ def test_a_job_that_failed_is_told_until_it_is_made_good(reader: Reader, lake: L
     """Also before the first release. A release makes good what a sync failed to do, and no other job."""
     at = datetime.now(UTC) - timedelta(minutes=5)
     fail_job(lake, at=at)
-    reader.look()
+    reader.refresh()
     said = f"sync failed at {at:%Y-%m-%d %H:%M} UTC (exit 3): transform: no total falls"
     with pytest.raises(NotReady, match=re.escape(said)):
         reader.number()
     fail_job(lake, "compare")
     publish_gold(lake, make_tables(days=SMALL))
-    reader.look()
-    reader.look()
+    reader.refresh()
+    reader.refresh()
     assert [entry.job for entry in reader.failed_jobs] == ["compare"]
     fail_job(lake)
-    reader.look()
+    reader.refresh()
     assert [entry.job for entry in reader.failed_jobs] == ["compare", "sync"]
     for job in ("compare", "sync"):
         SlotClaims(lake, holder="test").close(job, NOW, now=datetime.now(UTC), exit_code=0, detail="")
-    reader.look()
+    reader.refresh()
     assert (reader.failed_jobs, reader.problem) == ((), None)
 
 
@@ -192,10 +192,10 @@ def test_a_job_that_nobody_runs_any_more_is_forgotten(reader: Reader, lake: Lake
     """After eight days without a word of it; so are those of a lake that is gone from its place."""
     fail_job(lake, "compare", at=datetime.now(UTC) - timedelta(days=9))
     fail_job(lake, "sweep", at=datetime.now(UTC) - timedelta(days=7))
-    reader.look()
+    reader.refresh()
     assert [entry.job for entry in reader.failed_jobs] == ["sweep"]
     lake.remove()
-    reader.look()
+    reader.refresh()
     assert reader.failed_jobs == ()
 
 
@@ -207,7 +207,7 @@ def test_a_ledger_that_can_not_be_read_says_nothing_of_releases(reader: Reader, 
     Path(file).unlink()
     with capture_logs() as logs:
         for _ in range(3):
-            reader.look()
+            reader.refresh()
     assert (reader.number(), reader.is_behind, reader.failed_jobs) == (1, False, ())
     assert [line["event"] for line in logs].count("serve.jobs_not_read") == 1
 
@@ -227,9 +227,9 @@ def test_a_release_that_shows_nothing_new_makes_no_sync_good(lake: Lake) -> None
 def test_last_run_is_read_when_it_changes(reader: Reader, lake: Lake) -> None:
     """An incomplete run keeps the last complete one beside it."""
     record_run(lake)
-    reader.look()
+    reader.refresh()
     record_run(lake, verdict="incomplete", reason="page 3 failed")
-    reader.look()
+    reader.refresh()
     assert reader.last_run
     assert reader.last_complete
     assert (reader.last_run.verdict, reader.last_complete.verdict) == ("incomplete", "complete")

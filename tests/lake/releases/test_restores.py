@@ -26,7 +26,7 @@ from lake.query.session import open_session
 from lake.releases.asof import refuse_absent
 from lake.releases.release import Release, find_release, publish
 from lake.releases.restores import RESTORES, Restored, read_restores
-from serve.served_release import open_session as open_served
+from serve.served_release import open_served_release
 from serve.settings import ServeSettings
 from tests.support.built_lake import FEW, Shop, ingested_shop
 from tests.support.release_history import ENGINE, NOON, commit, publish_ids, read_bytes, release_of
@@ -78,7 +78,7 @@ def test_a_release_that_was_not_restored_never_shows_what_came_later(lake: Lake)
     assert newest.tables == absent.tables  # of which one shows three rows, and the other showed two
     for opening in (
         lambda: open_session(other, ENGINE, absent),
-        lambda: open_served(other, ENGINE, ServeSettings(), absent),
+        lambda: open_served_release(other, ENGINE, ServeSettings(), absent),
         lambda: day_moves(other, ENGINE, absent, newest),
         lambda: order_moves(other, ENGINE, absent, newest),
         lambda: explain(other, ENGINE, absent, NOON.date()),
