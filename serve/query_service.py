@@ -14,13 +14,14 @@ from serve.reader import Reader
 from serve.responses import AnyRequest, CachedResponse, ResponseCache, client_has, json_response, respond, tag
 from serve.served_release import ServedRelease
 
-Found = TypeVar("Found")
-Question = Callable[[ServedRelease, dict[str, Any]], msgspec.Struct]
+Result = TypeVar("Result")
+Report = Callable[[ServedRelease, dict[str, Any]], msgspec.Struct]
+# Queries that run concurrently.
 THREADS = 4
 
 
 class QueryService:
-    """The reader, the answers already given, and the threads in which queries run."""
+    """The reader, the cached responses and the threads of the queries."""
 
     def __init__(self, reader: Reader, cache: ResponseCache, metrics: Metrics) -> None:
         self.reader = reader
@@ -28,18 +29,16 @@ class QueryService:
         self._metrics = metrics
         self._threads = ThreadPoolExecutor(THREADS, "query")
 
-    async def ask(
-        self,
-        request: AnyRequest,
-        params: Iterable[Param],
-        question: Question,
-    ) -> Response[Any]:
-        """Answer a question whose parameters are declared; raises BadQuestion, and what it raises."""
+    async def ask(self, request: AnyRequest, params: Iterable[Param], report: Report) -> Response[Any]:
+        """Return the response of a report, computed from the request's parameters.
+
+        Raises BadQuestion, NotReady, NothingThere, and the errors of ``report``.
+        """
         values = read_params((*params, *WHICH), read_pairs(request.scope["query_string"]))
         number = await self.number(values)
         values = {name: value for name, value in values.items() if name not in ("release", "as_of")}
         return await self.answer(
-            request, number, repr(sorted(values.items())), lambda held: question(held, values)
+            request, number, repr(sorted(values.items())), lambda served: report(served, values)
         )
 
     async def number(self, values: Mapping[str, Any]) -> int:
@@ -52,39 +51,47 @@ class QueryService:
         return await self.run(lambda: self.reader.resolve(values))
 
     async def answer(
-        self, request: AnyRequest, number: int, question: str, work: Callable[[ServedRelease], msgspec.Struct]
+        self,
+        request: AnyRequest,
+        number: int,
+        parameters: str,
+        compute: Callable[[ServedRelease], msgspec.Struct],
     ) -> Response[Any]:
-        """Answer from memory, or by running ``work`` on the release.
+        """Return the cached response, or the one that ``compute`` makes from the release.
 
-        ``question`` tells this one from all others at the same address.
+        ``parameters`` distinguishes the request from all others with the same path.
         """
 
-        def found(served: ServedRelease) -> CachedResponse:
-            etag = tag(served.key, request.scope["path"], question)
-            answer = self.cache.get(etag)
-            if answer is None and client_has(request, etag):
+        def cached(served: ServedRelease) -> CachedResponse:
+            etag = tag(served.key, request.scope["path"], parameters)
+            response = self.cache.get(etag)
+            if response is None and client_has(request, etag):
                 return CachedResponse(b"", None, etag, "application/json", served.number)
-            if answer is None:
+            if response is None:
                 with self._metrics.query_seconds.time():
-                    answer = json_response(work(served), etag, served.number)
-                self.cache.put(answer)
-            return answer
+                    response = json_response(compute(served), etag, served.number)
+                self.cache.put(response)
+            return response
 
-        return respond(request, await self.run(lambda: self._with_session(number, found)))
+        return respond(request, await self.run(lambda: self._with_release(number, cached)))
 
-    async def run_quick(self, number: int, work: Callable[[], Found]) -> Found:
-        """Do what takes no time on a release that is open; it waits for no query. Others are opened first."""
+    async def run_quick(self, number: int, work: Callable[[], Result]) -> Result:
+        """Run work that takes no time on an open release.
+
+        For the current release it runs in the event loop and does not wait for queries. For another
+        one it runs in a thread, because that release may have to be opened first.
+        """
         return work() if number == self.reader.number() else await self.run(work)
 
-    async def run(self, work: Callable[[], Found]) -> Found:
-        """Run blocking work in a thread. A caller that goes away does not stop it half-way."""
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Run blocking work in a thread. If the client disconnects, the work still runs to its end."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def _with_session(self, number: int, work: Callable[[ServedRelease], Found]) -> Found:
-        with self.reader.open(number) as served:
-            return work(served)
-
     def close(self) -> None:
-        """End the threads, then the sessions."""
+        """Stop the threads, then close the releases."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         self.reader.close()
+
+    def _with_release(self, number: int, work: Callable[[ServedRelease], Result]) -> Result:
+        with self.reader.open(number) as served:
+            return work(served)

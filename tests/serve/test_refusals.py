@@ -6,7 +6,7 @@ from tests.serve.client import ask
 from tests.serve.conftest import Served
 
 BAD = [
-    ("/api/summary?form=2026-01-01", "unknown parameter 'form'; known are from, to, release, as_of"),
+    ("/api/summary?form=2026-01-01", "unknown parameter 'form'; accepted: from, to, release, as_of"),
     ("/api/summary?from=2026-02-30", "a date like"),
     ("/api/summary?from=20260101", "a date like"),
     ("/api/summary?from=", "a date like"),
