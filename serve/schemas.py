@@ -1,4 +1,7 @@
-"""What crosses the wire: money and quantities exact, dates the shop's days, instants UTC. Pure."""
+"""Schemas: the JSON bodies of the API. Pure.
+
+Money and quantities are exact, dates are days of the shop, instants are UTC.
+"""
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -10,20 +13,20 @@ from serve.figures import Period
 
 
 class Problem(Struct, frozen=True):
-    """Why there is no answer, in one line."""
+    """The reason for an error, in one line."""
 
     detail: str
 
 
 class Health(Struct, frozen=True):
-    """A release is open."""
+    """The number of the open release; ``status`` is ``ok``."""
 
     status: str
     release: int
 
 
 class RunStatus(Struct, frozen=True):
-    """The last ingest; ``verdict`` is complete or not."""
+    """The last ingest; ``verdict`` is ``complete`` or ``incomplete``."""
 
     run_id: str
     kind: str
@@ -37,7 +40,7 @@ class RunStatus(Struct, frozen=True):
 
 
 class FailedJob(Struct, frozen=True):
-    """A job of the schedule that failed when it last ended; ``detail`` is its last line."""
+    """A job of the schedule whose last run failed; ``detail`` is the last line of its output."""
 
     job: str
     at: datetime
@@ -46,9 +49,10 @@ class FailedJob(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """Which release serves, how fresh it is; ``problem`` says why there is no newer one, in one line.
+    """The release that serves and its age; ``problem`` is the reason, in one line, if a newer one is missing.
 
-    ``complete_through`` is the CRM's clock up to which all is in it, ``today`` the shop's day then.
+    The release contains every change up to ``complete_through``, an instant on the CRM's clock.
+    ``today`` is the shop day of that instant.
     """
 
     release: int
@@ -68,7 +72,10 @@ class Status(Struct, frozen=True):
 
 
 class ReleaseLine(Struct, frozen=True):
-    """One release: ``revenue`` of all ``gold.revenue_daily``, ``revenue_moved`` since the parent."""
+    """One release.
+
+    ``revenue`` is the sum over ``gold.revenue_daily``, ``revenue_moved`` its change since the parent.
+    """
 
     release: int
     published_at: datetime
@@ -81,7 +88,7 @@ class ReleaseLine(Struct, frozen=True):
 
 
 class Releases(Struct, frozen=True):
-    """The newest releases; ``total`` is how many were ever published."""
+    """The newest releases; ``total`` counts all releases ever published."""
 
     release: int
     total: int
@@ -90,7 +97,7 @@ class Releases(Struct, frozen=True):
 
 
 class ColumnInfo(Struct, frozen=True):
-    """A column and its type in DuckDB's words."""
+    """A column and its DuckDB type."""
 
     name: str
     type: str
@@ -114,7 +121,10 @@ class Tables(Struct, frozen=True):
 
 
 class TableRows(Struct, frozen=True):
-    """Some rows of a table; ``total`` counts all that match, ``next`` asks the same release for more."""
+    """One page of a table's rows.
+
+    ``total`` counts all matching rows. ``next`` is the URL of the next page in the same release.
+    """
 
     release: int
     table: str
@@ -126,7 +136,7 @@ class TableRows(Struct, frozen=True):
 
 
 class MoneyFigure(Struct, frozen=True):
-    """A number of the period, of the one before it, and the difference; null where it can't be computed."""
+    """A figure of the period, of the previous one, and the change; null if it can't be computed."""
 
     value: Decimal | None
     previous: Decimal | None
@@ -135,7 +145,7 @@ class MoneyFigure(Struct, frozen=True):
 
 
 class CountFigure(Struct, frozen=True):
-    """A count of the period, of the one before it, and the difference."""
+    """A count of the period, of the previous one, and the change; null if it can't be computed."""
 
     value: int | None
     previous: int | None
@@ -144,7 +154,7 @@ class CountFigure(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True):
-    """The shop in a period against the one before; returns are left out of all but their own figures."""
+    """The shop's figures in a period and in the previous one; revenue and orders exclude returns."""
 
     release: int
     period: Period
@@ -158,7 +168,7 @@ class Summary(Struct, frozen=True):
 
 
 class Totals(Struct, frozen=True):
-    """Sums over all rows of an answer; the average is their quotient."""
+    """Sums over all rows of a response; the average check is revenue / orders."""
 
     revenue: Decimal
     orders_count: int
@@ -166,7 +176,7 @@ class Totals(Struct, frozen=True):
 
 
 class RevenueDay(Struct, frozen=True):
-    """One day and sales type."""
+    """Revenue of one day and sales type."""
 
     date: date
     sales_type: str
@@ -185,7 +195,7 @@ class RevenueDaily(Struct, frozen=True):
 
 
 class ProductLine(Struct, frozen=True):
-    """One product in the period; a product the CRM does not know has no id and the name it was sold under."""
+    """One product in the period. A product that is missing in the CRM has no id, only the name on the order."""
 
     product_id: int | None
     product_name: str | None
@@ -204,7 +214,7 @@ class ProductSums(Struct, frozen=True):
 
 
 class ProductsTop(Struct, frozen=True):
-    """The products that sold most; ``rows`` and ``rest`` add up to ``totals``."""
+    """The best-selling products; ``rows`` and ``rest`` add up to ``totals``."""
 
     release: int
     period: Period
@@ -216,7 +226,7 @@ class ProductsTop(Struct, frozen=True):
 
 
 class SourceLine(Struct, frozen=True):
-    """One source in the period."""
+    """Revenue of one source in the period."""
 
     source_id: int | None
     source_name: str | None
@@ -226,7 +236,7 @@ class SourceLine(Struct, frozen=True):
 
 
 class Sources(Struct, frozen=True):
-    """Revenue by source, greatest first."""
+    """Revenue by source, largest first."""
 
     release: int
     period: Period
@@ -235,7 +245,7 @@ class Sources(Struct, frozen=True):
 
 
 class ColumnWords(Struct, frozen=True):
-    """What one column means; ``type`` is DuckDB's."""
+    """The meaning of one column; ``type`` is its DuckDB type."""
 
     name: str
     type: str
@@ -245,7 +255,7 @@ class ColumnWords(Struct, frozen=True):
 
 
 class TableWords(Struct, frozen=True):
-    """What one row of a table is, what names it, how it is rebuilt, what it is made of."""
+    """A table: its grain, its key, how it is rebuilt, and the tables it reads."""
 
     name: str
     grain: str
@@ -256,7 +266,7 @@ class TableWords(Struct, frozen=True):
 
 
 class Dictionary(Struct, frozen=True):
-    """Every table of silver and gold that the release shows, in the words of the file that built it."""
+    """Every silver and gold table of the release, with the texts of its model's header."""
 
     release: int
     tables: list[TableWords]

@@ -1,7 +1,7 @@
-"""Server: granian in this process, around one app, from the first connection taken to SIGTERM.
+"""Server: runs one app with granian in this process, until SIGINT or SIGTERM.
 
-One process and one loop, so that a release is opened once and the app can be handed
-over as it is, settings included.
+With one process and one event loop, each release is opened once, and the app is
+passed to granian as an object, settings included.
 """
 
 import asyncio
@@ -18,20 +18,21 @@ from litestar.types import ASGIApp
 
 from lake.errors import LakeError
 
+# Seconds between two attempts to connect to the server that is starting.
 PROBE_EVERY = 0.02
 
 
 class PortTaken(LakeError):
-    """The address can't be listened on."""
+    """The server can't listen on the address."""
 
 
 def run_server(app: Litestar, *, host: str, port: int) -> None:
-    """Serve until SIGINT or SIGTERM; says where when it can be reached. Raises PortTaken."""
+    """Serve until SIGINT or SIGTERM; print the URL when the server accepts connections. Raises PortTaken."""
     asyncio.run(serve(app, host=host, port=free_port(host, port)))
 
 
 async def serve(app: Litestar, *, host: str, port: int) -> None:
-    """Serve on a port that is free."""
+    """Serve on a free port."""
     server = Server(
         support_head(app),
         address=host,
@@ -52,7 +53,7 @@ async def serve(app: Litestar, *, host: str, port: int) -> None:
 
 
 def support_head(app: ASGIApp) -> ASGIApp:
-    """Return the app that answers HEAD as it would GET, without the body: monitors ask that way."""
+    """Return an app that answers HEAD like GET, without the body. Monitors send HEAD requests."""
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         async def send_head(message: Any) -> None:
@@ -70,20 +71,23 @@ def support_head(app: ASGIApp) -> ASGIApp:
 
 
 async def announce(host: str, port: int) -> None:
-    """Print the address once a connection is taken there."""
+    """Print the dashboard's URL as soon as the server accepts a connection."""
     while True:
         try:
-            _, writer = await asyncio.open_connection(reachable(host), port)
+            _, writer = await asyncio.open_connection(reachable_host(host), port)
         except OSError:
             await asyncio.sleep(PROBE_EVERY)
             continue
         writer.close()
-        print(f"dashboard at {address(host, port)}", flush=True)
+        print(f"dashboard at {dashboard_url(host, port)}", flush=True)
         return
 
 
 def free_port(host: str, port: int) -> int:
-    """Return the port, or a free one for 0, after trying it: granian would share a port that is taken."""
+    """Return the port, or any free one if it is 0. Raises PortTaken.
+
+    The port is bound once to test it, because granian would share a port that is in use.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -95,20 +99,24 @@ def free_port(host: str, port: int) -> int:
 
 
 def port_problem(host: str, port: int, error: OSError) -> str:
-    """Return what is wrong with the address and what to do."""
+    """Return the message for an address that can't be bound: the reason and the next step."""
     if error.errno == errno.EADDRINUSE:
         return (
-            f"{host}:{port} is in use; stop what listens there, or set KEYLAKE_SERVE_PORT (0: any free port)"
+            f"{host}:{port} is in use; stop the server that listens there, or set KEYLAKE_SERVE_PORT "
+            "(0: any free port)"
         )
-    return f"{host}:{port} can't be listened on: {error.strerror or error}; set KEYLAKE_SERVE_HOST and _PORT"
+    return (
+        f"can't listen on {host}:{port}: {error.strerror or error}; set KEYLAKE_SERVE_HOST and "
+        "KEYLAKE_SERVE_PORT"
+    )
 
 
-def reachable(host: str) -> str:
-    """Return an address at which a server on ``host`` answers this machine."""
+def reachable_host(host: str) -> str:
+    """Return an address of this machine at which a server that listens on ``host`` answers."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
 
 
-def address(host: str, port: int) -> str:
+def dashboard_url(host: str, port: int) -> str:
     """Return the dashboard's URL."""
-    name = reachable(host)
+    name = reachable_host(host)
     return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"
