@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
@@ -29,6 +30,7 @@ from ingest.protocol import (
 from ingest.settings import SourceSettings
 from ingest.windows import Window
 from lake.errors import NotFound, RateLimited, SourceDown
+from lake.ledgers.origin import is_sandbox
 
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
@@ -61,14 +63,14 @@ class Client:
         self.limiter = limiter
         self.requests = 0
         self.retries = 0
-        self._key = key
+        self._proxy = proxy_of(settings.base_url)
+        self._headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
         self._clock: datetime | None = None
         self._last_stamp = datetime.min.replace(tzinfo=UTC)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Client":
         self._session = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {self._key}", "Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(total=self.settings.timeout_seconds),
         )
         return self
@@ -166,8 +168,13 @@ class Client:
         try:
             async with self.limiter.slot():
                 self.requests += 1
+                # aiohttp would send headers of the session, and with them the key, to a proxy too.
                 async with self._session.get(
-                    url, allow_redirects=False, middlewares=(single_send(),)
+                    url,
+                    headers=self._headers,
+                    allow_redirects=False,
+                    middlewares=(single_send(),),
+                    **self._proxy,
                 ) as response:
                     body = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -203,3 +210,23 @@ def backoff(attempt: int, base: float) -> float:
     Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
     return random.uniform(0.5, 1.0) * min(base * 2.0 ** (attempt - 1), LONGEST_WAIT)
+
+
+def proxy_of(base_url: str) -> dict[str, Any]:
+    """Return a request's arguments for the proxy that the environment names for the source; empty for none.
+
+    ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` count, in either case. A source on this machine is
+    always asked directly. aiohttp's own ``trust_env`` would also read a password for it from ``~/.netrc``.
+    """
+    url = URL(base_url)
+    if is_sandbox(base_url) or proxy_bypass(url.host or ""):
+        return {}
+    address = getproxies().get(url.scheme)
+    if not address:
+        return {}
+    proxy = URL(address if "://" in address else f"http://{address}")
+    if not proxy.user:
+        return {"proxy": proxy}
+    login = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
+    # aiohttp sends this as Proxy-Authorization, with a plain request and with CONNECT.
+    return {"proxy": proxy.with_user(None), "proxy_headers": {"Authorization": login}}
