@@ -1,3 +1,3 @@
-"""Serve: the JSON endpoints, the dashboard, the schedule."""
+"""Serve: the JSON endpoints, the dashboard and the schedule."""
 
-import lake as lake  # before Arrow: it says how memory is given back
+import lake as lake  # before Arrow: it configures the memory allocator

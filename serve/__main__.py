@@ -1,4 +1,4 @@
-"""The server's and the schedule's commands: ``python -m serve api | schedule | sync | resync | demo``."""
+"""Commands of the server and the schedule: ``python -m serve api | schedule | sync | resync | demo``."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -13,14 +13,18 @@ from lake.settings import LakeSettings
 from serve.settings import ScheduleSettings, ServeSettings
 
 
-@group("Serve the numbers of the current release, and run the sync on time.")
+@group("Serve the figures of the current release, and run the sync on schedule.")
 def serve() -> None:
-    """Collect the commands."""
+    """Group of the commands."""
 
 
 @serve.command()
-@click.option("--host", help="Listen on this address instead of the one set.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Listen on this port; 0 takes a free one.")
+@click.option("--host", help="Address to listen on; default: the setting.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 picks a free one. Default: the setting.",
+)
 def api(host: str | None, port: int | None) -> None:
     """Serve the JSON API and the dashboard, read-only, until stopped."""
     from serve.app import create_app
@@ -38,7 +42,7 @@ def api(host: str | None, port: int | None) -> None:
 
 @serve.command()
 def sync() -> int:
-    """Ingest what changed, then transform; the exit code is the first that is not 0."""
+    """Ingest what changed in the CRM, then build. The exit code is the first that is not 0."""
     from serve.schedule import run_once, sync_job
 
     config, _ = open_lake()
@@ -46,22 +50,20 @@ def sync() -> int:
 
 
 @serve.command()
-@click.option(
-    "--days", type=click.IntRange(1, 36500), help="Orders created in so many days; all if not said."
-)
-@click.option("--from-bronze", is_flag=True, help="Ask the CRM nothing: build again from what was ingested.")
-@click.option("--dry-run", is_flag=True, help="Show what would move, and publish nothing.")
+@click.option("--days", type=click.IntRange(1, 36500), help="Number of days of orders; default: all history.")
+@click.option("--from-bronze", is_flag=True, help="Rebuild from bronze, without requests to the CRM.")
+@click.option("--dry-run", is_flag=True, help="Show the differences, and publish nothing.")
 @because_option
 def resync(days: int | None, from_bronze: bool, dry_run: bool, because: str | None) -> int:
-    """Fetch again, build in full, compare with the CRM, show what moves; publish only if it is valid.
+    """Fetch everything again, build in full, compare with the CRM, and publish only if both agree.
 
-    The last release serves meanwhile. Exit code 3: what was built is not what the CRM shows;
-    4: the CRM did not show all of it. Interrupted, it is simply run again.
+    The last release serves until then. Exit code 3: the build differs from the CRM; 4: the CRM's
+    answer was incomplete. If it is interrupted, run it again.
     """
     from serve.resync import run_resync
 
     if days and from_bronze:
-        raise UsageError("--days and --from-bronze: choose one; bronze is built from as a whole")
+        raise UsageError("--days and --from-bronze: choose one; --from-bronze uses all of bronze")
     _, lake = open_lake()
     return run_resync(
         lake, days=days, from_bronze=from_bronze, dry_run=dry_run, because=because, now=datetime.now(UTC)
@@ -69,7 +71,7 @@ def resync(days: int | None, from_bronze: bool, dry_run: bool, because: str | No
 
 
 @serve.command()
-@click.option("--once", is_flag=True, help="Print the published figures and end.")
+@click.option("--once", is_flag=True, help="Print the published figures and exit.")
 def demo(once: bool) -> None:
     """Run a sandbox shop, its lake and the dashboard."""
     from serve.demo import run_demo
@@ -80,10 +82,12 @@ def demo(once: bool) -> None:
 
 @serve.command()
 @click.option(
-    "--every", type=click.FloatRange(min=0, min_open=True), help="Seconds from one sync to the next."
+    "--every",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds from one sync to the next; default: the setting.",
 )
 def schedule(every: float | None) -> None:
-    """Sync on time, maintain hourly, sweep and compare daily, each step a process, until stopped."""
+    """Sync at an interval, maintain hourly, sweep and compare daily. Each step is a process."""
     from serve.schedule import Schedule, sync_job, upkeep_jobs
 
     config, lake = open_lake()

@@ -1,7 +1,7 @@
-"""Dictionary: what every table and column of a release means, as the files that built it say.
+"""Dictionary: the meaning of each table and column of a release.
 
-The words are tables of the release themselves (``rules.tables``, ``rules.columns``), made
-from the headers of the models; a release that has none has no dictionary.
+Its texts come from the headers of the models. The release has them as two tables of its own,
+``rules.tables`` and ``rules.columns``. If a release lacks one of them, its dictionary is empty.
 """
 
 from typing import Any
@@ -14,20 +14,20 @@ from serve.schemas import ColumnWords, TableWords
 TABLES, COLUMNS = "rules.tables", "rules.columns"
 
 
-def read_words(lake: Lake, release: Release) -> tuple[TableWords, ...]:
-    """Return what a release says of its tables: gold first, each with its columns in order."""
+def read_dictionary(lake: Lake, release: Release) -> tuple[TableWords, ...]:
+    """Return the release's tables, gold first, each with its columns in order."""
     if TABLES not in release.tables or COLUMNS not in release.tables:
         return ()
     columns: dict[str, list[dict[str, Any]]] = {}
     for row in open_table(lake, COLUMNS, release.tables[COLUMNS]).read().to_pylist():
         columns.setdefault(row["table_name"], []).append(row)
-    tables = open_table(lake, TABLES, release.tables[TABLES]).read().to_pylist()
-    found = [table_words(row, columns.get(row["table_name"], [])) for row in tables]
-    return tuple(sorted(found, key=lambda words: (not words.name.startswith("gold."), words.name)))
+    rows = open_table(lake, TABLES, release.tables[TABLES]).read().to_pylist()
+    tables = [table_words(row, columns.get(row["table_name"], [])) for row in rows]
+    return tuple(sorted(tables, key=lambda table: (not table.name.startswith("gold."), table.name)))
 
 
 def table_words(table: dict[str, Any], columns: list[dict[str, Any]]) -> TableWords:
-    """Return what is said of one table. Pure."""
+    """Return one table's entry from its row of ``rules.tables`` and its rows of ``rules.columns``. Pure."""
     return TableWords(
         name=table["table_name"],
         grain=table["grain"],

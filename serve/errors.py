@@ -1,4 +1,4 @@
-"""What a question can be refused for; each maps to one HTTP status in ``serve.app``. Pure."""
+"""Errors of a request. Each maps to one HTTP status in ``serve.app``. Pure."""
 
 from lake.errors import LakeError
 
@@ -8,12 +8,12 @@ class BadQuestion(LakeError):
 
 
 class NothingThere(LakeError):
-    """The release or table asked for is not there."""
+    """The requested release or table does not exist."""
 
 
 class NotReady(LakeError):
-    """Nothing is published yet, so there is nothing to answer from."""
+    """There is nothing to answer from, because no release is published yet."""
 
 
 class TooSlow(LakeError):
-    """A query ran into its time limit and was stopped."""
+    """A query was stopped at its time limit."""

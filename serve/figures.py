@@ -1,4 +1,4 @@
-"""How figures are made from sums: averages, changes, periods. Pure; money is Decimal to the kopeck."""
+"""Figures: averages, percentages and periods, computed from sums. Pure; money is Decimal to the kopeck."""
 
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -6,6 +6,7 @@ from decimal import ROUND_HALF_UP, Decimal
 import msgspec
 
 CENT = Decimal("0.01")
+# Days of a period if a request gives no dates.
 DEFAULT_DAYS = 30
 
 
@@ -17,19 +18,23 @@ class Period(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}
 
     @property
     def days(self) -> int:
-        """How many days it has."""
+        """Number of days."""
         return (self.last - self.first).days + 1
 
     @property
     def previous(self) -> "Period | None":
-        """The period of the same length that ends the day before; None where the calendar begins."""
+        """Period of the same length that ends the day before; None if it would begin before year 1."""
         if (self.first - date.min).days < self.days:
             return None
         return Period(self.first - timedelta(days=self.days), self.first - timedelta(days=1))
 
 
 def period_of(first: date | None, last: date | None, *, today: date) -> Period:
-    """Return the period asked for; what was left out makes it 30 days that end today."""
+    """Return the period between two dates.
+
+    If ``last`` is None, the period ends today, or on ``first`` if that is later. If ``first`` is
+    None, it has 30 days.
+    """
     if last is None:
         last = today if first is None else max(first, today)
     if first is None:
@@ -37,16 +42,16 @@ def period_of(first: date | None, last: date | None, *, today: date) -> Period:
     return Period(first, last)
 
 
-def rounded(value: Decimal) -> Decimal:
-    """Return the value to two places, half away from zero."""
+def round_half_up(value: Decimal) -> Decimal:
+    """Return the value with two decimal places; a half is rounded away from zero."""
     return value.quantize(CENT, ROUND_HALF_UP)
 
 
 def average(money: Decimal, count: int) -> Decimal | None:
-    """Return money per piece, to two places; None where there is nothing to divide by."""
-    return rounded(money / count) if count else None
+    """Return ``money / count`` with two decimal places; None if the count is 0."""
+    return round_half_up(money / count) if count else None
 
 
 def percent(part: Decimal | int, whole: Decimal | int) -> Decimal | None:
-    """Return the part in percent of the whole, to two places; None where the whole is 0."""
-    return rounded(Decimal(part) * 100 / abs(Decimal(whole))) if whole else None
+    """Return the part in percent of the absolute whole, with two decimal places; None if the whole is 0."""
+    return round_half_up(Decimal(part) * 100 / abs(Decimal(whole))) if whole else None

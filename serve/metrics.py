@@ -1,4 +1,4 @@
-"""What Prometheus sees at ``/metrics``: release and age, last ingest, failed jobs, requests, query time."""
+"""Metrics: the figures that Prometheus reads at ``/metrics``."""
 
 import time
 from collections.abc import Iterable
@@ -11,55 +11,57 @@ from serve.reader import Reader
 
 
 class Metrics(Collector):
-    """The registry of one app; ages are computed when they are asked for."""
+    """The registry of one app. Ages are computed when the metrics are read."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "keylake_requests_total",
-            "Answers by route and status",
+            "Responses by route and status",
             ["route", "status"],
             registry=self.registry,
         )
         self.query_seconds = Histogram(
-            "keylake_query_seconds", "Time of one question", registry=self.registry
+            "keylake_query_seconds",
+            "Seconds to compute one answer that was not cached",
+            registry=self.registry,
         )
         self.registry.register(self)
 
     def collect(self) -> Iterable[Metric]:
-        """Yield what is read from the reader."""
+        """Yield the gauges of the reader: its release, the last ingest and failed jobs."""
         now = time.time()
         run, current = self._reader.last_run, self._reader.current
         if current:
             published = current.release.published_at.timestamp()
-            yield gauge("keylake_release", "The release that serves", current.number)
+            yield gauge("keylake_release", "Number of the release that serves", current.number)
             yield gauge(
                 "keylake_release_age_seconds",
-                "Since a build or a compaction published it",
+                "Seconds since a build or a compaction published it",
                 max(0.0, now - published),
             )
         if run:
             yield gauge(
-                "keylake_last_run_age_seconds", "Since the last ingest", now - run.finished_at.timestamp()
+                "keylake_last_run_age_seconds",
+                "Seconds since the last ingest ended",
+                now - run.finished_at.timestamp(),
             )
             yield gauge(
-                "keylake_last_run_complete", "1 where the last ingest was complete", run.verdict == "complete"
+                "keylake_last_run_complete", "1 if the last ingest was complete", run.verdict == "complete"
             )
-        yield gauge(
-            "keylake_release_problem", "1 where a newer release can't be opened", self._reader.is_behind
-        )
+        yield gauge("keylake_release_problem", "1 if a newer release can't be opened", self._reader.is_behind)
         yield gauge(
             "keylake_failed_jobs",
-            "Jobs of the schedule that failed when they last ended",
+            "Number of jobs of the schedule that failed when they last ended",
             len(self._reader.failed_jobs),
         )
 
     def text(self) -> bytes:
-        """Return all of it in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return bytes(generate_latest(self.registry))
 
 
 def gauge(name: str, about: str, value: float) -> GaugeMetricFamily:
-    """Return one number."""
+    """Return a gauge with one value and no labels."""
     return GaugeMetricFamily(name, about, value=float(value))

@@ -1,6 +1,6 @@
-"""Resync, as an operator runs it: what is fetched again, then what is built of it, each a process of its own.
+"""Resync: the steps that fetch, build and compare everything again, each in a process of its own.
 
-The first step that does not succeed is the last: of a part nothing is compared, nor published.
+If a step fails, the later ones do not run: a partial fetch is neither compared nor published.
 """
 
 import sys
@@ -20,9 +20,8 @@ def run_resync(
 ) -> int:
     """Run the steps; return the exit code of the first that failed, 0 if none did.
 
-    ``because`` is a reason for a total that falls.
-
-    Raises LakeError while publishing is held: the CRM is not asked for what can't be published.
+    ``because`` is the reason for totals that decrease. Raises LakeError if publishing is on hold:
+    the fetch would be wasted.
     """
     if not dry_run:
         refuse_hold(lake)
@@ -34,13 +33,13 @@ def run_resync(
 
 
 def steps(run_id: str | None, *, days: int | None, dry_run: bool, because: str | None) -> Sequence[Step]:
-    """Return the commands; without a run nothing is asked of the CRM. Pure."""
+    """Return the commands. If ``run_id`` is None, they send no request to the CRM. Pure."""
     python = (sys.executable, "-m")
-    how = (*(("--dry-run",) if dry_run else ()), *(("--because", because) if because else ()))
+    options = (*(("--dry-run",) if dry_run else ()), *(("--because", because) if because else ()))
     if run_id is None:
-        return [(*python, "transform", "resync", *how)]
+        return [(*python, "transform", "resync", *options)]
     span = ("--days", str(days)) if days else ()
     return [
         (*python, "ingest", "resync", "--run", run_id, *span),
-        (*python, "transform", "resync", "--run", run_id, *how),
+        (*python, "transform", "resync", "--run", run_id, *options),
     ]

@@ -1,4 +1,4 @@
-"""What can be set for the server and the schedule."""
+"""Settings of the server and the schedule."""
 
 from typing import Annotated
 
@@ -12,8 +12,9 @@ Seconds = Annotated[float, Meta(gt=0)]
 class ServeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Section ``[serve]``.
 
-    ``port`` 0 takes a free one. ``query_seconds`` bounds one query, ``memory_limit``
-    one open release, ``open_releases`` how many stay open, ``cache_mb`` the answers kept.
+    If ``port`` is 0, the server picks a free one. ``query_seconds`` limits the time of one query,
+    ``memory_limit`` the memory of one open release, ``open_releases`` the number of open releases,
+    and ``cache_mb`` the megabytes of cached answers.
     """
 
     host: str = "127.0.0.1"
@@ -25,7 +26,11 @@ class ServeSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScheduleSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Section ``[schedule]``; ``stop_seconds`` is what a running job gets to end after SIGTERM."""
+    """Section ``[schedule]``.
+
+    ``upkeep`` adds the jobs of maintenance to the sync. ``stop_seconds`` is the time that a running
+    step has to finish after SIGTERM.
+    """
 
     sync_every_seconds: Seconds = 300.0
     upkeep: bool = True
