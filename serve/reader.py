@@ -1,8 +1,8 @@
 """Reader: keeps the current release open, and swaps it when a newer one is published.
 
-Whoever asks holds the session for as long as the question runs; a swap only changes
-which one the next question gets. A release that can't be opened leaves the old one
-serving, is logged once, and is tried again now and then.
+A query uses one release until it ends; a swap only changes which release the next
+query gets. If a new release can't be opened, the old one keeps serving. The failure
+is logged once, and opening is retried every few seconds.
 """
 
 import asyncio
@@ -32,15 +32,17 @@ from serve.served_release import ServedRelease, open_served_release
 from serve.settings import ServeSettings
 
 log = structlog.get_logger()
-LOOK_EVERY = 0.4
+# Seconds between two looks at the lake.
+REFRESH_EVERY = 0.4
+# Seconds until a release that could not be opened is tried again.
 RETRY_AFTER = 5.0
-# A plus that was not percent-encoded arrives as a space, and only a time's zone has one.
+# In a query string, "+" without percent-encoding arrives as a space; only a time's zone contains one.
 PLUS = re.compile(r"(T[\d:.]+) (\d\d:?\d\d)$")
-NOTHING_YET = "nothing is published yet; run `just sync`, it publishes the first release"
+NO_RELEASE = "nothing is published yet; run `just sync`, it publishes the first release"
 
 
 class Reader:
-    """Sessions over the current release and the few older ones last asked for."""
+    """The current release and the few older ones used last, open. Safe for threads."""
 
     def __init__(self, lake: Lake, limits: LakeSettings, settings: ServeSettings) -> None:
         self._lake = lake
@@ -60,66 +62,68 @@ class Reader:
 
     @property
     def problem(self) -> str | None:
-        """Why what is served is not the newest there could be, in one line; None where it is."""
-        said = [self._problem, *(job.failure for job in self.failed_jobs)]
-        return "; ".join(filter(None, said)) or None
+        """The reasons, in one line, why a newer release may be missing; None if there are none."""
+        reasons = [self._problem, *(job.failure for job in self.failed_jobs)]
+        return "; ".join(filter(None, reasons)) or None
 
     @property
     def is_behind(self) -> bool:
-        """True where a newer release can't be opened, or the lake not be read."""
+        """True if a newer release can't be opened, or the lake can't be read."""
         return self._problem is not None
 
     def refresh(self) -> bool:
-        """Look once for a newer release, run and job; True if another release serves from now on.
+        """Read the newest release, run and job; True if another release serves from now on.
 
-        Reading is all it does. What goes wrong is kept in ``problem`` and never raised.
+        Errors are stored in ``problem`` and not raised.
         """
         try:
-            self._look_for_run()
+            self._refresh_run()
             newest = newest_release(self._lake)
             if newest is None or (self.current and newest == self.current.number):
                 self._problem = None
-                self._look_for_jobs()
+                self._refresh_jobs()
                 return False
             if newest == self._failed[0] and time.monotonic() < self._failed[1]:
                 return False
         except Exception as error:
             return self._report(0, error)
         try:
-            self._swap(
-                open_served_release(
-                    self._lake, self._limits, self._settings, find_release(self._lake, newest)
-                )
-            )
+            release = find_release(self._lake, newest)
+            self._swap(open_served_release(self._lake, self._limits, self._settings, release))
         except Exception as error:
             return self._report(newest, error)
         return True
 
     @contextlib.contextmanager
     def open(self, number: int | None = None) -> Iterator[ServedRelease]:
-        """Hold a release open: the current one, or that of a number.
+        """Keep a release open for the block: the one of that number, or the current one.
 
-        Raises NotReady where nothing is published, NothingThere for a number never published.
+        Raises NotReady if no release is published, NothingThere if the number was never published
+        or its release can't be opened any more.
         """
-        served = self._hold(self.number(number))
+        served = self._acquire(self.number(number))
         try:
             yield served
         finally:
             served.drop()
 
     def number(self, number: int | None = None) -> int:
-        """Return the number as it is, or that of the current release. Raises NotReady, NothingThere."""
+        """Return the number if that release was published; for None, the current release's number.
+
+        Raises NotReady, NothingThere.
+        """
         current = self.current
         if current is None:
-            raise NotReady(self.problem or NOTHING_YET)
+            raise NotReady(self.problem or NO_RELEASE)
         if number is not None and not 1 <= number <= current.number:
             raise NothingThere(f"release {number} was never published; the newest is {current.number}")
         return current.number if number is None else number
 
     def resolve(self, values: Mapping[str, Any]) -> int:
-        """Return the number of the release that ``release`` or ``as_of`` means, none newer than what serves.
+        """Return the number of the release that ``release`` or ``as_of`` means, at most the current one.
 
-        Raises NotReady; BadQuestion for what names no release, NothingThere where there was none.
+        Raises NotReady; BadQuestion if the text can't name a release; NothingThere if there was no
+        release at that point.
         """
         text, current = values["as_of"], self.number()
         if text is None:
@@ -134,43 +138,41 @@ class Reader:
             raise NothingThere(f"as_of: {error}") from None
 
     def releases(self, number: int, limit: int) -> list[Release]:
-        """Return so many releases up to that of a number, newest first."""
+        """Return at most ``limit`` releases up to ``number``, newest first."""
         return list_releases(self._lake, limit=limit, until=number)
 
     def last_runs(self, release: Release) -> tuple[Run | None, Run | None]:
-        """Return the last ingest and the last complete one; of an older release, those before it."""
+        """Return the last ingest and the last complete one; for an older release, those before it."""
         if self.current is None or release.release == self.current.number:
             return self.last_run, self.last_complete
         return last_runs(self._lake, by=release.published_at)
 
     async def watch(self) -> None:
-        """Look again and again until cancelled, in a thread of its own."""
+        """Refresh every REFRESH_EVERY seconds, in a thread of its own, until cancelled."""
         with ThreadPoolExecutor(1, "reader") as thread:
             while True:
                 await asyncio.get_running_loop().run_in_executor(thread, self.refresh)
-                await asyncio.sleep(LOOK_EVERY)
+                await asyncio.sleep(REFRESH_EVERY)
 
     def close(self) -> None:
-        """Close every served that nobody uses, the rest with their last use."""
+        """Close every release; one that is in use closes when its last user ends."""
         with self._lock:
-            for served in self._open.values():
-                served.retire()
-            self._open.clear()
+            self._retire_all()
             self.current = None
 
-    def _look_for_run(self) -> None:
+    def _refresh_run(self) -> None:
         if not table_exists(self._lake, RUNS):
             return
         newest = open_table(self._lake, RUNS).maximum("finished_at")
         if newest == self._run_at or not isinstance(newest, datetime):
             return
-        # The newest receipt is one file; older ones are read only where it was not complete.
+        # The newest receipt is one file. Older ones are read only if it is incomplete.
         [run, *_] = list_runs(self._lake, since=newest)
-        whole = run if run.verdict == "complete" else self.last_complete or last_runs(self._lake)[1]
-        self.last_run, self.last_complete, self._run_at = run, whole, newest
+        complete = run if run.verdict == "complete" else self.last_complete or last_runs(self._lake)[1]
+        self.last_run, self.last_complete, self._run_at = run, complete, newest
 
-    def _look_for_jobs(self) -> None:
-        """Look which jobs failed, where there is news; a ledger that can't be read is told of once."""
+    def _refresh_jobs(self) -> None:
+        """Read which jobs failed, if the ledger, the release or the day changed; log an error once."""
         current, now = self.current.release if self.current else None, datetime.now(UTC)
         seen: object
         try:
@@ -186,16 +188,21 @@ class Reader:
 
     def _swap(self, served: ServedRelease) -> None:
         with self._lock:
-            if self.current and served.number < self.current.number:  # another lake is at this place now
-                for older in self._open.values():
-                    older.retire()
-                self._open.clear()
-            self._keep(served)
+            # A lower number means that another lake was put at this path.
+            if self.current and served.number < self.current.number:
+                self._retire_all()
+            self._add(served)
             self.current = served
         self._problem = None
         log.info("serve.release_opened", release=served.number, tables=len(served.tables))
 
-    def _keep(self, served: ServedRelease) -> None:
+    def _retire_all(self) -> None:
+        for served in self._open.values():
+            served.retire()
+        self._open.clear()
+
+    def _add(self, served: ServedRelease) -> None:
+        """Add an open release and retire the least recently used; the caller has the lock."""
         self._open[served.number] = served
         self._open.move_to_end(served.number)
         for number in list(self._open):
@@ -204,7 +211,7 @@ class Reader:
             if self.current is None or number not in (self.current.number, served.number):
                 self._open.pop(number).retire()
 
-    def _hold(self, number: int) -> ServedRelease:
+    def _acquire(self, number: int) -> ServedRelease:
         with self._lock:
             served = self._open.get(number)
             if served and served.acquire():
@@ -226,13 +233,13 @@ class Reader:
             raise NothingThere(f"release {number} can't be opened any more; see /api/releases") from None
         served.acquire()
         with self._lock:
-            self._keep(served)
+            self._add(served)
         return served
 
     def _report(self, number: int, error: Exception) -> bool:
-        what = f"release {number} can't be opened" if number else "the lake can't be read"
-        known = "see the server's log" if self.current else "see the server's log, then run `just status`"
-        problem = f"{what} ({type(error).__name__}); {known}"
+        fact = f"release {number} can't be opened" if number else "the lake can't be read"
+        step = "see the server's log" if self.current else "see the server's log, then run `just status`"
+        problem = f"{fact} ({type(error).__name__}); {step}"
         if problem != self._problem:
             log.error("serve.release_not_opened", release=number or None, reason=" ".join(str(error).split()))
         self._problem = problem
@@ -241,7 +248,7 @@ class Reader:
 
 
 def newest_release(lake: Lake) -> int | None:
-    """Return the number of the newest release, from statistics alone; None where there is none."""
+    """Return the newest release's number, read from the table's statistics; None if there is no release."""
     ledger = releases_table(lake)
     newest = ledger and ledger.maximum("release")
     return newest if isinstance(newest, int) else None

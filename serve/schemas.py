@@ -195,7 +195,7 @@ class RevenueDaily(Struct, frozen=True):
 
 
 class ProductLine(Struct, frozen=True):
-    """One product in the period. A product that is missing in the CRM has no id, only the name on the order."""
+    """One product in the period. If the CRM lacks the product, it has no id, only a name."""
 
     product_id: int | None
     product_name: str | None

@@ -1,9 +1,8 @@
-"""Session: one release's gold tables in a read-only DuckDB from which nothing else can be reached.
+"""Served release: one release's gold tables in a read-only DuckDB that can reach nothing else.
 
-The rows are copied into a database file of its own, which is opened read-only with
-file access, extensions and settings locked, and whose name is removed at once: the
-open handle is all there is, so the space is free again when the session closes,
-or the process dies.
+The rows are copied to a temporary database file. It is opened read-only, with file access,
+extensions and settings locked, and its name is deleted after opening. The space is freed
+when the database is closed or the process dies.
 """
 
 import tempfile
@@ -30,6 +29,7 @@ from serve.errors import TooSlow
 from serve.schemas import TableWords
 from serve.settings import ServeSettings
 
+# DuckDB settings without access to files, extensions or the network.
 LOCKED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
@@ -37,11 +37,12 @@ LOCKED: dict[str, str | bool | int | float | list[str]] = {
     "temp_directory": "",
     "threads": "2",
 }
+# Partition columns that are not served.
 HIDDEN = ("month", "week")
 
 
 class GoldTable(msgspec.Struct, frozen=True):
-    """One table as it is served: ``columns`` is ``{name: DuckDB type}``; the dates are those of its rows."""
+    """A table that is served. ``columns`` is ``{name: DuckDB type}``; the dates span its rows."""
 
     name: str
     columns: dict[str, str]
@@ -51,7 +52,7 @@ class GoldTable(msgspec.Struct, frozen=True):
 
 
 class ServedRelease:
-    """An open release. It is held while a query runs and closes when retired and held by nobody."""
+    """An open release with a count of its users. It closes once it is retired and has no user."""
 
     def __init__(
         self,
@@ -75,24 +76,25 @@ class ServedRelease:
 
     @property
     def first_date(self) -> date | None:
-        """The oldest date of an order."""
-        return min((table.first_date for table in self._of_orders if table.first_date), default=None)
+        """The oldest date in tables of orders; None if they are empty."""
+        return min((table.first_date for table in self._order_tables if table.first_date), default=None)
 
     @property
     def last_date(self) -> date | None:
-        """The newest date of an order."""
-        return max((table.last_date for table in self._of_orders if table.last_date), default=None)
+        """The newest date in tables of orders; None if they are empty."""
+        return max((table.last_date for table in self._order_tables if table.last_date), default=None)
 
     @property
-    def _of_orders(self) -> list[GoldTable]:
-        """The tables whose dates are those of orders: stock has a day for every look at it."""
+    def _order_tables(self) -> list[GoldTable]:
+        """The tables whose dates are order dates. Tables of stock have the dates of observations instead."""
         return [table for name, table in self.tables.items() if not name.startswith("stock_")]
 
     @property
     def today(self) -> date:
-        """The shop's day up to which the CRM was read; the newest date where the release does not say.
+        """The shop day up to which the CRM was read.
 
-        The newest order is no measure of it: orders can be dated weeks ahead.
+        If the release does not record it, the result is the newest date in tables of orders. That
+        date alone is unreliable, because orders can be dated weeks ahead.
         """
         through = self.release.complete_through
         if through is None:
@@ -100,20 +102,20 @@ class ServedRelease:
         return shop_day(through)
 
     def rows(self, sql: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Run a query with its values bound and return all rows. Raises TooSlow after the time limit."""
+        """Run a query with bound values and return all rows. Raises TooSlow if it exceeds the time limit."""
         with self._database.cursor() as cursor:
             timer = threading.Timer(self._seconds, cursor.interrupt)
             timer.start()
             try:
-                found: pa.Table = cursor.sql(sql, params=dict(values or {})).to_arrow_table()
+                table: pa.Table = cursor.sql(sql, params=dict(values or {})).to_arrow_table()
             except duckdb.InterruptException:
                 raise TooSlow(f"the query took longer than {self._seconds:g} s; ask for less") from None
             finally:
                 timer.cancel()
-            return list(found.to_pylist())
+            return list(table.to_pylist())
 
     def acquire(self) -> bool:
-        """Keep the session open for one more user; False when it is already closed."""
+        """Add a user and return True; False if the release is already closed."""
         with self._lock:
             if self._retired and not self._users:
                 return False
@@ -121,13 +123,13 @@ class ServedRelease:
             return True
 
     def drop(self) -> None:
-        """End one use."""
+        """Remove a user."""
         with self._lock:
             self._users -= 1
             self._close_if_unused()
 
     def retire(self) -> None:
-        """Close as soon as nobody uses it."""
+        """Close the release now, or when its last user ends."""
         with self._lock:
             self._retired = True
             self._close_if_unused()
@@ -137,8 +139,8 @@ class ServedRelease:
             self._database.close()
 
     def _describe(self, name: str) -> GoldTable:
-        described = self.rows(f"describe gold.{quoted(name)}")
-        columns = {row["column_name"]: row["column_type"] for row in described}
+        rows = self.rows(f"describe gold.{quoted(name)}")
+        columns = {row["column_name"]: row["column_type"] for row in rows}
         dates = (
             "min(date) as first, max(date) as last" if "date" in columns else "null as first, null as last"
         )
@@ -149,14 +151,14 @@ class ServedRelease:
         if "revenue_daily" not in self.tables:
             return ()
         largest_first = "group by sales_type order by sum(revenue) desc, sales_type"
-        found = self.rows(f"select sales_type from gold.revenue_daily {largest_first}")
-        return tuple(row["sales_type"] for row in found)
+        rows = self.rows(f"select sales_type from gold.revenue_daily {largest_first}")
+        return tuple(row["sales_type"] for row in rows)
 
 
 def open_served_release(
     lake: Lake, limits: LakeSettings, settings: ServeSettings, release: Release
 ) -> ServedRelease:
-    """Copy the release's gold tables and open them; raises what the lake raises where a version is gone."""
+    """Copy the release's gold tables and open them. Raises LakeError if a table version is missing."""
     refuse_left_out(lake, release)
     with tempfile.TemporaryDirectory(prefix="keylake-serve-") as folder:
         file = f"{folder}/release.duckdb"
@@ -170,7 +172,7 @@ def open_served_release(
 
 
 def copy_gold(lake: Lake, limits: LakeSettings, release: Release, file: str) -> None:
-    """Write every gold table of the release to a new database file, without its partition column."""
+    """Write every gold table of the release to a new database file, without its partition columns."""
     with connect(limits) as connection:
         connection.execute(f"attach {literal(file)} as served")
         connection.execute("create schema gold")
@@ -183,13 +185,15 @@ def copy_gold(lake: Lake, limits: LakeSettings, release: Release, file: str) -> 
                 for column in table.schema.names
                 if column not in HIDDEN or column not in table.partition_by
             ]
-            ordered = "order by date" if "date" in columns else ""
-            listed = ", ".join(quoted(column) for column in columns)
+            order = "order by date" if "date" in columns else ""
+            column_list = ", ".join(quoted(column) for column in columns)
             target = f"served.gold.{quoted(name)}"
-            connection.execute(f"create table {target} as select {listed} from gold.{quoted(name)} {ordered}")
+            connection.execute(
+                f"create table {target} as select {column_list} from gold.{quoted(name)} {order}"
+            )
         connection.execute("detach served")
 
 
 def gold_names(release: Release) -> list[str]:
-    """Return the names, without the layer, of the gold tables that the release shows."""
+    """Return the names of the release's gold tables, sorted, without the layer."""
     return sorted(name.removeprefix("gold.") for name in release.tables if name.startswith("gold."))
