@@ -1,6 +1,6 @@
-"""Config: ``config.toml``, overridden by the environment, decoded into each package's frozen Struct.
+"""Config: settings files, overridden by the environment, decoded into each package's frozen Struct.
 
-Every command checks the whole file, whichever package a section belongs to. So a typing error
+Every command checks every section, whichever package it belongs to. So a typing error
 shows immediately, and not on the night another job runs. ``SECTIONS`` has the Structs' import
 paths as text, so that ``lake`` does not import the other packages.
 """
@@ -29,6 +29,7 @@ SECTIONS = {
 }
 PREFIX = "KEYLAKE_"
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "config.toml"
+SANDBOX_FILE = DEFAULT_FILE.parent / "ingest" / "sandbox" / "sandbox.toml"
 Section = TypeVar("Section", bound=msgspec.Struct)
 
 
@@ -44,25 +45,35 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def read_config(environ: Mapping[str, str] | None = None) -> Config:
-    """Read and check every setting; the file is ``$KEYLAKE_CONFIG`` or the project's ``config.toml``.
+    """Read and check every setting of ``$KEYLAKE_CONFIG``, or of the project's own two files.
+
+    The project's files are ``config.toml`` and, for the section [sandbox], ``sandbox.toml``.
 
     Raises ConfigError if a setting is wrong; the message names the file or variable, and the key.
     """
     environ = os.environ if environ is None else environ
-    file = Path(environ.get(PREFIX + "CONFIG") or DEFAULT_FILE)
-    values = read_toml(file)
+    chosen = environ.get(PREFIX + "CONFIG")
+    file = Path(chosen or DEFAULT_FILE)
     kinds = {name: pkgutil.resolve_name(target) for name, target in SECTIONS.items()}
-    for name in values:
-        if name not in kinds:
-            raise ConfigError(f"{file}: unknown section [{name}]; the sections are {', '.join(kinds)}")
+    tables = {} if chosen else read_sections(SANDBOX_FILE, kinds)
+    tables |= read_sections(file, kinds)
     overrides = read_overrides(environ, kinds)
     return Config(
         file=str(file),
         sections={
-            name: decode_section(name, kind, values.get(name, {}), overrides.get(name, {}), file)
+            name: decode_section(name, kind, *tables.get(name, (file, {})), overrides.get(name, {}))
             for name, kind in kinds.items()
         },
     )
+
+
+def read_sections(file: Path, kinds: Mapping[str, Any]) -> dict[str, tuple[Path, Any]]:
+    """Return ``{section: (file, table)}``. Raises ConfigError if a section is not one of ``kinds``."""
+    tables = read_toml(file)
+    for name in tables:
+        if name not in kinds:
+            raise ConfigError(f"{file}: unknown section [{name}]; the sections are {', '.join(kinds)}")
+    return {name: (file, table) for name, table in tables.items()}
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -86,13 +97,14 @@ def read_overrides(environ: Mapping[str, str], kinds: Mapping[str, Any]) -> dict
             continue
         name, _, key = variable.removeprefix(PREFIX).lower().partition("_")
         if name not in kinds or key not in kinds[name].__struct_fields__:
-            raise ConfigError(f"{variable}: no such setting; config.toml lists the keys of each section")
+            listing = SANDBOX_FILE if name == "sandbox" else DEFAULT_FILE
+            raise ConfigError(f"{variable}: no such setting; {listing.name} lists the keys of each section")
         overrides.setdefault(name, {})[key] = text
     return overrides
 
 
 def decode_section(
-    name: str, kind: type[Section], values: object, overrides: Mapping[str, str], file: Path
+    name: str, kind: type[Section], file: Path, values: object, overrides: Mapping[str, str]
 ) -> Section:
     """Return the section as its Struct; a variable overrides the file. Raises ConfigError."""
     if not isinstance(values, dict):

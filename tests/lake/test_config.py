@@ -1,12 +1,14 @@
 """Config: one file, overridden by the environment, and one clear line for each wrong setting."""
 
+import itertools
 import re
 from pathlib import Path
 
 import pytest
 
+from ingest.sandbox.settings import Sandbox
 from ingest.settings import SourceSettings
-from lake.config import DEFAULT_FILE, SECTIONS, read_config, read_toml
+from lake.config import DEFAULT_FILE, SANDBOX_FILE, SECTIONS, read_config, read_toml
 from lake.errors import ConfigError
 from lake.settings import LakeSettings
 from serve.settings import ServeSettings
@@ -20,18 +22,63 @@ def config_file(tmp_path: Path, text: str) -> dict[str, str]:
     return {"KEYLAKE_CONFIG": str(file)}
 
 
-def test_the_projects_file_lists_every_setting_with_its_default_and_a_comment() -> None:
-    """config.toml lists every setting and nothing else."""
-    text = DEFAULT_FILE.read_text("utf-8")
-    values = read_toml(DEFAULT_FILE)
-    assert values.keys() == SECTIONS.keys()
+def test_the_projects_files_list_every_setting_with_its_default_and_a_comment() -> None:
+    """config.toml and sandbox.toml together list every setting and nothing else."""
+    shop, rest = read_toml(SANDBOX_FILE), read_toml(DEFAULT_FILE)
+    assert shop.keys() == {"sandbox"}
+    assert rest.keys() == SECTIONS.keys() - {"sandbox"}
     for name, section in read_config({}).sections.items():
         assert section == type(section)(), f"[{name}] differs from its defaults"
-        assert set(values[name]) == set(type(section).__struct_fields__)
-    for line in text.splitlines():
+        assert set((shop | rest)[name]) == set(type(section).__struct_fields__)
+
+
+@pytest.mark.parametrize("file", [DEFAULT_FILE, SANDBOX_FILE], ids=lambda file: file.name)
+def test_each_setting_has_a_comment(file: Path) -> None:
+    """Each key of a settings file has a comment on its line or on the line above."""
+    lines = file.read_text("utf-8").splitlines()
+    for before, line in itertools.pairwise(lines):
         if re.match(r"[a-z_]+ *=", line):
-            before = text[: text.index(line)].rstrip("\n").splitlines()[-1]
             assert "#" in line or before.startswith("#"), f"no comment: {line}"
+
+
+def test_config_toml_names_the_file_of_the_sandbox() -> None:
+    """A reader of config.toml finds the sandbox's settings through one comment line."""
+    name = str(SANDBOX_FILE.relative_to(DEFAULT_FILE.parent))
+    comments = [line for line in DEFAULT_FILE.read_text("utf-8").splitlines() if name in line]
+    assert len(comments) == 1
+    assert comments[0].startswith("#")
+
+
+def test_a_setting_of_the_sandboxs_own_file_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An edit of sandbox.toml takes effect, and a mistake in it is reported under its name."""
+    shop = tmp_path / "sandbox.toml"
+    monkeypatch.setattr("lake.config.SANDBOX_FILE", shop)
+    shop.write_text("[sandbox]\nport = 1\n", "utf-8")
+    assert read_config({}).section(Sandbox).port == 1
+    assert read_config({"KEYLAKE_SANDBOX_PORT": "2"}).section(Sandbox).port == 2
+    shop.write_text("[sandbox]\nprot = 1\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"sandbox.toml: \[sandbox\] prot is not a key here; the keys are "):
+        read_config({})
+
+
+def test_a_file_of_your_own_may_have_a_sandbox_section(tmp_path: Path) -> None:
+    """A [sandbox] section in your own file works, and the keys that it leaves out have their defaults."""
+    environ = config_file(tmp_path, "[sandbox]\nport = 1\n")
+    assert read_config(environ).section(Sandbox) == Sandbox(port=1)
+    environ["KEYLAKE_SANDBOX_DAYS"] = "3"
+    assert read_config(environ).section(Sandbox) == Sandbox(port=1, days=3)
+
+
+def test_your_own_file_replaces_the_projects_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """If KEYLAKE_CONFIG names a file, neither of the project's files is read."""
+    monkeypatch.setattr("lake.config.SANDBOX_FILE", tmp_path / "none.toml")
+    assert read_config(config_file(tmp_path, "")).section(Sandbox) == Sandbox()
+
+
+def test_a_variable_that_no_sandbox_setting_has_is_one_clear_line() -> None:
+    """The message for an unknown variable of the sandbox names the file that lists its settings."""
+    with pytest.raises(ConfigError, match=r"^KEYLAKE_SANDBOX_PROT: no such setting; sandbox.toml lists "):
+        read_config({"KEYLAKE_SANDBOX_PROT": "1"})
 
 
 def test_environment_wins_over_the_file(tmp_path: Path) -> None:
@@ -83,6 +130,8 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("[lake]\nthreads = 1000000", r"\[lake\] threads"),
         ("[source]\nbase_url = 'openapi'", r"\[source\] base_url"),
         ("[source]\nrequests_per_minute = 0", r"\[source\] requests_per_minute"),
+        ("[sandbox]\nprot = 1", r"\[sandbox\] prot is not a key here; the keys are host, port, "),
+        ("[sandbox]\nstamps = 'utc'", r"\[sandbox\] stamps"),
         (
             "[rules]\nsales_types = [{ sales_type = 'retial' }]",
             r"sales_types\[0\].sales_type: 'retial' is not known; write one of 'retail', 'b2b', 'other'$",
