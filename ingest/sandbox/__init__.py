@@ -1,4 +1,4 @@
-"""A living KeyCRM shop to develop, demonstrate and test against.
+"""A simulated KeyCRM shop for development, demonstrations and tests.
 
-``world`` lives the shop's life, ``payload`` speaks it as KeyCRM would, ``server`` answers HTTP.
+``world`` simulates the shop, ``payload`` writes its records as KeyCRM's JSON, ``server`` answers HTTP.
 """

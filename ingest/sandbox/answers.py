@@ -1,4 +1,4 @@
-"""The shop's answers to API requests, apart from the socket: a status and a body for a path and a query."""
+"""Answers to API requests, without HTTP: a status and a body for a path and its query parameters."""
 
 from collections.abc import Mapping
 
@@ -22,14 +22,14 @@ _PATHS = {listing.path: listing for listing in LISTINGS}
 
 
 class Answer(msgspec.Struct):
-    """A status and a JSON body, which is an object on every route but /custom-fields."""
+    """A status and a JSON body; the body is a list if the path is /custom-fields, and an object otherwise."""
 
     status: int
     body: Json | list[Json]
 
 
 class Desk:
-    """Answers for one world."""
+    """Answers the requests to one world."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -54,7 +54,7 @@ class Desk:
             return Answer(404, {"message": "Not Found"})
 
     def date(self, skew: float = 0.0) -> str:
-        """Return the shop's clock as the Date header says it."""
+        """Return the shop's time in the format of the Date header, ``skew`` seconds off."""
         return http_date(self.world.at + int(skew))
 
     def _list(

@@ -1,4 +1,4 @@
-"""How many requests the shop lets a key make in a minute."""
+"""The request budget of each key: a number of requests per minute."""
 
 from collections import deque
 from math import ceil
@@ -10,7 +10,7 @@ WINDOW = 60.0
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Whether a request may pass, how many more may, and in how many seconds to ask again."""
+    """True in ``allowed`` if a request may pass, with the requests that remain and the seconds to wait."""
 
     allowed: bool
     remaining: int
@@ -18,7 +18,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Budget:
-    """Counts the requests of each key; a refused one costs nothing. Instants are seconds of any clock."""
+    """Counts the requests of each key. A refused request does not count. Times are seconds of any clock."""
 
     def __init__(self, per_minute: int, *, window: Literal["sliding", "fixed"] = "sliding") -> None:
         self.per_minute = per_minute
@@ -26,7 +26,7 @@ class Budget:
         self._spent: dict[str, deque[float]] = {}
 
     def spend(self, key: str, now: float) -> Verdict:
-        """Ask for one request of ``key`` at ``now``; with a budget of 0 everything passes."""
+        """Return the verdict on one request of ``key`` at ``now``. If the budget is 0, every request passes."""
         if not self.per_minute:
             return Verdict(True, 0, 0)
         spent = self._spent.setdefault(key, deque())

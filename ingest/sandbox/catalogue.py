@@ -1,4 +1,4 @@
-"""The goods on the shelves when the shop opens, and new ones later."""
+"""The catalogue: the products of opening day, and products added later."""
 
 from random import Random
 
@@ -15,7 +15,7 @@ ONE_OFFS = (
     "Набір на замовлення",
     "Доплата за різницю",
 )
-"""What is sold by name alone, without a place in the catalogue."""
+"""Lines that are sold by name only and have no product in the catalogue."""
 
 BRANDS = (
     "Лелека", "Мальва", "Рисова Роса", "Полин", "Чебрець", "Мавка", "Роса & Сіль", "Калина", "Барвінок",
@@ -64,18 +64,18 @@ class Shelves(msgspec.Struct):
 
 
 def stocked(rng: Random, *, opened: int, offer_for_every: bool) -> Shelves:
-    """Return the catalogue of opening day."""
+    """Return the catalogue of opening day; ``opened`` is its time."""
     shelves = Shelves({id: Category(id, name, parent) for id, name, parent in _CATEGORIES}, {}, [])
     for _ in range(PRODUCTS):
         product = new_product(rng, shelves, at=opened - rng.randrange(1, 250) * DAY - rng.randrange(DAY))
-        # Drawn in any case, so that the setting changes nothing else in the shop.
+        # Draw even if the setting makes it unnecessary, so that the setting changes nothing else in the shop.
         hidden = rng.random() < 0.75
         product.offers[0].is_listed = offer_for_every or product.has_offers or not hidden
     return shelves
 
 
 def new_product(rng: Random, shelves: Shelves, *, at: int) -> Product:
-    """Put one more product on the shelves and return it."""
+    """Add one product to the catalogue and return it."""
     id = len(shelves.products) + 1
     by_weight = rng.random() < 0.01
     kind, category, (low, high), volume = rng.choice(_KINDS)
@@ -97,7 +97,7 @@ def new_product(rng: Random, shelves: Shelves, *, at: int) -> Product:
 
 
 def _label(rng: Random, product: Product) -> None:
-    """Leave the brand out of some cards, in the ways people leave it out."""
+    """Remove the brand from some products: 5 % have no field, 3 % have an empty one."""
     draw = rng.random()
     if draw < 0.05:
         product.brand, product.brand_form = None, "absent"

@@ -1,4 +1,4 @@
-"""Where orders are placed: who buys what, through whom, and at what price."""
+"""The checkout: it draws the buyer, the goods, the channel and the prices of each order."""
 
 from collections.abc import Callable
 from random import Random
@@ -33,7 +33,7 @@ _PERCENTS = (5, 10, 10, 15, 20, 12)
 
 
 class Checkout:
-    """Places orders into the store; draws from the day's stream, in order of time."""
+    """Places orders into the store. It draws from the day's random stream, in order of time."""
 
     def __init__(
         self, store: Store, rng: Random, *, opened: int, announce: Callable[[news.Item], None]
@@ -47,18 +47,18 @@ class Checkout:
         self._table = _popular(rng, store)
 
     def open_day(self, rng: Random, *, has_opencart: bool) -> None:
-        """Begin a day with a random stream of its own."""
+        """Start a day with its own random stream."""
         self._rng = rng
         self._sources = _EARLY_SOURCES if has_opencart else _SOURCES
 
     def shelves_changed(self, share: float) -> None:
-        """Let the newest product be bought, in place of something else."""
+        """Add the newest product to the table of popular offers, in place of others."""
         newest = self._store.shelves.offers[-1]
         for at in range(int(share * 64), _TABLE, 512):
             self._table[at] = newest
 
     def place(self, at: int, source_id: int) -> Order:
-        """Place one order at ``at``, through a given source or one drawn from the mix."""
+        """Place one order at ``at``. If ``source_id`` is 0, the source is drawn from the mix."""
         rng = self._rng
         random = rng.random
         source_id = source_id or self._sources[int(random() * 100)]
@@ -80,7 +80,7 @@ class Checkout:
         return order
 
     def copy(self, original: Order, at: int) -> Order:
-        """Copy an uncollected order to a new one and delete the old, as staff do at a month's end."""
+        """Copy an uncollected order to a new one and delete the old one. Shops do this at the end of a month."""
         store = self._store
         lines = tuple(self._renumbered(line, at) for line in original.lines)
         order = replace(
@@ -93,7 +93,7 @@ class Checkout:
         return order
 
     def life(self, order: Order) -> list[lives.Step]:
-        """Return what will happen to an order just placed."""
+        """Return the future steps of a new order."""
         times = lives.Times(
             has_late_status=reference.LATE_STATUS[0] in self._store.statuses,
             has_retired_status=order.created_at < self._opened + 30 * DAY,
@@ -116,7 +116,7 @@ class Checkout:
         return manager_id if manager_id in self._store.managers or not manager_id else 22
 
     def _ordered(self, at: int, source_id: int, wholesale: bool) -> int:
-        """Return when the sale happened, as the order says when it is entered."""
+        """Return the time of the sale that the order has when it is entered."""
         random = self._rng.random
         draw = random()
         if wholesale:
@@ -132,7 +132,7 @@ class Checkout:
         return at + int(random() * 2 * DAY) if draw > 0.997 else at - int(random() * 3 * DAY)
 
     def _buyer(self, at: int, *, wholesale: bool, source_id: int) -> Buyer | None:
-        """Return who buys: somebody new, a known card, or a second card for somebody known."""
+        """Return the buyer: a new card, an existing card, or a second card of an existing buyer."""
         store, random = self._store, self._rng.random
         draw, orders = random(), store.orders
         if draw > (0.4 if source_id == FAIR else 0.997):
@@ -211,7 +211,7 @@ class Checkout:
 
 
 def _popular(rng: Random, store: Store) -> list[Offer]:
-    """Return a table to draw offers from, in which a few are met often and most seldom."""
+    """Return a table of offers to draw from: a few offers occur often, most of them rarely."""
     offers = list(store.shelves.offers)
     rng.shuffle(offers)
     weights = [(place + 12) ** -0.75 for place in range(len(offers))]

@@ -1,4 +1,4 @@
-"""Moves the shop's clock along with real time: so many real seconds to a shop day."""
+"""The shop's clock, which runs with real time: a shop day lasts a given number of real seconds."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from ingest.sandbox.world import World
 
 
 class Clock:
-    """Keeps ``world`` as far on as real time says; ``real`` returns seconds that never go back."""
+    """Advances ``world`` with real time. ``real`` returns seconds that never decrease."""
 
     def __init__(self, world: World, *, day_seconds: float, real: Callable[[], float]) -> None:
         self._world = world
@@ -16,11 +16,11 @@ class Clock:
         self.set()
 
     def set(self) -> None:
-        """Take the world's present instant as the one that belongs to the real present."""
+        """Set the world's present time as the time of this real second."""
         self._from, self._since = self._world.at, self._real()
 
     def tick(self) -> None:
-        """Let everything happen that is due by now."""
+        """Advance the world up to the present time."""
         at = self._from + int((self._real() - self._since) * self._speed)
         if at > self._world.at:
             self._world.advance(moment(at))

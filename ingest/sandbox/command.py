@@ -1,4 +1,4 @@
-"""Runs the sandbox shop: as a process of its own, or beside a test in a thread."""
+"""The sandbox shop as a process of its own, or in a thread of a test."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 
 def lived(settings: Sandbox, *, clock: dt.datetime | None = None) -> World:
-    """Return a world that has lived through its history, or further, up to ``clock``."""
+    """Return a world that has its whole history, and the time after it up to ``clock``."""
     world = World(settings)
     end = moment(day_start(settings.start + dt.timedelta(days=settings.days)))
     world.advance(end if clock is None else max(end, clock))
@@ -26,9 +26,9 @@ def lived(settings: Sandbox, *, clock: dt.datetime | None = None) -> World:
 
 
 def run(settings: Sandbox, *, api_key: str, clock: dt.datetime | None = None) -> None:
-    """Serve a shop until SIGTERM or SIGINT; raise OSError if the port is taken.
+    """Serve a shop until SIGTERM or SIGINT. Raises OSError if the port is taken.
 
-    Prints one line once the shop answers, with its address, number of orders and time.
+    Prints one line when the shop is ready, with its address, number of orders and time.
     """
     asyncio.run(_serve(settings, api_key, clock))
 
@@ -49,7 +49,7 @@ async def _serve(settings: Sandbox, api_key: str, clock: dt.datetime | None) -> 
 
 
 class ThreadedShop:
-    """A shop that serves from a thread of its own."""
+    """A shop that serves from its own thread."""
 
     def __init__(self, shop: RunningShop, loop: asyncio.AbstractEventLoop) -> None:
         self.url = shop.url
@@ -57,7 +57,7 @@ class ThreadedShop:
         self._loop = loop
 
     def call(self, action: Callable[[RunningShop], _T]) -> _T:
-        """Run ``action`` between two requests and return what it returns."""
+        """Run ``action`` between two requests and return its result."""
 
         async def act() -> _T:
             return action(self.shop)
@@ -69,7 +69,7 @@ class ThreadedShop:
 def serving(
     settings: Sandbox, *, api_key: str = TEST_KEY, world: World | None = None
 ) -> Iterator[ThreadedShop]:
-    """Serve a shop for the length of a ``with`` block; ``world`` may be one that already lived."""
+    """Serve a shop inside a ``with`` block. If ``world`` is None, a new one is simulated."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="sandbox", daemon=True)
     thread.start()

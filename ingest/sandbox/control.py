@@ -1,13 +1,13 @@
-"""The director's side of the server, ``/control``: move the clock, edit, plan faults, read the truth.
+"""The control interface of the server, ``/control``: the clock, edits, faults and the truth.
 
-Nothing that ingests may use it. Every answer is JSON; a wrong request is answered 400 with the reason.
+The ingest must not use it. Every answer is JSON. If a request is wrong, the answer is 400 with the reason.
 
     GET    /control/clock             {"now": "…"}
     POST   /control/advance           {"days": 1} or {"seconds": 90} or {"to": "2026-09-01T00:00:00Z"}
     POST   /control/edit              one edit or a list of them: {"edit": "set_status", "order_id": 5, …}
-    GET    /control/truth             everything that is so, apart from the API
+    GET    /control/truth             the shop's records, written without the API
     GET    /control/requests          counts since the last reset; DELETE resets
-    GET    /control/faults            what is planned and how often it was met; DELETE clears
+    GET    /control/faults            planned faults and the number of requests that each matched; DELETE clears
     POST   /control/faults            one fault or a list of them: {"kind": "status", "path": "/order", …}
 """
 
@@ -27,7 +27,7 @@ _Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 class Advance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How far to move the clock."""
+    """The step of the clock: seconds, days or a time."""
 
     days: float = 0
     seconds: float = 0
@@ -35,7 +35,7 @@ class Advance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def attach(app: web.Application, shop: Shop) -> None:
-    """Add the control routes for ``shop`` to ``app``."""
+    """Add the control routes of ``shop`` to ``app``."""
     control = Control(shop)
     app.router.add_get("/control/clock", control.clock)
     app.router.add_post("/control/advance", control.explained(control.advance))
@@ -49,18 +49,18 @@ def attach(app: web.Application, shop: Shop) -> None:
 
 
 class Control:
-    """Handlers over one shop."""
+    """The handlers for one shop."""
 
     def __init__(self, shop: Shop) -> None:
         self._shop = shop
 
     async def clock(self, request: web.Request) -> web.Response:
-        """Say the shop's instant."""
+        """Return the shop's time."""
         self._shop.clock.tick()
         return self._json({"now": self._shop.world.now, "orders": len(self._shop.world.store.orders)})
 
     async def advance(self, request: web.Request) -> web.Response:
-        """Move the clock on."""
+        """Advance the clock."""
         how = msgspec.json.decode(await request.read(), type=Advance)
         self._shop.clock.tick()
         world = self._shop.world
@@ -69,28 +69,28 @@ class Control:
         return await self.clock(request)
 
     async def edit(self, request: web.Request) -> web.Response:
-        """Apply edits in the order given and say the ids they concern."""
+        """Apply edits in the given order and return the ids that they created or changed."""
         self._shop.clock.tick()
         wanted = msgspec.json.decode(await request.read(), type=list[edits.Edit] | edits.Edit)
         several = wanted if isinstance(wanted, list) else [wanted]
         return self._json({"ids": [edits.apply(self._shop.world, edit) for edit in several]})
 
     async def truth(self, request: web.Request) -> web.Response:
-        """Say everything that is so."""
+        """Return the shop's records."""
         self._shop.clock.tick()
         return self._json(self._shop.world.truth())
 
     async def requests(self, request: web.Request) -> web.Response:
-        """Say how many requests came."""
+        """Return the counts of requests."""
         return self._json(self._shop.tally.counts())
 
     async def forget(self, request: web.Request) -> web.Response:
-        """Count requests from here on."""
+        """Reset the counts of requests."""
         self._shop.tally.reset()
         return await self.requests(request)
 
     async def faults(self, request: web.Request) -> web.Response:
-        """Say which faults are planned."""
+        """Return the planned faults."""
         return self._json([{"fault": fault, "met": met} for fault, met in self._shop.plan.listed()])
 
     async def plan(self, request: web.Request) -> web.Response:
@@ -101,12 +101,12 @@ class Control:
         return await self.faults(request)
 
     async def repair(self, request: web.Request) -> web.Response:
-        """Plan no faults any more."""
+        """Remove all planned faults."""
         self._shop.plan.clear()
         return await self.faults(request)
 
     def explained(self, handler: _Handler) -> _Handler:
-        """Answer what ``handler`` can't understand or find with 400 and the reason."""
+        """Answer 400 with the reason if ``handler`` cannot decode the request or does not find a record."""
 
         async def explained(request: web.Request) -> web.Response:
             try:

@@ -1,4 +1,4 @@
-"""The frame KeyCRM puts around a page of a list."""
+"""The envelope that KeyCRM puts around a page of a list."""
 
 from urllib.parse import quote
 
@@ -17,7 +17,7 @@ def envelope(
     parameters: list[tuple[str, str]],
     last_page: bool,
 ) -> Json:
-    """Return a page with its position, its neighbours' addresses and the number of all rows.
+    """Return a page with its number, the addresses of its neighbours and the number of all rows.
 
     ``parameters`` are those of the request except ``page``, which comes last in every address.
     """
@@ -59,7 +59,7 @@ def _link(number: int, page: int, url: str | None) -> Json:
 
 
 def _numbers(page: int, last: int) -> list[int]:
-    """Return the page numbers shown; 0 is a gap."""
+    """Return the page numbers of the links; 0 is a gap."""
     near = _EACH_SIDE + 4
     if last < 2 * _EACH_SIDE + 8:
         return list(range(1, last + 1))

@@ -1,4 +1,4 @@
-"""What can be made to go wrong on demand, and when: planned beforehand, counted, never by chance."""
+"""Faults that a test plans: each hits the requests that it names, and never by chance."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -10,27 +10,27 @@ from ingest.sandbox.payload.forms import Json
 Kind = Literal[
     "status",  # an error status with an HTML body
     "refuse",  # 429, without Retry-After unless seconds are given
-    "stall",  # silence for so many seconds, then the connection is dropped
-    "delay",  # the right answer, so many seconds late
+    "stall",  # no answer for the given seconds, then the connection is dropped
+    "delay",  # the correct answer, delayed by the given seconds
     "reset",  # the connection is reset
     "cut",  # the connection ends in the middle of the body
-    "truncated",  # half a body, complete as far as HTTP can tell
-    "invalid_json",  # a body that is no JSON
+    "truncated",  # half of a body, although HTTP is complete
+    "invalid_json",  # a body that is not JSON
     "html",  # a web page with status 200
-    "repeat_page",  # the rows of the page before
-    "empty_page",  # no rows, the envelope untouched
+    "repeat_page",  # the rows of the previous page
+    "empty_page",  # no rows, and an unchanged envelope
     "drop_row",  # one row is missing
     "duplicate_rows",  # every row twice, or one of them
-    "wrong_type",  # a field holds an object nobody expects, or the given value
+    "wrong_type",  # a field has an unexpected object, or the given value
     "null",  # a field is null
-    "missing",  # a field is not there
-    "extra",  # fields nobody knows
+    "missing",  # a field is missing
+    "extra",  # unknown fields
     "emoji",  # a text with emoji and right-to-left marks
     "nul",  # a text with the character U+0000
     "long",  # a text of 100,000 characters
-    "total",  # another number of rows in the envelope, by delta
+    "total",  # a number of rows in the envelope that is wrong by delta
     "no_date",  # no Date header
-    "skew",  # a Date header so many seconds off
+    "skew",  # a Date header that is wrong by the given seconds
 ]
 BODY_KINDS = frozenset(
     (
@@ -52,10 +52,10 @@ BODY_KINDS = frozenset(
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One planned fault.
 
-    It hits requests whose path is ``path`` (``/order``; with a final ``*`` any that begin so;
-    empty: all) and whose page is ``page`` (if given): ``times`` of them (0: all) from the
-    ``nth`` on. ``field`` may lead into relations: ``buyer.full_name``, ``products.price``.
-    ``row`` is the row of the page that is spoilt; -1 spoils all.
+    It matches requests by ``path`` (``/order``; a final ``*`` matches every continuation; empty
+    matches all) and by ``page`` (if given). It hits ``times`` of them (0: all), from the ``nth``
+    on. ``field`` may name a field of a relation: ``buyer.full_name``, ``products.price``.
+    ``row`` is the row of the page that changes; -1 changes all.
     """
 
     kind: Kind
@@ -72,7 +72,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Plan:
-    """The faults still to come, and how often each was met."""
+    """The planned faults, and the number of requests that each matched."""
 
     def __init__(self) -> None:
         self._planned: list[tuple[Fault, list[int]]] = []
@@ -82,15 +82,15 @@ class Plan:
         self._planned.append((fault, [0]))
 
     def clear(self) -> None:
-        """Let everything go right from now on."""
+        """Remove every fault."""
         self._planned.clear()
 
     def listed(self) -> list[tuple[Fault, int]]:
-        """Return every planned fault with the number of requests that matched it."""
+        """Return every planned fault with the number of requests that it matched."""
         return [(fault, met[0]) for fault, met in self._planned]
 
     def strike(self, path: str, page: int | None) -> list[Fault]:
-        """Count a request and return the faults that hit it, in the order they were planned."""
+        """Count a request and return the faults that hit it, in the order in which they were planned."""
         hit = []
         for fault, met in self._planned:
             if _matches(fault, path, page):
@@ -109,7 +109,7 @@ def _matches(fault: Fault, path: str, page: int | None) -> bool:
 
 
 def spoil(body: Json, fault: Fault) -> None:
-    """Change a right answer in place, a list or a single record, as the fault says."""
+    """Change a correct answer (a list or one record) in place, as the fault defines."""
     rows = body["data"] if isinstance(body.get("data"), list) else [body]
     if fault.kind == "empty_page":
         rows.clear()
@@ -144,7 +144,7 @@ _VALUES: dict[str, Callable[[Fault], Any]] = {
 
 
 def _change(holder: Any, path: list[str], change: Callable[[Json, str], object]) -> None:
-    """Apply ``change`` where ``path`` leads, through every element of a list on the way."""
+    """Apply ``change`` to the field at ``path``, in every element of each list on the way."""
     if isinstance(holder, list):
         for each in holder:
             _change(each, path, change)

@@ -1,7 +1,7 @@
-"""Records in the order of one of their stamps, while the stamps move.
+"""An index: records sorted by one of their times, which may change.
 
-The entries are kept in runs of bounded length, so that moving one costs a run and not
-the list, and the position of an entry, needed for paging by number, costs two bisections.
+The entries are in runs of bounded length. If one entry moves, only its run is copied. The
+position of an entry, which paging by number needs, takes two bisections.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -14,22 +14,22 @@ _ID_MASK = (1 << _ID) - 1
 
 
 def entry(stamp: int, id: int) -> int:
-    """Return the sortable entry for a record: by stamp, then by id."""
+    """Return the sortable entry of a record: by time, then by id."""
     return stamp << _ID | id
 
 
 def stamp_of(item: int) -> int:
-    """Return the stamp inside an entry."""
+    """Return the time of an entry."""
     return item >> _ID
 
 
 def id_of(item: int) -> int:
-    """Return the id inside an entry."""
+    """Return the id of an entry."""
     return item & _ID_MASK
 
 
 class Index:
-    """A sorted bag of entries with cheap insertion, removal and slicing by position."""
+    """A sorted multiset of entries with fast insertion, removal and slices by position."""
 
     def __init__(self, entries: Iterable[int] = ()) -> None:
         ordered = sorted(entries)
@@ -41,7 +41,7 @@ class Index:
         return sum(map(len, self._runs))
 
     def add(self, item: int) -> None:
-        """Put ``item`` in its place."""
+        """Insert ``item`` at its position."""
         at = self._run(item)
         run = self._runs[at]
         insort(run, item)
@@ -50,7 +50,7 @@ class Index:
         self._changed(at)
 
     def remove(self, item: int) -> None:
-        """Take ``item`` out; it must be there."""
+        """Remove ``item``. Raises KeyError if it is missing."""
         at = self._run(item)
         run = self._runs[at]
         place = bisect_left(run, item)
@@ -67,7 +67,7 @@ class Index:
         return self._offsets()[at] + bisect_left(self._runs[at], item)
 
     def slice(self, start: int, stop: int) -> list[int]:
-        """Return the entries at positions ``start`` up to, not including, ``stop``."""
+        """Return the entries from position ``start`` up to ``stop``, which is excluded."""
         start = max(start, 0)
         if start >= stop:
             return []

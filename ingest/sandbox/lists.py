@@ -1,4 +1,4 @@
-"""Every list and every single record of the shop, as plain JSON values."""
+"""The lists and single records of the shop as plain JSON values."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 class Lists:
-    """Answers every list and every single record of one store with plain JSON values."""
+    """Reads the lists and single records of one store as plain JSON values."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -24,31 +24,31 @@ class Lists:
         self._cards: tuple[object, list[Buyer]] = (None, [])
 
     def orders(self, asked: Query) -> tuple[list[Json], int]:
-        """Return a page of orders and the number of all."""
+        """Return a page of orders and the number of all orders."""
         found, total = self._orders.page(asked)
         return [order_payload.order(self._forms, self.store, order, asked.include) for order in found], total
 
     def order(self, id: int, include: Sequence[str]) -> Json:
-        """Return one order; KeyError if it is not there or not there any more."""
+        """Return one order. Raises KeyError if it does not exist or was deleted."""
         order = self.store.order(id)
         if order.deleted_at:
             raise KeyError(id)
         return order_payload.order(self._forms, self.store, order, include)
 
     def buyers(self, asked: Query) -> tuple[list[Json], int]:
-        """Return a page of buyers' cards and the number of all."""
+        """Return a page of buyers and the number of all buyers."""
         wanted = (
             self.store.revision,
             tuple(sorted(asked.filters.items())),
             tuple(sorted(asked.spans.items())),
         )
-        if self._cards[0] != wanted:  # the pages of one list are asked for one after another
+        if self._cards[0] != wanted:  # A client usually reads the pages of one list one after another.
             self._cards = wanted, list(self._buyers(asked))
         page, total = _cut(asked, self._cards[1])
         return [people.buyer(self._forms, self.store, buyer, asked.include) for buyer in page], total
 
     def buyer(self, id: int, include: Sequence[str]) -> Json:
-        """Return one card; KeyError if it is not there or was merged away."""
+        """Return one buyer. Raises KeyError if it does not exist or was merged into another."""
         buyer = self.store.buyer(id)
         if buyer.merged_into:
             raise KeyError(id)
@@ -70,7 +70,7 @@ class Lists:
                 yield buyer
 
     def products(self, asked: Query) -> tuple[list[Json], int]:
-        """Return a page of the catalogue and the number of all products."""
+        """Return a page of products and the number of all products."""
         ids, shelves = (
             query.identifiers(asked.filters, "product_id"),
             query.identifiers(asked.filters, "category_id"),
@@ -88,14 +88,14 @@ class Lists:
         return [goods.product(self._forms, product, asked.include) for product in page], total
 
     def product(self, id: int, include: Sequence[str]) -> Json:
-        """Return one product; KeyError if it is not there."""
+        """Return one product. Raises KeyError if it does not exist."""
         product: Product = self.store.shelves.products[id]
         if product.is_removed:
             raise KeyError(id)
         return goods.product(self._forms, product, include)
 
     def categories(self, asked: Query) -> tuple[list[Json], int]:
-        """Return a page of categories and the number of all."""
+        """Return a page of categories and the number of all categories."""
         ids, parents = (
             query.identifiers(asked.filters, "category_id"),
             query.identifiers(asked.filters, "parent_id"),
@@ -109,7 +109,7 @@ class Lists:
         return [goods.category(category) for category in page], total
 
     def users(self, asked: Query) -> tuple[list[Json], int]:
-        """Return a page of managers and the number of all."""
+        """Return a page of managers and the number of all managers."""
         ids, roles = query.identifiers(asked.filters, "id"), query.identifiers(asked.filters, "role_id")
         rows = [
             people.manager(self._forms, manager)
@@ -127,7 +127,7 @@ class Lists:
         return _cut(asked, [row for row in rows if all(row[name] == value for name, value in plain.items())])
 
     def offers(self, asked: Query) -> tuple[list[Json], int]:
-        """Return a page of offers and the number of all."""
+        """Return a page of offers and the number of all offers."""
         archived = query.truth(asked.filters, "is_archived")
         products = self.store.shelves.products
         found = [
@@ -141,7 +141,7 @@ class Lists:
         return [goods.offer(self._forms, self.store, offer, asked.include) for offer in page], total
 
     def stocks(self, asked: Query) -> tuple[list[Json], int]:
-        """Return a page of what lies on the shelves now and the number of all offers."""
+        """Return a page of the present stock and the number of all offers."""
         details = query.truth(asked.filters, "details") or False
         page, total = _cut(asked, self._listed(asked, "offers_id", "offers_sku", None))
         return [goods.stock(self._forms, offer, details=details) for offer in page], total
@@ -160,7 +160,7 @@ class Lists:
         ]
 
     def statuses(self, asked: Query) -> tuple[list[Json], int]:
-        """Return a page of the statuses in use; retired ones are not listed."""
+        """Return a page of the active statuses; retired ones are not listed."""
         active = [status for status in self.store.statuses.values() if status.is_active]
         page, total = _cut(asked, sorted(active, key=lambda status: status.id))
         return [short.status(self._forms, status) for status in page], total
@@ -185,7 +185,7 @@ class Lists:
         return _cut(asked, [dict(travel.SERVICE)])
 
     def custom_fields(self, models: frozenset[str] | None, *, options: bool) -> list[Json]:
-        """Return the definitions of the custom fields of some models, or of all; this list has no pages."""
+        """Return the definitions of the custom fields of ``models``, or of all; this list has no pages."""
         rows = [short.custom_field(row, options=options) for row in reference.CUSTOM_FIELDS]
         return [row for row in rows if not models or row["model"] in models]
 
@@ -200,7 +200,7 @@ def _inside(asked: Query, name: str, at: int) -> bool:
 
 
 def _cut(asked: Query, rows: Sequence[_T]) -> tuple[list[_T], int]:
-    """Return the page of ``rows`` asked for, and how many there are; descending if so asked."""
+    """Return the requested page of ``rows`` and their number; a sort that begins with "-" is descending."""
     start = (asked.page - 1) * asked.limit
     ordered = rows[::-1] if asked.sort.startswith("-") else rows
     return list(ordered[start : start + asked.limit]), len(rows)

@@ -1,7 +1,7 @@
-"""What will happen to an order after it is placed, drawn in full at that instant.
+"""The life of an order: every step after it is placed, drawn in full at that moment.
 
-A step touches its own order alone and draws nothing, so the steps of different orders may be
-taken in any order: a life lived at once and one lived bit by bit end the same.
+A step changes only its own order and draws nothing. So the steps of different orders may be
+applied in any order, and the result does not depend on the number of advances.
 """
 
 import datetime as dt
@@ -18,7 +18,7 @@ from ingest.sandbox.store import Store
 
 STATUS, EXPENSE, EXPENSE_EDIT, EXPENSE_GONE, QUANTITY, LINE_GONE, LINE_NEW, ORDERED, DELETE, COPY = range(10)
 Step: TypeAlias = tuple[int, int, "int | Expense | Line", bool]
-"""When (seconds), what, with what, and whether updated_at moves."""
+"""Time (seconds), kind, value, and whether updated_at changes."""
 
 WAITING, COMPLETED, IN_TRANSIT, DELIVERED, AT_BRANCH, CANCELED, RETIRED = 3, 12, 11, 9, 20, 19, 25
 _Chain: TypeAlias = tuple[tuple[int, int, int], ...]
@@ -55,14 +55,14 @@ _UNCOLLECTED = _chain(*_SENT, (AT_BRANCH, 20, 60))
 
 
 class Times(msgspec.Struct, frozen=True):
-    """Which statuses the shop uses at the time an order is placed."""
+    """The statuses that the shop uses when an order is placed."""
 
     has_late_status: bool
     has_retired_status: bool
 
 
 def steps(rng: Random, store: Store, order: Order, times: Times, *, wholesale: bool) -> list[Step]:
-    """Return everything that will happen to ``order``, in order of time."""
+    """Return every step of ``order``, in order of time."""
     fate, first = rng.random(), order.created_at
     if fate > 0.9995:
         found = _statuses(rng, store, first, _UNCOLLECTED, times)
@@ -84,7 +84,7 @@ def steps(rng: Random, store: Store, order: Order, times: Times, *, wholesale: b
 
 
 def _statuses(rng: Random, store: Store, at: int, chain: _Chain, times: Times) -> list[Step]:
-    """Return the steps of a life through its statuses; a status not in use gives way to a usual one."""
+    """Return the status steps of a life. If a status is not in use, a common one replaces it."""
     random, bumps = rng.random, store.settings.status_bumps_updated_at
     found: list[Step] = []
     for status, low, spread in chain:
@@ -98,7 +98,7 @@ def _statuses(rng: Random, store: Store, at: int, chain: _Chain, times: Times) -
 
 
 def take(store: Store, order: Order, step: Step) -> None:
-    """Let one step happen to ``order``."""
+    """Apply one step to ``order``."""
     at, kind, value, bump = step
     if kind == STATUS:
         assert isinstance(value, int)
@@ -126,7 +126,7 @@ def _when(step: Step) -> int:
 
 
 def _month_end(after: int) -> int:
-    """Return 21:40 Kyiv time on the last day of a month, the first such instant after ``after``."""
+    """Return 21:40 Kyiv time on the last day of a month, the first such time after ``after``."""
     day = moment(after).astimezone(KYIV).date()
     following = (day.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
     at = day_start(following) - 140 * 60
@@ -134,7 +134,7 @@ def _month_end(after: int) -> int:
 
 
 def _expenses(rng: Random, store: Store, order: Order, found: list[Step]) -> None:
-    """Add what will be spent on the order, and what becomes of those entries later."""
+    """Add the expenses of the order, and the later changes of these expenses."""
     draw = rng.random()
     if order.paid and draw < 0.9:
         _spend(rng, store, found, reference.ACQUIRING, money.percent_of(order.paid, 2), order.created_at + 2)
@@ -180,7 +180,7 @@ def _expenses_after(
 
 
 def _line_edit(rng: Random, store: Store, order: Order, found: list[Step]) -> None:
-    """Let a manager change the order's lines before it is sent."""
+    """Add a change of the order's lines by a manager before the order is sent."""
     at = order.created_at + 300 + int(rng.random() * 900)
     bump = rng.random() < store.settings.line_edit_bumps_updated_at
     kind = QUANTITY + int(rng.random() * 3)

@@ -1,4 +1,4 @@
-"""What changes in the shop apart from its orders: prices, names, goods, people, an unannounced status."""
+"""The events of the shop except orders: prices, names, products, buyers, an unannounced status."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _NEW_MANAGER_AFTER = 50 * DAY
 
 
 class Item(msgspec.Struct, frozen=True, order=True):
-    """One piece of news: when, about which id (0: drawn by share), of which kind, and the drawn share."""
+    """One event: its time, an id (0: drawn by ``share``), its kind, and the drawn share."""
 
     at: int
     number: int
@@ -34,7 +34,7 @@ class Item(msgspec.Struct, frozen=True, order=True):
 
 
 def of_day(rng: Random, day: dt.date, *, opened: int) -> Iterator[Item]:
-    """Yield the news of a day; each holds only its instant and a draw, and is decided when it comes."""
+    """Yield the events of a day. Each has only its time and a draw; ``apply`` decides the rest."""
     start, end = day_start(day), day_start(day + dt.timedelta(days=1))
     yield Item(start, 0, OPENING, rng.random())
     for kind, share in _EVERY:
@@ -46,7 +46,7 @@ def of_day(rng: Random, day: dt.date, *, opened: int) -> Iterator[Item]:
 
 
 def apply(store: Store, item: Item) -> None:
-    """Let one piece of news come true."""
+    """Apply one event to the store."""
     store.revision += 1
     if item.kind == OPENING:
         _open(store, item.at, item.share)
@@ -72,7 +72,7 @@ def apply(store: Store, item: Item) -> None:
 
 
 def _open(store: Store, at: int, share: float) -> None:
-    """Begin a day: managers were here the day before, and every third day what has sold is bought again."""
+    """Open a day: managers logged in the day before, and goods are restocked every third day on average."""
     for manager in store.managers.values():
         if manager.status == "active":
             manager.last_logged_at = at - 9 * HOUR + manager.id * 97
@@ -99,13 +99,13 @@ def _change_product(store: Store, item: Item) -> None:
 
 
 def _price(product: Product, offer: Offer, percent: int) -> None:
-    """Change a price; goods sold by weight go in steps of four hryvnias, so that parts divide evenly."""
+    """Change a price. The unit is four hryvnias if goods are sold by weight, so that fractions divide evenly."""
     grain = 400 if product.unit_type else 100
     offer.price = max(offer.price * percent // 100 // grain * grain, grain)
 
 
 def _change_buyer(store: Store, item: Item) -> None:
-    """Correct a card: another name, or one more phone and e-mail."""
+    """Change a buyer: the name or the note."""
     if not store.buyers:
         return
     buyer = store.buyers[store.survivor(1 + int(item.share * len(store.buyers))) - 1]
@@ -117,7 +117,7 @@ def _change_buyer(store: Store, item: Item) -> None:
 
 
 def _merge(store: Store, item: Item) -> None:
-    """Let the card that was there first take over its duplicate."""
+    """Merge a buyer into the older card with the same phone."""
     loser = store.buyer(item.number)
     for phone in loser.phones:
         first = store.buyer(store.survivor(store.by_phone[phone][0]))

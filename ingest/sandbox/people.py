@@ -1,4 +1,4 @@
-"""Who buys: cards with names that can be met anywhere and contacts that reach nobody."""
+"""Buyers, with invented names and contacts that do not exist."""
 
 from random import Random
 
@@ -16,7 +16,7 @@ _LAST = (
 )  # fmt: skip
 _LOYALTY = (0, 0, 0, 0, 0, 0, 3, 3, 5, 7)
 LEVELS = {3: (1, "Бронза"), 5: (2, "Срібло"), 7: (3, "Золото")}
-"""Percent of the loyalty discount: level id and name."""
+"""The loyalty levels: id and name by percent of discount."""
 
 
 def full_name(rng: Random) -> str:
@@ -25,12 +25,12 @@ def full_name(rng: Random) -> str:
 
 
 def phone(number: int) -> str:
-    """Return the ``number``-th phone; the operator code 00 does not exist, so nobody can be called."""
+    """Return the phone with this number. The operator code 00 does not exist, so a call reaches no person."""
     return f"+38000{number:07}"
 
 
 def new_buyer(rng: Random, id: int, *, at: int, wholesale: bool) -> Buyer:
-    """Return a card for somebody who has not bought before."""
+    """Return the card of a new buyer."""
     name = full_name(rng)
     draw = rng.random()
     phones = () if draw < 0.055 else (phone(2 * id), phone(2 * id + 1)) if draw < 0.066 else (phone(2 * id),)
@@ -46,6 +46,6 @@ def new_buyer(rng: Random, id: int, *, at: int, wholesale: bool) -> Buyer:
 
 
 def duplicate(rng: Random, of: Buyer, id: int, *, at: int) -> Buyer:
-    """Return the second card a checkout makes for a known phone, under a shorter or the same name."""
+    """Return a second card with the phones of ``of``, under a shorter or the same name."""
     name = of.full_name.split()[0] if rng.random() < 0.4 else of.full_name
     return Buyer(id, name, of.phones, (), of.city, at, at, [])

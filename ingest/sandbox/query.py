@@ -1,7 +1,7 @@
-"""What a list request asks for, and which records answer it.
+"""The query of a list request: paging, sort, includes and filters.
 
-Filters, includes and sort keys that a route does not know are refused by the strict routes
-and passed over by the lenient ones, as the real service does.
+If a filter, an include or a sort key is unknown, a strict route refuses the request and a lenient
+route ignores the parameter, as the real service does.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,11 +16,11 @@ MOST, USUAL = 50, 15
 
 
 class Refused(Exception):
-    """The request asks for what the route does not allow; answered with 400."""
+    """The request has a parameter that the route does not allow; the answer is 400."""
 
 
 class Invalid(Exception):
-    """A value can't be understood; answered with 422, ``field`` in its errors."""
+    """A value is not valid; the answer is 422, with ``field`` in its errors."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class Invalid(Exception):
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list route understands; a route that is not strict passes over what it does not know."""
+    """The parameters of a list route; a route that is not strict ignores unknown ones."""
 
     filters: tuple[str, ...] = ()
     includes: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """A list request, understood."""
+    """A list request, decoded."""
 
     page: int
     limit: int
@@ -53,7 +53,7 @@ _FOREVER = 1 << 40
 
 
 def read(route: Route, values: Mapping[str, str], settings: Sandbox) -> Query:
-    """Return what the query string ``values`` ask of ``route``; raise Refused or Invalid."""
+    """Return the query of the parameters ``values`` on ``route``. Raises Refused or Invalid."""
     filters, spans = _filters(route, values, settings)
     return Query(
         page=max(_integer("page", values.get("page", "1")), 1),
@@ -66,7 +66,7 @@ def read(route: Route, values: Mapping[str, str], settings: Sandbox) -> Query:
 
 
 def include(route: Route, values: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the relations asked for; raise Refused for one that is not allowed."""
+    """Return the requested relations. Raises Refused if one is not allowed."""
     asked = tuple(
         dict.fromkeys(name.strip() for name in values.get("include", "").split(",") if name.strip())
     )
@@ -114,7 +114,7 @@ def _sort(route: Route, text: str, settings: Sandbox) -> str:
 def _filters(
     route: Route, values: Mapping[str, str], settings: Sandbox
 ) -> tuple[dict[str, str], dict[str, tuple[int, int]]]:
-    """Return the plain filters and the ranges of instants, both by name."""
+    """Return the plain filters and the ranges of times, both by name."""
     plain: dict[str, str] = {}
     ends: dict[str, dict[str, str]] = {}
     for key, value in values.items():
@@ -152,7 +152,7 @@ def _span(
 
 
 def identifiers(filters: Mapping[str, str], name: str) -> frozenset[int] | None:
-    """Return a comma list of ids, or None where the filter is absent."""
+    """Return the ids of a list with commas, or None if the filter is absent."""
     if name not in filters:
         return None
     return frozenset(
@@ -161,14 +161,14 @@ def identifiers(filters: Mapping[str, str], name: str) -> frozenset[int] | None:
 
 
 def words(filters: Mapping[str, str], name: str) -> frozenset[str] | None:
-    """Return a comma list of words, or None where the filter is absent."""
+    """Return the words of a list with commas, or None if the filter is absent."""
     if name not in filters:
         return None
     return frozenset(part.strip() for part in filters[name].split(",") if part.strip())
 
 
 def truth(filters: Mapping[str, str], name: str) -> bool | None:
-    """Return a yes or no, or None where the filter is absent."""
+    """Return the truth value of a filter, or None if the filter is absent."""
     if name not in filters:
         return None
     if filters[name] not in ("true", "false", "1", "0"):
@@ -177,5 +177,5 @@ def truth(filters: Mapping[str, str], name: str) -> bool | None:
 
 
 def dialled(phone: str) -> str:
-    """Return a phone as cards hold it, whatever it was grouped with: ``+380001234567``."""
+    """Return a phone in the format of the cards, ``+380001234567``; grouping characters are removed."""
     return "+" + "".join(char for char in phone if char.isdigit())
