@@ -1,8 +1,9 @@
-"""Schedule: slots that are due become processes, one at a time, and none is lost.
+"""Schedule: runs jobs as processes when their slots are due, one at a time.
 
-Slots lie on a grid of the clock, so two schedulers mean the same one. Whatever was
-missed, by a long run or a machine asleep, becomes one run at once. The ledger says
-what was taken and how it ended: see ``serve.slots``.
+Slots lie on a fixed grid of clock time, so two schedulers agree on them. If slots are
+missed, because a run took long or the machine was asleep, one run follows immediately
+for all of them. The ledger records which slots were claimed and how they ended: see
+``serve.slots``.
 """
 
 import asyncio
@@ -26,17 +27,21 @@ from serve.reader import newest_release
 from serve.slots import SILENCE, SlotClaims, this_process
 
 log = structlog.get_logger()
+# Seconds from SIGTERM to SIGKILL of a step that does not end.
 KILL_AFTER = 5.0
+# Seconds.
 HOUR, DAY = 3_600.0, 86_400.0
-# When a compaction takes the day for over, see lake.compaction, and no sync of every five minutes begins.
+# Seconds before the hour at which maintenance starts. At that time a compaction treats the day as
+# finished (see lake.maintenance.compaction), and no sync of every five minutes starts.
 BEFORE_THE_HOUR = 480.0
+# Signals that stop the schedule.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run how often: the steps are commands, run in their order.
+    """A job: its ``steps`` are commands, run in order every ``every`` seconds.
 
-    ``every`` is in seconds, and so is ``past``, by which its slots lie behind the grid's.
+    ``past`` shifts its slots by that many seconds from the grid of clock time.
     """
 
     name: str
@@ -46,17 +51,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sync_job(every: float) -> Job:
-    """Return the sync: what changed in the CRM, then what it changes here."""
+    """Return the sync, run every ``every`` seconds: ingest the changes of the CRM, then build."""
     python = (sys.executable, "-m")
     return Job(name=SYNC, every=every, steps=((*python, "ingest", "incremental"), (*python, "transform")))
 
 
 def upkeep_jobs() -> tuple[Job, ...]:
-    """Return what keeps a lake true and small; each waits for the sync at hand, and that for them.
+    """Return the maintenance jobs. They and the sync never run at the same time.
 
-    Once a day, from midnight UTC on, silent edits and deletions are looked for, and the release
-    that serves is held against a full build of it. Once an hour what nobody needs goes: shortly
-    before it ends, for the last release of a shop's day is to name merged files.
+    Once a day, from midnight UTC, the sweep finds silent edits and deletions, and the comparison
+    checks the release that serves against a full build. Maintenance runs once an hour, shortly
+    before the hour ends, so that the last release of a shop day references compacted files.
     """
     python = (sys.executable, "-m")
     return (
@@ -67,7 +72,7 @@ def upkeep_jobs() -> tuple[Job, ...]:
 
 
 class Schedule:
-    """Runs jobs until it is told to stop. ``stop_seconds``: what a running step gets to end by itself."""
+    """Runs jobs until it is stopped; a running step then has ``stop_seconds`` to end by itself."""
 
     def __init__(self, lake: Lake, jobs: Sequence[Job], *, stop_seconds: float) -> None:
         self._lake = lake
@@ -80,7 +85,7 @@ class Schedule:
         self._scheduler = AsyncIOScheduler(timezone=UTC)
 
     async def run(self) -> None:
-        """Run until SIGINT, SIGTERM or ``stop``; a step that runs then may end, and the next is not begun."""
+        """Run until a signal of STOPS or ``stop``. The running step may end; the next one does not start."""
         loop = asyncio.get_running_loop()
         for number in STOPS:
             loop.add_signal_handler(number, self.stop)
@@ -92,21 +97,21 @@ class Schedule:
         self._scheduler.pause()
         async with self._one_at_a_time:
             for job in self._jobs:
-                self._leave(job)
+                self._close_open_slot(job)
         self._scheduler.shutdown(wait=False)
         for number in STOPS:
             loop.remove_signal_handler(number)
         log.info("schedule.stopped")
 
     def stop(self) -> None:
-        """Ask it to stop."""
+        """Request the stop; ``run`` returns when the running step has ended."""
         self._stopping.set()
 
     def _plan(self, job: Job, due: datetime) -> None:
-        # An interval drops the slot that comes due while the last one runs; a date is always kept. It is
-        # planned by a run that is about to end, hence more than one instance; the lock keeps them apart.
+        # An interval trigger drops a slot that is due while the previous run lasts; a date trigger keeps it.
+        # A run plans the next one before it ends, hence several instances; the lock serializes them.
         self._scheduler.add_job(
-            self._take,
+            self._run_slot,
             DateTrigger(due),
             args=[job],
             id=job.name,
@@ -115,7 +120,7 @@ class Schedule:
             replace_existing=True,
         )
 
-    async def _take(self, job: Job) -> None:
+    async def _run_slot(self, job: Job) -> None:
         slot = slot_of(datetime.now(UTC), job.every, job.past)
         try:
             async with self._one_at_a_time:
@@ -123,7 +128,7 @@ class Schedule:
                 if not self._stopping.is_set() and self._ledger.claim(job.name, slot, now=datetime.now(UTC)):
                     await self._run(job, slot)
         except Exception as error:
-            log.error("schedule.failed", job=job.name, slot=slot.isoformat(), reason=plain(error))
+            log.error("schedule.failed", job=job.name, slot=slot.isoformat(), reason=one_line(error))
         if not self._stopping.is_set():
             self._plan(job, max(datetime.now(UTC), slot + timedelta(seconds=job.every)))
 
@@ -142,31 +147,28 @@ class Schedule:
         else:
             detail = f"release {after}" if after != before else ""
             log.info("schedule.finished", **facts, release=after)
-        # A claim is renewed by the slots that follow, if they come in time for it.
+        # The next slots renew the claim, unless they are too far apart.
         is_far = timedelta(seconds=job.every) > SILENCE
         if code or detail or is_far or job.name in self._ledger.failed:
             self._ledger.close(job.name, slot, now=datetime.now(UTC), exit_code=code, detail=detail)
 
     async def _steps(self, job: Job) -> tuple[int, str] | None:
-        """Run the steps and return the exit code and what was said; None where a stop came between."""
+        """Run the steps; return the first failure's exit code and message, or None after a stop."""
         code, detail = 0, ""
-        for place, step in enumerate(job.steps, start=1):
-            ended, last_line = await self._step(step)
-            if self._stopping.is_set() and (ended or place < len(job.steps)):
+        for position, step in enumerate(job.steps, start=1):
+            step_code, last_line = await self._step(step)
+            if self._stopping.is_set() and (step_code or position < len(job.steps)):
                 return None
-            if ended:
-                code, detail = (
-                    code or ended,
-                    detail or f"{step_name(step)}: {last_line or 'no word'}",
-                )
-            if not goes_on(ended):
+            if step_code:
+                code, detail = code or step_code, detail or f"{step_name(step)}: {last_line or 'no output'}"
+            if not allows_next(step_code):
                 break
         return code, detail
 
     async def _step(self, command: Sequence[str]) -> tuple[int, str]:
-        """Run one command; return its exit code and the last line of its stderr, which is passed on."""
+        """Run one command, with its stderr passed on; return its exit code and the last line of stderr."""
         process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
-        reading = asyncio.create_task(pass_on(process))
+        reading = asyncio.create_task(forward_stderr(process))
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -179,45 +181,45 @@ class Schedule:
         last_line = await reading
         return await process.wait(), last_line
 
-    def _leave(self, job: Job) -> None:
-        """Close what is open and done, so that the next start need not run it."""
+    def _close_open_slot(self, job: Job) -> None:
+        """Close the job's open slot if its run has finished, so that the next start does not repeat it."""
         try:
             last = self._ledger.last(job.name)
             if last and self._ledger.is_open(last) and job.name not in self._interrupted:
                 self._ledger.close(job.name, last.slot, now=datetime.now(UTC), exit_code=0, detail="stopped")
         except LakeError as error:
-            log.warning("schedule.not_closed", job=job.name, reason=plain(error))
+            log.warning("schedule.not_closed", job=job.name, reason=one_line(error))
 
 
-def goes_on(exit_code: int) -> bool:
-    """True where the next step follows: what did arrive of an incomplete ingest is worth a release."""
+def allows_next(exit_code: int) -> bool:
+    """True if the next step runs: after success, and after an incomplete ingest, to publish what arrived."""
     return exit_code in (0, IngestIncomplete.exit_code)
 
 
 def run_once(job: Job) -> int:
-    """Run the job here and now; return the first exit code that is not 0."""
+    """Run the job now, in the foreground; return the first exit code that is not 0."""
     code = 0
     for step in job.steps:
-        ended = run_step(step)
-        code = code or (ended if ended >= 0 else 128 - ended)
-        if not goes_on(ended):
+        step_code = run_step(step)
+        code = code or (step_code if step_code >= 0 else 128 - step_code)
+        if not allows_next(step_code):
             break
     return code
 
 
 def run_step(step: Sequence[str]) -> int:
-    """Run one step to its end and return its exit code; a signal that ends this process ends it first."""
-    with subprocess.Popen(step) as running:
+    """Run one step and return its exit code. Signals of STOPS are passed to the step, which ends first."""
+    with subprocess.Popen(step) as process:
         for number in STOPS:
-            signal.signal(number, lambda *_: running.terminate())
-        code = running.wait()
+            signal.signal(number, lambda *_: process.terminate())
+        code = process.wait()
     for number in STOPS:
         signal.signal(number, signal.SIG_DFL)
     return code
 
 
-async def pass_on(process: asyncio.subprocess.Process) -> str:
-    """Pass the process's stderr on as it comes; return its last line."""
+async def forward_stderr(process: asyncio.subprocess.Process) -> str:
+    """Print the process's stderr line by line as it arrives; return its last line that is not empty."""
     last = ""
     assert process.stderr
     async for line in process.stderr:
@@ -228,17 +230,17 @@ async def pass_on(process: asyncio.subprocess.Process) -> str:
 
 
 def slot_of(now: datetime, every: float, past: float = 0.0) -> datetime:
-    """Return the start of the slot that an instant is in, on the grid that begins ``past`` 1970."""
+    """Return the start of the slot that contains ``now``; the grid starts ``past`` seconds after 1970."""
     width = max(timedelta(microseconds=1), timedelta(seconds=every))
     start = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=past)
     return start + (now - start) // width * width
 
 
 def step_name(step: Sequence[str]) -> str:
-    """Return a command as a person would name it: ``ingest incremental``."""
+    """Return a command without the Python before it: ``ingest incremental``."""
     return " ".join(step[2:] if step[1:2] == ("-m",) else step)
 
 
-def plain(error: Exception) -> str:
-    """Return an error in one line."""
+def one_line(error: Exception) -> str:
+    """Return an error's class and message in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
