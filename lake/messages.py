@@ -44,7 +44,7 @@ def in_words(error: Exception, kind: Any, values: object = None, *, under: str =
     spot = spot_at(f".{under}{path}" if under else path, kind, values)
     if field := re.fullmatch(r"Object (?:contains unknown|missing required) field `(.+)`", reason):
         keys = ", ".join(key for key in spot.kind.__struct_fields__ if key != hidden)
-        problem = "is missing" if "missing" in reason else f"is not a key here; the keys are {keys}"
+        problem = "is missing; add it" if "missing" in reason else f"is not a key here; the keys are {keys}"
         return f"{spot.name}.{field[1]} {problem}".removeprefix(".")
     name = spot.name.removeprefix(under).removeprefix(".") if under else spot.name
     return f"{name}: {correction(reason, spot)}" if name else correction(reason, spot)

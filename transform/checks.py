@@ -80,18 +80,26 @@ def check_types(connection: Connection, model: Model, table: str | None = None) 
     described = connection.execute(f"describe {table or model.name}").fetchall()
     actual = {row[0]: row[1] for row in described}
     required = {column.name: column.type for column in model.header.contract.columns}
-    remedy = f"correct {model.name.replace('.', '/')}.sql"
+    remedy = f"correct transform/{model.name.replace('.', '/')}.sql"
     for name in [*required, *actual]:
         if normal_type(actual.get(name)) != normal_type(required.get(name)):
-            expected = f"requires {required[name]}" if name in required else "has no such column"
-            raise ModelError(
-                f"{model.name}: {name} is {actual.get(name, 'missing')}, the contract {expected}; {remedy}"
-            )
+            raise ModelError(f"{model.name}: {difference(name, actual, required)}; {remedy}")
     if list(actual) != list(required):
         raise ModelError(
-            f"{model.name}: the columns are in the order {', '.join(actual)}, the contract requires"
-            f" {', '.join(required)}; {remedy}"
+            f"{model.name}: the select returns the columns in the order {', '.join(actual)},"
+            f" the header declares {', '.join(required)}; {remedy}"
         )
+
+
+def difference(name: str, actual: Mapping[str, str], required: Mapping[str, str]) -> str:
+    """Return how a column of the select differs from the header. Pure."""
+    if name in actual and name in required:
+        return f"the select returns {name} as {actual[name]}, the header declares {required[name]}"
+    others = [other for other in actual if other not in required]
+    if name not in actual:
+        instead = f"; it returns {', '.join(others)}, which the header lacks" if others else ""
+        return f"the select lacks {name}, which the header declares{instead}"
+    return f"the header lacks {name}, which the select returns"
 
 
 def normal_type(name: str | None) -> str | None:

@@ -69,7 +69,7 @@ class CaseItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
         """Return the rows that differ; for any other error, return a traceback."""
-        if isinstance(excinfo.value, OtherRows):
+        if isinstance(excinfo.value, OtherRows | ValueError):
             return str(excinfo.value)
         return str(excinfo.getrepr(style="short"))
 
@@ -94,6 +94,8 @@ def run(model: Model, case: Case) -> None:
         build_model(connection, one)
     columns, lines = parse(case.expect)
     schema = model.header.contract.schema
+    if unknown := [name for name in columns if name not in schema.names]:
+        raise OtherRows(f"expect {unknown[0]}: no such column; the columns are {', '.join(schema.names)}")
     expected = Counter(
         plain({name: value_of(schema.field(name), cells[name]) for name in columns}) for cells in lines
     )

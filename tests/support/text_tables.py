@@ -127,7 +127,13 @@ def model_rows(model: Model, text: str) -> pa.Table:
 def make_given(
     connection: Connection, given: Mapping[str, str], rules: RulesSettings, models: Sequence[Model]
 ) -> None:
-    """Create every schema, the bronze tables, the rules, and those model tables that are given."""
+    """Create every schema, the bronze tables, the rules, and those model tables that are given.
+
+    Raises ValueError if a given table does not exist.
+    """
+    tables = {*SCHEMAS, *(model.name for model in models)}
+    if unknown := sorted(given.keys() - tables):
+        raise ValueError(f"given {unknown[0]}: no such table; the tables are {', '.join(sorted(tables))}")
     for layer in ("bronze", "rules", "silver", "gold"):
         connection.execute(f"create schema {layer}")
     for name in SCHEMAS:

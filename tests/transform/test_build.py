@@ -404,11 +404,17 @@ def test_a_warning_is_recorded_and_blocks_nothing(shop: Shop) -> None:
         ("select * replace ('x'::int as id) from ({sql})", r"silver\.buyers: it can't be built: Conversion"),
         (
             "select * exclude (name) from ({sql})",
-            r"silver\.buyers: name is missing, the contract requires VARCHAR",
+            r"silver\.buyers: the select lacks name, which the header declares",
         ),
-        ("select *, 1 as more from ({sql})", "more is INTEGER, the contract has no such column"),
-        ("select * replace (id::double as id) from ({sql})", "id is DOUBLE, the contract requires BIGINT"),
-        ("select name, * exclude (name) from ({sql})", "the columns are in the order name, id"),
+        ("select *, 1 as more from ({sql})", "the header lacks more, which the select returns"),
+        (
+            "select * replace (id::double as id) from ({sql})",
+            "the select returns id as DOUBLE, the header declares BIGINT",
+        ),
+        (
+            "select name, * exclude (name) from ({sql})",
+            "the select returns the columns in the order name, id",
+        ),
     ],
 )
 def test_a_broken_contract_is_one_line(few: Shop, sql: str, message: str) -> None:
