@@ -1,4 +1,4 @@
-"""What can't be asked is refused with the reason, and says nothing of the inside."""
+"""Refusals: an invalid request gets a status and the reason, without internals of the server."""
 
 import pytest
 
@@ -46,8 +46,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(("path", "reason"), BAD, ids=[path[:60] for path, _ in BAD])
-def test_bad_question_is_refused_with_the_reason(served: Served, path: str, reason: str) -> None:
-    """400, one line that says what is wrong or what is allowed."""
+def test_invalid_request_is_refused_with_the_reason(served: Served, path: str, reason: str) -> None:
+    """The response is 400 with one line: the fault or the accepted form."""
     reply = ask(served.base, path)
     assert reply.status == 400, reply.body
     assert set(reply.json) == {"detail"}
@@ -66,8 +66,8 @@ def test_bad_question_is_refused_with_the_reason(served: Served, path: str, reas
         ("/static/..%2Fapp.py", ""),
     ],
 )
-def test_what_is_not_there(served: Served, path: str, reason: str) -> None:
-    """404 names what there is."""
+def test_missing_table_release_or_file(served: Served, path: str, reason: str) -> None:
+    """The response is 404 and lists what exists."""
     reply = ask(served.base, path)
     assert reply.status == 404
     assert reason in reply.json["detail"]
@@ -75,14 +75,14 @@ def test_what_is_not_there(served: Served, path: str, reason: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_nothing_can_be_written(served: Served, method: str) -> None:
-    """405, and the method that is taken."""
+    """The response is 405 and names the allowed method."""
     reply = ask(served.base, "/api/summary", method=method)
     assert reply.status == 405
     assert "GET" in reply.headers["allow"]
 
 
 def test_bad_period_on_the_page(served: Served) -> None:
-    """A person gets a page that says it, not JSON."""
+    """In the browser, a bad period gives an HTML page with the reason."""
     reply = ask(served.base, "/?from=yesterday")
     assert reply.status == 400
     assert "a date like" in reply.body.decode()
@@ -93,7 +93,7 @@ def test_bad_period_on_the_page(served: Served) -> None:
     "path", ["/", "/api/summary", "/api/summary?from=x", "/api/nothing", "/metrics", "/schema"]
 )
 def test_every_answer_has_the_security_headers(served: Served, path: str) -> None:
-    """No outside host, no frame, no sniffing: on errors too."""
+    """Every response, errors included, forbids other hosts, frames and content sniffing."""
     headers = ask(served.base, path).headers
     policy = headers["content-security-policy"]
     assert policy.startswith("default-src 'self';")

@@ -1,4 +1,4 @@
-"""From an open release nothing else can be reached, and it closes with its last use."""
+"""A served release can reach nothing else, and it closes when its last user ends."""
 
 import gc
 import os
@@ -31,7 +31,7 @@ NOW = datetime(2026, 3, 30, 12, tzinfo=UTC)
 
 @pytest.fixture
 def served(lake: Lake, engine: LakeSettings) -> Iterator[ServedRelease]:
-    """One open release."""
+    """Open a release."""
     release = publish_gold(lake, make_tables(days=SMALL))
     opened = open_served_release(lake, engine, ServeSettings(), release)
     yield opened
@@ -40,7 +40,7 @@ def served(lake: Lake, engine: LakeSettings) -> Iterator[ServedRelease]:
 
 @pytest.fixture
 def reader(lake: Lake, engine: LakeSettings) -> Iterator[Reader]:
-    """A reader that looks when it is told to."""
+    """A reader that refreshes only when the test calls it."""
     made = Reader(lake, engine, ServeSettings(open_releases=2))
     yield made
     made.close()
@@ -76,7 +76,7 @@ def reader(lake: Lake, engine: LakeSettings) -> Iterator[Reader]:
     ],
 )
 def test_nothing_else_is_reached(served: ServedRelease, tmp_path: Path, statement: str) -> None:
-    """No files, no settings, no extensions, no other database, and no change."""
+    """A statement reaches no file, setting, extension or other database, and changes nothing."""
     (tmp_path / "secret.csv").write_text("a\n1\n")
     before = tree(tmp_path)
     with pytest.raises(duckdb.Error):
@@ -85,15 +85,15 @@ def test_nothing_else_is_reached(served: ServedRelease, tmp_path: Path, statemen
 
 
 def test_its_own_file_can_not_be_written_over(served: ServedRelease) -> None:
-    """The database's own paths are the only ones DuckDB would allow, and they are gone."""
-    [place] = served.rows("select path from duckdb_databases() where not internal")
+    """DuckDB allows writes to the database's own paths, but their folder is deleted."""
+    [database] = served.rows("select path from duckdb_databases() where not internal")
     with pytest.raises(duckdb.Error):
-        served.rows(f"copy gold.revenue_daily to '{place['path']}.wal'")
-    assert not Path(place["path"]).parent.exists()
+        served.rows(f"copy gold.revenue_daily to '{database['path']}.wal'")
+    assert not Path(database["path"]).parent.exists()
 
 
 def test_slow_query_is_stopped(lake: Lake, engine: LakeSettings) -> None:
-    """The limit ends the query, not the session."""
+    """The time limit stops the query; the release stays open."""
     release = publish_gold(lake, make_tables(days=SMALL))
     opened = open_served_release(lake, engine, ServeSettings(query_seconds=0.2), release)
     with pytest.raises(TooSlow, match=r"longer than 0\.2 s"):
@@ -102,8 +102,8 @@ def test_slow_query_is_stopped(lake: Lake, engine: LakeSettings) -> None:
     opened.retire()
 
 
-def test_retired_session_closes_with_its_last_use(served: ServedRelease) -> None:
-    """Whoever holds it goes on; then it is closed, and can't be held again."""
+def test_retired_release_closes_with_its_last_user(served: ServedRelease) -> None:
+    """A retired release serves its user until the end; then it is closed and can't be acquired."""
     assert served.acquire()
     served.retire()
     assert served.rows("select count(*) as found from gold.revenue_daily")
@@ -114,14 +114,14 @@ def test_retired_session_closes_with_its_last_use(served: ServedRelease) -> None
 
 
 def test_nothing_published_yet(reader: Reader) -> None:
-    """An empty place is no error; asking says what to run."""
+    """An empty lake is no error; opening a release raises NotReady with the command to run."""
     assert not reader.refresh()
     with pytest.raises(NotReady, match="just sync"), reader.open():
         pass
 
 
 def test_newer_release_is_swapped_in(reader: Reader, lake: Lake) -> None:
-    """Who holds the old one reads the old one, who asks next gets the new one."""
+    """A user of the old release keeps reading it; the next user gets the new one."""
     publish_gold(lake, make_tables(1, days=SMALL))
     assert reader.refresh()
     assert not reader.refresh()
@@ -135,7 +135,7 @@ def test_newer_release_is_swapped_in(reader: Reader, lake: Lake) -> None:
 
 
 def test_only_a_few_releases_stay_open(reader: Reader, lake: Lake) -> None:
-    """The least recently used is closed, its space is free again, and it opens when asked for."""
+    """The least recently used release is closed and its space freed; it opens again on request."""
     for seed in range(1, 6):
         publish_gold(lake, make_tables(seed, days=SMALL))
         reader.refresh()
@@ -143,14 +143,14 @@ def test_only_a_few_releases_stay_open(reader: Reader, lake: Lake) -> None:
         with reader.open(number) as served:
             assert served.number == number
     gc.collect()
-    held = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    assert sum("keylake-serve-" in name for name in held) <= 2
+    files = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert sum("keylake-serve-" in name for name in files) <= 2
     with pytest.raises(NothingThere, match="newest is 5"), reader.open(6):
         pass
 
 
 def test_release_that_can_not_be_opened_leaves_the_old_one(reader: Reader, lake: Lake) -> None:
-    """The reason is told; the next good release ends it."""
+    """The reader reports the reason until the next release that can be opened."""
     release = publish_gold(lake, make_tables(days=SMALL))
     reader.refresh()
     publish_versions(lake, {"gold.revenue_daily": 99})
@@ -166,13 +166,13 @@ def test_release_that_can_not_be_opened_leaves_the_old_one(reader: Reader, lake:
     assert (reader.number(), str(reader.problem)) == (3, "None")
 
 
-def test_a_job_that_failed_is_told_until_it_is_made_good(reader: Reader, lake: Lake) -> None:
-    """Also before the first release. A release makes good what a sync failed to do, and no other job."""
+def test_failed_job_is_reported_until_it_succeeds(reader: Reader, lake: Lake) -> None:
+    """A failure is reported even before the first release. A new release clears only that of the sync."""
     at = datetime.now(UTC) - timedelta(minutes=5)
     fail_job(lake, at=at)
     reader.refresh()
-    said = f"sync failed at {at:%Y-%m-%d %H:%M} UTC (exit 3): transform: no total falls"
-    with pytest.raises(NotReady, match=re.escape(said)):
+    failure = f"sync failed at {at:%Y-%m-%d %H:%M} UTC (exit 3): transform: no total falls"
+    with pytest.raises(NotReady, match=re.escape(failure)):
         reader.number()
     fail_job(lake, "compare")
     publish_gold(lake, make_tables(days=SMALL))
@@ -188,8 +188,8 @@ def test_a_job_that_failed_is_told_until_it_is_made_good(reader: Reader, lake: L
     assert (reader.failed_jobs, reader.problem) == ((), None)
 
 
-def test_a_job_that_nobody_runs_any_more_is_forgotten(reader: Reader, lake: Lake) -> None:
-    """After eight days without a word of it; so are those of a lake that is gone from its place."""
+def test_failure_of_a_removed_job_expires(reader: Reader, lake: Lake) -> None:
+    """A failure expires after eight days without a new row, or if the lake is deleted."""
     fail_job(lake, "compare", at=datetime.now(UTC) - timedelta(days=9))
     fail_job(lake, "sweep", at=datetime.now(UTC) - timedelta(days=7))
     reader.refresh()
@@ -199,8 +199,8 @@ def test_a_job_that_nobody_runs_any_more_is_forgotten(reader: Reader, lake: Lake
     assert reader.failed_jobs == ()
 
 
-def test_a_ledger_that_can_not_be_read_says_nothing_of_releases(reader: Reader, lake: Lake) -> None:
-    """The newest one serves all the same; it is told of once."""
+def test_unreadable_ledger_of_jobs_does_not_affect_releases(reader: Reader, lake: Lake) -> None:
+    """The newest release serves, and the error is logged once."""
     publish_gold(lake, make_tables(days=SMALL))
     fail_job(lake)
     [file] = open_table(lake, JOBS).uris()
@@ -212,20 +212,20 @@ def test_a_ledger_that_can_not_be_read_says_nothing_of_releases(reader: Reader, 
     assert [line["event"] for line in logs].count("serve.jobs_not_read") == 1
 
 
-def test_a_release_that_shows_nothing_new_makes_no_sync_good(lake: Lake) -> None:
-    """Merged files, or readers sent back."""
+def test_release_without_new_data_does_not_clear_a_failed_sync(lake: Lake) -> None:
+    """A compaction, a rollback or a resume does not clear the failure of a sync."""
     release = publish_gold(lake, make_tables(days=SMALL))
     fail_job(lake, at=release.published_at - timedelta(minutes=1))
     kinds = ("sync", "full", "rules", "resync", COMPACTION, ROLLBACK, RESUME)
-    said = {
+    failures = {
         kind: failed_jobs(lake, msgspec.structs.replace(release, kind=kind), now=datetime.now(UTC))
         for kind in kinds
     }
-    assert {kind for kind in kinds if said[kind]} == {COMPACTION, ROLLBACK, RESUME}
+    assert {kind for kind in kinds if failures[kind]} == {COMPACTION, ROLLBACK, RESUME}
 
 
 def test_last_run_is_read_when_it_changes(reader: Reader, lake: Lake) -> None:
-    """An incomplete run keeps the last complete one beside it."""
+    """After an incomplete run, the reader still has the last complete one."""
     record_run(lake)
     reader.refresh()
     record_run(lake, verdict="incomplete", reason="page 3 failed")
