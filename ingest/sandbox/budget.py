@@ -26,7 +26,7 @@ class Budget:
         self._spent: dict[str, deque[float]] = {}
 
     def spend(self, key: str, now: float) -> Verdict:
-        """Return the verdict on one request of ``key`` at ``now``. If the budget is 0, every request passes."""
+        """Return the verdict on one request of ``key`` at ``now``; a budget of 0 lets every request pass."""
         if not self.per_minute:
             return Verdict(True, 0, 0)
         spent = self._spent.setdefault(key, deque())

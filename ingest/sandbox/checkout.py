@@ -80,7 +80,7 @@ class Checkout:
         return order
 
     def copy(self, original: Order, at: int) -> Order:
-        """Copy an uncollected order to a new one and delete the old one. Shops do this at the end of a month."""
+        """Copy an uncollected order to a new one and delete the old one, as shops do when a month ends."""
         store = self._store
         lines = tuple(self._renumbered(line, at) for line in original.lines)
         order = replace(

@@ -7,7 +7,7 @@ The ingest must not use it. Every answer is JSON. If a request is wrong, the ans
     POST   /control/edit              one edit or a list of them: {"edit": "set_status", "order_id": 5, …}
     GET    /control/truth             the shop's records, written without the API
     GET    /control/requests          counts since the last reset; DELETE resets
-    GET    /control/faults            planned faults and the number of requests that each matched; DELETE clears
+    GET    /control/faults            planned faults, with the requests that each matched; DELETE clears
     POST   /control/faults            one fault or a list of them: {"kind": "status", "path": "/order", …}
 """
 

@@ -99,7 +99,7 @@ def _change_product(store: Store, item: Item) -> None:
 
 
 def _price(product: Product, offer: Offer, percent: int) -> None:
-    """Change a price. The unit is four hryvnias if goods are sold by weight, so that fractions divide evenly."""
+    """Change a price. Goods sold by weight have prices in steps of four hryvnias, which divide evenly."""
     grain = 400 if product.unit_type else 100
     offer.price = max(offer.price * percent // 100 // grain * grain, grain)
 

@@ -1,16 +1,16 @@
-"""What the shop remembers: its orders, people and goods.
+"""The records of the shop: orders, people and goods.
 
-Money is whole kopecks, instants are whole seconds since 1970 (UTC), quantities are
-thousandths, percents are whole. 0 stands for "none" where an id or an instant is
-expected. The records change as the shop lives, so they are not frozen; they take no
-part in garbage collection, because a million of them refer to one another in no circle.
+Money is in whole kopecks, times are whole seconds since 1970 (UTC), quantities are thousandths,
+percents are whole. If an id or a time is 0, there is none. The records change with the shop, so
+they are not frozen. They are excluded from garbage collection, because a million of them have
+no reference cycle.
 """
 
 import msgspec
 
 
 class Line(msgspec.Struct, gc=False):
-    """One position of an order, as it was sold."""
+    """One line of an order, as it was sold."""
 
     id: int
     product_id: int
@@ -29,7 +29,7 @@ class Line(msgspec.Struct, gc=False):
 
 
 class Expense(msgspec.Struct, gc=False):
-    """Money the shop paid for one order."""
+    """One expense of an order."""
 
     id: int
     type_id: int
@@ -79,7 +79,7 @@ class Order(msgspec.Struct, gc=False):
 
 
 class Buyer(msgspec.Struct, gc=False):
-    """One buyer's card; the same person may have two."""
+    """One buyer's card; a person may have two."""
 
     id: int
     full_name: str
@@ -99,7 +99,7 @@ class Buyer(msgspec.Struct, gc=False):
 
 
 class Offer(msgspec.Struct, gc=False):
-    """One thing that can be put into an order: a product, or one variant of it."""
+    """One offer: a product, or one variant of it."""
 
     id: int
     product_id: int
@@ -115,7 +115,7 @@ class Offer(msgspec.Struct, gc=False):
 
 
 class Product(msgspec.Struct, gc=False):
-    """One product of the catalogue."""
+    """One product."""
 
     id: int
     name: str
@@ -132,7 +132,7 @@ class Product(msgspec.Struct, gc=False):
 
 
 class Category(msgspec.Struct, gc=False):
-    """A shelf of the catalogue."""
+    """A category of the catalogue."""
 
     id: int
     name: str
@@ -154,7 +154,7 @@ class Manager(msgspec.Struct, gc=False):
 
 
 class Source(msgspec.Struct, gc=False):
-    """A channel orders come from."""
+    """A channel of orders."""
 
     id: int
     name: str
@@ -167,7 +167,7 @@ class Source(msgspec.Struct, gc=False):
 
 
 class Status(msgspec.Struct, gc=False):
-    """A state an order can be in; groups 1 new … 5 completed, 6 cancelled or lost."""
+    """A status of orders; its group is 1 new … 5 completed, 6 cancelled or lost."""
 
     id: int
     name: str
@@ -182,7 +182,7 @@ class Status(msgspec.Struct, gc=False):
 
 
 class ExpenseType(msgspec.Struct, gc=False):
-    """What an expense was for."""
+    """A type of expenses."""
 
     id: int
     name: str

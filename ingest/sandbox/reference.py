@@ -1,4 +1,4 @@
-"""The short lists of the shop: channels, statuses, managers, expense types and the like, as it opens."""
+"""The reference lists of a new shop: channels, statuses, managers, expense types and others."""
 
 from ingest.sandbox.records import ExpenseType, Manager, Source, Status
 from ingest.sandbox.stamps import DAY
@@ -6,10 +6,10 @@ from ingest.sandbox.stamps import DAY
 INSTAGRAM, TELEGRAM, OPENCART, SHOPIFY, FAIR = 1, 2, 3, 4, 5
 WHOLESALE_MANAGER = 15
 NEW_STATUS_AFTER = 40 * DAY
-"""How long after opening the shop begins to use a status nobody announced (20)."""
+"""Seconds from the opening until the shop starts to use an unannounced status (20)."""
 
 MERGED_NAME = "Об’єднання замовлень"
-"""Spelt with U+2019, as the CRM's interface types it."""
+"""The apostrophe is U+2019, as the CRM's interface types it."""
 
 _SOURCES: tuple[tuple[int, str, str, str, str | None, str | None], ...] = (
     (INSTAGRAM, "Instagram", "instagram", "other", None, None),
@@ -42,7 +42,7 @@ _STATUSES = (
     (24, "obiednannia_zamovlen", MERGED_NAME, 6, True, False),
 )
 RETIRED_STATUS = (25, "peredzvonyty", "Передзвонити", 2, False, True)
-"""In use by old orders, switched off, and so missing from the list of statuses."""
+"""A status of old orders that is switched off, so the list of statuses does not have it."""
 LATE_STATUS = (20, "chekaie_u_viddilenni", "Чекає у відділенні", 4, False, True)
 _FIRST_CUSTOM = 20
 
@@ -86,7 +86,7 @@ CUSTOM_FIELDS = (
     (5, "CT_1005", "Тип покупця", "client", "select", ("Роздріб", "Гурт")),
     (9, "OR_1001", "Коробка", "order", "select", ("Мала", "Велика")),
 )
-"""Fields the shop has defined for itself: id, uuid, name, model, type, options."""
+"""Custom fields of the shop: id, uuid, name, model, type, options."""
 
 CAMPAIGNS = (
     (None, None, None),
@@ -96,7 +96,7 @@ CAMPAIGNS = (
     ("facebook", "cpc", "remarketing"),
     ("newsletter", "email", "novynky"),
 )
-"""utm source, medium and campaign; the first one is "came by itself"."""
+"""utm source, medium and campaign; the first one is a direct visit."""
 
 CITIES = (
     ("Київ", "Київська"),
@@ -132,7 +132,7 @@ def status(row: tuple[int, str, str, int, bool, bool], at: int, *, labels: bool)
 
 
 def statuses(opened: int, *, labels: bool) -> dict[int, Status]:
-    """Return the statuses known on opening day, by id, a retired one among them."""
+    """Return the statuses of opening day by id; a retired one is among them."""
     found = {row[0]: status(row, opened - 300 * DAY, labels=labels) for row in _STATUSES}
     retired = status(RETIRED_STATUS, opened - 300 * DAY, labels=labels)
     retired.is_active = False
@@ -151,7 +151,7 @@ def managers(opened: int) -> dict[int, Manager]:
 
 
 def expense_types() -> dict[int, ExpenseType]:
-    """Return what money is spent on, by id."""
+    """Return the expense types, by id."""
     return {
         id: ExpenseType(id, name, alias, reserved, active)
         for id, name, alias, reserved, active in _EXPENSE_TYPES

@@ -1,4 +1,4 @@
-"""When the shop is busy: by season, by day of the week, by hour; and the nights that trip calendars up."""
+"""The rhythm of orders: by season, day of the week and hour, and the nights when clocks change."""
 
 import datetime as dt
 from random import Random
@@ -16,32 +16,32 @@ _OPENCART_DAYS = 30
 
 
 def expected(day: dt.date, *, per_day: float) -> float:
-    """Return how many orders ``day`` may expect, when the average day of a year has ``per_day``."""
+    """Return the number of orders to expect on ``day`` if the average day of a year has ``per_day``."""
     season = _MONTHS[day.month - 1] / _MEAN
     return per_day * season * _WEEKDAYS[day.weekday()] * _PEAKS.get((day.month, day.day), 0.985)
 
 
 def is_fair(day: dt.date) -> bool:
-    """Tell whether the shop has its stand at the September fair that day."""
+    """True if the shop has its stand at the September fair on that day."""
     return (day.month, day.day) in _FAIR_DAYS
 
 
 def has_opencart(day: dt.date, *, first: dt.date) -> bool:
-    """Tell whether the old storefront still takes orders; it was retired soon after the shop's first day."""
+    """True if the old storefront still takes orders; it was retired soon after the shop's first day."""
     return (day - first).days < _OPENCART_DAYS
 
 
 def count(rng: Random, mean: float) -> int:
-    """Return a whole number that is ``mean`` on average, within a sixth of it."""
+    """Return a whole number within a sixth of ``mean``, which is its average."""
     noisy = mean * (1 + (rng.random() - 0.5) / 3)
     return int(noisy) + (rng.random() < noisy % 1)
 
 
 def instants(rng: Random, day: dt.date, number: int) -> list[int]:
-    """Return ``number`` instants of a Kyiv day by the rhythm of its hours, in no order.
+    """Return ``number`` times of a Kyiv day by the rhythm of its hours, unsorted.
 
-    One in fifty falls within two minutes of midnight; a day of 23 or 25 hours
-    always has eight more, around the hour that is missing or happens twice.
+    One in fifty is within two minutes of midnight. A day of 23 or 25 hours always has eight more,
+    around the hour that is missing or occurs twice.
     """
     start = day_start(day)
     length = day_start(day + dt.timedelta(days=1)) - start

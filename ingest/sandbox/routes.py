@@ -1,4 +1,4 @@
-"""The routes of the API: what each understands, how it lists, and how it finds a single record."""
+"""The routes of the API: the parameters of each, its list, and its single records."""
 
 from collections.abc import Callable, Sequence
 
@@ -44,7 +44,7 @@ Finder = Callable[[Lists, int, Sequence[str]], Json]
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """One list route: its path, what it understands, how it lists, and how it finds a single record."""
+    """One list route: its path, its parameters, its list, and its single records."""
 
     path: str
     route: Route

@@ -16,7 +16,7 @@ _TICK = 0.2
 
 
 class RunningShop:
-    """A shop that listens; stop it when done."""
+    """A shop that listens until ``stop``."""
 
     def __init__(self, shop: Shop, runner: web.AppRunner, url: str) -> None:
         self.shop = shop
@@ -26,7 +26,7 @@ class RunningShop:
         self._living = asyncio.create_task(self._live())
 
     async def _live(self) -> None:
-        """Move the clock also while nobody asks."""
+        """Advance the clock even if there are no requests."""
         while True:
             await asyncio.sleep(_TICK)
             self.shop.clock.tick()
@@ -43,7 +43,7 @@ class RunningShop:
 async def start(
     world: World, settings: Sandbox, *, api_key: str, real_clock: Callable[[], float] = time.monotonic
 ) -> RunningShop:
-    """Open ``world`` to requests at ``settings.host`` and ``port``; raise OSError if the port is taken."""
+    """Serve ``world`` at ``settings.host`` and ``port``. Raises OSError if the port is taken."""
     shop = Shop(world, api_key=api_key, real_clock=real_clock)
     app = web.Application(client_max_size=64 * 2**20)
     app.on_response_prepare.append(undated)

@@ -1,7 +1,7 @@
-"""Which orders answer a query, and in which order they come.
+"""The orders that match a query, sorted.
 
-Without filters, or with a range of instants, a page costs two bisections. Other filters
-look at every candidate once and are remembered until the shop changes.
+Without filters, or with one range of times, a page costs two bisections. Other filters test
+every candidate once; their result is cached until the shop changes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +31,7 @@ Test = Callable[[Order], bool]
 
 
 class Orders:
-    """Answers order queries from a store."""
+    """Answers queries for orders from a store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -40,7 +40,7 @@ class Orders:
         self._asked = 0
 
     def page(self, asked: Query) -> tuple[list[Order], int]:
-        """Return one page of orders and how many there are in all."""
+        """Return one page of orders and the number of all matches."""
         self._asked += 1
         sort = asked.sort or self._store.settings.default_sort
         start = (asked.page - 1) * asked.limit
@@ -68,7 +68,7 @@ class Orders:
         return "updated_at"
 
     def _indexed(self, asked: Query, key: str) -> tuple[Index | None, int, int]:
-        """Return the index whose slice is the answer, if there is one."""
+        """Return the index whose slice is the answer, or None."""
         if asked.filters or len(asked.spans) > 1 or "shipping_between" in asked.spans:
             return None, 0, 0
         if not asked.spans:
@@ -100,7 +100,7 @@ class Orders:
                 yield order
 
     def _candidates(self, asked: Query) -> Iterable[Order]:
-        """Return the live orders within the first range asked for, or all."""
+        """Return the live orders within the first range of the query, or all of them."""
         for name in ("updated_between", "created_between"):
             if name in asked.spans:
                 since, until = asked.spans[name]
@@ -110,7 +110,7 @@ class Orders:
         return [order for order in self._store.orders if not order.deleted_at]
 
     def _ties_afloat(self, ids: "Sequence[int] | _Window", start: int, stop: int) -> list[int]:
-        """Return a page of ids in which those sharing a second change places from request to request."""
+        """Return a page of ids. Orders with the same second change places from request to request."""
         if start >= stop:
             return []
         low, high, total = start, stop, len(ids)
@@ -125,7 +125,7 @@ class Orders:
 
 
 class _Window:
-    """A stretch of an index, sliced by position."""
+    """A range of an index, sliced by position."""
 
     def __init__(self, index: Index, low: int, high: int) -> None:
         self._index, self._low, self._high = index, low, high
@@ -138,7 +138,7 @@ class _Window:
 
 
 def _tests(asked: Query, store: Store) -> Iterable[Test]:
-    """Yield what an order must satisfy, filter by filter."""
+    """Yield the condition of each filter of the query."""
     filters, spans = asked.filters, asked.spans
     statuses, sources = query.identifiers(filters, "status_id"), query.identifiers(filters, "source_id")
     numbers, states = query.words(filters, "source_uuid"), query.words(filters, "payment_status")
@@ -173,7 +173,7 @@ def _within(stamp: str, span: tuple[int, int]) -> Test:
 
 
 def _buyers(asked: Query, store: Store) -> frozenset[int] | None:
-    """Return whose orders are asked for; any phone of a card matches, but only in full."""
+    """Return the buyers that the query names. A phone matches any phone of a card, but only in full."""
     found: frozenset[int] | None = None
     phones, emails = query.words(asked.filters, "buyer_phone"), query.words(asked.filters, "buyer_email")
     if phones is not None:

@@ -1,4 +1,4 @@
-"""The shop's HTTP server: KeyCRM's API, its budget and bearer, and whatever is planned to go wrong."""
+"""The shop's HTTP server: KeyCRM's API with its budget and its key, and the planned faults."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ _HTML_502 = (
 
 
 class Shop:
-    """One world on the net: who may ask, how often, and what goes wrong on the way."""
+    """Serves one world: checks the key and the budget, and applies the planned faults."""
 
     def __init__(self, world: World, *, api_key: str, real_clock: Callable[[], float]) -> None:
         settings = world.settings
@@ -40,7 +40,7 @@ class Shop:
         self._closing = asyncio.Event()
 
     def close(self) -> None:
-        """Let go of requests that are being kept waiting."""
+        """Release the requests that a fault delays."""
         self._closing.set()
 
     async def api(self, request: web.Request) -> web.StreamResponse:
@@ -77,7 +77,7 @@ class Shop:
     async def _sound(
         self, request: web.Request, path: str, hit: list[Fault], headers: dict[str, str]
     ) -> web.StreamResponse:
-        """Answer rightly, but for what the faults spoil in the body and the headers."""
+        """Send the correct answer, with the faults of its body and headers."""
         parameters = list(request.query.items())
         base = f"{request.scheme}://{request.host}/v1"
         answer = self._desk.answer(path, parameters, base=base)
@@ -120,7 +120,7 @@ class Shop:
     async def _broken(
         self, request: web.Request, fault: Fault, headers: dict[str, str]
     ) -> web.StreamResponse | None:
-        """Return the answer of a fault that needs no right one, or None."""
+        """Return the answer of a fault that does not need the correct one, or None."""
         if fault.kind == "status":
             text = _HTML_502.format(f"{fault.status} Server Error")
             return self._text(fault.status, text, headers)
@@ -177,12 +177,12 @@ class Shop:
         return web.Response(status=status, text=text, content_type="text/html", headers=every)
 
     async def elsewhere(self, request: web.Request) -> web.Response:
-        """Answer what lies outside the API as the proxy in front of it would."""
+        """Answer a path outside the API as KeyCRM's proxy does."""
         return self._text(404, NGINX_404, {})
 
 
 async def undated(request: web.Request, response: web.StreamResponse) -> None:
-    """Leave out a Date header that a fault has emptied."""
+    """Remove a Date header that a fault has emptied."""
     if response.headers.get("Date") == "":
         del response.headers["Date"]
 

@@ -1,7 +1,7 @@
-"""Everything about the sandbox shop that can be chosen, the disputed facts of the API among them.
+"""The settings of the sandbox shop, with a switch for each disputed fact of the API.
 
-Where public material contradicts itself or is silent about the real service, the
-behaviour is a switch here, so that whoever reads the API can be tried both ways.
+If public material about the real service contradicts itself or is silent, a switch selects the
+behaviour, so that tests can try both.
 """
 
 import datetime as dt
@@ -14,67 +14,67 @@ Positive = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Sandbox(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The settings of one sandbox shop; a bad value is refused when it is decoded."""
+    """The settings of one sandbox shop; decoding refuses an invalid value."""
 
-    # address the shop listens on
+    # address of the shop
     host: str = "127.0.0.1"
-    # port the shop listens on; 0 takes any free one
+    # its port; 0 takes a free one
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8090
-    # same seed, same life, to the byte
+    # seed of the shop's history: the same seed gives the same history, byte for byte
     seed: int = 7
-    # the first day of the shop, Europe/Kyiv
+    # first day of the shop, Europe/Kyiv
     start: dt.date = dt.date(2024, 9, 1)
     # days of history that exist when the shop opens
     days: Positive = 730
-    # orders a day, averaged over a year
+    # orders per day, averaged over a year
     orders_per_day: Annotated[float, msgspec.Meta(ge=0.0)] = 50.0
-    # real seconds a shop day lasts while serving; 0 stops the clock
+    # real seconds that a day of the shop lasts while it serves; 0 stops its clock
     day_seconds: Annotated[float, msgspec.Meta(ge=0.0)] = 86400.0
-    # requests a minute the shop allows to one key; 0 allows any number
+    # requests per minute that the shop allows to one key; 0 allows any number
     requests_per_minute: Positive = 60
-    # how the budget is counted: over the last 60 s, or from the first request for 60 s
+    # how the budget is counted: over the last 60 seconds, or for 60 seconds from the first request
     rate_window: Literal["sliding", "fixed"] = "sliding"
-    # what a refusal (429) says about the wait
+    # the header Retry-After of a refusal (429)
     retry_after: Literal["seconds", "zero", "missing"] = "seconds"
-    # milliseconds every answer takes beyond its own work
+    # milliseconds that each answer is delayed
     latency_ms: Positive = 0
-    # the stamp that filter[created_between] looks at
+    # the time that filter[created_between] compares
     created_between_on: Literal["created_at", "ordered_at"] = "created_at"
-    # where a range of bare dates ends on its last day
+    # end of a range of dates without a time: the start of its last day, or that day's end
     date_only_end: Literal["midnight", "end_of_day"] = "midnight"
-    # how instants are written: 2026-01-29T11:30:49.000000Z, the same with +04:00, or plain UTC without a zone
+    # format of times: 2026-01-29T11:30:49.000000Z, the same with +04:00, or plain UTC without a zone
     stamps: Literal["utc_z", "offset_4", "plain"] = "utc_z"
-    # amounts are numbers, or all of them strings with two decimals
+    # amounts are strings with two decimals if this is true, and numbers otherwise
     amounts_as_strings: bool = False
-    # the envelope says last_page
+    # the envelope has last_page
     last_page_key: bool = True
-    # orders say client_id without include=buyer
+    # orders have client_id even without include=buyer
     client_id_key: bool = True
-    # order lines say their id
+    # order lines have an id
     line_id_key: bool = True
-    # the order of a list of orders without sort
+    # order of the list of orders if a request has no sort
     default_sort: Literal["-id", "id"] = "-id"
-    # a second key in sort: only it is ignored, or the whole parameter
+    # a second key in sort: that key alone is ignored, or the whole parameter is
     second_sort_key: Literal["ignored", "all_ignored"] = "ignored"
-    # limit above 50: cut to 50 in silence, or refused with 422
+    # limit above 50: cut to 50 without an error, or refused with 422
     limit_over_50: Literal["clamp", "error"] = "clamp"
     # limit below 1: the default of 15, one row, or refused with 422
     limit_under_1: Literal["default", "one", "error"] = "default"
-    # share of status changes that move the order's updated_at
+    # share of status changes that change the order's updated_at
     status_bumps_updated_at: Share = 0.9
-    # share of line edits that move the order's updated_at
+    # share of line edits that change the order's updated_at
     line_edit_bumps_updated_at: Share = 0.9
-    # adding, editing or removing an expense moves the order's updated_at
+    # an added, edited or removed expense changes the order's updated_at
     expense_bumps_updated_at: bool = True
-    # merging buyers moves the updated_at of the orders that change hands
+    # a merge of two buyers changes the updated_at of the orders that move to the other buyer
     merge_bumps_updated_at: bool = False
     # shipping, wrapping and taxes are part of grand_total
     extras_in_total: bool = True
-    # margin_sum is net of expenses
+    # expenses are subtracted from margin_sum
     margin_less_expenses: bool = True
-    # every product without variants has an offer; otherwise only a quarter of them are listed in /offers
+    # every product without variants has an offer; a quarter of them have one if this is false
     offer_for_every_product: bool = True
-    # a buyer without contacts has an empty list of phones and e-mails, or null
+    # phones and e-mails of a buyer without contacts: null or an empty list
     no_contacts: Literal["null", "empty"] = "null"
-    # what the order's status labels are for built-in statuses: their alias or a name
+    # names of built-in statuses: their alias or a label
     builtin_names: Literal["alias", "label"] = "alias"

@@ -1,4 +1,4 @@
-"""Instants as the shop keeps them (whole seconds since 1970, UTC) and as the API writes and reads them."""
+"""Times: whole seconds since 1970 (UTC) in the shop, and the text formats of the API."""
 
 import datetime as dt
 from email.utils import format_datetime
@@ -24,7 +24,7 @@ def moment(at: int) -> dt.datetime:
 
 @lru_cache(maxsize=4096)
 def day_start(day: dt.date) -> int:
-    """Return the instant a Kyiv ``day`` begins; days last 23, 24 or 25 hours."""
+    """Return the time when a Kyiv ``day`` begins; days last 23, 24 or 25 hours."""
     return seconds(dt.datetime(day.year, day.month, day.day, tzinfo=KYIV))
 
 
@@ -34,7 +34,7 @@ def _date(number: int) -> str:
 
 
 def plain(at: int) -> str:
-    """Return ``2026-03-05 12:20:31``, UTC without saying so."""
+    """Return ``2026-03-05 12:20:31``, UTC without a zone."""
     number, rest = divmod(at, DAY)
     return f"{_date(number)} {rest // 3600:02}:{rest % 3600 // 60:02}:{rest % 60:02}"
 
@@ -51,15 +51,15 @@ def http_date(at: int) -> str:
 
 
 def offset_4(at: int) -> str:
-    """Return the same instant on a clock four hours ahead, ``2026-03-05T16:20:31.000000+04:00``."""
+    """Return the time with an offset of four hours, ``2026-03-05T16:20:31.000000+04:00``."""
     return zulu(at + 4 * HOUR)[:-1] + "+04:00"
 
 
 def parse(text: str, *, end: bool, date_only_end: Literal["midnight", "end_of_day"]) -> int:
-    """Return the instant a filter value means: ``YYYY-MM-DD HH:MM:SS`` or a bare date, UTC.
+    """Return the time of a filter value: ``YYYY-MM-DD HH:MM:SS`` or a date alone, UTC.
 
-    ``end`` says that it closes a range, where a bare date may mean its whole day.
-    Raises ValueError for any other form.
+    If ``end`` is true, the value ends a range, and a date alone may include its whole day.
+    Raises ValueError for any other format.
     """
     text = text.strip()
     if len(text) == 10:

@@ -1,7 +1,7 @@
-"""What orders do to the shelves.
+"""The effect of orders on the stock.
 
-An order reserves its goods, then takes them away, and a cancelled or returned one puts them
-back. Every effect is a sum, so the order in which orders are dealt with changes nothing.
+A new order reserves its goods, a sent one takes them, and a cancelled or returned one puts them
+back. Every effect is a sum, so the sequence of orders does not matter.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ _DELIVERY_GROUP, _DONE_GROUP, _LOST_GROUP = 4, 5, 6
 
 
 def state_in(group: int, now: int) -> int:
-    """Return what an order whose goods are in state ``now`` does once it enters a status of ``group``."""
+    """Return the stock state of an order in state ``now`` when it enters a status of ``group``."""
     if group in (_DELIVERY_GROUP, _DONE_GROUP):
         return SHIPPED
     if group == _LOST_GROUP:
@@ -22,7 +22,7 @@ def state_in(group: int, now: int) -> int:
 
 
 def carry(offers: Sequence[Offer], lines: Iterable[Line], *, before: int, after: int) -> None:
-    """Undo on the shelves what the lines did in state ``before``, and do what they do in ``after``."""
+    """Undo the effect of the lines in state ``before`` on the stock, and apply that of ``after``."""
     reserve = (after == RESERVED) - (before == RESERVED)
     gone = (after == SHIPPED) - (before == SHIPPED)
     if not reserve and not gone:
@@ -35,9 +35,9 @@ def carry(offers: Sequence[Offer], lines: Iterable[Line], *, before: int, after:
 
 
 def restock(offers: Iterable[Offer]) -> None:
-    """Refill what has sold well, in lots of a hundred.
+    """Restock offers that sold well, in lots of a hundred.
 
-    The decision looks at what was ever ordered, not at what lies on the shelf at this instant.
+    The decision depends on all orders so far, and not on the present stock.
     """
     for offer in offers:
         short = offer.sold - offer.restocked

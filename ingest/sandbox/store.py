@@ -1,6 +1,6 @@
-"""The shop's books: every record, and the orders in which they are asked for.
+"""The store: every record of the shop, and the indexes that lists are read from.
 
-The world and the edits change orders and buyers only through here, so that the indexes agree.
+The world and the edits change orders and buyers only here, so that the indexes stay correct.
 """
 
 from bisect import bisect_left
@@ -23,7 +23,7 @@ _ORDER_KEYS: dict[str, Callable[[Order], int]] = {
 class Store:
     """Orders and buyers at position id − 1, everything else by id.
 
-    ``revision`` grows with every change, so what was worked out at the same revision still holds.
+    ``revision`` grows with every change, so a result is valid as long as the revision is the same.
     """
 
     def __init__(self, settings: Sandbox, shelves: Shelves, *, opened: int) -> None:
@@ -32,7 +32,7 @@ class Store:
         self.revision = 0
         self.orders: list[Order] = []
         self.buyers: list[Buyer] = []
-        self.live_buyers: list[Buyer] = []  # those not merged away
+        self.live_buyers: list[Buyer] = []  # cards that were not merged into another
         self.sources = reference.sources(opened)
         self.statuses = reference.statuses(opened, labels=settings.builtin_names == "label")
         self.managers = reference.managers(opened)
@@ -44,24 +44,24 @@ class Store:
         self._orders_by: dict[str, Index] = {}
 
     def order(self, id: int) -> Order:
-        """Return the order, deleted or not; KeyError if there never was one."""
+        """Return the order, even a deleted one. Raises KeyError if it never existed."""
         if not 1 <= id <= len(self.orders):
             raise KeyError(f"order {id} does not exist")
         return self.orders[id - 1]
 
     def buyer(self, id: int) -> Buyer:
-        """Return the buyer's card, merged away or not; KeyError if there never was one."""
+        """Return the buyer's card, even a merged one. Raises KeyError if it never existed."""
         if not 1 <= id <= len(self.buyers):
             raise KeyError(f"buyer {id} does not exist")
         return self.buyers[id - 1]
 
     def product_of(self, line: Line) -> Product | None:
-        """Return the product a line was sold from, unless it has none or it was removed since."""
+        """Return the product of a line, or None if the line has no product or the product was removed."""
         product = self.shelves.products.get(line.product_id)
         return None if product is None or product.is_removed else product
 
     def survivor(self, id: int) -> int:
-        """Return the card that stands for buyer ``id`` after all merges."""
+        """Return the id of the card that has buyer ``id`` after all merges."""
         while merged := self.buyers[id - 1].merged_into:
             id = merged
         return id
@@ -78,7 +78,7 @@ class Store:
     # Orders
 
     def add_order(self, order: Order) -> None:
-        """Take in a new order whose id is the next one; it reserves its goods."""
+        """Add a new order, whose id is the next one; it reserves its goods."""
         self.revision += 1
         if self.orders and order.created_at < self.orders[-1].created_at:
             self.in_order = False
@@ -95,20 +95,20 @@ class Store:
             self._enter(order)
 
     def touch(self, order: Order, at: int) -> None:
-        """Say that the order changed at ``at``; its updated_at never goes back."""
+        """Record a change of the order at ``at``; its updated_at never decreases."""
         self.revision += 1
         if at > order.updated_at:
             self._move(order, "updated_at", at)
             order.updated_at = at
 
     def move_ordered(self, order: Order, ordered_at: int) -> None:
-        """Say that the sale happened at another instant than was thought."""
+        """Change the time of the sale."""
         self.revision += 1
         self._move(order, "ordered_at", ordered_at)
         order.ordered_at = ordered_at
 
     def set_status(self, order: Order, status_id: int, *, at: int, bump: bool) -> None:
-        """Put the order into a status at ``at``; without ``bump`` its updated_at stays behind."""
+        """Put the order into a status at ``at``; its updated_at changes only if ``bump`` is true."""
         status = self.statuses[status_id]
         order.status_id = status_id
         order.status_changed_at = at
@@ -122,7 +122,7 @@ class Store:
             self.touch(order, at)
 
     def set_lines(self, order: Order, lines: tuple[Line, ...]) -> None:
-        """Replace the order's lines, on the shelves too, and settle its totals."""
+        """Replace the order's lines, adjust the stock and compute the totals."""
         self.revision += 1
         state = order.stock
         self._carry(order, stock.NONE)
@@ -131,7 +131,7 @@ class Store:
         self.settle(order)
 
     def settle(self, order: Order) -> None:
-        """Bring the order's totals in line with its parts."""
+        """Compute the order's totals."""
         self.revision += 1
         money.settle(order, extras=self.settings.extras_in_total)
 
@@ -148,7 +148,7 @@ class Store:
         order.paid, order.paid_at = order.grand_total, at
 
     def delete(self, order: Order, *, at: int) -> None:
-        """Make the order vanish; it is kept aside, so that it can be restored."""
+        """Delete the order; its record is retained, so that it can be restored."""
         if not order.deleted_at:
             for stamp, index in self._orders_by.items():
                 index.remove(entry(_ORDER_KEYS[stamp](order), order.id))
@@ -156,7 +156,7 @@ class Store:
             self.revision += 1
 
     def restore(self, order: Order) -> None:
-        """Bring a deleted order back as it was."""
+        """Restore a deleted order as it was."""
         if order.deleted_at:
             order.deleted_at = 0
             self._enter(order)
@@ -165,7 +165,7 @@ class Store:
     # Buyers
 
     def add_buyer(self, buyer: Buyer) -> None:
-        """Take in a new card whose id is the next one."""
+        """Add a new card, whose id is the next one."""
         self.revision += 1
         self.buyers.append(buyer)
         self.live_buyers.append(buyer)
@@ -173,7 +173,10 @@ class Store:
             self.by_phone[phone] = (*self.by_phone.get(phone, ()), buyer.id)
 
     def merge(self, loser: Buyer, into: Buyer, *, at: int) -> None:
-        """Let one card take over another: its phones, and its orders with or without saying so."""
+        """Merge the card ``loser`` into another, which takes over its phones, e-mails and orders.
+
+        The setting ``merge_bumps_updated_at`` decides if the orders' updated_at changes.
+        """
         if loser.merged_into or into.merged_into or loser is into:
             return
         self.revision += 1

@@ -1,4 +1,4 @@
-"""What the shop counts of the requests it gets."""
+"""The counts of the shop's requests."""
 
 from collections import Counter, deque
 
@@ -18,7 +18,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """Counts requests; instants are seconds of any clock."""
+    """Counts requests; times are seconds of any clock."""
 
     def __init__(self) -> None:
         self._paths: Counter[str] = Counter()
@@ -39,12 +39,12 @@ class Tally:
         self._statuses[status] += 1
 
     def counts(self) -> Counts:
-        """Return what was counted so far."""
+        """Return the counts so far."""
         by_path, by_status = dict(self._paths), dict(self._statuses)
         return Counts(sum(by_path.values()), by_path, by_status, by_status.get(429, 0), self._most)
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Reset every count."""
         self._paths.clear()
         self._statuses.clear()
         self._recent.clear()

@@ -1,7 +1,7 @@
-"""What is so in the shop, written straight from its records and not by way of the API.
+"""The truth: the shop's records, written without the API.
 
-A test compares with it what travelled through the API. Money and quantities are decimal
-text ("1464.90", "0.5"), instants are ISO in UTC ("2026-03-05T12:20:31Z").
+Tests compare it with data that was read through the API. Money and quantities are decimal text
+("1464.90", "0.5"), times are ISO in UTC ("2026-03-05T12:20:31Z").
 """
 
 import msgspec
@@ -12,7 +12,7 @@ from ingest.sandbox.store import Store
 
 
 class TrueLine(msgspec.Struct, frozen=True):
-    """One line of an order; product_id is None where the catalogue has no such product (any more)."""
+    """One line of an order; product_id is None if the catalogue does not have the product (any more)."""
 
     id: int
     product_id: int | None
@@ -35,7 +35,7 @@ class TrueExpense(msgspec.Struct, frozen=True):
 
 
 class TrueOrder(msgspec.Struct, frozen=True):
-    """One order in its current state; a deleted one is as it was last."""
+    """One order in its current state; a deleted one has its last state."""
 
     id: int
     source_id: int
@@ -63,14 +63,14 @@ class TrueProduct(msgspec.Struct, frozen=True):
 
 
 class Named(msgspec.Struct, frozen=True):
-    """An id and the name that goes with it."""
+    """An id and its name."""
 
     id: int
     name: str | None
 
 
 class Truth(msgspec.Struct, frozen=True):
-    """Everything that is so at one instant."""
+    """All records at one time."""
 
     now: str
     orders: list[TrueOrder]
@@ -84,7 +84,7 @@ class Truth(msgspec.Struct, frozen=True):
 
 
 def truth(store: Store, at: int) -> Truth:
-    """Return what is so in ``store`` at ``at``; merged buyers and removed products are not there."""
+    """Return the records of ``store`` at ``at``, without merged buyers and removed products."""
     return Truth(
         _instant(at),
         [_order(store, order) for order in store.orders],

@@ -1,7 +1,7 @@
-"""The shop's life: what happens in it from its first day on, the same for the same seed.
+"""The shop's history from its first day on; the same seed gives the same history.
 
-Each day has a random stream of its own, used up in order of time, so that it does not
-matter in how many steps the clock is moved.
+Each day has its own random stream, which is used in order of time. So the number of advances
+does not change the history.
 """
 
 import datetime as dt
@@ -18,7 +18,7 @@ from ingest.sandbox.truth import Truth, truth
 
 
 class World:
-    """A shop whose clock is moved by ``advance`` and stands still otherwise."""
+    """A shop whose clock moves only by ``advance``."""
 
     def __init__(self, settings: Sandbox) -> None:
         self.settings = settings
@@ -43,15 +43,15 @@ class World:
 
     @property
     def now(self) -> dt.datetime:
-        """The shop's instant, UTC."""
+        """The shop's time, UTC."""
         return moment(self.at)
 
     def truth(self) -> Truth:
-        """Return everything that is so in the shop now, apart from the API."""
+        """Return the shop's present records, without the API."""
         return truth(self.store, self.at)
 
     def advance(self, to: dt.datetime) -> None:
-        """Let everything happen that happens up to and including ``to``; the past stays as it is."""
+        """Apply every event up to and including ``to``; if it is in the past, nothing changes."""
         target = self._until = seconds(to)
         while self._later and self._later[0][0] <= target:
             _, _, order, step = heapq.heappop(self._later)
@@ -66,7 +66,7 @@ class World:
         self.at = max(self.at, target)
 
     def _open_day(self) -> None:
-        """Draw when orders arrive during the day, and what else is new in the shop."""
+        """Draw the times of the day's orders and its other events."""
         settings, day = self.settings, self._day
         rng = Random(f"{settings.seed}:{day}")
         mean = rhythm.expected(day, per_day=settings.orders_per_day)
@@ -84,7 +84,7 @@ class World:
         heapq.heappush(self._news, item)
 
     def _live_day(self, target: int) -> None:
-        """Take the day's arrivals and news in order of time, up to ``target``."""
+        """Apply the day's orders and events in order of time, up to ``target``."""
         arrivals, waiting = self._arrivals, self._news
         end = day_start(self._day + dt.timedelta(days=1)) - 1
         target = min(target, end)
@@ -109,7 +109,7 @@ class World:
                 self._checkout.shelves_changed(item.share)
 
     def _receive(self, order: Order) -> None:
-        """Plan the order's life and live as much of it as has passed by the end of this advance."""
+        """Plan the order's life and apply the steps that are due by the end of this advance."""
         for step in self._checkout.life(order):
             if step[1] == lives.COPY:
                 self._announce(news.Item(step[0], order.id, news.COPY))

@@ -1,4 +1,4 @@
-"""What somebody at the CRM does by hand: edits as data, each applied at the shop's present instant."""
+"""Edits by hand in the CRM: plain data, each applied at the shop's present time."""
 
 from ingest.sandbox.edits import orders, shop
 from ingest.sandbox.edits.kinds import (
@@ -53,7 +53,7 @@ __all__ = [
 
 
 def apply(world: World, edit: Edit) -> int:
-    """Apply ``edit`` now and return the id of what it made or changed; KeyError if something is not there."""
+    """Apply ``edit`` now and return the id that it created or changed. Raises KeyError for an unknown id."""
     match edit:
         case AddOrder():
             return orders.add_order(world, edit)

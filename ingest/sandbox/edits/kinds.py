@@ -1,4 +1,4 @@
-"""The edits there are, as data. Money is decimal hryvnias, instants are aware datetimes."""
+"""The kinds of edits, as data. Money is decimal hryvnias, times are aware datetimes."""
 
 import datetime as dt
 from decimal import Decimal
@@ -12,7 +12,7 @@ class _Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 
 
 class NewLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A line to be sold: an offer's or, without one, something by name alone."""
+    """A line to be sold: an offer, or a name alone."""
 
     name: str = "Доплата"
     price: Decimal = Decimal(100)
@@ -23,7 +23,7 @@ class NewLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class AddOrder(_Edit, frozen=True, tag="add_order"):
-    """Enter a new order; what is not said is plain: now, status 1, a chat order without a manager."""
+    """Enter a new order. Defaults: now, status 1, a chat order without a manager."""
 
     source_id: int = 1
     status_id: int = 1
@@ -39,7 +39,10 @@ class AddOrder(_Edit, frozen=True, tag="add_order"):
 
 
 class EditOrder(_Edit, frozen=True, tag="edit_order"):
-    """Change an order; what is None stays. A changed total becomes a discount, or a tax if it grew."""
+    """Change an order; a field that is None does not change.
+
+    If the total is less than the sum of the lines, the rest is a discount; if it is more, a tax.
+    """
 
     order_id: int
     grand_total: Decimal | None = None
@@ -60,7 +63,7 @@ class AddLine(_Edit, frozen=True, tag="add_line"):
 
 
 class EditLine(_Edit, frozen=True, tag="edit_line"):
-    """Change one line of an order; what is None stays."""
+    """Change one line of an order; a field that is None does not change."""
 
     order_id: int
     line_id: int
@@ -71,7 +74,7 @@ class EditLine(_Edit, frozen=True, tag="edit_line"):
 
 
 class RemoveLine(_Edit, frozen=True, tag="remove_line"):
-    """Take a line out of an order."""
+    """Remove a line from an order."""
 
     order_id: int
     line_id: int
@@ -79,7 +82,7 @@ class RemoveLine(_Edit, frozen=True, tag="remove_line"):
 
 
 class SetStatus(_Edit, frozen=True, tag="set_status"):
-    """Put an order into a status, with or without moving its updated_at."""
+    """Put an order into a status; updated_at may stay the same."""
 
     order_id: int
     status_id: int
@@ -87,13 +90,13 @@ class SetStatus(_Edit, frozen=True, tag="set_status"):
 
 
 class DeleteOrder(_Edit, frozen=True, tag="delete_order"):
-    """Make an order vanish."""
+    """Delete an order."""
 
     order_id: int
 
 
 class RestoreOrder(_Edit, frozen=True, tag="restore_order"):
-    """Bring a deleted order back."""
+    """Restore a deleted order."""
 
     order_id: int
 
@@ -108,7 +111,7 @@ class AddExpense(_Edit, frozen=True, tag="add_expense"):
 
 
 class EditExpense(_Edit, frozen=True, tag="edit_expense"):
-    """Change an expense; what is None stays."""
+    """Change an expense; a field that is None does not change."""
 
     order_id: int
     expense_id: int
@@ -117,7 +120,7 @@ class EditExpense(_Edit, frozen=True, tag="edit_expense"):
 
 
 class RemoveExpense(_Edit, frozen=True, tag="remove_expense"):
-    """Take an expense off an order."""
+    """Remove an expense from an order."""
 
     order_id: int
     expense_id: int
@@ -139,7 +142,7 @@ class MergeBuyers(_Edit, frozen=True, tag="merge_buyers"):
 
 
 class Rename(_Edit, frozen=True, tag="rename"):
-    """Give a buyer, product, category, manager, source, status or expense type another name."""
+    """Rename a buyer, product, category, manager, source, status or expense type."""
 
     what: Literal["buyer", "product", "category", "manager", "source", "status", "expense_type"]
     id: int
@@ -147,7 +150,10 @@ class Rename(_Edit, frozen=True, tag="rename"):
 
 
 class EditProduct(_Edit, frozen=True, tag="edit_product"):
-    """Change a product; what is None stays. Price and cost go to all its offers; category 0 is none."""
+    """Change a product; a field that is None does not change.
+
+    Price and cost apply to all its offers; category 0 is none.
+    """
 
     product_id: int
     price: Decimal | None = None
@@ -159,7 +165,7 @@ class EditProduct(_Edit, frozen=True, tag="edit_product"):
 
 
 class SetStock(_Edit, frozen=True, tag="set_stock"):
-    """Count what lies on the shelf of an offer."""
+    """Set the stock of an offer."""
 
     offer_id: int
     quantity: Decimal
@@ -182,7 +188,7 @@ class AddSource(_Edit, frozen=True, tag="add_source"):
 
 
 class AddManager(_Edit, frozen=True, tag="add_manager"):
-    """Create a user."""
+    """Create a manager."""
 
     id: int
     name: str

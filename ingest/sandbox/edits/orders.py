@@ -22,7 +22,7 @@ from ingest.sandbox.world import World
 
 
 def kopecks(amount: Decimal) -> int:
-    """Return an amount of hryvnias in kopecks; ValueError if it has parts of a kopeck."""
+    """Return an amount of hryvnias in kopecks. Raises ValueError if it has fractions of a kopeck."""
     found = amount * 100
     if found != int(found):
         raise ValueError(f"{amount} hryvnias are not whole kopecks")
@@ -93,7 +93,7 @@ def edit_order(world: World, edit: EditOrder) -> int:
 
 
 def _check(world: World, manager_id: int | None, status_id: int) -> None:
-    """Raise KeyError where an order would name somebody or something the shop does not have."""
+    """Raise KeyError if the manager or the status does not exist."""
     if manager_id and manager_id not in world.store.managers:
         raise KeyError(f"manager {manager_id} does not exist")
     if status_id not in world.store.statuses:

@@ -1,4 +1,4 @@
-"""Edits of everything but orders: buyers, goods, and the short lists."""
+"""Edits of everything except orders: buyers, goods and reference lists."""
 
 from ingest.sandbox.edits.kinds import (
     AddBuyer,
@@ -17,7 +17,7 @@ from ingest.sandbox.world import World
 
 
 def edit_buyers(world: World, edit: AddBuyer | MergeBuyers) -> int:
-    """Enter or merge a card and return the id of the one that is there now."""
+    """Enter or merge a card and return the id of the card that remains."""
     store, at = world.store, world.at
     if isinstance(edit, AddBuyer):
         id, phones = len(store.buyers) + 1, tuple(dialled(phone) for phone in edit.phones)
@@ -28,7 +28,7 @@ def edit_buyers(world: World, edit: AddBuyer | MergeBuyers) -> int:
 
 
 def rename(world: World, edit: Rename) -> int:
-    """Rename something and return its id."""
+    """Rename a record and return its id."""
     store, at = world.store, world.at
     if edit.what == "buyer":
         buyer = store.buyer(edit.id)
@@ -71,7 +71,7 @@ def edit_goods(world: World, edit: EditProduct | SetStock) -> int:
 
 
 def add_reference(world: World, edit: AddStatus | AddSource | AddManager) -> int:
-    """Enter a status, channel or user and return its id."""
+    """Create a status, channel or manager and return its id."""
     store, at = world.store, world.at
     store.revision += 1
     alias = f"custom-{edit.id}"

@@ -1,6 +1,6 @@
-"""Records of the shop as the JSON objects KeyCRM would send for them.
+"""Records of the shop as KeyCRM's JSON objects.
 
-Keys, types and oddities are those of live responses: whole amounts without a fraction,
-some amounts as strings, ``[]`` where an object is empty, two spellings of an instant.
-A relation is there only if it was asked for.
+Keys, types and oddities are those of live responses: whole amounts without a fraction, some
+amounts as strings, ``[]`` for an empty object, two formats of a time. A relation is present
+only if the request includes it.
 """

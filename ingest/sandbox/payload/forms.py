@@ -1,4 +1,4 @@
-"""How values are written: instants and amounts in the forms the settings choose."""
+"""The formats of values: times and amounts, as the settings choose."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ _STAMPS: dict[str, Callable[[int], str]] = {
 
 
 class Forms:
-    """The writers of one shop: ``at`` for instants, ``amount`` for kopecks."""
+    """The formats of one shop: ``at`` for times, ``amount`` for kopecks."""
 
     def __init__(self, settings: Sandbox) -> None:
         self.settings = settings
@@ -23,11 +23,11 @@ class Forms:
         self.amount: Callable[[int], int | float | str] = decimal if settings.amounts_as_strings else number
 
     def at_or_null(self, at: int) -> str | None:
-        """Write an instant, or null for none."""
+        """Return a time as text, or None if there is none."""
         return self.at(at) if at else None
 
     def amount_or_null(self, kopecks: int | None) -> int | float | str | None:
-        """Write an amount, or null for an unknown one."""
+        """Return an amount, or None if it is unknown."""
         return None if kopecks is None else self.amount(kopecks)
 
 

@@ -11,7 +11,7 @@ LINE_FIELD = "CT_1002"
 
 
 def product(forms: Forms, product: Product, include: Collection[str] = ()) -> Json:
-    """Return a product; its own SKU and prices only if it has no variants."""
+    """Return a product; it has an SKU and prices of its own only if it has no variants."""
     found = _plain(forms, product)
     if not product.has_offers:
         offer = product.offers[0]
@@ -53,7 +53,7 @@ def _plain(forms: Forms, product: Product) -> Json:
 
 
 def line_offer(forms: Forms, offer: Offer) -> Json:
-    """Return the offer as it is today, not as it was when sold."""
+    """Return the offer in its present state, which may differ from the state at the sale."""
     return {
         "id": offer.id,
         "product_id": offer.product_id,
@@ -71,7 +71,7 @@ def line_offer(forms: Forms, offer: Offer) -> Json:
 
 
 def offer(forms: Forms, store: Store, offer: Offer, include: Collection[str] = ()) -> Json:
-    """Return an offer; it has no name of its own."""
+    """Return an offer; it has no name."""
     product = store.shelves.products[offer.product_id]
     found = line_offer(forms, offer) | {
         "thumbnail_url": None,
@@ -85,7 +85,7 @@ def offer(forms: Forms, store: Store, offer: Offer, include: Collection[str] = (
 
 
 def stock(forms: Forms, offer: Offer, *, details: bool) -> Json:
-    """Return what lies on the shelf now, by warehouse if asked for; the parts add up."""
+    """Return the present stock; with ``details`` also by warehouse, and these parts add up to it."""
     found: Json = {
         "id": offer.id,
         "sku": offer.sku,
@@ -105,12 +105,12 @@ def stock(forms: Forms, offer: Offer, *, details: bool) -> Json:
 
 
 def category(category: Category) -> Json:
-    """Return a category; it has no stamps."""
+    """Return a category; it has no times."""
     return {"id": category.id, "name": category.name, "parent_id": category.parent_id or None}
 
 
 def properties(offer: Offer | None) -> list[Json]:
-    """Return what sets one variant apart from its siblings."""
+    """Return the properties in which one variant differs from the others."""
     return [{"name": "Об'єм", "value": offer.volume}] if offer and offer.volume else []
 
 

@@ -11,7 +11,7 @@ _WAREHOUSE: Json = {"id": 1, "name": "Основний", "description": "", "is_
 
 
 def line(forms: Forms, store: Store, line: Line, order: Order, *, with_offer: bool) -> Json:
-    """Return one line of an order; its offer, and so its product, only when asked for."""
+    """Return one line of an order; it has its offer, and so its product, only if ``with_offer`` is true."""
     amount = forms.amount
     product = store.product_of(line)
     offer = store.shelves.offers[line.offer_id - 1] if product and line.offer_id else None

@@ -1,4 +1,4 @@
-"""Orders, and the relations they can be asked for with."""
+"""Orders with the relations that a request includes."""
 
 from collections.abc import Collection
 
@@ -9,7 +9,7 @@ from ingest.sandbox.records import Order
 from ingest.sandbox.store import Store
 
 COUNTED = ("buyer", "products", "manager", "tags", "status", "payments", "expenses", "attachments")
-"""Relations that can be asked for as a number (productsCount) or a yes or no (productsExists)."""
+"""Relations that can be included as a number (productsCount) or as a yes or no (productsExists)."""
 
 
 def order(forms: Forms, store: Store, order: Order, include: Collection[str] = ()) -> Json:
@@ -79,7 +79,7 @@ def order(forms: Forms, store: Store, order: Order, include: Collection[str] = (
 
 
 def _count(forms: Forms, store: Store, name: str, order: Order, found: Json) -> None:
-    """Answer ``productsCount`` and ``productsExists`` and their like."""
+    """Add ``productsCount``, ``productsExists`` and the same for other relations."""
     base = name.removesuffix("Count").removesuffix("Exists")
     related: Json = {}
     RELATIONS[base](forms, store, order, related)

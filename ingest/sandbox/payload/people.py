@@ -9,7 +9,7 @@ from ingest.sandbox.store import Store
 
 
 def buyer(forms: Forms, store: Store, buyer: Buyer, include: Collection[str] = ()) -> Json:
-    """Return a buyer's card; phones and e-mails are lists here."""
+    """Return a buyer's card; here phones and e-mails are lists."""
     nothing: list[str] | None = [] if forms.settings.no_contacts == "empty" else None
     orders = [store.orders[id - 1] for id in buyer.order_ids]
     live = [order.grand_total for order in orders if not order.deleted_at]
@@ -115,13 +115,13 @@ def manager(forms: Forms, manager: Manager) -> Json:
 
 
 def manager_or_null(forms: Forms, store: Store, id: int) -> Json | None:
-    """Return a user, or null where nobody is in charge."""
+    """Return a user, or None if the record has no manager."""
     found = store.managers.get(id)
     return manager(forms, found) if found else None
 
 
 def assigned(forms: Forms, store: Store, id: int) -> list[Json]:
-    """Return the users an order is assigned to, with their roles."""
+    """Return the users that an order is assigned to, with their roles."""
     found = store.managers.get(id)
     if found is None:
         return []

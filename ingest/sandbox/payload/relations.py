@@ -1,4 +1,4 @@
-"""What an order brings along when asked to, by the name it is asked for."""
+"""The relations of an order, by the name that a request includes them under."""
 
 from collections.abc import Callable
 

@@ -5,7 +5,7 @@ from ingest.sandbox.records import ExpenseType, Source, Status
 
 
 def status(forms: Forms, status: Status) -> Json:
-    """Return a status; what an order calls status_group_id is group_id here."""
+    """Return a status; the field group_id is status_group_id in an order."""
     return {
         "id": status.id,
         "name": status.name,
@@ -37,7 +37,7 @@ def source(forms: Forms, source: Source) -> Json:
 
 
 def expense_type(kind: ExpenseType) -> Json:
-    """Return an expense type; built-in ones have a localisation key for a name."""
+    """Return an expense type; the name of a built-in one is a localisation key."""
     return {
         "id": kind.id,
         "name": kind.name,
@@ -56,7 +56,7 @@ def tag(forms: Forms, row: tuple[int, str, str, str]) -> Json:
 
 
 def custom_field(row: tuple[int, str, str, str, str, tuple[str, ...]], *, options: bool) -> Json:
-    """Return the definition of a custom field, with the values it allows if asked for."""
+    """Return the definition of a custom field; with ``options`` also the values that it allows."""
     id, uuid, name, model, kind, values = row
     found: Json = {"id": id, "name": name, "uuid": uuid, "model": model, "type": kind, "required": False}
     found |= {"position": id, "is_multiple": False}

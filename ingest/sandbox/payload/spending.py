@@ -1,4 +1,4 @@
-"""What was paid for an order, and what it cost."""
+"""Payments and expenses of an order."""
 
 from ingest.sandbox import stamps
 from ingest.sandbox.payload.forms import Forms, Json
@@ -23,7 +23,7 @@ def expense(forms: Forms, expense: Expense, order: Order) -> Json:
 
 
 def payments(forms: Forms, order: Order) -> list[Json]:
-    """Return what was paid for the order, as one payment."""
+    """Return the payments of the order: none or one."""
     if not order.paid or not order.paid_at:
         return []
     at, paid = forms.at(order.paid_at), forms.amount(order.paid)

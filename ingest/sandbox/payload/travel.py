@@ -1,4 +1,4 @@
-"""How an order reaches its buyer."""
+"""The shipping of an order."""
 
 from ingest.sandbox import reference
 from ingest.sandbox.payload.forms import Forms, Json
@@ -9,7 +9,7 @@ SERVICE: Json = {"id": 1, "name": "Нова Пошта", "source_name": "novapos
 
 
 def shipping(forms: Forms, store: Store, order: Order) -> Json:
-    """Return how the order travels."""
+    """Return the shipping of the order."""
     city, region = reference.CITIES[_city(store, order)]
     code = str(order.tracking) if order.tracking else None
     found: Json = {
@@ -54,7 +54,7 @@ def shipping(forms: Forms, store: Store, order: Order) -> Json:
 
 
 def last_history(forms: Forms, order: Order) -> Json | None:
-    """Return the last thing the carrier said."""
+    """Return the last status of the carrier, or None if the order was not sent."""
     if not order.shipped_at:
         return None
     at = forms.at(order.shipped_at)
