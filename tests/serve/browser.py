@@ -1,4 +1,4 @@
-"""A real Chromium, driven over its DevTools protocol: as much of it as the dashboard's tests need."""
+"""Browser: a real Chromium, driven over its DevTools protocol, as far as the dashboard's tests need it."""
 
 import asyncio
 import base64
@@ -30,7 +30,7 @@ PATIENCE = 120
 
 
 class Page:
-    """One tab. ``complaints`` is everything a developer would see in red."""
+    """One tab. ``complaints`` has the errors and warnings of its console and the failed requests."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -41,15 +41,15 @@ class Page:
         self.requested: list[str] = []
 
     async def listen(self) -> None:
-        """Take what the browser says until it closes."""
+        """Receive the browser's messages until it closes."""
         async for message in self._socket:
-            told = message.json()
-            if "id" in told:
-                self._waiting.pop(told["id"]).set_result(told)
+            answer = message.json()
+            if "id" in answer:
+                self._waiting.pop(answer["id"]).set_result(answer)
             else:
-                self._hear(told["method"], told["params"])
+                self._record(answer["method"], answer["params"])
 
-    def _hear(self, event: str, facts: dict[str, Any]) -> None:
+    def _record(self, event: str, facts: dict[str, Any]) -> None:
         if event == "Network.requestWillBeSent":
             self._urls[facts["requestId"]] = facts["request"]["url"]
             self.requested.append(facts["request"]["url"])
@@ -71,36 +71,36 @@ class Page:
         number = next(self._numbers)
         self._waiting[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": params})
-        told = await asyncio.wait_for(self._waiting[number], PATIENCE)
-        if "error" in told:
-            raise RuntimeError(f"{method}: {told['error']}")
-        result: dict[str, Any] = told["result"]
+        answer = await asyncio.wait_for(self._waiting[number], PATIENCE)
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']}")
+        result: dict[str, Any] = answer["result"]
         return result
 
     async def run(self, script: str) -> Any:
-        """Return the value of an expression on the page; promises are awaited."""
-        told = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        if "exceptionDetails" in told:
-            raise RuntimeError(f"{script}: {told['exceptionDetails']}")
-        return told["result"].get("value")
+        """Return the value of an expression on the page; if it is a promise, wait for it."""
+        answer = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(f"{script}: {answer['exceptionDetails']}")
+        return answer["result"].get("value")
 
     async def until(self, condition: str) -> None:
-        """Return when the expression is true, looking at every frame."""
-        came = await self.run(
+        """Return when the expression is true; it is evaluated at every frame."""
+        is_true = await self.run(
             f"new Promise((done) => {{ const start = Date.now(); (function look() {{"
             f" if ({condition}) done(true);"
             f" else if (Date.now() - start > {(PATIENCE - 5) * 1000}) done(false);"
             f" else requestAnimationFrame(look); }})(); }})"
         )
-        assert came, f"waited in vain for {condition}; the browser said: {self.complaints}"
+        assert is_true, f"{condition} did not become true; the browser's complaints: {self.complaints}"
 
     async def open(self, url: str) -> None:
-        """Go to an address and wait until its charts are drawn."""
+        """Open a URL and wait until its charts are drawn."""
         await self.call("Page.navigate", url=url)
         await self.until("document.documentElement && document.documentElement.dataset.drawn")
 
-    async def look(self, *, width: int, height: int = 900, dark: bool = False) -> None:
-        """Set the size of the window and the colours that the user prefers."""
+    async def set_window(self, *, width: int, height: int = 900, dark: bool = False) -> None:
+        """Set the size of the window in pixels and the colour scheme that the user prefers."""
         await self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -116,13 +116,13 @@ class Page:
 
     async def picture(self, file: Path) -> None:
         """Write a PNG of the whole page."""
-        told = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        file.write_bytes(base64.b64decode(told["data"]))
+        answer = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        file.write_bytes(base64.b64decode(answer["data"]))
 
 
 @contextlib.asynccontextmanager
 async def open_page(folder: Path) -> AsyncIterator[Page]:
-    """Start a browser with a profile of its own in ``folder`` and yield an empty tab."""
+    """Start a browser with a new profile in ``folder`` and yield an empty tab."""
     assert CHROMIUM
     process = await asyncio.create_subprocess_exec(
         CHROMIUM,
@@ -149,7 +149,7 @@ async def open_page(folder: Path) -> AsyncIterator[Page]:
                 yield page
                 listening.cancel()
     finally:
-        with contextlib.suppress(ProcessLookupError):  # with its helpers: one that lives on holds the pipe
+        with contextlib.suppress(ProcessLookupError):  # its helpers too: a live one would keep the pipe open
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
         if draining:
@@ -157,7 +157,7 @@ async def open_page(folder: Path) -> AsyncIterator[Page]:
 
 
 async def read_port(stream: asyncio.StreamReader) -> int:
-    """Return the port that the browser says it listens on."""
+    """Return the port that the browser prints when it listens."""
     async for line in stream:
         if b"DevTools listening on" in line:
             return int(line.split(b"127.0.0.1:")[1].split(b"/")[0])

@@ -1,4 +1,4 @@
-"""Asking the server: plain HTTP, exact numbers."""
+"""Client: plain HTTP requests to a server, with exact numbers in the answers."""
 
 import json
 import urllib.error
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Reply(NamedTuple):
-    """What came back; ``json`` has Decimals where the text has a point."""
+    """One answer; in ``json``, numbers with a decimal point are Decimals."""
 
     status: int
     headers: dict[str, str]
@@ -21,7 +21,7 @@ class Reply(NamedTuple):
 
 
 def ask(base: str, path: str, *, method: str = "GET", **headers: str) -> Reply:
-    """Return the answer, whatever its status."""
+    """Return the answer, also if its status is an error."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(base + path, method=method, headers=named)
     try:

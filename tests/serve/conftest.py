@@ -1,4 +1,4 @@
-"""A lake with two releases made by hand, and a real server over it."""
+"""Fixtures: a lake with two small releases, and a real server over it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.running import environ_of, server
 
 
 class Served(NamedTuple):
-    """A running server: its address, its lake, the rows of the release it shows (2) and of the one before."""
+    """A running server: its URL, its lake, the rows of the current release (2) and of the older one (1)."""
 
     base: str
     lake: Lake
@@ -22,7 +22,7 @@ class Served(NamedTuple):
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Serve a lake that no test changes."""
+    """Serve a lake; no test may change it."""
     lake = Lake(root=str(tmp_path_factory.mktemp("served") / "lake"))
     older, tables = make_tables(seed=2), make_tables()
     publish_gold(lake, older)
@@ -33,7 +33,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return every file below a folder with its size and time."""
+    """Return ``{path: (size, time)}`` of every file below a folder."""
     return {
         str(file): (file.stat().st_size, file.stat().st_mtime_ns)
         for file in folder.rglob("*")

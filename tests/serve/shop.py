@@ -1,4 +1,4 @@
-"""A small shop's gold tables, made by hand, and the same questions answered in plain Python."""
+"""Shop: the gold tables of a small shop, and its figures computed in plain Python."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -63,7 +63,7 @@ def cents(value: Decimal) -> Decimal:
 
 
 def make_tables(seed: int = 1, *, days: int = DAYS) -> Tables:
-    """Return the rows of every gold table; another seed is another shop."""
+    """Return the rows of every gold table; each seed makes another shop."""
     dice = random.Random(seed)
     tables: Tables = {name: [] for name in COLUMNS}
     for back in range(days):
@@ -121,7 +121,7 @@ def make_tables(seed: int = 1, *, days: int = DAYS) -> Tables:
 
 
 def publish_gold(lake: Lake, tables: Tables, *, at: datetime | None = None) -> Release:
-    """Write the tables and publish a release of them, as a transform would."""
+    """Write the tables and publish a release of them, as a build does."""
     versions = {f"gold.{name}": write(lake, name, rows) for name, rows in tables.items()}
     revenue = sum((row["revenue"] for row in tables.get("revenue_daily", [])), Decimal())
     return publish_versions(lake, versions, revenue, at=at)
@@ -157,13 +157,13 @@ def publish_versions(
 def record_run(
     lake: Lake, *, verdict: str = "complete", reason: str | None = None, at: datetime | None = None
 ) -> None:
-    """Write the receipt of an ingest that ended just now, or then."""
+    """Write the receipt of an ingest that ended now, or at ``at``."""
     now = at or datetime.now(UTC)
     write_run(lake, receipt(now, verdict=verdict, reason=reason))
 
 
 def fail_job(lake: Lake, job: str = "sync", *, at: datetime | None = None) -> None:
-    """Record that a job of the schedule failed."""
+    """Record that a job of the schedule failed, now or at ``at``."""
     ended = at or datetime.now(UTC)
     reason = "transform: no total falls by more than 20%: 90 rows fewer"
     SlotClaims(lake, holder="test").close(job, ended, now=ended, exit_code=3, detail=reason)
@@ -180,8 +180,8 @@ def add(rows: Iterable[Row], column: str) -> Any:
 
 
 def grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
-    """Return the rows by key."""
-    found: dict[Any, list[Row]] = {}
+    """Return the rows grouped by key."""
+    groups: dict[Any, list[Row]] = {}
     for row in rows:
-        found.setdefault(key(row), []).append(row)
-    return found
+        groups.setdefault(key(row), []).append(row)
+    return groups

@@ -1,4 +1,4 @@
-"""Every figure of the API against the same figure made in plain Python from the rows."""
+"""Each figure of the API equals the same figure computed in plain Python from the rows."""
 
 from collections import Counter
 from datetime import date, timedelta
@@ -22,17 +22,17 @@ PERIODS = [
 
 
 def quotient(money: Decimal, count: Decimal) -> Decimal | None:
-    """Return money per piece."""
+    """Return money per piece; None if the count is 0."""
     return cents(money / count) if count else None
 
 
 def percent(part: Decimal | None, whole: Decimal | None) -> Decimal | None:
-    """Return a share in percent."""
+    """Return a share in percent; None if it can't be computed."""
     return cents(part * 100 / abs(whole)) if whole and part is not None else None
 
 
 def figures(tables: Tables, first: date, last: date) -> dict[str, Any]:
-    """Return what the cards must say."""
+    """Return the expected figures of a period."""
     orders, returns = (between(tables[name], first, last) for name in ("revenue_daily", "returns_daily"))
     revenue, count = add(orders, "revenue"), add(orders, "orders_count")
     return {
@@ -47,7 +47,7 @@ def figures(tables: Tables, first: date, last: date) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("first", "last"), PERIODS)
 def test_summary_is_the_sum_of_the_rows(served: Served, first: date, last: date) -> None:
-    """Each card: the period, the period of the same length before it, and the change."""
+    """A figure has its value in the period, in the period of the same length before it, and the change."""
     answer = ask(served.base, f"/api/summary?from={first}&to={last}").json
     days = (last - first).days + 1
     before_first, before_last = first - timedelta(days=days), first - timedelta(days=1)
@@ -72,9 +72,9 @@ def test_summary_is_the_sum_of_the_rows(served: Served, first: date, last: date)
 @pytest.mark.parametrize(("first", "last"), PERIODS)
 @pytest.mark.parametrize("kinds", [(), ("retail",), ("b2b", "other")])
 def test_revenue_by_day(served: Served, first: date, last: date, kinds: tuple[str, ...]) -> None:
-    """The rows are those of the table, and their sums are the totals."""
-    asked = "".join(f"&sales_type={kind}" for kind in kinds)
-    answer = ask(served.base, f"/api/revenue/daily?from={first}&to={last}{asked}").json
+    """The answer has the rows of the table, and the totals are their sums."""
+    types = "".join(f"&sales_type={kind}" for kind in kinds)
+    answer = ask(served.base, f"/api/revenue/daily?from={first}&to={last}{types}").json
     rows = [
         row
         for row in between(served.tables["revenue_daily"], first, last)
@@ -91,14 +91,14 @@ def test_revenue_by_day(served: Served, first: date, last: date, kinds: tuple[st
 
 
 def product_key(row: Row) -> tuple[Any, Any]:
-    """A product is its id; one without is its name."""
+    """Return what identifies a product: its id, or its name if it has no id."""
     return (row["product_id"], None if row["product_id"] is not None else row["product_name"])
 
 
 @pytest.mark.parametrize(("first", "last"), PERIODS)
 @pytest.mark.parametrize("by", ["revenue", "quantity"])
 def test_top_products(served: Served, first: date, last: date, by: str) -> None:
-    """A product renamed on the way is one product; rows and rest add up to the totals."""
+    """A product that was renamed counts as one, and rows and rest add up to the totals."""
     answer = ask(served.base, f"/api/products/top?from={first}&to={last}&by={by}&limit=5").json
     rows = between(served.tables["product_daily"], first, last)
     products = grouped(rows, product_key)
@@ -122,25 +122,25 @@ def test_top_products(served: Served, first: date, last: date, by: str) -> None:
 
 @pytest.mark.parametrize(("first", "last"), PERIODS)
 def test_sources(served: Served, first: date, last: date) -> None:
-    """One row a source, greatest first; the average is that of its orders, not of its days."""
+    """Each source has one row, the largest first, and its average is that of all its orders."""
     answer = ask(served.base, f"/api/sources?from={first}&to={last}").json
     rows = between(served.tables["source_daily"], first, last)
-    found = {}
+    expected = {}
     for source, group in grouped(rows, lambda row: row["source_id"]).items():
         revenue, orders = add(group, "revenue"), add(group, "orders_count")
-        found[source] = (group[0]["source_name"], revenue, orders, quotient(revenue, orders))
+        expected[source] = (group[0]["source_name"], revenue, orders, quotient(revenue, orders))
     assert {
         row["source_id"]: (row["source_name"], row["revenue"], row["orders_count"], row["avg_check"])
         for row in answer["rows"]
-    } == found
+    } == expected
     assert [row["revenue"] for row in answer["rows"]] == sorted(
-        (row[1] for row in found.values()), reverse=True
+        (row[1] for row in expected.values()), reverse=True
     )
     assert add(answer["rows"], "revenue") == answer["totals"]["revenue"] == add(rows, "revenue")
 
 
 def test_period_ends_today_by_default(served: Served) -> None:
-    """Today is the day up to which the CRM was read, not the newest order: orders can be dated ahead."""
+    """Today is the day up to which the CRM was read, not that of the newest order, which may lie ahead."""
     assert ask(served.base, "/api/summary").json["period"] == {"from": "2026-03-01", "to": "2026-03-30"}
     assert ask(served.base, "/api/summary?from=2026-03-29").json["period"]["to"] == "2026-03-30"
     assert ask(served.base, "/api/summary?from=2026-04-02").json["period"]["to"] == "2026-04-02"
@@ -150,7 +150,7 @@ def test_period_ends_today_by_default(served: Served) -> None:
 
 
 def test_older_release_still_answers(served: Served) -> None:
-    """``release=1`` says what was said then."""
+    """``release=1`` returns the figures of release 1, which differ from the current ones."""
     answer = ask(served.base, f"/api/summary?from={TODAY}&to={TODAY}&release=1").json
     assert answer["release"] == 1
     assert answer["revenue"]["value"] == figures(served.older, TODAY, TODAY)["revenue"]
@@ -158,7 +158,7 @@ def test_older_release_still_answers(served: Served) -> None:
 
 
 def test_status_names_release_and_run(served: Served) -> None:
-    """Release, age, last ingest, rows: what the page's head shows."""
+    """The status has the release, the last ingest and the number of rows of each table."""
     status = ask(served.base, "/api/status").json
     assert (status["release"], status["kind"], status["problem"]) == (2, "sync", None)
     assert status["last_run"]["verdict"] == "complete"
@@ -167,7 +167,7 @@ def test_status_names_release_and_run(served: Served) -> None:
 
 
 def test_releases_newest_first(served: Served) -> None:
-    """The list says how many there are, and what each was worth."""
+    """The list has the number of releases and the revenue of each, newest first."""
     answer = ask(served.base, "/api/releases").json
     assert [line["release"] for line in answer["releases"]] == [2, 1]
     assert answer["total"] == 2
@@ -176,7 +176,7 @@ def test_releases_newest_first(served: Served) -> None:
 
 
 def test_tables_are_listed_without_the_partition_column(served: Served) -> None:
-    """Names, types and rows; ``month`` is the store's business."""
+    """A listed table has its columns with types and its number of rows, but not ``month``."""
     listed = {table["table"]: table for table in ask(served.base, "/api/tables").json["tables"]}
     assert set(listed) == set(COLUMNS)
     for name, columns in COLUMNS.items():
@@ -188,7 +188,7 @@ def test_tables_are_listed_without_the_partition_column(served: Served) -> None:
 
 @pytest.mark.parametrize("name", list(COLUMNS))
 def test_pages_of_a_table_hold_every_row_once(served: Served, name: str) -> None:
-    """Following ``next`` to its end gives the table, whole, whatever the order."""
+    """A client that follows ``next`` to the end gets each row of the table once, in order."""
     url: str | None = f"/api/tables/{name}?limit=97&order=-date"
     rows: list[Row] = []
     while url:
@@ -213,12 +213,12 @@ def test_pages_of_a_table_hold_every_row_once(served: Served, name: str) -> None
             lambda row: (str(row["date"]), row["sales_type"]) == ("2026-03-03", "other"),
         ),
         ("orders_count=7", lambda row: row["orders_count"] == 7),
-        ("sales_type=nobody", lambda row: False),
+        ("sales_type=unknown", lambda row: False),
         ("sales_type=%27%3B+drop+table+x%3B--", lambda row: False),
     ],
 )
 def test_filters(served: Served, query: str, wanted: Any) -> None:
-    """A column's name asks for its value, several times for any of them, different columns for all."""
+    """A column as a parameter filters by its value; repeated, by any of them; several columns, by all."""
     answer = ask(served.base, f"/api/tables/revenue_daily?{query}&limit=10000").json
     expected = [row for row in served.tables["revenue_daily"] if wanted(row)]
     assert answer["total"] == len(expected) == len(answer["rows"])
@@ -226,7 +226,7 @@ def test_filters(served: Served, query: str, wanted: Any) -> None:
 
 
 def test_money_is_written_exactly(served: Served) -> None:
-    """Two places in the text itself, so that no reader's floats decide."""
+    """Money in JSON has exactly two decimal places, so a client can read it without floats."""
     row = ask(served.base, "/api/tables/revenue_daily?limit=1").body.decode()
     value = row.split('"revenue":')[1].split(",")[0]
     assert value == f"{Decimal(value):.2f}"

@@ -1,4 +1,4 @@
-"""Every endpoint takes ``as_of``: what it answers then is what it answered when that release served."""
+"""Each endpoint takes ``as_of`` and answers as it did when that release served."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ PATHS = (
 
 
 class Past(NamedTuple):
-    """A running server over three releases: its address, its lake, the rows of each release."""
+    """A running server over three releases: its URL, its lake, the rows of each release by number."""
 
     base: str
     lake: Lake
@@ -38,7 +38,7 @@ class Past(NamedTuple):
 
 @pytest.fixture(scope="module")
 def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
-    """Serve a lake whose releases are of the times above; the first is called ``audit``."""
+    """Serve a lake with one release at each of ``TIMES``; the first has the tag ``audit``."""
     lake = Lake(root=str(tmp_path_factory.mktemp("past") / "lake"))
     tables: dict[int, Tables] = {}
     for number, stamp in enumerate(TIMES, 1):
@@ -72,7 +72,7 @@ def joined(path: str, query: str) -> str:
     ],
 )
 def test_a_number_tag_or_time_names_a_release(past: Past, text: str, number: int) -> None:
-    """A day ends at midnight in Kyiv; a plus that was not encoded is still a plus."""
+    """A day ends at midnight in Kyiv, and a plus sign that was not percent-encoded is read as a plus."""
     reply = ask(past.base, f"/api/revenue/daily?from=2026-01-01&to=2026-03-31&as_of={text}")
     assert reply.status == 200, reply.body
     assert reply.json["release"] == number
@@ -82,7 +82,7 @@ def test_a_number_tag_or_time_names_a_release(past: Past, text: str, number: int
 
 @pytest.mark.parametrize("path", PATHS)
 def test_the_answer_is_that_of_the_release(past: Past, path: str) -> None:
-    """To the byte and to the tag, however the release is named; each release has its own."""
+    """Body and ETag are the same for each way to name a release, and differ between releases."""
     tags = set()
     for number, texts in {1: ("audit", "2026-03-31"), 2: ("2026-04-04", "2"), 3: ("2026-04-05",)}.items():
         plain = ask(past.base, joined(path, f"release={number}"))
@@ -91,14 +91,14 @@ def test_the_answer_is_that_of_the_release(past: Past, path: str) -> None:
             reply = ask(past.base, joined(path, f"as_of={text}"))
             assert (reply.status, reply.body) == (200, plain.body)
             assert reply.headers["etag"] == plain.headers["etag"]
-            held = ask(past.base, joined(path, f"as_of={text}"), If_None_Match=plain.headers["etag"])
-            assert (held.status, held.body) == (304, b"")
+            again = ask(past.base, joined(path, f"as_of={text}"), If_None_Match=plain.headers["etag"])
+            assert (again.status, again.body) == (304, b"")
     assert len(tags) == 3
     assert ask(past.base, path).headers["etag"] in tags
 
 
-def test_a_tag_that_moves_is_another_release_at_once(past: Past) -> None:
-    """A name is looked up each time; what was cached is the release's."""
+def test_a_moved_tag_names_its_new_release_immediately(past: Past) -> None:
+    """A tag is resolved at each request; the cache holds answers by release, not by tag."""
     first, second = (find_release(past.lake, number) for number in (1, 2))
     for release in (first, second, first):
         write_tag(past.lake, release, "moving", now=datetime.now(UTC))
@@ -106,7 +106,7 @@ def test_a_tag_that_moves_is_another_release_at_once(past: Past) -> None:
 
 
 def test_pages_of_a_table_stay_in_their_release(past: Past) -> None:
-    """The next page names the number: what a day or a tag means may have changed by then."""
+    """``next`` has the number of the release, because a day or tag may name another one by then."""
     reply = ask(past.base, "/api/tables/revenue_daily?limit=10&as_of=2026-03-31").json
     assert "release=1" in reply["next"]
     assert "as_of" not in reply["next"]
@@ -114,7 +114,7 @@ def test_pages_of_a_table_stay_in_their_release(past: Past) -> None:
 
 
 def test_status_and_health_of_an_older_release(past: Past) -> None:
-    """Its times and rows, and the ingest that was the last one then."""
+    """The status of an older release has its times and rows, and the ingest that was the last one then."""
     old, new = (ask(past.base, f"/api/status{query}").json for query in ("?as_of=audit", ""))
     assert (old["release"], new["release"]) == (1, 3)
     assert old["published_at"] == "2026-03-31T20:59:59Z"
@@ -127,7 +127,7 @@ def test_status_and_health_of_an_older_release(past: Past) -> None:
 
 
 def test_releases_as_of_a_release_are_those_up_to_it(past: Past) -> None:
-    """As they were listed then."""
+    """``as_of`` ends the list of releases at the release that it names."""
     reply = ask(past.base, "/api/releases?as_of=2026-04-01").json
     assert [line["release"] for line in reply["releases"]] == [2, 1]
     assert (reply["release"], reply["total"]) == (2, 2)
@@ -157,8 +157,8 @@ def test_releases_as_of_a_release_are_those_up_to_it(past: Past) -> None:
         ("as_of=1&release=1", 400, "release and as_of both name a release; give one of them"),
     ],
 )
-def test_what_names_no_release_is_refused(past: Past, query: str, status: int, reason: str) -> None:
-    """At every endpoint, in one line that says what would name one."""
+def test_as_of_without_a_release_is_refused(past: Past, query: str, status: int, reason: str) -> None:
+    """Each endpoint refuses a text that names no release, in one line that names the valid forms."""
     for path in (*PATHS, "/api/health", "/api/status", "/api/releases", "/figures"):
         reply = ask(past.base, joined(path, query))
         assert reply.status == status, (path, reply.body)
@@ -168,7 +168,7 @@ def test_what_names_no_release_is_refused(past: Past, query: str, status: int, r
 
 
 def test_the_page_shows_a_release_and_stays_there(past: Past) -> None:
-    """Its number, when it was published, and links to other periods of the same one."""
+    """The page of an older release has its number and time, and its links keep to that release."""
     page = ask(past.base, "/?as_of=2026-03-31&days=90").body.decode()
     assert 'Release <strong id="release">1</strong>' in page
     assert "published 31.03.2026 23:59" in page
@@ -181,8 +181,8 @@ def test_the_page_shows_a_release_and_stays_there(past: Past) -> None:
     assert (missing.status, b"nothing was published by 2026-03-30" in missing.body) == (404, True)
 
 
-def test_a_release_whose_files_are_gone_is_404(tmp_path: Path) -> None:
-    """It is no failure of the server's; what serves goes on, and the ledger still lists it."""
+def test_a_release_without_its_files_is_404(tmp_path: Path) -> None:
+    """If files of an older release were deleted, it is a 404; the current one and the list still work."""
     lake = Lake(root=str(tmp_path / "lake"))
     publish_gold(lake, make_tables(1, days=3))
     [old] = Path(lake.place, "gold", "revenue_daily").rglob("*.parquet")

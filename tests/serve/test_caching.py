@@ -1,4 +1,4 @@
-"""A release never changes, so an answer that a client holds is never sent again."""
+"""A release never changes, so an answer that a client has is not sent again."""
 
 import gzip
 
@@ -7,34 +7,34 @@ from tests.serve.conftest import Served
 
 
 def test_unchanged_answer_is_304(served: Served) -> None:
-    """The ETag is the release and the question; the same question gets the same tag in any spelling."""
+    """Two spellings of one request have the same ETag, and a client that sends it gets 304 without a body."""
     first = ask(served.base, "/api/summary?from=2026-03-01&to=2026-03-05")
     again = ask(served.base, "/api/summary?to=2026-03-05&from=2026-03-01&release=2")
     assert again.headers["etag"] == first.headers["etag"]
-    held = ask(served.base, "/api/summary?from=2026-03-01&to=2026-03-05", If_None_Match=first.headers["etag"])
-    assert (held.status, held.body) == (304, b"")
-    assert held.headers["etag"] == first.headers["etag"]
+    same = ask(served.base, "/api/summary?from=2026-03-01&to=2026-03-05", If_None_Match=first.headers["etag"])
+    assert (same.status, same.body) == (304, b"")
+    assert same.headers["etag"] == first.headers["etag"]
 
 
-def test_another_question_or_release_has_another_tag(served: Served) -> None:
-    """Neither another period, nor another address, nor another release is mistaken for it."""
+def test_another_request_or_release_has_another_etag(served: Served) -> None:
+    """Another period, path or release has another ETag, and the ETag of one is no match for another."""
     paths = ["/api/summary", "/api/summary?from=2026-03-02", "/api/sources", "/api/summary?release=1"]
     tags = {ask(served.base, path).headers["etag"] for path in paths}
     assert len(tags) == len(paths)
-    held = ask(
+    older = ask(
         served.base, "/api/summary?release=1", If_None_Match=ask(served.base, "/api/summary").headers["etag"]
     )
-    assert held.status == 200
+    assert older.status == 200
 
 
-def test_live_answers_are_not_kept(served: Served) -> None:
-    """Health and status say what is true now."""
+def test_live_answers_are_not_cached(served: Served) -> None:
+    """Health, status, metrics and the page may not be cached, because they describe the present."""
     for path in ("/api/health", "/api/status", "/metrics", "/"):
         assert ask(served.base, path).headers["cache-control"] == "no-store"
 
 
-def test_answers_are_packed_for_who_can_unpack(served: Served) -> None:
-    """gzip for larger answers, and the same content."""
+def test_answers_are_compressed_if_the_client_accepts_gzip(served: Served) -> None:
+    """A large answer is sent with gzip if the client accepts it, and has the same content."""
     path = "/api/tables/product_daily?limit=500"
     plain = ask(served.base, path)
     packed = ask(served.base, path, Accept_Encoding="br, gzip;q=0.5")
@@ -45,8 +45,8 @@ def test_answers_are_packed_for_who_can_unpack(served: Served) -> None:
     assert "content-encoding" not in ask(served.base, path, Accept_Encoding="gzip;q=0").headers
 
 
-def test_assets_are_kept_for_ever(served: Served) -> None:
-    """Their address names their content; the charts' library comes from this host too."""
+def test_assets_are_immutable(served: Served) -> None:
+    """The page loads all its assets from this server, at URLs whose content never changes."""
     page = ask(served.base, "/").body.decode()
     addresses = [part.split('"')[0] for part in page.split('="') if part.startswith("/static/")]
     assert {address.split(".")[0] for address in addresses} == {
@@ -60,7 +60,7 @@ def test_assets_are_kept_for_ever(served: Served) -> None:
 
 
 def test_release_is_named_on_every_answer(served: Served) -> None:
-    """In the body, and in a header for those that read no body."""
+    """The number of the release is in the body and in the header Keylake-Release."""
     for path in ("/api/summary", "/api/tables", "/api/sources", "/api/releases"):
         reply = ask(served.base, path)
         assert reply.json["release"] == 2
@@ -68,7 +68,7 @@ def test_release_is_named_on_every_answer(served: Served) -> None:
 
 
 def test_metrics_count_routes_not_addresses(served: Served) -> None:
-    """No caller can make a new label."""
+    """A metric's label is the pattern of the route, so clients can't create labels."""
     ask(served.base, "/api/tables/revenue_daily?limit=3")
     ask(served.base, "/wp-login.php")
     text = ask(served.base, "/metrics").body.decode()

@@ -1,4 +1,4 @@
-"""The dashboard in a real browser: figures, charts, periods, and a release published while it is open."""
+"""The dashboard in a real browser: figures, charts, periods, and a new release while it is open."""
 
 import re
 from datetime import timedelta
@@ -16,24 +16,26 @@ from tests.support.running import environ_of, server, succeed
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium: `apt-get install chromium` gives one")
 
 
-def written(value: Decimal) -> str:
-    """Return money as the page writes it, its no-break spaces as plain ones."""
+def format_money(value: Decimal) -> str:
+    """Return money as the page formats it, with plain spaces instead of no-break spaces."""
     return f"₴ {value:,.2f}".replace(",", " ").replace(".", ",")
 
 
 def revenue(tables: Tables, days: int) -> str:
-    """Return what the revenue card must say for the days that end today."""
-    return written(add(between(tables["revenue_daily"], TODAY - timedelta(days=days - 1), TODAY), "revenue"))
+    """Return the expected text of the revenue card for the days that end today."""
+    return format_money(
+        add(between(tables["revenue_daily"], TODAY - timedelta(days=days - 1), TODAY), "revenue")
+    )
 
 
 async def text(page: Page, selector: str) -> str:
     """Return an element's text with plain spaces."""
-    found = await page.run(f"document.querySelector({selector!r}).innerText")
-    return re.sub(r"\s+", " ", found)
+    inner = await page.run(f"document.querySelector({selector!r}).innerText")
+    return re.sub(r"\s+", " ", inner)
 
 
 async def colours(page: Page, chart: str) -> int:
-    """Return how many colours a chart's canvas has: a blank one has one."""
+    """Return the number of colours on a chart's canvas; a blank canvas has one."""
     return int(
         await page.run(
             f"(() => {{ const canvas = document.querySelector('#{chart} canvas');"
@@ -45,13 +47,13 @@ async def colours(page: Page, chart: str) -> int:
 
 @needs_chromium
 async def test_page_shows_figures_and_follows(lake: Lake, tmp_path: Path) -> None:
-    """One visit: load, look, choose a period, go back, and see a new release come in by itself."""
+    """A visitor opens the page, chooses periods, goes back, and sees a new release without a reload."""
     tables = make_tables()
     publish_gold(lake, tables)
     record_run(lake)
     with server(environ_of(lake)) as base:
         async with open_page(tmp_path / "profile") as page:
-            await page.look(width=1400)
+            await page.set_window(width=1400)
             await page.open(base + "/")
             assert revenue(tables, 30) in await text(page, "#card-revenue")
             assert "Sync complete" in await text(page, "#run")
@@ -97,11 +99,11 @@ async def test_page_shows_figures_and_follows(lake: Lake, tmp_path: Path) -> Non
 @pytest.mark.parametrize("width", [400, 1600])
 @pytest.mark.parametrize("dark", [False, True])
 async def test_page_fits_and_can_be_read(lake: Lake, tmp_path: Path, width: int, dark: bool) -> None:
-    """Nothing sticks out to the side, every control has a name, and text stands out from its ground."""
+    """The page fits the window, each control has a name, and text contrasts with its background."""
     publish_gold(lake, make_tables())
     with server(environ_of(lake)) as base:
         async with open_page(tmp_path / "profile") as page:
-            await page.look(width=width, dark=dark)
+            await page.set_window(width=width, dark=dark)
             await page.open(base + "/?days=365")
             assert await page.run("document.documentElement.scrollWidth") == width
             assert await page.run(
@@ -113,8 +115,8 @@ async def test_page_fits_and_can_be_read(lake: Lake, tmp_path: Path, width: int,
 
 
 @needs_chromium
-async def test_page_says_when_the_server_is_gone(lake: Lake, tmp_path: Path) -> None:
-    """The figures stay, and a line says that they may be old."""
+async def test_page_reports_that_the_server_is_unreachable(lake: Lake, tmp_path: Path) -> None:
+    """If the server stops, the figures stay, and a line reports that it can't be reached."""
     tables = make_tables()
     publish_gold(lake, tables)
     async with open_page(tmp_path / "profile") as page:
@@ -126,8 +128,8 @@ async def test_page_says_when_the_server_is_gone(lake: Lake, tmp_path: Path) -> 
 
 
 @needs_chromium
-async def test_a_sync_that_fails_is_seen_where_people_look(lake: Lake, tmp_path: Path) -> None:
-    """On the page while it is open and when it is opened, in the status, in the metrics, at the terminal."""
+async def test_a_failed_sync_is_reported_everywhere(lake: Lake, tmp_path: Path) -> None:
+    """The open page, a newly opened one, the status, the metrics and the terminal report a failed sync."""
     publish_gold(lake, make_tables())
     why = "transform: no total falls by more than 20%: 90 rows fewer"
     async with open_page(tmp_path / "profile") as page:
@@ -153,8 +155,8 @@ async def test_a_sync_that_fails_is_seen_where_people_look(lake: Lake, tmp_path:
             await page.until("document.querySelector('#trouble').hidden")
 
 
-def test_page_says_everything_without_its_script(lake: Lake) -> None:
-    """Figures, tables and links to periods are in the page itself."""
+def test_page_is_complete_without_its_script(lake: Lake) -> None:
+    """The HTML has the figures, tables and links to periods, and escapes names."""
     tables = make_tables()
     dearest = next(row for row in tables["product_daily"] if row["date"] == TODAY)
     dearest |= {"product_name": "</script><b>Крем & Ко", "revenue": Decimal("99999999.00")}
@@ -168,7 +170,7 @@ def test_page_says_everything_without_its_script(lake: Lake) -> None:
     assert "&lt;/script&gt;&lt;b&gt;Крем &amp; Ко" in page
 
 
-# The least contrast of any text to what is painted behind it, by WCAG's formula.
+# Lowest contrast of a text to its background, by WCAG's formula.
 CONTRAST = """(() => {
   const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((part) => part / 255)

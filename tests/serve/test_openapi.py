@@ -1,4 +1,4 @@
-"""The API's description of itself holds: schemathesis asks by it and checks the answers against it."""
+"""The API fits its OpenAPI description: schemathesis generates requests from it and checks the answers."""
 
 import json
 from typing import Any
@@ -30,16 +30,16 @@ EXAMPLES = 15
 
 
 def test_every_operation_answers_as_described(served: Served) -> None:
-    """Valid and invalid questions by the dozen: no failure of ours, every answer of the shape promised."""
+    """Valid and invalid requests never fail in the server, and each answer has the described shape."""
     schema: Any = schemathesis.openapi.from_url(f"{served.base}/schema/openapi.json")
-    asked = [ask_about(result.ok()) for result in schema.get_all_operations()]
-    assert len(asked) == 10
-    assert min(asked) >= 1
+    counts = [send_examples(result.ok()) for result in schema.get_all_operations()]
+    assert len(counts) == 10
+    assert min(counts) >= 1
 
 
-def ask_about(operation: Any) -> int:
-    """Ask about one operation, by valid and by invalid examples; return how many were asked."""
-    asked = 0
+def send_examples(operation: Any) -> int:
+    """Send valid and invalid examples of one operation; return their number."""
+    count = 0
 
     @given(data=st.data())
     @settings(
@@ -49,19 +49,19 @@ def ask_about(operation: Any) -> int:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    def ask_by(data: Any) -> None:
-        nonlocal asked
+    def send_example(data: Any) -> None:
+        nonlocal count
         mode = data.draw(st.sampled_from(list(schemathesis.GenerationMode)))
         case = data.draw(operation.as_strategy(generation_mode=mode))
         case.call_and_validate(checks=CHECKS)
-        asked += 1
+        count += 1
 
-    ask_by()
-    return asked
+    send_example()
+    return count
 
 
 def test_description_is_complete(served: Served) -> None:
-    """Every endpoint is in it, with its reasons to refuse; money is a number."""
+    """The description has each endpoint with its error statuses, and money is a number."""
     described = ask(served.base, "/schema/openapi.json").json
     assert set(described["paths"]) == {
         "/api/health",
@@ -82,7 +82,7 @@ def test_description_is_complete(served: Served) -> None:
 
 
 def test_page_needs_no_outside_host(served: Served) -> None:
-    """Neither the description nor its page names any address but this server's own."""
+    """The page and the description contain no URL of another host, and the page no script."""
     page = ask(served.base, "/schema").body.decode()
     assert "/api/tables/{table}" in page
     assert "http://" not in page.replace(served.base, "")

@@ -1,6 +1,6 @@
-"""Slots become processes, are claimed before and closed after, and none is lost or run twice.
+"""A due slot is claimed, run as processes and closed; none is lost or run twice.
 
-The processes are real; each reports to the test over loopback and ends when the test says so.
+The processes are real. Each reports to the test over loopback and ends when the test allows it.
 """
 
 import asyncio
@@ -40,44 +40,44 @@ NOW = datetime(2026, 3, 30, 12, 2, tzinfo=UTC)
 SLOT = datetime(2026, 3, 30, 12, tzinfo=UTC)
 
 
-class Desk:
-    """Where the processes report: ``started`` has their names, ``end`` lets the one that waits go."""
+class Coordinator:
+    """Receives the reports of the processes: ``started`` has their names; ``end`` lets one process end."""
 
     def __init__(self) -> None:
         self.started: asyncio.Queue[tuple[str, asyncio.StreamWriter]] = asyncio.Queue()
         self.port = 0
 
-    async def arrive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take a report."""
+    async def receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Receive the report of a process that started."""
         self.started.put_nowait(((await reader.readline()).decode().strip(), writer))
 
     async def end(self, name: str, code: int = 0) -> None:
-        """Wait for the next process, which must be of that name, and let it end."""
-        found, writer = await asyncio.wait_for(self.started.get(), 300)
-        assert found == name
+        """Wait for the next process, which must have that name, and let it end with ``code``."""
+        started, writer = await asyncio.wait_for(self.started.get(), 300)
+        assert started == name
         writer.write(f"{code}\n".encode())
         await writer.drain()
         writer.close()
 
     def job(self, every: float, *names: str) -> Job:
-        """Return a job whose steps report here."""
+        """Return a job whose steps report to this coordinator."""
         steps = tuple((sys.executable, "-c", REPORT, str(self.port), name) for name in names)
         return Job(name="sync", every=every, steps=steps)
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    """A place to report to."""
-    made = Desk()
-    listening = await asyncio.start_server(made.arrive, "127.0.0.1", 0)
-    made.port = listening.sockets[0].getsockname()[1]
-    yield made
+async def coordinator() -> AsyncIterator[Coordinator]:
+    """A coordinator that listens on a free port."""
+    created = Coordinator()
+    listening = await asyncio.start_server(created.receive, "127.0.0.1", 0)
+    created.port = listening.sockets[0].getsockname()[1]
+    yield created
     listening.close()
 
 
 @contextlib.asynccontextmanager
 async def running(lake: Lake, job: Job, *, stop_seconds: float = 20) -> AsyncIterator[Schedule]:
-    """Run a schedule; stop it at the end and wait until it has."""
+    """Run a schedule; at the end, stop it and wait until it has stopped."""
     schedule = Schedule(lake, [job], stop_seconds=stop_seconds)
     task = asyncio.create_task(schedule.run())
     try:
@@ -88,30 +88,32 @@ async def running(lake: Lake, job: Job, *, stop_seconds: float = 20) -> AsyncIte
 
 
 def rows(lake: Lake) -> list[tuple[str, int | None, str | None]]:
-    """Return the ledger, oldest first, as (state, exit code, detail); our own holder is ``me``."""
+    """Return the ledger, oldest first, as (state, exit code, detail); this process as holder is ``me``."""
     if not table_exists(lake, JOBS):
         return []
-    found = sorted(open_table(lake, JOBS).read().to_pylist(), key=lambda row: row["at"])
+    entries = sorted(open_table(lake, JOBS).read().to_pylist(), key=lambda row: row["at"])
     me = this_process()
-    return [(row["state"], row["exit_code"], "me" if row["detail"] == me else row["detail"]) for row in found]
+    return [
+        (row["state"], row["exit_code"], "me" if row["detail"] == me else row["detail"]) for row in entries
+    ]
 
 
-async def test_idle_slots_cost_one_claim(lake: Lake, desk: Desk) -> None:
-    """Slots that find nothing to do write nothing: they share the claim of the first."""
-    async with running(lake, desk.job(SOON, "ingest", "transform")):
+async def test_idle_slots_cost_one_claim(lake: Lake, coordinator: Coordinator) -> None:
+    """Slots without a result write no row; they share the claim of the first."""
+    async with running(lake, coordinator.job(SOON, "ingest", "transform")):
         for _ in range(3):
-            await desk.end("ingest")
-            await desk.end("transform")
-        name, waiting = await asyncio.wait_for(desk.started.get(), 300)
+            await coordinator.end("ingest")
+            await coordinator.end("transform")
+        name, waiting = await asyncio.wait_for(coordinator.started.get(), 300)
         assert (name, rows(lake)) == ("ingest", [("claimed", None, "me")])
         waiting.close()
-        await desk.end("transform")
+        await coordinator.end("transform")
 
 
-async def test_clean_stop_closes(lake: Lake, desk: Desk) -> None:
-    """A stop between slots leaves nothing open, and a start within the same slot runs nothing again."""
-    async with running(lake, desk.job(HALF_HOUR, "ingest")):
-        await desk.end("ingest")
+async def test_clean_stop_closes(lake: Lake, coordinator: Coordinator) -> None:
+    """A stop between slots leaves no open claim, and the next start does not run the same slot again."""
+    async with running(lake, coordinator.job(HALF_HOUR, "ingest")):
+        await coordinator.end("ingest")
     assert rows(lake) == [("claimed", None, "me"), ("closed", 0, "stopped")]
     last = SlotClaims(lake, holder="other").last("sync")
     assert last
@@ -122,113 +124,115 @@ async def test_clean_stop_closes(lake: Lake, desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("every", [HOUR, DAY])
-async def test_a_slot_of_upkeep_is_closed_when_it_is_done(lake: Lake, desk: Desk, every: float) -> None:
-    """No slot renews its claim in time: a crash then must not run it again."""
-    async with running(lake, desk.job(every, "ingest")):
-        await desk.end("ingest")
+async def test_a_slot_of_upkeep_is_closed_when_it_ends(
+    lake: Lake, coordinator: Coordinator, every: float
+) -> None:
+    """Slots of an hour or more are closed, because no later slot renews their claim in time."""
+    async with running(lake, coordinator.job(every, "ingest")):
+        await coordinator.end("ingest")
     assert rows(lake) == [("claimed", None, "me"), ("closed", 0, "")]
 
 
-async def test_slot_with_a_release_is_closed_with_it(lake: Lake, desk: Desk) -> None:
-    """What came of it stands beside it."""
-    async with running(lake, desk.job(HALF_HOUR, "ingest", "transform")):
-        await desk.end("ingest")
+async def test_slot_with_a_release_is_closed_with_it(lake: Lake, coordinator: Coordinator) -> None:
+    """If a release came out of a slot, its closing row has the release's number."""
+    async with running(lake, coordinator.job(HALF_HOUR, "ingest", "transform")):
+        await coordinator.end("ingest")
         publish_gold(lake, make_tables(days=2))
-        await desk.end("transform")
+        await coordinator.end("transform")
     assert rows(lake) == [("claimed", None, "me"), ("closed", 0, "release 1")]
 
 
 async def test_failing_job_is_closed_with_its_reason_and_goes_on(
-    lake: Lake, desk: Desk, capfd: pytest.CaptureFixture[str]
+    lake: Lake, coordinator: Coordinator, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The step after a failure is not begun; the next slot is."""
-    async with running(lake, desk.job(SOON, "ingest", "transform")):
-        await desk.end("ingest", 1)
-        await desk.end("ingest", 1)
-        await desk.end("ingest", 1)
-        _, waiting = await asyncio.wait_for(desk.started.get(), 300)
+    """After a failed step the job ends with its reason, and the next slot runs."""
+    async with running(lake, coordinator.job(SOON, "ingest", "transform")):
+        await coordinator.end("ingest", 1)
+        await coordinator.end("ingest", 1)
+        await coordinator.end("ingest", 1)
+        _, waiting = await asyncio.wait_for(coordinator.started.get(), 300)
         waiting.close()
-    found = rows(lake)
-    assert found[:3] == [
+    entries = rows(lake)
+    assert entries[:3] == [
         ("claimed", None, "me"),
-        ("closed", 1, f"{step_name(desk.job(1, 'ingest').steps[0])}: ingest ends with 1"),
+        ("closed", 1, f"{step_name(coordinator.job(1, 'ingest').steps[0])}: ingest ends with 1"),
         ("claimed", None, "me"),
     ]
     assert "ingest ends with 1" in capfd.readouterr().err
 
 
-async def test_the_first_slot_after_a_failure_is_closed_too(lake: Lake, desk: Desk) -> None:
-    """So that nobody takes what was made good for a failure; the idle slots after it write nothing again."""
-    async with running(lake, desk.job(SOON, "ingest")):
-        await desk.end("ingest", 1)
-        name, second = await asyncio.wait_for(desk.started.get(), 300)
+async def test_the_first_slot_after_a_failure_is_closed_too(lake: Lake, coordinator: Coordinator) -> None:
+    """The first success after a failure is recorded, and the idle slots after it write no row."""
+    async with running(lake, coordinator.job(SOON, "ingest")):
+        await coordinator.end("ingest", 1)
+        name, second = await asyncio.wait_for(coordinator.started.get(), 300)
         [failed] = failed_jobs(lake, None, now=datetime.now(UTC))
         assert (name, failed.job, failed.exit_code) == ("ingest", "sync", 1)
         second.write(b"0\n")
         second.close()
-        await desk.end("ingest")
+        await coordinator.end("ingest")
         assert failed_jobs(lake, None, now=datetime.now(UTC)) == ()
-        await desk.end("ingest")
-        _, waiting = await asyncio.wait_for(desk.started.get(), 300)
+        await coordinator.end("ingest")
+        _, waiting = await asyncio.wait_for(coordinator.started.get(), 300)
         assert [row[:2] for row in rows(lake)] == [
             ("claimed", None), ("closed", 1), ("claimed", None), ("closed", 0), ("claimed", None),
         ]  # fmt: skip
         waiting.close()
 
 
-async def test_incomplete_ingest_is_transformed(lake: Lake, desk: Desk) -> None:
-    """Exit 4 keeps what arrived, so the transform follows; the slot still says 4."""
-    async with running(lake, desk.job(HALF_HOUR, "ingest", "transform")):
-        await desk.end("ingest", 4)
-        await desk.end("transform")
+async def test_incomplete_ingest_is_transformed(lake: Lake, coordinator: Coordinator) -> None:
+    """After exit code 4 the transform still runs, and the slot is closed with 4."""
+    async with running(lake, coordinator.job(HALF_HOUR, "ingest", "transform")):
+        await coordinator.end("ingest", 4)
+        await coordinator.end("transform")
     assert [row[:2] for row in rows(lake)] == [("claimed", None), ("closed", 4)]
 
 
-async def test_slots_missed_by_a_long_run_become_one(lake: Lake, desk: Desk) -> None:
-    """Never two at a time; the next begins as soon as the long one ends."""
-    async with running(lake, desk.job(SOON, "long")):
-        _, first = await asyncio.wait_for(desk.started.get(), 300)
+async def test_slots_missed_by_a_long_run_become_one(lake: Lake, coordinator: Coordinator) -> None:
+    """Slots missed during a long run become one run, which begins when the long one ends."""
+    async with running(lake, coordinator.job(SOON, "long")):
+        _, first = await asyncio.wait_for(coordinator.started.get(), 300)
         begun = slot_of(datetime.now(UTC), SOON)
         while slot_of(datetime.now(UTC), SOON) <= begun + timedelta(seconds=4 * SOON):
             await asyncio.sleep(0)
-        assert desk.started.empty()
+        assert coordinator.started.empty()
         first.write(b"0\n")
         first.close()
-        await desk.end("long")
+        await coordinator.end("long")
 
 
-async def test_crash_is_run_at_the_next_start(lake: Lake, desk: Desk) -> None:
-    """A claim whose holder is gone was never closed, so its slot is run at once, and once."""
+async def test_crash_is_run_at_the_next_start(lake: Lake, coordinator: Coordinator) -> None:
+    """If the holder of an open claim has died, the next scheduler runs the slot immediately, and once."""
     slot = slot_of(datetime.now(UTC), HALF_HOUR)
-    gone = f"{socket.gethostname()} 4194305 1"
-    assert SlotClaims(lake, holder=gone).claim("sync", slot, now=datetime.now(UTC))
-    async with running(lake, desk.job(HALF_HOUR, "ingest")):
-        await desk.end("ingest")
-    assert rows(lake) == [("claimed", None, gone), ("claimed", None, "me"), ("closed", 0, "stopped")]
+    dead = f"{socket.gethostname()} 4194305 1"
+    assert SlotClaims(lake, holder=dead).claim("sync", slot, now=datetime.now(UTC))
+    async with running(lake, coordinator.job(HALF_HOUR, "ingest")):
+        await coordinator.end("ingest")
+    assert rows(lake) == [("claimed", None, dead), ("claimed", None, "me"), ("closed", 0, "stopped")]
 
 
-async def test_interrupted_slot_is_run_at_the_next_start(lake: Lake, desk: Desk) -> None:
-    """A stop waits for the running step, begins no other, and leaves the slot to whoever starts next."""
-    async with running(lake, desk.job(HALF_HOUR, "ingest", "transform")) as schedule:
-        _, waiting = await asyncio.wait_for(desk.started.get(), 300)
+async def test_interrupted_slot_is_run_at_the_next_start(lake: Lake, coordinator: Coordinator) -> None:
+    """A stop waits for the running step, starts no other, and leaves the slot to the next scheduler."""
+    async with running(lake, coordinator.job(HALF_HOUR, "ingest", "transform")) as schedule:
+        _, waiting = await asyncio.wait_for(coordinator.started.get(), 300)
         schedule.stop()
         waiting.write(b"0\n")
         waiting.close()
     assert rows(lake) == [("claimed", None, "me")]
-    async with running(lake, desk.job(HALF_HOUR, "ingest", "transform")):
-        await desk.end("ingest")
-        await desk.end("transform")
+    async with running(lake, coordinator.job(HALF_HOUR, "ingest", "transform")):
+        await coordinator.end("ingest")
+        await coordinator.end("transform")
 
 
-async def test_step_that_does_not_end_is_terminated(lake: Lake, desk: Desk) -> None:
-    """After ``stop_seconds`` the process gets SIGTERM, and the scheduler ends."""
-    async with running(lake, desk.job(HALF_HOUR, "ingest"), stop_seconds=0.1):
-        await asyncio.wait_for(desk.started.get(), 300)
+async def test_step_that_does_not_end_is_terminated(lake: Lake, coordinator: Coordinator) -> None:
+    """A step that runs longer than ``stop_seconds`` after a stop gets SIGTERM."""
+    async with running(lake, coordinator.job(HALF_HOUR, "ingest"), stop_seconds=0.1):
+        await asyncio.wait_for(coordinator.started.get(), 300)
     assert rows(lake) == [("claimed", None, "me")]
 
 
 def test_schedule_as_a_process_stops_on_sigterm(lake: Lake) -> None:
-    """The command runs its steps as processes, and SIGTERM ends both, with exit code 0."""
+    """SIGTERM stops the command and its running step, with exit code 0."""
     environ = environ_of(lake, KEYLAKE_SCHEDULE_STOP_SECONDS="0.1")
     command = [sys.executable, "-m", "serve", "schedule", "--every", "3600"]
     with launched(command, env=environ, stderr=subprocess.PIPE) as process:
@@ -244,7 +248,7 @@ def test_schedule_as_a_process_stops_on_sigterm(lake: Lake) -> None:
     [("true", "sync/3600s,maintain/3600s,sweep/86400s,compare/86400s"), ("false", "sync/3600s")],
 )
 def test_the_jobs_of_upkeep_are_a_setting(lake: Lake, upkeep: str, jobs: str) -> None:
-    """What the schedule says it runs, and how often."""
+    """``[schedule] upkeep`` decides whether the schedule runs the jobs of maintenance with the sync."""
     environ = environ_of(lake, KEYLAKE_SCHEDULE_STOP_SECONDS="0.1", KEYLAKE_SCHEDULE_UPKEEP=upkeep)
     command = [sys.executable, "-m", "serve", "schedule", "--every", "3600"]
     with launched(command, env=environ, stderr=subprocess.PIPE) as process:
@@ -254,16 +258,16 @@ def test_the_jobs_of_upkeep_are_a_setting(lake: Lake, upkeep: str, jobs: str) ->
         process.stderr.read()
 
 
-def test_the_steps_of_upkeep_are_commands_that_there_are(lake: Lake) -> None:
-    """Each of them knows what it is told."""
+def test_the_steps_of_upkeep_are_existing_commands(lake: Lake) -> None:
+    """Each step of the upkeep is a command with its own help."""
     for job in upkeep_jobs():
         for _, _, *step in job.steps:
             assert "Usage:" in succeed(environ_of(lake), *step, "--help")
 
 
 @pytest.mark.parametrize("midnight", ["2026-01-15T22:00Z", "2026-07-15T21:00Z"])
-def test_a_day_of_the_shop_ends_with_a_maintenance(midnight: str) -> None:
-    """In winter and in summer: after the sync before the last, when a compaction takes the day for over."""
+def test_a_shop_day_ends_with_maintenance(midnight: str) -> None:
+    """The last maintenance of a shop day runs when compaction counts the day as finished, after a sync."""
     (maintain,) = (job for job in upkeep_jobs() if job.name == "maintain")
     sync, ends = sync_job(300.0), datetime.fromisoformat(midnight)
     slot = slot_of(ends - timedelta(seconds=1), maintain.every, maintain.past)
@@ -273,7 +277,7 @@ def test_a_day_of_the_shop_ends_with_a_maintenance(midnight: str) -> None:
 
 
 def test_two_schedulers_do_not_run_the_same(lake: Lake) -> None:
-    """While one holds the claim the other stands by, for this slot and the next ones."""
+    """While one scheduler holds the claim, another runs neither this slot nor the next ones."""
     mine = SlotClaims(lake, holder=this_process())
     other = SlotClaims(lake, holder=f"{socket.gethostname()} {os.getppid()} {started(os.getppid())}")
     assert other.claim("sync", SLOT, now=NOW)
@@ -285,8 +289,8 @@ def test_two_schedulers_do_not_run_the_same(lake: Lake) -> None:
     assert mine.claim("other job", SLOT, now=NOW + timedelta(seconds=3))
 
 
-def test_holder_elsewhere_is_gone_when_it_is_silent() -> None:
-    """A machine that can't be asked renews its claim, or loses it."""
+def test_silent_holder_elsewhere_counts_as_dead() -> None:
+    """A holder on another machine counts as dead if it has not renewed its claim for twice RENEW."""
     assert not is_gone("elsewhere 1 1", since=RENEW)
     assert is_gone("elsewhere 1 1", since=2 * RENEW + timedelta(seconds=1))
     assert not is_gone(this_process(), since=100 * RENEW)
@@ -294,7 +298,7 @@ def test_holder_elsewhere_is_gone_when_it_is_silent() -> None:
 
 
 def test_claim_is_renewed(lake: Lake) -> None:
-    """Once every RENEW and no more often."""
+    """A claim is renewed once every RENEW, and not more often."""
     ledger = SlotClaims(lake, holder=this_process())
     for minute in range(60):
         assert ledger.claim("sync", SLOT + timedelta(minutes=minute), now=NOW + timedelta(minutes=minute))
@@ -307,14 +311,14 @@ def test_claim_is_renewed(lake: Lake) -> None:
     st.floats(0, 1e6),
 )
 def test_every_instant_is_in_one_slot(now: datetime, every: float, past: float) -> None:
-    """The slot begins at or before it, and ends after it."""
+    """The slot of an instant begins at or before it and ends after it."""
     slot = slot_of(now, every, past)
     assert slot <= now < slot + timedelta(seconds=every) + timedelta(microseconds=1)
     assert slot_of(slot, every, past) == slot
 
 
 def test_sync_in_the_foreground_ends_with_the_first_failure() -> None:
-    """An incomplete ingest is followed by the transform; any other failure by nothing."""
+    """After an incomplete ingest the transform runs; after any other failure no step runs."""
 
     def steps(*codes: int) -> Job:
         ends = tuple((sys.executable, "-c", f"raise SystemExit({code})") for code in codes)

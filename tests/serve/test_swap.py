@@ -1,4 +1,4 @@
-"""A running server: from an empty lake, through one release after the other, without a failed request."""
+"""A running server follows the lake from empty through several releases, without a failed request."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ PATHS = (
 
 
 async def test_swap_under_load(lake: Lake) -> None:
-    """Every answer is one release's, whole; none fails; the last one published is the last one seen."""
+    """No request fails, each answer comes from one release, and the newest release is served in the end."""
     totals = {1: add(publish_and_sum(lake, 1), "revenue")}
     with server(environ_of(lake)) as base:
         publishing = asyncio.create_task(asyncio.to_thread(publish_more, lake, totals))
@@ -37,14 +37,14 @@ async def test_swap_under_load(lake: Lake) -> None:
 
 
 def publish_and_sum(lake: Lake, seed: int) -> list[dict[str, Decimal]]:
-    """Publish a release; return the rows of its revenue."""
+    """Publish a release; return its rows of revenue."""
     tables = make_tables(seed, days=40)
     publish_gold(lake, tables)
     return tables["revenue_daily"]
 
 
 def publish_more(lake: Lake, totals: dict[int, Decimal]) -> None:
-    """Publish five more releases, each as soon as the last is there."""
+    """Publish five more releases, one after the other."""
     for seed in range(2, 7):
         tables = make_tables(seed, days=40)
         totals[seed] = add(tables["revenue_daily"], "revenue")
@@ -52,26 +52,26 @@ def publish_more(lake: Lake, totals: dict[int, Decimal]) -> None:
 
 
 async def fetch(http: aiohttp.ClientSession, base: str, number: int, totals: dict[int, Decimal]) -> int:
-    """Ask one thing, check that the answer belongs together, and return its release."""
+    """Send one request, check that its answer is consistent, and return its release."""
     path = PATHS[number % len(PATHS)]
     async with http.get(base + path) as response:
         body = await response.text()
         assert response.status == 200, (path, body)
         if path.startswith("/api/revenue"):
-            answer = ask_json(body)
+            answer = parse_json(body)
             assert answer["totals"]["revenue"] == totals[answer["release"]] == add(answer["rows"], "revenue")
         if path == "/api/status":
-            return int(ask_json(body)["release"])
+            return int(parse_json(body)["release"])
         return int(response.headers["keylake-release"])
 
 
-def ask_json(body: str) -> Any:
+def parse_json(body: str) -> Any:
     """Return JSON with exact numbers."""
     return json.loads(body, parse_float=Decimal)
 
 
 async def wait_for(base: str, path: str, status: int) -> None:
-    """Return when the address answers with that status."""
+    """Return when the path answers with that status."""
     async with aiohttp.ClientSession() as http:
         while True:
             async with http.get(base + path) as response:
@@ -80,7 +80,7 @@ async def wait_for(base: str, path: str, status: int) -> None:
 
 
 async def test_first_release_is_found_by_a_running_server(lake: Lake) -> None:
-    """Before: 503 with what to run, on a page too. After: the numbers, without a restart."""
+    """Without a release the answer is 503 with the command to run; the first one needs no restart."""
     with server(environ_of(lake)) as base:
         for path in ("/api/health", "/api/status", "/api/summary", "/api/tables", "/api/releases"):
             reply = await asyncio.to_thread(ask, base, path)
@@ -95,7 +95,7 @@ async def test_first_release_is_found_by_a_running_server(lake: Lake) -> None:
 
 
 def test_release_without_some_tables(lake: Lake) -> None:
-    """What is not in it is said to be not in it; all else works, tables nobody foresaw too."""
+    """If a release lacks tables, their endpoints are 404 with the reason, and the others work."""
     tables = make_tables(days=5)
     publish_gold(lake, {"revenue_daily": tables["revenue_daily"]})
     with server(environ_of(lake)) as base:
@@ -111,7 +111,7 @@ def test_release_without_some_tables(lake: Lake) -> None:
 
 
 def test_release_without_any_table(lake: Lake) -> None:
-    """It is a release all the same; the page says what it lacks."""
+    """A release without tables still serves, and the page shows which tables are missing."""
     publish_versions(lake, {})
     with server(environ_of(lake)) as base:
         assert ask(base, "/api/health").status == 200
@@ -121,7 +121,7 @@ def test_release_without_any_table(lake: Lake) -> None:
 
 
 def test_head_is_answered_like_get(lake: Lake) -> None:
-    """Monitors ask so; there is no body, and nothing is redirected."""
+    """HEAD has the status of GET, no body and no redirect."""
     publish_gold(lake, make_tables(days=2))
     with server(environ_of(lake)) as base:
         for path in ("/api/health", "/"):
@@ -131,7 +131,7 @@ def test_head_is_answered_like_get(lake: Lake) -> None:
 
 
 def test_server_never_writes_to_the_lake(lake: Lake) -> None:
-    """Every file is as it was, down to its time, after questions of every kind."""
+    """After requests of each kind, every file of the lake has the same size and time."""
     release = publish_gold(lake, make_tables(1, days=5))
     publish_versions(lake, release.tables)
     record_run(lake)
@@ -143,7 +143,7 @@ def test_server_never_writes_to_the_lake(lake: Lake) -> None:
 
 
 def test_taken_port_is_one_line(lake: Lake) -> None:
-    """Exit 1 and what to do, no traceback."""
+    """If the port is taken, the command ends with exit code 1 and one line, without a traceback."""
     environ = environ_of(lake)
     with server(environ) as base:
         done = run(environ, "serve", "api", "--port", base.rpartition(":")[2], seconds=60)
