@@ -5,14 +5,17 @@ shows immediately, and not on the night another job runs. ``SECTIONS`` has the S
 paths as text, so that ``lake`` does not import the other packages.
 """
 
+import difflib
 import os
 import pkgutil
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 
 from lake.errors import ConfigError
 from lake.messages import in_words
@@ -28,8 +31,11 @@ SECTIONS = {
     "schedule": "serve.settings:ScheduleSettings",
 }
 PREFIX = "KEYLAKE_"
+# The value of a variable that Kubernetes sets for a service, such as KEYLAKE_SERVE_PORT for keylake-serve.
+SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "config.toml"
 SANDBOX_FILE = DEFAULT_FILE.parent / "ingest" / "sandbox" / "sandbox.toml"
+log = structlog.get_logger()
 Section = TypeVar("Section", bound=msgspec.Struct)
 
 
@@ -89,16 +95,23 @@ def read_toml(file: Path) -> dict[str, Any]:
 def read_overrides(environ: Mapping[str, str], kinds: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Return ``{section: {key: text}}`` from the variables ``KEYLAKE_<SECTION>_<KEY>``.
 
-    Raises ConfigError if a variable names no setting.
+    A variable that names no setting is reported in the log, with the nearest setting, and ignored:
+    Kubernetes sets such variables for a service named keylake.
     """
+    settings = {
+        f"{PREFIX}{name}_{key}".upper(): (name, key)
+        for name, kind in kinds.items()
+        for key in kind.__struct_fields__
+    }
     overrides: dict[str, dict[str, str]] = {}
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or variable == PREFIX + "CONFIG":
             continue
-        name, _, key = variable.removeprefix(PREFIX).lower().partition("_")
-        if name not in kinds or key not in kinds[name].__struct_fields__:
-            listing = SANDBOX_FILE if name == "sandbox" else DEFAULT_FILE
-            raise ConfigError(f"{variable}: no such setting; {listing.name} lists the keys of each section")
+        if variable not in settings or SERVICE_LINK.fullmatch(text):
+            nearest = difflib.get_close_matches(variable, settings, 1, 0)
+            log.warning("config.variable_ignored", variable=variable, nearest_setting=nearest[0])
+            continue
+        name, key = settings[variable]
         overrides.setdefault(name, {})[key] = text
     return overrides
 
