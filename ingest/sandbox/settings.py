@@ -72,7 +72,7 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     extras_in_total: bool = True
     # expenses are subtracted from margin_sum
     margin_less_expenses: bool = True
-    # every product without variants has an offer; a quarter of them have one if this is false
+    # /offers lists the offer of every product without variants, or of a quarter of them if this is false
     offer_for_every_product: bool = True
     # phones and e-mails of a buyer without contacts: null or an empty list
     no_contacts: Literal["null", "empty"] = "null"

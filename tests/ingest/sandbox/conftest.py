@@ -1,4 +1,4 @@
-"""Shops to ask, and the official schema to hold their answers against."""
+"""Sandbox shops for the tests, and the official schema that their answers are checked against."""
 
 import re
 import tomllib
@@ -22,7 +22,7 @@ QUIET = Sandbox(port=0, days=12, day_seconds=0, requests_per_minute=0)
 
 
 class Asker:
-    """Asks one running shop, as its API's client and as its director."""
+    """Sends requests to one running shop, through its API and its control interface."""
 
     def __init__(self, shop: RunningShop, session: aiohttp.ClientSession) -> None:
         self.shop = shop
@@ -32,7 +32,7 @@ class Asker:
     async def ask(
         self, path: str, *, key: str | None = KEY, url: str = "", **parameters: Any
     ) -> aiohttp.ClientResponse:
-        """Return the whole response to GET ``path``; ``filter_x`` stands for ``filter[x]``."""
+        """Return the response to GET ``path``; ``filter_x`` stands for ``filter[x]``."""
         query = {
             re.sub(r"^filter_(.*)$", r"filter[\1]", name): str(value) for name, value in parameters.items()
         }
@@ -50,7 +50,7 @@ class Asker:
         return await response.json()
 
     async def refused(self, path: str, **parameters: Any) -> tuple[int, Any]:
-        """Return the status and JSON of a GET that does not."""
+        """Return the status and JSON of a GET that fails."""
         response = await self.ask(path, **parameters)
         assert response.status >= 400
         return response.status, await response.json()
@@ -76,19 +76,19 @@ OpenShop = Callable[..., Awaitable[Asker]]
 
 @pytest.fixture(scope="session")
 def two_years() -> World:
-    """Return a shop with its whole history; not to be changed."""
+    """Return a world with two years of history; tests must not change it."""
     return lived(Sandbox())
 
 
 @pytest.fixture(scope="session")
 def sixty_days() -> World:
-    """Return a shop with two months of history; not to be changed."""
+    """Return a world with sixty days of history; tests must not change it."""
     return lived(replace(QUIET, days=60))
 
 
 @pytest.fixture
 async def open_shop() -> AsyncIterator[OpenShop]:
-    """Open shops: a young one by default, one with other settings, or a given world."""
+    """Start shops: a short history by default, other settings, or a given world."""
     async with AsyncExitStack() as stack:
 
         async def opened(
@@ -117,7 +117,7 @@ _SIMPLE: dict[str, dict[str, Any]] = {
 
 
 def _type(text: str) -> dict[str, Any]:
-    """Return the JSON Schema of one type as ``official.toml`` writes it."""
+    """Return the JSON Schema of one type in ``official.toml``."""
     if text.endswith("?"):
         return {"anyOf": [_type(text[:-1]), {"type": "null"}]}
     if "|" in text:
@@ -140,7 +140,7 @@ def _object(keys: dict[str, str]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def official() -> Callable[[str, Any], None]:
-    """Return a function that asserts that a value is a right ``Order``, ``Buyer``, …"""
+    """Return a function that asserts that a value is a valid ``Order``, ``Buyer``, …"""
     tables = tomllib.loads((Path(__file__).parent / "official.toml").read_text())
     defs = {name: _object(keys) for name, keys in tables.items()}
     validators = {name: Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": defs}) for name in defs}

@@ -1,4 +1,4 @@
-"""Every answer is what the official schema, corrected by live responses, says it is."""
+"""Every answer follows the official schema, which is corrected by live responses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,7 @@ ROUTES = (
 async def walked(
     asker: Any, official: Check, path: str, name: str, *, most: int = 500, **asked: object
 ) -> list[Any]:
-    """Walk a list while holding its envelopes and rows against the schema."""
+    """Read a list page by page and check its envelopes and rows against the schema."""
     rows: list[Any] = []
     page = 1
     while len(rows) < most:
@@ -50,7 +50,7 @@ async def walked(
 async def test_plain_rows_have_no_relation(
     open_shop: Any, official: Check, sixty_days: Any, path: str, name: str, relations: tuple[str, ...]
 ) -> None:
-    """A relation that was not asked for is not there, on any route."""
+    """A row has no relation that the request did not include, on any route."""
     asker = await open_shop(sixty_days)
     rows = await walked(asker, official, path, name)
     assert rows
@@ -65,7 +65,7 @@ async def test_plain_rows_have_no_relation(
 async def test_each_relation_comes_when_asked_for(
     open_shop: Any, official: Check, sixty_days: Any, path: str, name: str, relation: str
 ) -> None:
-    """Each include alone adds its relation to every row."""
+    """Each include adds its relation, and no other, to every row."""
     asker = await open_shop(sixty_days)
     rows = await walked(asker, official, path, name, most=150, include=relation)
     assert rows
@@ -73,7 +73,7 @@ async def test_each_relation_comes_when_asked_for(
 
 
 async def test_orders_with_everything(open_shop: Any, official: Check, sixty_days: Any) -> None:
-    """Every order of two months, edge cases among them, with all relations at once."""
+    """Every order of two months, edge cases included, is valid with all relations."""
     asker = await open_shop(sixty_days)
     rows = await walked(asker, official, "/order", "Order", most=1200, include=",".join(ORDER_RELATIONS))
     lines = [line for row in rows for line in row["products"]]
@@ -84,7 +84,7 @@ async def test_orders_with_everything(open_shop: Any, official: Check, sixty_day
 
 
 async def test_single_records(open_shop: Any, official: Check, sixty_days: Any) -> None:
-    """An order, a buyer and a product by id are bare objects, the same as in their lists."""
+    """An order, a buyer and a product by id are plain objects, equal to those in their lists."""
     asker = await open_shop(sixty_days)
     for path, name, include in (("/order", "Order", "buyer,products.offer"), ("/buyer", "Buyer", "loyalty")):
         row = (await asker.get(path, limit=1, include=include))["data"][0]
@@ -95,7 +95,7 @@ async def test_single_records(open_shop: Any, official: Check, sixty_days: Any) 
 
 
 async def test_stock_by_warehouse_adds_up(open_shop: Any, official: Check, sixty_days: Any) -> None:
-    """The parts of a split stock make its whole."""
+    """The stock by warehouse adds up to the stock of the offer."""
     asker = await open_shop(sixty_days)
     for row in await walked(asker, official, "/offers/stocks", "Stock", filter_details="true"):
         assert row["quantity"] == sum(part["quantity"] for part in row["warehouse"])
@@ -103,7 +103,7 @@ async def test_stock_by_warehouse_adds_up(open_shop: Any, official: Check, sixty
 
 
 async def test_custom_fields_are_a_bare_list(open_shop: Any, official: Check) -> None:
-    """The definitions of custom fields have no pages."""
+    """The definitions of custom fields are a list without pages."""
     asker = await open_shop()
     for row in await asker.get("/custom-fields", include="options"):
         official("CustomField", row)
@@ -112,14 +112,14 @@ async def test_custom_fields_are_a_bare_list(open_shop: Any, official: Check) ->
 
 
 async def test_bare_products_have_no_offer(open_shop: Any) -> None:
-    """Without ``products.offer`` a line does not say which product it is."""
+    """Without ``products.offer`` a line does not have the id of its product."""
     asker = await open_shop()
     rows = (await asker.get("/order", include="products"))["data"]
     assert not any("offer" in line for row in rows for line in row["products"])
 
 
 async def test_counts_of_relations(open_shop: Any) -> None:
-    """``productsCount`` and ``productsExists`` answer without the lines."""
+    """``productsCount`` and ``productsExists`` work without the lines."""
     asker = await open_shop()
     row = await asker.get("/order/5", include="products,productsCount,productsExists,managerExists")
     assert row["products_count"] == len(row["products"])
@@ -128,7 +128,7 @@ async def test_counts_of_relations(open_shop: Any) -> None:
 
 
 async def test_amounts_are_written_as_live_responses_write_them(open_shop: Any) -> None:
-    """Whole amounts have no fraction, shipping is text, an empty object is a list."""
+    """Whole amounts have no fraction, shipping is text, and an empty object is a list."""
     asker = await open_shop()
     rows = await asker.walk("/order")
     assert {int, float} == {type(row["grand_total"]) for row in rows}

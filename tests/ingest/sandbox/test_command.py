@@ -1,4 +1,4 @@
-"""The shop as a process and as a thread."""
+"""The shop as a process and in a thread."""
 
 import datetime as dt
 import signal
@@ -33,7 +33,7 @@ def ask(url: str, key: str) -> Any:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_one_line_when_ready_and_0_at_the_end(number: signal.Signals) -> None:
-    """The process says where it listens, answers, and leaves quietly when told to."""
+    """The process prints its address, answers, and ends with exit code 0 on a signal."""
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
         stdout=subprocess.PIPE,
@@ -55,12 +55,12 @@ def test_one_line_when_ready_and_0_at_the_end(number: signal.Signals) -> None:
 
 
 def _root() -> str:
-    """Return the folder that the packages are in, which the test's own folder is not."""
+    """Return the folder of the packages, which is not the test's folder."""
     return str(ingest.__path__[0]).removesuffix("/ingest")
 
 
-def test_a_taken_port_is_said() -> None:
-    """Two shops can't have one port, and the second says which."""
+def test_message_names_a_taken_port() -> None:
+    """If the port of a shop is taken, the message names it."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -70,7 +70,7 @@ def test_a_taken_port_is_said() -> None:
 
 
 def test_history_may_go_on_to_a_later_instant() -> None:
-    """A shop opened later than its history has lived until then; never less than its history."""
+    """A later clock extends the history, and an earlier one does not shorten it."""
     later = dt.datetime(2024, 9, 20, 12, 0, 30, tzinfo=dt.UTC)
     assert lived(QUIET, clock=later).now == later
     assert (
@@ -80,7 +80,7 @@ def test_history_may_go_on_to_a_later_instant() -> None:
 
 
 def test_serving_from_a_thread() -> None:
-    """A synchronous test can ask a shop and change it between two requests."""
+    """A synchronous test can send requests to a shop and change it between them."""
     with serving(QUIET) as shop:
         assert ask(shop.url + "/order", TEST_KEY) == 200
         id = shop.call(lambda running: edits.apply(running.world, edits.AddOrder()))

@@ -1,4 +1,4 @@
-"""The director's interface: time, edits, truth, counts and faults over HTTP, apart from the API."""
+"""The control interface over HTTP: time, edits, truth, counts and faults."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ import pytest
 
 @pytest.fixture
 async def asker(open_shop: Any) -> Any:
-    """A young shop of its own."""
+    """Return a shop with a short history for each test."""
     return await open_shop(days=4)
 
 
 async def test_time(asker: Any) -> None:
-    """The clock is read, moved on and moved to an instant."""
+    """The clock can be read, advanced by a step and advanced to a time."""
     assert (await asker.direct("GET", "/clock"))[1]["now"] == "2024-09-04T21:00:00Z"
     assert (await asker.direct("POST", "/advance", {"days": 1, "seconds": 60}))[1][
         "now"
@@ -23,7 +23,7 @@ async def test_time(asker: Any) -> None:
 
 
 async def test_edits(asker: Any) -> None:
-    """One edit or several, applied in their order."""
+    """One edit or several are applied in their order."""
     status, body = await asker.direct(
         "POST", "/edit", {"edit": "add_order", "manager_id": 15, "lines": [{"price": "12.50", "quantity": 2}]}
     )
@@ -50,14 +50,14 @@ async def test_edits(asker: Any) -> None:
     ],
 )
 async def test_wrong_requests_are_explained(asker: Any, path: str, body: object) -> None:
-    """400, and what was wrong."""
+    """A wrong request is answered 400 with the reason."""
     status, answer = await asker.direct("POST", path, body)
     assert status == 400
     assert answer["message"]
 
 
 async def test_truth(asker: Any) -> None:
-    """The truth over HTTP is the world's."""
+    """The truth over HTTP equals the world's."""
     _, body = await asker.direct("GET", "/truth")
     assert len(body["orders"]) == len(asker.world.store.orders)
     assert set(body) == {
@@ -67,7 +67,7 @@ async def test_truth(asker: Any) -> None:
 
 
 async def test_counts(asker: Any) -> None:
-    """API requests are counted, the director's are not."""
+    """Requests to the API are counted, and those to the control interface are not."""
     for path in ("/order", "/order", "/buyer", "/nowhere"):
         await asker.ask(path)
     _, counts = await asker.direct("GET", "/requests")
@@ -78,7 +78,7 @@ async def test_counts(asker: Any) -> None:
 
 
 async def test_faults(asker: Any) -> None:
-    """Faults are planned, listed with the number of requests they met, and cleared."""
+    """Faults can be planned, listed with the number of requests that they matched, and cleared."""
     planned = [{"kind": "status", "path": "/order", "times": 0}, {"kind": "null", "field": "name"}]
     assert (await asker.direct("POST", "/faults", planned))[0] == 200
     assert (await asker.ask("/order")).status == 503

@@ -1,4 +1,4 @@
-"""What is done by hand shows in the API at once, and only where it should."""
+"""Edits by hand are visible in the API immediately, and change nothing else."""
 
 import datetime as dt
 from decimal import Decimal
@@ -16,7 +16,7 @@ AT = dt.datetime(2024, 8, 30, 21, 30, tzinfo=dt.UTC)
 
 @pytest.fixture
 async def asker(open_shop: Any) -> Any:
-    """A shop of its own for each test, with an order nothing will happen to."""
+    """Return a shop for each test, with an order that has no planned steps."""
     asker = await open_shop(days=5)
     asker.order_id = edits.apply(
         asker.world,
@@ -30,12 +30,12 @@ async def asker(open_shop: Any) -> Any:
 
 
 async def order(asker: Any) -> Any:
-    """Return the order with everything."""
+    """Return the order with all its relations."""
     return await asker.get(f"/order/{asker.order_id}", include=EVERYTHING)
 
 
 async def test_a_new_order(asker: Any) -> None:
-    """What was not said is plain, what was said is so."""
+    """Fields that an edit leaves out have their defaults, and the others have its values."""
     row = await order(asker)
     assert (row["grand_total"], row["source_id"], row["manager"]["id"]) == (500, 1, 22)
     assert [line["quantity"] for line in row["products"]] == [2, 1]
@@ -45,7 +45,7 @@ async def test_a_new_order(asker: Any) -> None:
 
 
 async def test_an_order_from_before(asker: Any) -> None:
-    """An order may have been created at an instant that lies behind; lists by creation find it there."""
+    """An order may have been created in the past, and lists by creation contain it there."""
     id = edits.apply(
         asker.world, edits.AddOrder(created_at=AT, ordered_at=AT - dt.timedelta(days=40), status_id=12)
     )
@@ -60,7 +60,7 @@ async def test_an_order_from_before(asker: Any) -> None:
 
 @pytest.mark.parametrize("bump", [True, False])
 async def test_status(asker: Any, bump: bool) -> None:
-    """A status moves status_changed_at always, updated_at if it is to."""
+    """A status always changes status_changed_at, and updated_at only if requested."""
     before, now = await order(asker), zulu(asker.world.at)
     edits.apply(asker.world, edits.SetStatus(asker.order_id, 22, bump=bump))
     row = await order(asker)
@@ -74,7 +74,7 @@ async def test_status(asker: Any, bump: bool) -> None:
     ("total", "discount", "taxes"), [("123.45", 376.55, None), ("600", 0, 100), ("0", 500, None)]
 )
 async def test_total(asker: Any, total: str, discount: float, taxes: float | None) -> None:
-    """Another total is a discount, or a tax if it grew; the lines stay."""
+    """A lower total is a discount and a higher one a tax; the lines do not change."""
     edits.apply(asker.world, edits.EditOrder(asker.order_id, grand_total=Decimal(total), comment="інакше"))
     row = await order(asker)
     assert Decimal(str(row["grand_total"])) == Decimal(total)
@@ -83,7 +83,7 @@ async def test_total(asker: Any, total: str, discount: float, taxes: float | Non
 
 
 async def test_day_manager_source_and_buyer(asker: Any) -> None:
-    """An order moves to another day, manager, channel and buyer, with or without saying so."""
+    """An edit can change the order's day, manager, channel and buyer, with or without its updated_at."""
     buyer_id = edits.apply(asker.world, edits.AddBuyer("Нова Картка"))
     before = await order(asker)
     edits.apply(
@@ -100,7 +100,7 @@ async def test_day_manager_source_and_buyer(asker: Any) -> None:
 
 
 async def test_lines(asker: Any) -> None:
-    """Lines are added, changed and taken out under their ids, and the total follows."""
+    """Lines can be added, changed and removed by id, and the total follows."""
     first = (await order(asker))["products"][0]["id"]
     added = edits.apply(asker.world, edits.AddLine(asker.order_id, NewLine(price=Decimal("10.50"))))
     assert (await order(asker))["grand_total"] == 510.5
@@ -125,7 +125,7 @@ async def test_lines(asker: Any) -> None:
 
 
 async def test_delete_and_restore(asker: Any) -> None:
-    """A deleted order is on no page and 404; restored, it is back as it was."""
+    """A deleted order is in no list and 404; after a restore it is unchanged."""
     before, total = await order(asker), (await asker.get("/order"))["total"]
     edits.apply(asker.world, edits.DeleteOrder(asker.order_id))
     assert (await asker.ask(f"/order/{asker.order_id}")).status == 404
@@ -140,7 +140,7 @@ async def test_delete_and_restore(asker: Any) -> None:
 
 
 async def test_expenses(asker: Any) -> None:
-    """Expenses are added, changed, cancelled and removed; cancelled ones are not in the sum."""
+    """Expenses can be added, changed, cancelled and removed; the sum excludes cancelled ones."""
     one = edits.apply(asker.world, edits.AddExpense(asker.order_id, Decimal("95.50"), expense_type_id=3))
     two = edits.apply(asker.world, edits.AddExpense(asker.order_id, Decimal(10), status="not_paid"))
     assert (await order(asker))["expenses_sum"] == 105.5
@@ -157,7 +157,7 @@ async def test_expenses(asker: Any) -> None:
 
 
 async def test_merge(asker: Any) -> None:
-    """The loser is 404, its orders and phones are the survivor's."""
+    """After a merge one card is 404, and its orders and phones belong to the other."""
     loser = edits.apply(asker.world, edits.AddBuyer("Оля", phones=("+380000000777",)))
     survivor = edits.apply(asker.world, edits.AddBuyer("Оля О."))
     edits.apply(asker.world, edits.EditOrder(asker.order_id, buyer_id=loser))
@@ -184,7 +184,7 @@ async def test_merge(asker: Any) -> None:
     ],
 )
 async def test_names(asker: Any, what: Any, id: int, path: str, key: str) -> None:
-    """Everything that has a name may get another one."""
+    """Every kind of record that has a name can be renamed."""
     before = {row["id"]: row for row in await asker.walk(path)}
     edits.apply(asker.world, edits.Rename(what, id, "Інакше"))
     after = {row["id"]: row for row in await asker.walk(path)}
@@ -194,7 +194,7 @@ async def test_names(asker: Any, what: Any, id: int, path: str, key: str) -> Non
 
 
 async def test_goods(asker: Any) -> None:
-    """Price, cost, brand, shelf, archive and stock of a product; lines already sold keep theirs."""
+    """Price, cost, brand, category, archive and stock of a product can change; lines already sold do not."""
     product_id = (await order(asker))["products"][0]["offer"]["product_id"]
     edit = edits.EditProduct(
         product_id, price=Decimal(999), cost=Decimal("1.01"), brand="Інша", category_id=5, is_archived=True
@@ -214,7 +214,7 @@ async def test_goods(asker: Any) -> None:
 
 
 async def test_new_status_source_and_manager(asker: Any) -> None:
-    """What nobody announced can be used at once."""
+    """An order can use a new status, channel and manager immediately."""
     for edit in (
         edits.AddStatus(31, "Новий шлях"),
         edits.AddSource(6, "Ринок"),
@@ -243,20 +243,20 @@ async def test_new_status_source_and_manager(asker: Any) -> None:
         edits.MergeBuyers(999_999, 1),
     ],
 )
-async def test_what_is_not_there_can_not_be_edited(asker: Any, edit: edits.Edit) -> None:
-    """A wrong id is said, not passed over."""
+async def test_unknown_ids_are_refused(asker: Any, edit: edits.Edit) -> None:
+    """An edit of an unknown id is refused."""
     with pytest.raises(KeyError):
         edits.apply(asker.world, edit)
 
 
 def test_parts_of_a_kopeck_are_refused(two_years: Any) -> None:
-    """Amounts are whole kopecks."""
+    """Amounts with fractions of a kopeck are refused."""
     with pytest.raises(ValueError, match="whole kopecks"):
         edits.apply(two_years, edits.AddExpense(1, Decimal("1.005")))
 
 
-async def test_life_goes_on_after_an_edit(asker: Any) -> None:
-    """Edits do not stop the clock, nor what was planned."""
+async def test_history_continues_after_an_edit(asker: Any) -> None:
+    """After an edit the shop's clock and planned steps continue."""
     before = len(asker.world.store.orders)
     asker.world.advance(moment(asker.world.at + 5 * 86_400))
     assert len(asker.world.store.orders) > before + 100

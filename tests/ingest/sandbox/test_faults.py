@@ -1,4 +1,4 @@
-"""Each fault that can be planned does what it says, to the request it is meant for, and to no other."""
+"""Each planned fault has its effect on the request that it matches, and on no other."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from ingest.sandbox.faults import Fault, Plan
 
 
 def test_a_fault_strikes_the_nth_request_so_many_times() -> None:
-    """Counting begins with the first request that matches by path and page."""
+    """A fault counts only the requests that match its path and page."""
     plan = Plan()
     plan.add(Fault(kind="status", path="/order", page=2, nth=2, times=2))
     struck = [bool(plan.strike("/order", page)) for page in (1, 2, 2, 3, 2, 2)]
@@ -19,7 +19,7 @@ def test_a_fault_strikes_the_nth_request_so_many_times() -> None:
 
 
 def test_a_path_may_be_a_beginning() -> None:
-    """A final star matches what follows, an empty path everything; 0 times means always."""
+    """A final star matches every continuation, an empty path matches all, and 0 times means always."""
     plan = Plan()
     plan.add(Fault(kind="reset", path="/order/*", times=0))
     plan.add(Fault(kind="delay", times=0))
@@ -41,7 +41,7 @@ async def planned(open_shop: Any, **fault: Any) -> Any:
 
 
 async def test_the_next_request_is_right_again(open_shop: Any) -> None:
-    """A fault passes."""
+    """After its requests a fault ends."""
     asker = await planned(open_shop, kind="status", path="/order", status=502)
     response = await asker.ask("/order")
     assert (response.status, response.content_type) == (502, "text/html")
@@ -51,7 +51,7 @@ async def test_the_next_request_is_right_again(open_shop: Any) -> None:
 
 @pytest.mark.parametrize(("seconds", "header"), [(0.0, None), (7.0, "7")])
 async def test_refuse(open_shop: Any, seconds: float, header: str | None) -> None:
-    """429 without Retry-After, unless told."""
+    """A refusal is 429, and has Retry-After only if the fault has seconds."""
     asker = await planned(open_shop, kind="refuse", seconds=seconds)
     response = await asker.ask("/order")
     assert (response.status, response.headers.get("Retry-After")) == (429, header)
@@ -59,7 +59,7 @@ async def test_refuse(open_shop: Any, seconds: float, header: str | None) -> Non
 
 @pytest.mark.parametrize("kind", ["reset", "stall", "cut"])
 async def test_broken_connections(open_shop: Any, kind: Any) -> None:
-    """The client is left with an error, and may ask again; aiohttp by itself asks twice after a reset."""
+    """A broken connection is an error for the client, and the next request is answered."""
     asker = await planned(open_shop, kind=kind, seconds=0.01, times=1 if kind == "cut" else 2)
     with pytest.raises((aiohttp.ClientError, ConnectionError)):
         await asker.ask("/order")
@@ -67,7 +67,7 @@ async def test_broken_connections(open_shop: Any, kind: Any) -> None:
 
 
 async def test_a_stall_ends_with_the_shop(open_shop: Any) -> None:
-    """A client that gives up is not waited for."""
+    """The server does not wait for a client that has disconnected."""
     asker = await planned(open_shop, kind="stall", seconds=3600.0)
     timeout = aiohttp.ClientTimeout(total=0.05)
     async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -77,7 +77,7 @@ async def test_a_stall_ends_with_the_shop(open_shop: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["truncated", "invalid_json"])
 async def test_bodies_that_are_no_json(open_shop: Any, kind: Any) -> None:
-    """HTTP is content, JSON is not."""
+    """The body is complete for HTTP and invalid as JSON."""
     asker = await planned(open_shop, kind=kind)
     response = await asker.ask("/order")
     assert (response.status, response.content_type) == (200, "application/json")
@@ -86,20 +86,20 @@ async def test_bodies_that_are_no_json(open_shop: Any, kind: Any) -> None:
 
 
 async def test_html_with_200(open_shop: Any) -> None:
-    """A web page where JSON was promised."""
+    """The answer is a web page with status 200."""
     asker = await planned(open_shop, kind="html")
     response = await asker.ask("/order")
     assert (response.status, response.content_type) == (200, "text/html")
 
 
 async def test_delay_answers_rightly(open_shop: Any) -> None:
-    """A late answer is a right one."""
+    """A delayed answer is correct."""
     asker = await planned(open_shop, kind="delay", seconds=0.01)
     assert (await asker.get("/order"))["data"]
 
 
 async def test_repeated_page(open_shop: Any) -> None:
-    """The rows are those of the page before, the envelope is not."""
+    """The rows are those of the previous page, and the envelope is correct."""
     asker = await planned(open_shop, kind="repeat_page", path="/order", page=3)
     second = await asker.get("/order", page=2)
     third = await asker.get("/order", page=3)
@@ -107,7 +107,7 @@ async def test_repeated_page(open_shop: Any) -> None:
 
 
 async def test_rows_go_missing_or_come_twice(open_shop: Any) -> None:
-    """An empty page, one row less, one row twice, all rows twice; the envelope knows nothing of it."""
+    """A page can be empty, lack a row or repeat rows, and the envelope does not change."""
     asker = await open_shop(days=4)
     right = await asker.get("/order")
     ids = [row["id"] for row in right["data"]]
@@ -124,7 +124,7 @@ async def test_rows_go_missing_or_come_twice(open_shop: Any) -> None:
 
 
 async def test_a_changed_total(open_shop: Any) -> None:
-    """The number of rows in the envelope may be off."""
+    """The number of rows in the envelope can be wrong."""
     asker = await planned(open_shop, kind="total", delta=-3)
     wrong = (await asker.get("/order"))["total"]
     assert wrong == (await asker.get("/order"))["total"] - 3
@@ -141,8 +141,8 @@ async def test_a_changed_total(open_shop: Any) -> None:
         ({"kind": "long", "field": "grand_total"}, "Ж" * 100_000),
     ],
 )
-async def test_fields_are_spoilt(open_shop: Any, fault: dict[str, Any], expected: object) -> None:
-    """One field of one row, and nothing else."""
+async def test_a_field_is_changed(open_shop: Any, fault: dict[str, Any], expected: object) -> None:
+    """A fault changes one field of one row."""
     asker = await open_shop(days=4)
     right = (await asker.get("/order"))["data"]
     asker.shop.shop.plan.add(Fault(row=2, **fault))
@@ -152,8 +152,8 @@ async def test_fields_are_spoilt(open_shop: Any, fault: dict[str, Any], expected
     assert {**wrong[2], "grand_total": right[2]["grand_total"]} == right[2]
 
 
-async def test_relations_are_spoilt(open_shop: Any) -> None:
-    """A field may lie in a relation, and a relation may be a list."""
+async def test_a_field_of_a_relation_is_changed(open_shop: Any) -> None:
+    """A fault can change a field in a relation, and in each element of a list."""
     asker = await open_shop(days=4)
     asker.shop.shop.plan.add(Fault(kind="null", field="products.price", row=-1))
     rows = (await asker.get("/order", include="products"))["data"]
@@ -163,13 +163,13 @@ async def test_relations_are_spoilt(open_shop: Any) -> None:
 
 
 async def test_unknown_fields(open_shop: Any) -> None:
-    """The API may grow."""
+    """A fault can add unknown fields."""
     asker = await planned(open_shop, kind="extra", row=0)
     assert "zz_new_field" in (await asker.get("/buyer"))["data"][0]
 
 
-async def test_the_date_header_lies_or_is_silent(open_shop: Any) -> None:
-    """The clock may be off, or not be told."""
+async def test_date_header_is_wrong_or_missing(open_shop: Any) -> None:
+    """The Date header can be wrong or missing."""
     asker = await planned(open_shop, kind="skew", seconds=-3600.0)
     asker.shop.shop.plan.add(Fault(kind="no_date", nth=2))
     assert (await asker.ask("/order")).headers["Date"] == "Wed, 04 Sep 2024 20:00:00 GMT"

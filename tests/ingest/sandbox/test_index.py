@@ -1,4 +1,4 @@
-"""An index is a sorted list, only faster."""
+"""An index behaves like a sorted list."""
 
 from bisect import bisect_left
 
@@ -21,7 +21,7 @@ stamps = st.integers(min_value=0, max_value=40)
 def test_index_equals_a_sorted_list(
     start: list[tuple[int, int]], moves: list[tuple[int, int]], probe: int, cut: tuple[int, int]
 ) -> None:
-    """Whatever moves where, length, rank and slices are those of a plain sorted list."""
+    """After any moves, length, rank and slices equal those of a sorted list."""
     plain = sorted(entry(stamp, id) for stamp, id in start)
     index = Index(plain)
     for place, stamp in moves:
@@ -39,7 +39,7 @@ def test_index_equals_a_sorted_list(
 
 
 def test_runs_split_and_vanish() -> None:
-    """An index keeps its order while it grows by thousands and shrinks to nothing."""
+    """An index stays sorted while thousands of entries are added and removed."""
     index = Index()
     for id in range(6000):
         index.add(entry(id % 7, id))
@@ -52,6 +52,6 @@ def test_runs_split_and_vanish() -> None:
 
 
 def test_removing_what_is_not_there() -> None:
-    """A record that was never entered can't be taken out."""
+    """Removing a record that the index does not have is an error."""
     with pytest.raises(KeyError):
         Index([entry(1, 1)]).remove(entry(1, 2))

@@ -1,4 +1,4 @@
-"""The shop's amounts obey the identities that live orders were seen to obey."""
+"""The shop's amounts satisfy the identities of live orders."""
 
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -11,19 +11,19 @@ CENT = Decimal("0.01")
 
 
 def decimal(value: Any) -> Decimal:
-    """Return an amount of the API as a decimal; null counts as nothing."""
+    """Return an amount of the API as a decimal; null is 0."""
     return Decimal(str(value or 0))
 
 
 async def rows(open_shop: Any, world: World | None = None, **chosen: Any) -> list[Any]:
-    """Return all orders with what they need to be added up."""
+    """Return all orders with the relations that the sums need."""
     asker = await open_shop(world, **chosen)
     found: list[Any] = await asker.walk("/order", include="products.offer,expenses,payments,buyer")
     return found
 
 
 async def test_identities(open_shop: Any, sixty_days: World) -> None:
-    """Lines, discounts, extras, costs and payments add up on every order."""
+    """Lines, discounts, extras, costs and payments of every order add up."""
     for order in await rows(open_shop, sixty_days):
         for line in order["products"]:
             percent = decimal(line["discount_percent"]) + decimal(line["loyalty_discount"])
@@ -46,7 +46,7 @@ async def test_identities(open_shop: Any, sixty_days: World) -> None:
 
 
 async def test_payment_status_follows_the_payments(open_shop: Any, sixty_days: World) -> None:
-    """What is paid, and how it is called."""
+    """The payment status matches the payments."""
     seen = set()
     for order in await rows(open_shop, sixty_days):
         paid, due = decimal(order["payments_total"]), decimal(order["grand_total"])
@@ -59,7 +59,7 @@ async def test_payment_status_follows_the_payments(open_shop: Any, sixty_days: W
 
 
 async def test_a_buyers_sum_is_that_of_their_orders(open_shop: Any) -> None:
-    """The snapshot inside an order and the buyer's card agree with the orders there are."""
+    """The sums in an order's buyer and on the buyer's card equal those of the orders."""
     asker = await open_shop()
     orders = await rows(open_shop, asker.world)
     sums: dict[int, Decimal] = {}
@@ -77,7 +77,7 @@ async def test_a_buyers_sum_is_that_of_their_orders(open_shop: Any) -> None:
 
 @pytest.mark.parametrize("included", [True, False])
 async def test_extras_in_total(open_shop: Any, included: bool) -> None:
-    """Whether shipping, wrapping and taxes are part of the total is a setting."""
+    """A setting decides if shipping, wrapping and taxes are part of the total."""
     found = await rows(open_shop, extras_in_total=included)
     gaps = {
         decimal(order["grand_total"]) - decimal(order["products_total"]) + decimal(order["total_discount"])
@@ -90,7 +90,7 @@ async def test_extras_in_total(open_shop: Any, included: bool) -> None:
 
 @pytest.mark.parametrize("net", [True, False])
 async def test_margin_less_expenses(open_shop: Any, net: bool) -> None:
-    """Whether the margin is net of expenses is a setting."""
+    """A setting decides if expenses are subtracted from the margin."""
     for order in await rows(open_shop, margin_less_expenses=net):
         if decimal(order["expenses_sum"]) and not any(line["quantity"] % 1 for line in order["products"]):
             cost = sum(decimal(line["purchased_price"]) * line["quantity"] for line in order["products"])

@@ -1,4 +1,4 @@
-"""What the API makes of a request: pages, limits, keys, filters, sorts, and what it refuses."""
+"""Requests to the API: pages, limits, keys, filters, sorts, and refusals."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from ingest.sandbox.query import Query
 
 
 async def test_envelope_of_a_page_in_the_middle(open_shop: Any) -> None:
-    """Positions, neighbours and links of a page, with the request's own parameters kept."""
+    """A page in the middle has its numbers, neighbours and links, with the request's own parameters."""
     asker = await open_shop()
     body = await asker.get("/order", limit=7, page=3, include="buyer,status", filter_source_id="1,4")
     total, last = body["total"], -(-body["total"] // 7)
@@ -40,14 +40,14 @@ async def test_envelope_of_a_page_in_the_middle(open_shop: Any) -> None:
      (50, "1 2 ... 41 42 43 44 45 46 47 48 49 50")],
 )  # fmt: skip
 def test_links_leave_a_gap(page: int, labels: str) -> None:
-    """The numbered links show both ends and the neighbourhood."""
+    """The numbered links are the first pages, the last pages and the neighbours."""
     asked = Query(page=page, limit=1, sort="", include=(), filters={}, spans={})
     body = envelope([], 50, asked, path="/", parameters=[], last_page=True)
     assert " ".join(link["label"] for link in body["links"][1:-1]) == labels
 
 
 async def test_limit(open_shop: Any) -> None:
-    """15 rows unless said; more than 50 are cut to 50 in silence; per_page means nothing."""
+    """The default limit is 15, a limit above 50 is cut to 50, and per_page has no effect."""
     asker = await open_shop()
     for asked, got in (({}, 15), ({"limit": 50}, 50), ({"limit": 200}, 50), ({"per_page": 40}, 15)):
         body = await asker.get("/order", **asked)
@@ -55,7 +55,7 @@ async def test_limit(open_shop: Any) -> None:
 
 
 async def test_past_the_end_is_an_empty_page(open_shop: Any) -> None:
-    """A page that does not exist is answered 200 without rows."""
+    """A page past the end is answered 200 without rows."""
     asker = await open_shop()
     body = await asker.get("/order", page=9999)
     assert (body["data"], body["next_page_url"], body["from"], body["to"]) == ([], None, None, None)
@@ -71,7 +71,7 @@ async def test_no_match_is_one_empty_page(open_shop: Any) -> None:
 
 @pytest.mark.parametrize("key", [None, "other"])
 async def test_a_wrong_key_is_401(open_shop: Any, key: str | None) -> None:
-    """Without the right bearer nothing is said."""
+    """With a wrong key, or without one, the answer is 401 without data."""
     asker = await open_shop()
     response = await asker.ask("/order", key=key)
     assert response.status == 401
@@ -90,7 +90,7 @@ async def test_unknown_is_404(open_shop: Any, path: str) -> None:
 
 
 async def test_outside_v1_is_the_proxys_404(open_shop: Any) -> None:
-    """Without /v1 the proxy in front answers, in HTML."""
+    """Without /v1 the proxy answers in HTML."""
     asker = await open_shop()
     response = await asker.ask("/order", url=asker.shop.url.removesuffix("/v1"))
     assert (response.status, response.content_type) == (404, "text/html")
@@ -129,7 +129,7 @@ async def test_orders_refuse_what_they_do_not_know(open_shop: Any, asked: dict[s
     ],
 )
 async def test_malformed_values_are_422(open_shop: Any, asked: dict[str, str], field: str) -> None:
-    """A value that can't be read is named in the errors."""
+    """The errors name a value that is not valid."""
     asker = await open_shop()
     status, body = await asker.refused("/order", **asked)
     assert status == 422
@@ -163,15 +163,15 @@ PATHS = st.sampled_from(
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=PATHS, asked=st.lists(st.tuples(KEYS, VALUES), max_size=4))
-def test_nothing_asked_is_an_outage(sixty_days: Any, path: str, asked: list[tuple[str, str]]) -> None:
-    """Whatever a client writes into a query is answered, or refused with a reason."""
+def test_any_query_is_answered_or_refused(sixty_days: Any, path: str, asked: list[tuple[str, str]]) -> None:
+    """Any query is answered, or refused with a reason."""
     answer = Desk(sixty_days).answer(path, asked, base="")
     assert answer.status in (200, 400, 422)
     assert answer.status == 200 or (isinstance(answer.body, dict) and answer.body["message"])
 
 
 async def test_lenient_routes(open_shop: Any) -> None:
-    """Stocks and users pass over what they do not know; everybody passes over other parameters."""
+    """Stocks and users ignore unknown filters; every route ignores other parameters."""
     asker = await open_shop()
     everything = (await asker.get("/offers/stocks"))["total"]
     assert (await asker.get("/offers/stocks", filter_warehouse_id="1", include="offer"))[
@@ -182,7 +182,7 @@ async def test_lenient_routes(open_shop: Any) -> None:
 
 
 async def test_only_reading_is_allowed(open_shop: Any) -> None:
-    """The shop is read only from here."""
+    """The API refuses requests that write."""
     asker = await open_shop()
     headers = {"Authorization": "Bearer sandbox-key"}
     async with asker._session.post(asker.shop.url + "/order", headers=headers) as response:
@@ -190,7 +190,7 @@ async def test_only_reading_is_allowed(open_shop: Any) -> None:
 
 
 async def test_ranges_are_inclusive_at_both_ends(open_shop: Any) -> None:
-    """A range of one second finds the order of that second, in every spelling."""
+    """A range of one second contains the order of that second, in every format."""
     asker = await open_shop()
     order = asker.world.store.order(40)
     for name, at in (("created_between", order.created_at), ("updated_between", order.updated_at)):
@@ -204,7 +204,7 @@ async def test_ranges_are_inclusive_at_both_ends(open_shop: Any) -> None:
 
 
 async def test_every_filter_selects_what_it_says(open_shop: Any, sixty_days: Any) -> None:
-    """Each filter equals the same question put to all rows."""
+    """Each filter equals the same condition on all rows."""
     asker = await open_shop(sixty_days)
     rows = await asker.walk("/order", include="buyer,shipping")
     span = "2024-09-20 10:00:00,2024-09-25 10:00:00"
@@ -241,7 +241,7 @@ async def test_every_filter_selects_what_it_says(open_shop: Any, sixty_days: Any
 
 
 async def test_shipping_between(open_shop: Any) -> None:
-    """Orders can be asked for by the instant they left."""
+    """A filter selects orders by the time of shipping."""
     asker = await open_shop()
     found = await asker.walk("/order", filter_shipping_between="2024-09-03 00:00:00,2024-09-04 00:00:00")
     left = {order.id for order in asker.world.store.orders if 1725321600 <= order.shipped_at <= 1725408000}
@@ -250,7 +250,7 @@ async def test_shipping_between(open_shop: Any) -> None:
 
 
 async def test_phone_matches_every_number_of_a_card(open_shop: Any) -> None:
-    """Any phone of the card finds the order, however it is grouped, but only in full."""
+    """Any complete phone of the card finds the order, with any grouping of its digits."""
     asker = await open_shop()
     buyer_id = edits.apply(
         asker.world, edits.AddBuyer("Оля", phones=("+38 (000) 111-22-33", "+380001112244"))
@@ -263,7 +263,7 @@ async def test_phone_matches_every_number_of_a_card(open_shop: Any) -> None:
 
 
 async def test_filters_of_the_other_lists(open_shop: Any) -> None:
-    """Buyers, products, categories, users, offers and stocks by what they can be asked by."""
+    """Each filter of buyers, products, categories, users, offers and stocks selects its rows."""
     asker = await open_shop()
     buyer = (await asker.get("/buyer", filter_buyer_id="3,5,99999"))["data"]
     assert [row["id"] for row in buyer] == [3, 5]
@@ -294,7 +294,7 @@ async def test_filters_of_the_other_lists(open_shop: Any) -> None:
 
 
 async def test_the_newest_order_comes_first(open_shop: Any) -> None:
-    """Without sort the ids descend; ``sort=id`` turns them round; short lists ascend."""
+    """Without sort, ids descend; ``sort=id`` reverses them; reference lists ascend."""
     asker = await open_shop()
     newest = [row["id"] for row in await asker.walk("/order")]
     assert newest == sorted(newest, reverse=True)
@@ -303,8 +303,8 @@ async def test_the_newest_order_comes_first(open_shop: Any) -> None:
     assert statuses == sorted(statuses, reverse=True)
 
 
-async def test_sort_by_updated_at_leaves_ties_afloat(open_shop: Any) -> None:
-    """Orders that share a second change places between two requests, and no order is lost within one page."""
+async def test_ties_of_updated_at_change_places(open_shop: Any) -> None:
+    """Orders with the same second change places between two requests, and each is on the page once."""
     asker = await open_shop(days=3)
     for _ in range(30):
         edits.apply(asker.world, edits.AddOrder())
@@ -319,7 +319,7 @@ async def test_sort_by_updated_at_leaves_ties_afloat(open_shop: Any) -> None:
 
 
 async def test_a_second_sort_key_is_ignored(open_shop: Any) -> None:
-    """``sort=updated_at,id`` is answered, but ties float all the same."""
+    """``sort=updated_at,id`` is accepted, but ties still change places."""
     asker = await open_shop(days=1)
     for _ in range(30):
         edits.apply(asker.world, edits.AddOrder())
@@ -330,8 +330,8 @@ async def test_a_second_sort_key_is_ignored(open_shop: Any) -> None:
     assert len({tuple(ids) for ids in pages}) > 1
 
 
-async def test_pages_drift_while_the_shop_lives(open_shop: Any) -> None:
-    """Newest first, every new order pushes a known one onto the next page; deletions hide others."""
+async def test_pages_shift_while_orders_change(open_shop: Any) -> None:
+    """If the newest come first, a new order moves a known one to the next page; deletions hide others."""
     asker = await open_shop()
     first = [row["id"] for row in (await asker.get("/order", limit=10))["data"]]
     edits.apply(asker.world, edits.AddOrder())
@@ -340,11 +340,11 @@ async def test_pages_drift_while_the_shop_lives(open_shop: Any) -> None:
     edits.apply(asker.world, edits.DeleteOrder(first[0]))
     edits.apply(asker.world, edits.DeleteOrder(first[1]))
     third = [row["id"] for row in (await asker.get("/order", limit=10, page=3))["data"]]
-    assert third[0] == second[-1] - 3  # two orders were seen on no page
+    assert third[0] == second[-1] - 3  # no page had the two orders between
 
 
-async def test_every_answer_says_the_shops_time(open_shop: Any) -> None:
-    """The Date header is the shop's clock, also on errors."""
+async def test_every_answer_has_the_shops_time(open_shop: Any) -> None:
+    """The Date header is the shop's time, also on errors."""
     asker = await open_shop(days=2)
     for path in ("/order", "/order/999999", "/nowhere"):
         response = await asker.ask(path)

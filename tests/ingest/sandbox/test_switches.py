@@ -1,4 +1,4 @@
-"""Each disputed fact of the API is a setting, and each setting is tried all ways."""
+"""Each disputed fact of the API is a setting, and the tests try each value."""
 
 import datetime as dt
 from decimal import Decimal
@@ -20,7 +20,7 @@ from ingest.sandbox.settings import Sandbox
     ],
 )
 async def test_stamps(open_shop: Any, form: str, text: str) -> None:
-    """The same instant in each form; closed_at is plain in all of them."""
+    """One time has each format; closed_at is plain in all of them."""
     asker = await open_shop(days=1, stamps=form)
     at = dt.datetime(2024, 8, 30, 21, 30, 5, tzinfo=dt.UTC)
     id = edits.apply(asker.world, edits.AddOrder(created_at=at, status_id=12))
@@ -30,7 +30,7 @@ async def test_stamps(open_shop: Any, form: str, text: str) -> None:
 
 @pytest.mark.parametrize(("on", "found"), [("created_at", 0), ("ordered_at", 1)])
 async def test_created_between_on(open_shop: Any, on: str, found: int) -> None:
-    """An order of May that was sold in June: whose window it is in, is a setting."""
+    """A setting decides if the window of an order is its creation or its sale."""
     asker = await open_shop(days=1, created_between_on=on)
     june = dt.datetime(2025, 6, 4, tzinfo=dt.UTC)
     edits.apply(asker.world, edits.AddOrder(ordered_at=june))
@@ -41,7 +41,7 @@ async def test_created_between_on(open_shop: Any, on: str, found: int) -> None:
 
 @pytest.mark.parametrize(("end", "found"), [("midnight", 0), ("end_of_day", 1)])
 async def test_date_only_end(open_shop: Any, end: str, found: int) -> None:
-    """Whether a range of bare dates has its last day, is a setting; its first it always has."""
+    """A setting decides if a range of dates includes its last day; it always includes the first."""
     asker = await open_shop(days=0, date_only_end=end)
     edits.apply(asker.world, edits.AddOrder(created_at=dt.datetime(2024, 7, 5, 12, tzinfo=dt.UTC)))
     assert (await asker.get("/order", filter_created_between="2024-07-04,2024-07-05"))["total"] == found
@@ -61,7 +61,7 @@ async def test_amounts_as_strings(open_shop: Any, strings: bool, kind: set[type]
 
 @pytest.mark.parametrize("there", [True, False])
 async def test_keys_that_may_be_missing(open_shop: Any, there: bool) -> None:
-    """last_page, client_id and the ids of lines are there or not."""
+    """The keys last_page, client_id and the ids of lines are present or missing."""
     asker = await open_shop(days=1, last_page_key=there, client_id_key=there, line_id_key=there)
     body = await asker.get("/order", include="products.offer")
     row = body["data"][0]
@@ -71,7 +71,7 @@ async def test_keys_that_may_be_missing(open_shop: Any, there: bool) -> None:
 
 @pytest.mark.parametrize(("order", "descends"), [("-id", True), ("id", False)])
 async def test_default_sort(open_shop: Any, order: str, descends: bool) -> None:
-    """Newest or oldest first."""
+    """The default sort is newest or oldest first."""
     asker = await open_shop(days=1, default_sort=order)
     ids = [row["id"] for row in (await asker.get("/order"))["data"]]
     assert ids == sorted(ids, reverse=descends)
@@ -79,7 +79,7 @@ async def test_default_sort(open_shop: Any, order: str, descends: bool) -> None:
 
 @pytest.mark.parametrize(("how", "first"), [("ignored", "2024-01-01"), ("all_ignored", "2024-09")])
 async def test_second_sort_key(open_shop: Any, how: str, first: str) -> None:
-    """A second key spoils itself, or the whole sort."""
+    """A second sort key is ignored alone, or with the whole sort."""
     asker = await open_shop(days=2, second_sort_key=how)
     edits.apply(asker.world, edits.AddOrder(created_at=dt.datetime(2024, 1, 1, tzinfo=dt.UTC)))
     edits.apply(asker.world, edits.AddOrder())
@@ -88,7 +88,7 @@ async def test_second_sort_key(open_shop: Any, how: str, first: str) -> None:
 
 
 async def test_limits(open_shop: Any) -> None:
-    """Limits out of bounds are clamped, defaulted or refused."""
+    """Limits out of range are clamped, replaced by the default or refused."""
     clamping = await open_shop(days=1)
     assert (await clamping.get("/order", limit=0))["per_page"] == 15
     one = await open_shop(days=1, limit_under_1="one")
@@ -100,7 +100,7 @@ async def test_limits(open_shop: Any) -> None:
 
 @pytest.mark.parametrize("bumps", [True, False])
 async def test_what_moves_updated_at(open_shop: Any, bumps: bool) -> None:
-    """An expense and a merge of buyers move the order's updated_at, or do not."""
+    """An expense and a merge of buyers change the order's updated_at, or do not."""
     asker = await open_shop(days=1, expense_bumps_updated_at=bumps, merge_bumps_updated_at=bumps)
     first, second = (edits.apply(asker.world, edits.AddBuyer(name)) for name in ("Перша", "Друга"))
     id = edits.apply(asker.world, edits.AddOrder(buyer_id=first))
@@ -114,7 +114,7 @@ async def test_what_moves_updated_at(open_shop: Any, bumps: bool) -> None:
 
 @pytest.mark.parametrize(("every", "share"), [(True, 1.0), (False, 0.25)])
 async def test_offer_for_every_product(open_shop: Any, every: bool, share: float) -> None:
-    """Products without variants are in /offers, or mostly are not; orders know their offers all the same."""
+    """/offers lists the products without variants, or a part of them; orders have their offers always."""
     asker = await open_shop(days=1, offer_for_every_product=every)
     simple = {row["id"] for row in await asker.walk("/products") if not row["has_offers"]}
     listed = {row["product_id"] for row in await asker.walk("/offers")} & simple
@@ -128,7 +128,7 @@ async def test_offer_for_every_product(open_shop: Any, every: bool, share: float
 
 @pytest.mark.parametrize(("how", "value"), [("null", None), ("empty", [])])
 async def test_no_contacts(open_shop: Any, how: str, value: object) -> None:
-    """A card without phones says null, or an empty list."""
+    """A card without contacts has null, or an empty list."""
     asker = await open_shop(days=1, no_contacts=how)
     id = edits.apply(asker.world, edits.AddBuyer("Без Контактів"))
     card = await asker.get(f"/buyer/{id}")
@@ -137,20 +137,20 @@ async def test_no_contacts(open_shop: Any, how: str, value: object) -> None:
 
 @pytest.mark.parametrize(("names", "name"), [("alias", "completed"), ("label", "Виконано")])
 async def test_builtin_names(open_shop: Any, names: str, name: str) -> None:
-    """Built-in statuses are called by their alias until somebody saves a name."""
+    """Built-in statuses have their alias as a name until a user saves a name."""
     asker = await open_shop(days=1, builtin_names=names)
     rows = {row["id"]: row for row in (await asker.get("/order/status", limit=50))["data"]}
     assert (rows[12]["name"], rows[22]["name"]) == (name, "Повернено")
 
 
 async def test_latency(open_shop: Any) -> None:
-    """Answers take as long as they are told to, and are right."""
+    """Delayed answers are correct."""
     asker = await open_shop(days=1, latency_ms=5)
     assert (await asker.get("/order"))["data"]
 
 
 async def test_time_runs_while_serving(open_shop: Any) -> None:
-    """A shop day lasts as many real seconds as the setting says, and the shop lives through it."""
+    """A shop day lasts the real seconds of the setting, and its orders arrive while the shop serves."""
     real = [50.0]
     asker = await open_shop(days=3, day_seconds=10.0, real_clock=lambda: real[0])
     before = await asker.get("/order")
@@ -173,11 +173,11 @@ async def test_time_runs_while_serving(open_shop: Any) -> None:
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
-    """A bad value or an unknown key is caught when the settings are decoded."""
+    """Decoding refuses an invalid value and an unknown key."""
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(wrong, Sandbox)
 
 
 def test_settings_decode_from_text() -> None:
-    """Dates may come as text."""
+    """Dates can be text."""
     assert msgspec.convert({"start": "2024-09-01"}, Sandbox) == Sandbox()

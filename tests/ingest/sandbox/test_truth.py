@@ -1,4 +1,4 @@
-"""The truth, written apart from the API, is what the API shows."""
+"""The truth, which is written without the API, equals the data of the API."""
 
 from decimal import Decimal
 from typing import Any
@@ -7,7 +7,7 @@ from ingest.sandbox import edits
 
 
 def instant(text: str) -> str:
-    """Return an instant of the API in the truth's form."""
+    """Return a time of the API in the truth's format."""
     return text.removesuffix(".000000Z") + "Z"
 
 
@@ -17,7 +17,7 @@ def money(value: Any) -> Decimal | None:
 
 
 async def test_orders_and_lines(open_shop: Any, sixty_days: Any) -> None:
-    """Every order, line and expense the API shows is in the truth, and the others are deleted."""
+    """The truth has every order, line and expense of the API, and its other orders are deleted."""
     asker = await open_shop(sixty_days)
     shown = {
         row["id"]: row for row in await asker.walk("/order", include="products.offer,manager,buyer,expenses")
@@ -54,7 +54,7 @@ async def test_orders_and_lines(open_shop: Any, sixty_days: Any) -> None:
 
 
 async def test_lists(open_shop: Any, sixty_days: Any) -> None:
-    """Products with their brands, buyers, managers and the short lists."""
+    """Products with their brands, buyers, managers and reference lists are equal."""
     asker = await open_shop(sixty_days)
     truth = asker.world.truth()
     shown = {}
@@ -77,8 +77,8 @@ async def test_lists(open_shop: Any, sixty_days: Any) -> None:
     assert {each.id for each in truth.statuses} - listed == {25}
 
 
-async def test_a_removed_product_is_nobodys(open_shop: Any) -> None:
-    """Once a product is removed its lines keep their name and lose their product, on both sides."""
+async def test_lines_of_a_removed_product(open_shop: Any) -> None:
+    """If a product is removed, its lines retain their name and lose their product, on both sides."""
     asker = await open_shop()
     order = next(order for order in asker.world.store.orders if order.lines[0].product_id)
     edits.apply(asker.world, edits.EditProduct(order.lines[0].product_id, is_removed=True))

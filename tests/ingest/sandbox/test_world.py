@@ -1,4 +1,4 @@
-"""The shop's life is the same for the same seed, however it is cut, and has every kind of order."""
+"""The shop's history depends only on the seed, and has every kind of order."""
 
 import datetime as dt
 import subprocess
@@ -31,7 +31,7 @@ KYIV = ZoneInfo("Europe/Kyiv")
 
 
 def state(world: World) -> bytes:
-    """Return everything the shop remembers."""
+    """Return all records of the shop as bytes."""
     store = world.store
     goods = (
         list(store.shelves.products.values()),
@@ -43,7 +43,7 @@ def state(world: World) -> bytes:
 
 
 def lived(chosen: Sandbox, days: float) -> World:
-    """Return a world that has lived for so many days in one step."""
+    """Return a world after the given number of days in one step."""
     world = World(chosen)
     world.advance(world.now + dt.timedelta(days=days))
     return world
@@ -51,18 +51,18 @@ def lived(chosen: Sandbox, days: float) -> World:
 
 @pytest.fixture(scope="module")
 def at_once() -> bytes:
-    """The small shop's state after its days, lived in one step."""
+    """Return the small shop's state after its days in one step."""
     return state(lived(SMALL, DAYS))
 
 
 def test_same_seed_same_bytes(at_once: bytes) -> None:
-    """A second life is the first one; another seed is another life."""
+    """The same seed gives the same history, and another seed gives another."""
     assert state(lived(SMALL, DAYS)) == at_once
     assert state(lived(replace(SMALL, seed=8), DAYS)) != at_once
 
 
 def test_same_bytes_in_another_process() -> None:
-    """Nothing depends on how a process happens to hash its strings."""
+    """The history does not depend on the hash seed of the process."""
     program = (
         "import datetime as dt, hashlib, msgspec\n"
         "from ingest.sandbox.settings import Sandbox\n"
@@ -85,8 +85,8 @@ def test_same_bytes_in_another_process() -> None:
     assert len(said) == 1
 
 
-def test_the_small_shop_has_what_is_hard_to_cut() -> None:
-    """Merged cards and copied orders touch more than one order, and the small shop has both."""
+def test_small_shop_has_merges_and_copies() -> None:
+    """The small shop has merged cards and copied orders, which change more than one order."""
     store = lived(SMALL, DAYS).store
     assert sum(bool(buyer.merged_into) for buyer in store.buyers) > 2
     born = {order.created_at for order in store.orders}
@@ -96,7 +96,7 @@ def test_the_small_shop_has_what_is_hard_to_cut() -> None:
 @settings(max_examples=25, deadline=None)
 @given(cuts=st.lists(st.integers(min_value=0, max_value=DAYS * 86_400), max_size=40))
 def test_one_step_equals_many(at_once: bytes, cuts: list[int]) -> None:
-    """However time is cut, and whatever is looked at between, the shop ends in the same state."""
+    """Any sequence of advances, with reads between them, leads to the same state."""
     world = World(SMALL)
     opened = world.now
     for cut in sorted(cuts):
@@ -111,7 +111,7 @@ def test_one_step_equals_many(at_once: bytes, cuts: list[int]) -> None:
 
 
 def test_going_back_changes_nothing() -> None:
-    """The past stays as it is."""
+    """Advancing to a past time changes nothing."""
     world = lived(SMALL, 3)
     before = state(world)
     world.advance(world.now - dt.timedelta(days=1))
@@ -119,12 +119,12 @@ def test_going_back_changes_nothing() -> None:
 
 
 def kyiv(at: int) -> dt.datetime:
-    """Return an instant on the shop's wall clock."""
+    """Return the Kyiv time of a number of seconds since 1970."""
     return dt.datetime.fromtimestamp(at, KYIV)
 
 
 def test_size_and_mix(two_years: World) -> None:
-    """Two years are about 36.5 k orders in the mix of a real shop."""
+    """Two years have about 36,500 orders in the mix of a real shop."""
     orders = two_years.store.orders
     assert 35_000 < len(orders) < 39_000
     assert 3.1 < sum(len(order.lines) for order in orders) / len(orders) < 3.6
@@ -141,7 +141,7 @@ def test_size_and_mix(two_years: World) -> None:
 
 
 def test_ids_are_dense_and_follow_creation(two_years: World) -> None:
-    """Orders and lines are numbered without holes in the order in which they arrive."""
+    """Ids of orders and lines have no gaps and ascend with creation."""
     orders = two_years.store.orders
     assert [order.id for order in orders] == list(range(1, len(orders) + 1))
     assert [order.created_at for order in orders] == sorted(order.created_at for order in orders)
@@ -152,7 +152,7 @@ def test_ids_are_dense_and_follow_creation(two_years: World) -> None:
 
 
 def test_every_sales_type_occurs(two_years: World) -> None:
-    """Retail, wholesale, other, and web orders nobody attends to."""
+    """There are retail, wholesale and other orders, and web orders without a manager."""
     orders = two_years.store.orders
     managers = {(order.manager_id, order.source_id) for order in orders}
     assert {
@@ -172,7 +172,7 @@ def test_every_sales_type_occurs(two_years: World) -> None:
 
 
 def test_the_old_storefront_was_retired_early(two_years: World) -> None:
-    """Opencart orders exist, and none is younger than the shop's second month."""
+    """Opencart orders exist, and none was created after the shop's second month."""
     old = [order.created_at for order in two_years.store.orders if order.source_id == 3]
     assert len(old) > 300
     assert max(old) < two_years.opened + 31 * 86_400
@@ -220,12 +220,12 @@ KINDS: dict[str, Callable[[Order], object]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_order_occurs(two_years: World, kind: str) -> None:
-    """What the CRM can hold, two years of the shop hold."""
+    """Two years of the shop have every kind of order of the CRM."""
     assert any(KINDS[kind](order) for order in two_years.store.orders)
 
 
 def test_uncollected_orders_are_copied_and_deleted(two_years: World) -> None:
-    """At a month's end an uncollected order goes on under a new id, and the old one vanishes."""
+    """At the end of a month an uncollected order is copied to a new id, and the old one is deleted."""
     orders = two_years.store.orders
     closing = [
         order.deleted_at for order in orders if kyiv(order.deleted_at).strftime("%H:%M:%S") == "21:40:00"
@@ -240,7 +240,7 @@ def test_uncollected_orders_are_copied_and_deleted(two_years: World) -> None:
 
 
 def test_buyers(two_years: World) -> None:
-    """Repeat buyers, cards with several phones or none, the same phone on two cards, and merged cards."""
+    """There are repeat buyers, cards with several phones or none, phones on two cards, and merged cards."""
     store = two_years.store
     counts = [len(buyer.order_ids) for buyer in store.buyers if not buyer.merged_into]
     assert 0.35 < len(store.buyers) / len(store.orders) < 0.5
@@ -256,7 +256,7 @@ def test_buyers(two_years: World) -> None:
 
 
 def test_catalogue(two_years: World) -> None:
-    """Products with and without variants, category and brand; archived, renamed, at new prices."""
+    """Products are with and without variants, category and brand; some are archived, renamed or repriced."""
     shelves, opened = two_years.store.shelves, two_years.opened
     products = list(shelves.products.values())
     assert 0.4 < sum(not product.category_id for product in products) / len(products) < 0.65
@@ -272,7 +272,7 @@ def test_catalogue(two_years: World) -> None:
 
 
 def test_an_unannounced_status_and_manager(two_years: World) -> None:
-    """Status 20 and manager 24 come into use after the shop has opened."""
+    """The shop starts to use status 20 and manager 24 after it has opened."""
     store = two_years.store
     first = min(order.created_at for order in store.orders if order.status_id == 20)
     assert first > two_years.opened + 40 * 86_400
@@ -281,7 +281,7 @@ def test_an_unannounced_status_and_manager(two_years: World) -> None:
 
 
 def test_stock_is_what_was_bought_less_what_left(two_years: World) -> None:
-    """Shelves and reservations agree with the orders that move them."""
+    """Stock and reservations equal the effects of the orders."""
     store = two_years.store
     reserved: Counter[int] = Counter()
     for order in store.orders:
@@ -292,7 +292,7 @@ def test_stock_is_what_was_bought_less_what_left(two_years: World) -> None:
 
 
 def test_the_week_and_the_year_have_a_rhythm(two_years: World) -> None:
-    """Sundays are quiet, Black Friday is not."""
+    """Sundays have few orders, and Black Friday has many."""
     days = Counter(kyiv(order.created_at).date() for order in two_years.store.orders)
     assert max(days, key=days.__getitem__).month in (9, 11)
     weekdays = Counter[int]()
@@ -304,12 +304,12 @@ def test_the_week_and_the_year_have_a_rhythm(two_years: World) -> None:
 
 
 def unbumped(order: Order) -> bool:
-    """Tell whether the order's last status change is not in its updated_at."""
+    """True if updated_at is earlier than the last status change."""
     return order.status_changed_at > order.updated_at
 
 
 def test_share_of_status_changes_that_bump() -> None:
-    """1 bumps always, 0 never; the rest of the life is the same."""
+    """A share of 1 always changes updated_at, 0 never does, and the rest of the history is equal."""
     always = lived(replace(SMALL, status_bumps_updated_at=1.0), 40).store.orders
     never = lived(
         replace(SMALL, status_bumps_updated_at=0.0, expense_bumps_updated_at=False), 40
@@ -320,7 +320,7 @@ def test_share_of_status_changes_that_bump() -> None:
 
 
 def test_share_of_line_edits_that_bump() -> None:
-    """Lines may change without the order saying so."""
+    """The setting decides if a change of lines changes updated_at."""
     silent = replace(
         SMALL, status_bumps_updated_at=0.0, expense_bumps_updated_at=False, merge_bumps_updated_at=False
     )
@@ -336,8 +336,8 @@ def test_share_of_line_edits_that_bump() -> None:
     assert all(bumped[1])
 
 
-def test_no_order_costs_less_than_nothing() -> None:
-    """Also one whose only line is free and that would have had 20 kopecks off."""
+def test_no_total_is_negative() -> None:
+    """The total of an order is at least 0, even if its only line is free and it has a discount."""
     orders = lived(Sandbox(seed=7, orders_per_day=150.0), 165).store.orders
     free = [order for order in orders if order.lines and not any(line.price_sold for line in order.lines)]
     assert free
