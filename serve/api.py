@@ -1,4 +1,4 @@
-"""The JSON endpoints, one question each. Parameters are declared beside the handler that takes them."""
+"""API: the JSON endpoints. Each handler declares the parameters that it accepts."""
 
 from datetime import UTC, datetime
 
@@ -7,9 +7,9 @@ from litestar import Response, get
 from lake.ledgers.jobs import Entry
 from lake.ledgers.runs import Run
 from lake.releases.release import Release, total
-from serve import reports as questions
+from serve import reports
 from serve.figures import round_half_up
-from serve.openapi import ANSWERS, COLUMNS, documented
+from serve.openapi import ANSWERS, COLUMNS, operation_class_of
 from serve.params import PERIOD, WHICH, choice, integer, read_pairs, read_params, words
 from serve.query_service import QueryService
 from serve.reader import Reader
@@ -32,23 +32,23 @@ from serve.schemas import (
 from serve.tables import TABLE_PARAMS, table_rows, tables
 
 LIVE = {"Cache-Control": "no-store"}
-NEVER_KEPT = {status: answer for status, answer in ANSWERS.items() if status != 304}
-SALES_TYPES = words("sales_type", "Only these sales types; all if not said.")
-BY = choice("by", "What makes a product a top one.", of=("revenue", "quantity"), default="revenue")
-TOP = integer("limit", "How many products.", least=1, most=1000, default=10)
-RELEASES_LIMIT = integer("limit", "How many releases, newest first.", least=1, most=200, default=20)
+UNCACHED_ANSWERS = {status: answer for status, answer in ANSWERS.items() if status != 304}
+SALES_TYPES = words("sales_type", "Only these sales types; default: all.")
+BY = choice("by", "Figure by which the products are ranked.", of=("revenue", "quantity"), default="revenue")
+TOP = integer("limit", "Number of products.", least=1, most=1000, default=10)
+RELEASES_LIMIT = integer("limit", "Number of releases, newest first.", least=1, most=200, default=20)
 
 
-@get("/api/health", tags=["status"], responses=NEVER_KEPT, operation_class=documented(WHICH))
+@get("/api/health", tags=["status"], responses=UNCACHED_ANSWERS, operation_class=operation_class_of(WHICH))
 async def health(request: AnyRequest, service: QueryService) -> Response[Health]:
-    """Say that a release is open; 503 until one is, 404 for an older one that can't be opened any more."""
+    """Return the number of the open release; 503 if none is open yet, 404 if an older one can't be opened."""
     number = await service.number(read_params(WHICH, read_pairs(request.scope["query_string"])))
     return Response(await service.run_quick(number, lambda: health_of(service.reader, number)), headers=LIVE)
 
 
-@get("/api/status", tags=["status"], responses=NEVER_KEPT, operation_class=documented(WHICH))
+@get("/api/status", tags=["status"], responses=UNCACHED_ANSWERS, operation_class=operation_class_of(WHICH))
 async def status(request: AnyRequest, service: QueryService) -> Response[Status]:
-    """Say which release serves, how old it is, and how the last ingest went; or those of an older release."""
+    """Return the release, its age and the result of the last ingest; also for an older release."""
     number = await service.number(read_params(WHICH, read_pairs(request.scope["query_string"])))
     now = datetime.now(UTC)
     return Response(
@@ -60,83 +60,83 @@ async def status(request: AnyRequest, service: QueryService) -> Response[Status]
     "/api/releases",
     tags=["status"],
     responses=ANSWERS,
-    operation_class=documented((RELEASES_LIMIT, *WHICH)),
+    operation_class=operation_class_of((RELEASES_LIMIT, *WHICH)),
 )
 async def releases(request: AnyRequest, service: QueryService) -> Response[Releases]:
-    """List releases, newest first, and what each moved; as of an older one, those up to it."""
+    """List releases, newest first, with each change of revenue; `release` or `as_of` sets the newest."""
     values = read_params((RELEASES_LIMIT, *WHICH), read_pairs(request.scope["query_string"]))
     number, limit = await service.number(values), values["limit"]
     with service.reader.open() as served:
         etag = tag(served.key, "releases", str(number), str(limit))
         answer = service.cache.get(etag)
         if answer is None:
-            found = await service.run(lambda: service.reader.releases(number, limit))
-            answer = json_response(Releases(number, number, limit, [*map(line_of, found)]), etag, number)
+            newest = await service.run(lambda: service.reader.releases(number, limit))
+            answer = json_response(Releases(number, number, limit, [*map(line_of, newest)]), etag, number)
             service.cache.put(answer)
     return respond(request, answer)
 
 
-@get("/api/tables", tags=["tables"], responses=ANSWERS, operation_class=documented(WHICH))
+@get("/api/tables", tags=["tables"], responses=ANSWERS, operation_class=operation_class_of(WHICH))
 async def list_tables(request: AnyRequest, service: QueryService) -> Response[Tables]:
-    """List the gold tables with their columns, types and rows."""
+    """List the gold tables with their columns, types and numbers of rows."""
     return await service.ask(request, (), tables)
 
 
-@get("/api/dictionary", tags=["tables"], responses=ANSWERS, operation_class=documented(WHICH))
+@get("/api/dictionary", tags=["tables"], responses=ANSWERS, operation_class=operation_class_of(WHICH))
 async def read_dictionary(request: AnyRequest, service: QueryService) -> Response[Dictionary]:
-    """Say what every table and column means, in the words of the file that built it."""
-    return await service.ask(request, (), lambda held, _: Dictionary(held.number, list(held.words)))
+    """Return the meaning of each table and column, from the header of the model that built it."""
+    return await service.ask(request, (), lambda served, _: Dictionary(served.number, list(served.words)))
 
 
 @get(
     "/api/tables/{table:str}",
     tags=["tables"],
     responses=ANSWERS,
-    operation_class=documented(TABLE_PARAMS, more=(COLUMNS,)),
+    operation_class=operation_class_of(TABLE_PARAMS, more=(COLUMNS,)),
 )
 async def read_table(request: AnyRequest, service: QueryService, table: str) -> Response[TableRows]:
-    """Return rows of a gold table: by column values and dates, in any order, page by page."""
+    """Return one page of a gold table's rows, filtered by column values and dates, in a chosen order."""
     pairs = read_pairs(request.scope["query_string"])
     which = [pair for pair in pairs if pair[0] in ("release", "as_of")]
     number = await service.number(read_params(WHICH, which))
     rest = [pair for pair in pairs if pair not in which]
     return await service.answer(
-        request, number, repr(sorted(rest)), lambda held: table_rows(held, table, rest)
+        request, number, repr(sorted(rest)), lambda served: table_rows(served, table, rest)
     )
 
 
-@get("/api/summary", tags=["shop"], responses=ANSWERS, operation_class=documented((*PERIOD, *WHICH)))
+@get("/api/summary", tags=["shop"], responses=ANSWERS, operation_class=operation_class_of((*PERIOD, *WHICH)))
 async def summary(request: AnyRequest, service: QueryService) -> Response[Summary]:
-    """Return revenue, orders, average check and returns, against the period of the same length before."""
-    return await service.ask(request, PERIOD, questions.summary)
+    """Return revenue, orders, average check and returns, and those of the previous period of equal length."""
+    return await service.ask(request, PERIOD, reports.summary)
 
 
 @get(
     "/api/revenue/daily",
     tags=["shop"],
     responses=ANSWERS,
-    operation_class=documented((*PERIOD, SALES_TYPES, *WHICH)),
+    operation_class=operation_class_of((*PERIOD, SALES_TYPES, *WHICH)),
 )
 async def revenue_daily(request: AnyRequest, service: QueryService) -> Response[RevenueDaily]:
-    """Return revenue by day and sales type, returns left out."""
-    return await service.ask(request, (*PERIOD, SALES_TYPES), questions.revenue_daily)
+    """Return revenue by day and sales type, without returns."""
+    return await service.ask(request, (*PERIOD, SALES_TYPES), reports.revenue_daily)
 
 
 @get(
     "/api/products/top",
     tags=["shop"],
     responses=ANSWERS,
-    operation_class=documented((*PERIOD, BY, TOP, *WHICH)),
+    operation_class=operation_class_of((*PERIOD, BY, TOP, *WHICH)),
 )
 async def products_top(request: AnyRequest, service: QueryService) -> Response[ProductsTop]:
-    """Return the products that sold most, and the sum of all others."""
-    return await service.ask(request, (*PERIOD, BY, TOP), questions.products_top)
+    """Return the best-selling products, and the sums of all others."""
+    return await service.ask(request, (*PERIOD, BY, TOP), reports.products_top)
 
 
-@get("/api/sources", tags=["shop"], responses=ANSWERS, operation_class=documented((*PERIOD, *WHICH)))
+@get("/api/sources", tags=["shop"], responses=ANSWERS, operation_class=operation_class_of((*PERIOD, *WHICH)))
 async def sources(request: AnyRequest, service: QueryService) -> Response[Sources]:
-    """Return revenue by source, returns left out."""
-    return await service.ask(request, PERIOD, questions.sources)
+    """Return revenue by source, without returns."""
+    return await service.ask(request, PERIOD, reports.sources)
 
 
 ROUTES = [
@@ -154,13 +154,13 @@ ROUTES = [
 
 
 def health_of(reader: Reader, number: int) -> Health:
-    """Return that the release is open. Raises NothingThere where it can't be opened any more."""
+    """Return the health of an open release. Raises NothingThere if it can't be opened any more."""
     with reader.open(number) as served:
         return Health("ok", served.number)
 
 
 def status_of(reader: Reader, now: datetime, number: int | None = None) -> Status:
-    """Return the state of what is served, or of an older release. Raises NotReady, NothingThere."""
+    """Return the status of the current release, or of an older one. Raises NotReady, NothingThere."""
     with reader.open(number) as served:
         release = served.release
         return Status(
@@ -182,7 +182,7 @@ def status_of(reader: Reader, now: datetime, number: int | None = None) -> Statu
 
 
 def run_of(run: Run | None, whole_run: Run | None, now: datetime) -> RunStatus | None:
-    """Return the last ingest, and when the last complete one ended; None before the first."""
+    """Return the last ingest and the end of the last complete one; None if there was no ingest yet."""
     if run is None:
         return None
     return RunStatus(
@@ -199,12 +199,12 @@ def run_of(run: Run | None, whole_run: Run | None, now: datetime) -> RunStatus |
 
 
 def failed_job(entry: Entry) -> FailedJob:
-    """Return how a job failed."""
+    """Return the entry of a failed job: its end, exit code and last line of output."""
     return FailedJob(entry.job, entry.at, entry.exit_code or 0, entry.detail or "")
 
 
 def line_of(release: Release) -> ReleaseLine:
-    """Return a release as it is listed."""
+    """Return a release's line in the list of releases."""
     return ReleaseLine(
         release=release.release,
         published_at=release.published_at,
@@ -220,5 +220,5 @@ def line_of(release: Release) -> ReleaseLine:
 
 
 def seconds(now: datetime, then: datetime) -> int:
-    """Return an age in whole seconds; clocks that disagree make it 0, not negative."""
+    """Return an age in whole seconds; 0 if ``then`` is in the future, because the clocks differ."""
     return max(0, int((now - then).total_seconds()))

@@ -1,4 +1,4 @@
-"""The application: routes, what lives as long as it, and which status an error becomes."""
+"""App: its routes, its lifespan, and the HTTP status of each error."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ from serve.settings import ServeSettings
 
 log = structlog.get_logger()
 STATUSES: dict[type[Exception], int] = {BadQuestion: 400, NothingThere: 404, NotReady: 503, TooSlow: 503}
-# No unsafe-eval: the charts' expressions are interpreted, see `ast` in app.js.
+# Response headers. The policy needs no unsafe-eval: app.js sets `ast`, so Vega interprets expressions.
 SECURITY = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -42,22 +42,22 @@ SECURITY = {
 
 
 def create_app(config: Config) -> Litestar:
-    """Return the app over the lake that the settings name. It only ever reads the lake."""
+    """Return the app for the lake in the settings. It reads the lake and never writes to it."""
     settings, limits = config.section(ServeSettings), config.section(LakeSettings)
     reader = Reader(limits.lake, limits, settings)
     metrics, assets = Metrics(reader), Assets()
     service = QueryService(reader, ResponseCache(settings.cache_mb * 1_000_000), metrics)
 
     @contextlib.asynccontextmanager
-    async def life(_: Litestar) -> AsyncIterator[None]:
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await service.run(reader.refresh)
-        watching = asyncio.create_task(reader.watch())
+        watcher = asyncio.create_task(reader.watch())
         assets.start()
         try:
             yield
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
             service.close()
 
     async def before_send(message: Message, scope: Scope) -> None:
@@ -74,9 +74,9 @@ def create_app(config: Config) -> Litestar:
             "metrics": Provide(lambda: metrics, sync_to_thread=False),
             "assets": Provide(lambda: assets, sync_to_thread=False),
         },
-        lifespan=[life],
+        lifespan=[lifespan],
         before_send=[before_send],
-        exception_handlers={Exception: refuse},
+        exception_handlers={Exception: error_response},
         openapi_config=describe(assets.urls),
         plugins=[ExactNumbers()],
         logging_config=None,
@@ -86,12 +86,12 @@ def create_app(config: Config) -> Litestar:
 
 @get("/metrics", include_in_schema=False, media_type="text/plain; version=0.0.4")
 async def metrics_page(metrics: Metrics) -> Response[bytes]:
-    """Return the metrics."""
+    """Return the metrics in Prometheus's text format."""
     return Response(metrics.text(), headers={"Cache-Control": "no-store"})
 
 
-def refuse(request: AnyRequest, error: Exception) -> Response[Any]:
-    """Return the reason, in one line, with the status that belongs to it."""
+def error_response(request: AnyRequest, error: Exception) -> Response[Any]:
+    """Return the error's status and its reason in one line; log it if the server failed."""
     status, detail = status_and_detail(error)
     if status >= 500 and not isinstance(error, NotReady):
         log.error(
@@ -105,7 +105,7 @@ def refuse(request: AnyRequest, error: Exception) -> Response[Any]:
 
 
 def status_and_detail(error: Exception) -> tuple[int, str]:
-    """Return what a caller may know of an error."""
+    """Return the status of an error and the text for the client; an unexpected error hides its own text."""
     for kind, status in STATUSES.items():
         if isinstance(error, kind):
             return status, str(error)
@@ -113,9 +113,9 @@ def status_and_detail(error: Exception) -> tuple[int, str]:
         return error.status_code, HTTPStatus(error.status_code).description or HTTPStatus(
             error.status_code
         ).phrase
-    return 500, "the server failed; its log says why"
+    return 500, "the server failed; its log has the reason"
 
 
 def route_of(scope: Scope) -> str:
-    """Return the route's own pattern, so that no caller can make new labels."""
+    """Return the pattern of the route, not the URL, so that clients can't create new labels."""
     return str(scope.get("path_template") or "none")

@@ -1,7 +1,7 @@
-"""The page: the whole of it at ``/``, and the part that changes at ``/figures``.
+"""Dashboard: the page at ``/``, its figures alone at ``/figures``, and the page of the dictionary.
 
-Both come from the same templates, so numbers are formatted in one place and the
-page says everything before its script has run. Its state is its address.
+The page and the figures use the same templates, so the page is complete before its
+script runs, and numbers are formatted in one place. The URL contains the page's whole state.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from litestar import Response, get
 
-from serve import reports as questions
+from lake.errors import LakeError
+from serve import reports
 from serve.api import status_of
 from serve.assets import FOREVER, Assets
 from serve.errors import BadQuestion, NothingThere, NotReady
@@ -23,51 +24,49 @@ from serve.responses import AnyRequest, encoder, make_response, respond, tag
 from serve.schemas import TableWords
 from serve.served_release import ServedRelease
 
+# Lengths of the periods in the page's navigation, in days.
 DAYS = (7, 30, 90, 365)
+# Products in the table of top products.
 TOP = 10
 HTML = "text/html"
-PARAMS = (*PERIOD, integer("days", "So many days, up to today.", least=1, most=3660), *WHICH)
+PARAMS = (*PERIOD, integer("days", "Number of days, up to today.", least=1, most=3660), *WHICH)
 LIVE = {"Cache-Control": "no-store"}
 
 
 @get("/", include_in_schema=False)
 async def page(request: AnyRequest, service: QueryService, assets: Assets) -> Response[Any]:
-    """Return the dashboard, or a page that says why there is none."""
+    """Return the dashboard, or a page with the reason if it can't be shown."""
     try:
         facts = await service.run(lambda: read_facts(service, request))
-    except NotReady as error:
-        return html("problem.html", 503, assets, title="No numbers yet", detail=str(error), waits=True)
-    except (BadQuestion, NothingThere) as error:
-        code = 404 if isinstance(error, NothingThere) else 400
-        return html("problem.html", code, assets, title="This can't be shown", detail=str(error), waits=False)
-    return packed(request, render("dashboard.html", urls=assets.urls, **facts), facts["release"])
+    except (NotReady, BadQuestion, NothingThere) as error:
+        return problem_page(error, assets)
+    return page_response(request, render("dashboard.html", urls=assets.urls, **facts), facts["release"])
 
 
 @get("/figures", include_in_schema=False)
 async def figures(request: AnyRequest, service: QueryService) -> Response[Any]:
-    """Return what changes on the page, for a period and release."""
+    """Return the part of the page that depends on the period and the release."""
     facts = await service.run(lambda: read_facts(service, request))
-    return packed(request, render("following.html", **facts), facts["release"])
+    return page_response(request, render("following.html", **facts), facts["release"])
 
 
 @get("/dictionary", include_in_schema=False)
 async def dictionary(request: AnyRequest, service: QueryService, assets: Assets) -> Response[Any]:
-    """Return the page that says what every table and column means."""
+    """Return the page with the meaning of each table and column, or a page with the reason."""
     try:
         values = read_params(WHICH, read_pairs(request.scope["query_string"]))
         number = await service.number(values)
         words = await service.run(lambda: read_words(service, number))
-    except NotReady as error:
-        return html("problem.html", 503, assets, title="No numbers yet", detail=str(error), waits=True)
-    except (BadQuestion, NothingThere) as error:
-        code = 404 if isinstance(error, NothingThere) else 400
-        return html("problem.html", code, assets, title="This can't be shown", detail=str(error), waits=False)
-    return packed(request, render("dictionary.html", urls=assets.urls, release=number, tables=words), number)
+    except (NotReady, BadQuestion, NothingThere) as error:
+        return problem_page(error, assets)
+    return page_response(
+        request, render("dictionary.html", urls=assets.urls, release=number, tables=words), number
+    )
 
 
 @get("/static/{name:str}", include_in_schema=False)
 async def static(request: AnyRequest, service: QueryService, assets: Assets, name: str) -> Response[Any]:
-    """Return an asset; its address changes with its content, so it is kept for ever."""
+    """Return an asset. Its URL contains a hash of its content, so browsers may cache it forever."""
     return respond(request, await service.run(lambda: assets.read(name)), caching=FOREVER)
 
 
@@ -75,32 +74,35 @@ ROUTES = [page, figures, dictionary, static]
 
 
 def read_words(service: QueryService, number: int) -> tuple[TableWords, ...]:
-    """Return what a release says of its tables."""
+    """Return the dictionary of a release: its tables, gold first."""
     with service.reader.open(number) as served:
         return served.words
 
 
-def packed(request: AnyRequest, text: str, release: int) -> Response[Any]:
-    """Return a page that a release was shown on."""
+def page_response(request: AnyRequest, text: str, release: int) -> Response[Any]:
+    """Return a page rendered from a release, with an ETag of the release and the text."""
     return respond(
         request, make_response(text.encode(), tag(str(release), text), HTML, release), caching="no-store"
     )
 
 
-def html(template: str, code: int, assets: Assets, /, **facts: Any) -> Response[bytes]:
-    """Return a page that says what is wrong."""
-    body = render(template, urls=assets.urls, **facts).encode()
+def problem_page(error: LakeError, assets: Assets) -> Response[bytes]:
+    """Return the page with the reason of an error: 503 and reloading for NotReady, else 404 or 400."""
+    waits = isinstance(error, NotReady)
+    code = 503 if waits else 404 if isinstance(error, NothingThere) else 400
+    title = "No numbers yet" if waits else "This can't be shown"
+    body = render("problem.html", urls=assets.urls, title=title, detail=str(error), waits=waits).encode()
     return Response(body, status_code=code, media_type=HTML, headers=LIVE)
 
 
 def read_facts(service: QueryService, request: AnyRequest) -> dict[str, Any]:
-    """Return all that the templates need, from one release."""
-    asked = read_params(PARAMS, read_pairs(request.scope["query_string"]))
-    with service.reader.open(service.reader.resolve(asked)) as served:
-        days, values = choose_period(served, asked)
+    """Return the variables of the templates, all from one release."""
+    params = read_params(PARAMS, read_pairs(request.scope["query_string"]))
+    with service.reader.open(service.reader.resolve(params)) as served:
+        days, values = choose_period(served, params)
         return {
             "release": served.number,
-            "is_pinned": asked["release"] is not None or asked["as_of"] is not None,
+            "is_pinned": params["release"] is not None or params["as_of"] is not None,
             "published_at": served.release.published_at,
             "status": status_of(service.reader, datetime.now(UTC)),
             "days": days,
@@ -111,23 +113,26 @@ def read_facts(service: QueryService, request: AnyRequest) -> dict[str, Any]:
         }
 
 
-def choose_period(served: ServedRelease, asked: dict[str, Any]) -> tuple[int | None, dict[str, date]]:
-    """Return the choice that is lit (None for a period of one's own) and the days it means."""
-    days = asked["days"]
-    if asked["from"] or asked["to"]:
+def choose_period(served: ServedRelease, params: dict[str, Any]) -> tuple[int | None, dict[str, date]]:
+    """Return the chosen number of days (None if the URL has dates) and the period's first and last day.
+
+    Raises BadQuestion if the URL has both.
+    """
+    days = params["days"]
+    if params["from"] or params["to"]:
         if days:
             raise BadQuestion("days can't be combined with from and to")
-        period = questions.report_period(served, asked)
+        period = reports.report_period(served, params)
         return None, {"from": period.first, "to": period.last}
     days = days or 30
     return days, {"from": served.today - timedelta(days=days - 1), "to": served.today}
 
 
 def read_figures(served: ServedRelease, values: dict[str, date]) -> dict[str, Any]:
-    """Return the answers that the page shows; None for what the release has no table for."""
-    revenue = asked_of(questions.revenue_daily, served, {**values, "sales_type": ()})
-    products = asked_of(questions.products_top, served, {**values, "by": "revenue", "limit": TOP})
-    sources = asked_of(questions.sources, served, values)
+    """Return the reports on the page; a report is None if the release lacks its table."""
+    revenue = report_or_none(reports.revenue_daily, served, {**values, "sales_type": ()})
+    products = report_or_none(reports.products_top, served, {**values, "by": "revenue", "limit": TOP})
+    sources = report_or_none(reports.sources, served, values)
     charts = {
         "sales_types": served.sales_types,
         "revenue": [[row.date, row.sales_type, row.revenue, row.orders_count] for row in revenue.rows]
@@ -141,33 +146,33 @@ def read_figures(served: ServedRelease, values: dict[str, date]) -> dict[str, An
         else [],
     }
     return {
-        "summary": asked_of(questions.summary, served, values),
+        "summary": report_or_none(reports.summary, served, values),
         "types": by_type(revenue.rows, served.sales_types) if revenue else [],
         "revenue": revenue,
         "products": products,
         "sources": sources,
-        # "<" is written as an escape so that no name can end the element that holds the JSON.
+        # "<" is escaped, so that no name can close the script element around the JSON.
         "charts": encoder.encode(charts).decode().replace("<", "\\u003c"),
     }
 
 
-def asked_of(question: Callable[..., Any], served: ServedRelease, values: dict[str, Any]) -> Any:
-    """Return the answer; None where the release has no table for it."""
+def report_or_none(report: Callable[..., Any], served: ServedRelease, values: dict[str, Any]) -> Any:
+    """Return the report; None if the release lacks its table."""
     try:
-        return question(served, values)
+        return report(served, values)
     except NothingThere:
         return None
 
 
 class TypeLine(msgspec.Struct, frozen=True):
-    """One sales type over the whole period."""
+    """The totals of one sales type over the whole period."""
 
     sales_type: str
     totals: Any
 
 
 def by_type(rows: list[Any], names: tuple[str, ...]) -> list[TypeLine]:
-    """Return the sums of each sales type that has rows, in the order of the names."""
+    """Return the totals of each sales type that has rows, in the order of ``names``."""
     plain = [msgspec.structs.asdict(row) for row in rows]
-    of = {name: [row for row in plain if row["sales_type"] == name] for name in names}
-    return [TypeLine(name, questions.totals(found)) for name, found in of.items() if found]
+    groups = {name: [row for row in plain if row["sales_type"] == name] for name in names}
+    return [TypeLine(name, reports.totals(group)) for name, group in groups.items() if group]

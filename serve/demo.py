@@ -1,7 +1,7 @@
-"""The whole way, once, on this machine: a living shop, its lake, and the page that follows it.
+"""Demo: a sandbox shop with new orders, its lake, and the dashboard, all on this machine.
 
-Every part is the real command in a process of its own, as an operator would start
-it; only the addresses, the pace and the request budget are the demo's.
+Each part is the real command in a separate process, as an operator would start it.
+The demo sets only the addresses, the intervals and the request budget.
 """
 
 import contextlib
@@ -31,7 +31,9 @@ from lake.releases.release import find_release
 from lake.settings import LakeSettings
 from serve.settings import ServeSettings
 
+# Seconds that the sandbox shop may take to start.
 READY_SECONDS = 120
+# Figures that ``--once`` prints: one row per sales type, and one for all.
 FIGURES = """
 select
     coalesce(sales_type, 'all') as sales_type,
@@ -46,7 +48,7 @@ from gold.revenue_daily
 group by rollup (sales_type)
 order by sales_type nulls last
 """
-# What the demo chooses where the caller did not: a shop day in two minutes, no waiting.
+# Settings of the demo unless the environment has them: a shop day takes two minutes, syncs don't wait.
 CHOICES = {
     "KEYCRM_API_KEY": "sandbox",
     "KEYLAKE_SANDBOX_DAY_SECONDS": "120",
@@ -60,14 +62,14 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def run_demo(lake: Lake, settings: LakeSettings, *, once: bool) -> None:
-    """Run the demo until interrupted; with ``once`` print the published figures and return.
+    """Run the demo until interrupted; if ``once`` is set, print the published figures and return.
 
-    Raises UsageError on a lake that a real CRM has filled.
+    Raises UsageError if the lake contains the data of a real CRM.
     """
     origin = read_origin(lake)
     if origin and not is_sandbox(origin):
         raise UsageError(
-            f"{lake.place} was filled from {origin}; the demo would mix its shop into it:"
+            f"{lake.place} contains data of {origin}, and the demo would add the sandbox shop's data;"
             f" set {PREFIX}LAKE_ROOT to an empty folder"
         )
     complete = last_runs(lake)[1]
@@ -75,25 +77,25 @@ def run_demo(lake: Lake, settings: LakeSettings, *, once: bool) -> None:
         signal.signal(number, interrupt)
     environ = {**CHOICES, **os.environ}
     clock = complete.source_time if complete else None
-    with only_one(lake), sandbox(environ, clock=clock) as url:
+    with lock_lake(lake), sandbox(environ, clock=clock) as url:
         environ[f"{PREFIX}SOURCE_BASE_URL"] = url
-        call(environ, "ingest", "incremental" if complete else "full")
-        call(environ, "transform")
+        run_command(environ, "ingest", "incremental" if complete else "full")
+        run_command(environ, "transform")
         if once:
             show(fetch(open_session(lake, settings, find_release(lake, None)), FIGURES), "table")
             return
         with contextlib.suppress(KeyboardInterrupt):
-            live(environ)
+            serve_and_sync(environ)
 
 
-def live(environ: Mapping[str, str]) -> None:
-    """Serve and sync until interrupted, or until one of the two ends by itself."""
-    port = () if is_free(environ) else ("--port", "0")
+def serve_and_sync(environ: Mapping[str, str]) -> None:
+    """Run the server and the schedule until interrupted. Raises LakeError if one of them ends."""
+    port = () if is_port_free(environ) else ("--port", "0")
     with (
-        process(environ, "serve", "api", *port) as api,
-        process(environ, "serve", "schedule", quiet=True) as schedule,
+        background(environ, "serve", "api", *port) as api,
+        background(environ, "serve", "schedule", quiet=True) as schedule,
     ):
-        console.print("the shop lives and the page follows; Ctrl-C ends it")
+        console.print("the shop creates orders, and the dashboard shows them; press Ctrl-C to stop")
         children = {"api": api, "schedule": schedule}
         while True:
             for name, child in children.items():
@@ -102,8 +104,8 @@ def live(environ: Mapping[str, str]) -> None:
                     raise LakeError(f"serve {name} ended with exit code {code}; start the demo again")
 
 
-def is_free(environ: Mapping[str, str]) -> bool:
-    """True where nobody listens on the port that is set for the server."""
+def is_port_free(environ: Mapping[str, str]) -> bool:
+    """True if no process listens on the server's port."""
     settings = read_config(environ).section(ServeSettings)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -115,46 +117,51 @@ def is_free(environ: Mapping[str, str]) -> bool:
 
 
 def interrupt(number: int, frame: object) -> None:
-    """End as by Ctrl-C, so that the processes beside are ended too."""
+    """Handle a signal like Ctrl-C, so that the demo stops its processes too."""
     raise KeyboardInterrupt
 
 
 @contextmanager
-def only_one(lake: Lake) -> Iterator[None]:
-    """Keep a second demo from the lake: its shop would live another life. Raises UsageError."""
+def lock_lake(lake: Lake) -> Iterator[None]:
+    """Lock the lake against a second demo, whose shop would have other orders. Raises UsageError."""
     name = hashlib.sha256(lake.place.encode()).hexdigest()[:16]
     with open(private_folder("demo") / name, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UsageError(
-                f"another demo lives on {lake.place}; end it, or set {PREFIX}LAKE_ROOT"
+                f"another demo uses {lake.place}; stop it, or set {PREFIX}LAKE_ROOT to another folder"
             ) from None
         yield
 
 
 @contextmanager
 def sandbox(environ: Mapping[str, str], *, clock: datetime | None) -> Iterator[str]:
-    """Run the sandbox shop beside; give its address. It goes on where an earlier demo left it."""
-    console.print("opening the sandbox shop: two years of orders ...")
-    later = ("--clock", clock.isoformat()) if clock else ()
-    with process(environ, "ingest", "sandbox", "--port", "0", *later, stdout=subprocess.PIPE) as shop:
+    """Run the sandbox shop and yield its URL. If ``clock`` is set, the shop's time continues from it.
+
+    Raises LakeError if the shop does not start.
+    """
+    console.print("starting the sandbox shop with two years of orders ...")
+    clock_option = ("--clock", clock.isoformat()) if clock else ()
+    with background(
+        environ, "ingest", "sandbox", "--port", "0", *clock_option, stdout=subprocess.PIPE
+    ) as shop:
         assert shop.stdout
         timer = threading.Timer(READY_SECONDS, shop.terminate)
         timer.start()
         line = shop.stdout.readline().strip()
         timer.cancel()
         if " ready at " not in line:
-            raise LakeError(f"the sandbox shop did not open (exit code {shop.wait()}); see its words above")
+            raise LakeError(f"the sandbox shop did not start (exit code {shop.wait()}); see its output above")
         console.print(line)
         yield line.split(" ready at ")[1].split()[0]
 
 
 @contextmanager
-def process(
+def background(
     environ: Mapping[str, str], *command: str, stdout: int | None = None, quiet: bool = False
 ) -> Iterator["subprocess.Popen[str]"]:
-    """Run a command of the project beside; end it on the way out."""
+    """Run a command of the project in the background; stop it at exit, after 15 seconds by SIGKILL."""
     child = subprocess.Popen(
         [sys.executable, "-m", *command],
         env=dict(environ),
@@ -176,12 +183,14 @@ def process(
 
 
 def end_with_parent() -> None:
-    """Ask the kernel to end this process when the demo is gone, also by kill -9 (prctl PR_SET_PDEATHSIG)."""
+    """Let the kernel stop this process when the demo ends, even by kill -9 (prctl PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def call(environ: Mapping[str, str], *command: str) -> None:
-    """Run a command of the project to its end. Raises LakeError where it fails."""
-    done = subprocess.run([sys.executable, "-m", *command], env=dict(environ), check=False)
-    if done.returncode:
-        raise LakeError(f"{' '.join(command)} ended with exit code {done.returncode}; its own line says why")
+def run_command(environ: Mapping[str, str], *command: str) -> None:
+    """Run a command of the project to its end. Raises LakeError if it fails."""
+    process = subprocess.run([sys.executable, "-m", *command], env=dict(environ), check=False)
+    if process.returncode:
+        raise LakeError(
+            f"{' '.join(command)} ended with exit code {process.returncode}; see its output above"
+        )

@@ -1,6 +1,6 @@
-"""How the API describes itself: ``/schema/openapi.json``, and a page made from it that needs no script.
+"""OpenAPI: the description at ``/schema/openapi.json``, and a page rendered from it without a script.
 
-The parameters in the description are the records that check them, so the two can't differ.
+The description and the validation use the same Param records, so they can't differ.
 """
 
 from collections.abc import Sequence
@@ -24,19 +24,18 @@ from serve.schemas import Problem
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
 
+# JSON Schema's types that a Param uses.
 KINDS = {"string": OpenAPIType.STRING, "integer": OpenAPIType.INTEGER, "array": OpenAPIType.ARRAY}
-REFUSED = ResponseSpec(
-    Problem, description="The question can't be taken as it is; `detail` says what is allowed."
-)
-NOT_THERE = ResponseSpec(Problem, description="No such release or table.")
-NOT_READY = ResponseSpec(Problem, description="Nothing is published yet, or the query took too long.")
-UNCHANGED = ResponseSpec(None, description="The client's `If-None-Match` still holds.")
-ANSWERS = {304: UNCHANGED, 400: REFUSED, 404: NOT_THERE, 503: NOT_READY}
+INVALID = ResponseSpec(Problem, description="A parameter is not valid; `detail` has the accepted form.")
+NOT_THERE = ResponseSpec(Problem, description="The release or table does not exist.")
+NOT_READY = ResponseSpec(Problem, description="No release is published yet, or the query took too long.")
+UNCHANGED = ResponseSpec(None, description="The response with the ETag in `If-None-Match` is still current.")
+ANSWERS = {304: UNCHANGED, 400: INVALID, 404: NOT_THERE, 503: NOT_READY}
 COLUMNS = Parameter(
     name="columns",
     param_in="query",
-    description="Any column of the table as a parameter of its own, `sales_type=retail`: only rows of "
-    "that value. Given several times: rows of any of them.",
+    description="Each column of the table is a parameter: `sales_type=retail` selects the rows with that "
+    "value. If it is repeated, rows with any of the values are selected.",
     schema=Schema(
         type=OpenAPIType.OBJECT, additional_properties=Schema(type=OpenAPIType.STRING, max_length=200)
     ),
@@ -45,20 +44,20 @@ COLUMNS = Parameter(
 )
 
 
-def documented(params: Sequence[Param], *, more: Sequence[Parameter] = ()) -> type[Operation]:
-    """Return the Operation class that lists these parameters after those of the path."""
+def operation_class_of(params: Sequence[Param], *, more: Sequence[Parameter] = ()) -> type[Operation]:
+    """Return an Operation class that lists these parameters after those of the path."""
 
     @dataclass
-    class Documented(Operation):
+    class OperationWithParams(Operation):
         def __post_init__(self) -> None:
             path: list[Parameter | Reference] = list(self.parameters or [])
             self.parameters = [*path, *map(parameter, params), *more]
 
-    return Documented
+    return OperationWithParams
 
 
 def parameter(param: Param) -> Parameter:
-    """Return a Param in OpenAPI's words."""
+    """Return a Param as OpenAPI's Parameter."""
     return Parameter(
         name=param.name,
         param_in="query",
@@ -70,52 +69,52 @@ def parameter(param: Param) -> Parameter:
     )
 
 
-def schema(words: Any) -> Schema:
-    """Return the few words of JSON Schema that a Param uses as Litestar's record."""
+def schema(source: Any) -> Schema:
+    """Return a Param's JSON Schema as Litestar's record, limited to the keywords that Params use."""
     return Schema(
-        type=KINDS[words["type"]],
-        format=OpenAPIFormat.DATE if words.get("format") == "date" else None,
-        enum=words.get("enum"),
-        minimum=words.get("minimum"),
-        maximum=words.get("maximum"),
-        max_length=words.get("maxLength"),
-        default=words.get("default"),
-        items=schema(words["items"]) if "items" in words else None,
+        type=KINDS[source["type"]],
+        format=OpenAPIFormat.DATE if source.get("format") == "date" else None,
+        enum=source.get("enum"),
+        minimum=source.get("minimum"),
+        maximum=source.get("maximum"),
+        max_length=source.get("maxLength"),
+        default=source.get("default"),
+        items=schema(source["items"]) if "items" in source else None,
     )
 
 
 class ExactNumbers(OpenAPISchemaPlugin):
-    """Says that a Decimal is a number, as it is in our JSON."""
+    """Describes a Decimal as a number, as it is in the responses."""
 
     def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:
-        """True for Decimal."""
+        """True if the field is a Decimal."""
         return field_definition.annotation is Decimal
 
     def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: "SchemaCreator") -> Schema:
-        """Return a number."""
+        """Return the schema of a number."""
         return Schema(type=OpenAPIType.NUMBER)
 
 
 class Page(OpenAPIRenderPlugin):
-    """The description as one plain page, in the dashboard's style."""
+    """The description as one HTML page, in the dashboard's style."""
 
     def __init__(self, urls: dict[str, str]) -> None:
         super().__init__(path="/", media_type=MediaType.HTML)
         self._urls = urls
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """Return the page."""
+        """Return the page as UTF-8 HTML."""
         return render("schema.html", description=openapi_schema, urls=self._urls).encode()
 
 
 def describe(urls: dict[str, str]) -> OpenAPIConfig:
-    """Return the configuration of the description; ``urls`` are those of the assets."""
+    """Return the configuration of the description; ``urls`` maps an asset to its URL."""
     return OpenAPIConfig(
         title="keylake",
         version="1",
-        description="The shop's numbers. Every answer names the release it was made from; `release=N` reads "
-        "an older one, and `as_of` what was said then. Money is in hryvnias, exact to the kopeck; dates are "
-        "the shop's days in Kyiv, instants are UTC.",
+        description="The shop's numbers. Each response names its release. `release=N` reads an older "
+        "release, and `as_of` the release that served at a given time. Money is in hryvnias, exact to the "
+        "kopeck; dates are shop days in Kyiv, instants are UTC.",
         path="/schema",
         render_plugins=[
             Page(urls),

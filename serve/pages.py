@@ -1,4 +1,4 @@
-"""Pages: Jinja templates, and how numbers and dates are written on them."""
+"""Pages: the Jinja templates, and the format of numbers and dates in them."""
 
 import functools
 from datetime import date, datetime, timedelta
@@ -17,12 +17,12 @@ MINUS = "−"
 
 
 def money(value: Decimal | None, *, kopecks: bool = True) -> str:
-    """Return hryvnias as the shop writes them: ``₴ 1 234 567,50``."""
+    """Return hryvnias in the shop's format: ``₴ 1 234 567,50``; a dash for None."""
     return "–" if value is None else f"₴{SPACE}{number(value, places=2 if kopecks else 0)}"
 
 
 def number(value: Decimal | int | None, *, places: int = 0) -> str:
-    """Return a number with its thousands apart and a decimal comma."""
+    """Return a number with a space between thousands and a decimal comma; a dash for None."""
     if value is None:
         return "–"
     text = f"{abs(value):,.{places}f}".replace(",", SPACE).replace(".", ",")
@@ -30,38 +30,38 @@ def number(value: Decimal | int | None, *, places: int = 0) -> str:
 
 
 def quantity(value: Decimal) -> str:
-    """Return a quantity with no more places than it needs."""
+    """Return a quantity: a whole number without decimal places, any other with three."""
     return number(value, places=0 if value == value.to_integral_value() else 3)
 
 
-def signed(text: str, value: Decimal | int) -> str:
-    """Return a formatted number with its sign, plus too."""
+def plus_sign(text: str, value: Decimal | int) -> str:
+    """Return the formatted text, with a plus sign if ``value`` is positive."""
     return f"+{text}" if value > 0 else text
 
 
 def day(value: date | None) -> str:
-    """Return a day as it is written here: 31.03.2026."""
+    """Return a day in the shop's format: 31.03.2026; a dash for None."""
     return "–" if value is None else f"{value:%d.%m.%Y}"
 
 
 def instant(value: datetime) -> str:
-    """Return an instant as the shop's clock shows it: 31.03.2026 14:05."""
+    """Return an instant in the shop's time zone: 31.03.2026 14:05."""
     return f"{value.astimezone(SHOP):%d.%m.%Y %H:%M}"
 
 
 def share(part: Decimal, whole: Decimal) -> str:
-    """Return a part in percent of the whole."""
-    found = percent(part, whole)
-    return "–" if found is None else f"{number(found, places=1)}{SPACE}%"
+    """Return a part in percent of the whole: ``12,5 %``; a dash if the whole is 0."""
+    value = percent(part, whole)
+    return "–" if value is None else f"{number(value, places=1)}{SPACE}%"
 
 
 def age(seconds: int) -> str:
-    """Return an age in the one unit that matters; the script goes on counting in the same way."""
+    """Return an age in its largest unit; ``age`` in app.js uses the same units."""
     return ago(timedelta(seconds=seconds))
 
 
 def kind(schema: dict[str, Any]) -> str:
-    """Return a JSON Schema in a few words: ``date or null``, ``integer from 1 to 1000``."""
+    """Return a JSON Schema as short text: ``date or null``, ``integer from 1 to 1000``."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "oneOf" in schema:
@@ -77,42 +77,42 @@ def kind(schema: dict[str, Any]) -> str:
     return f"{name} from {schema['minimum']}{most}"
 
 
-def ticked(text: str) -> Markup:
-    """Return text with what stands in backticks as code."""
+def code_spans(text: str) -> Markup:
+    """Return escaped HTML of a text; each part between backticks becomes a ``code`` element."""
     parts = [escape(part) for part in text.split("`")]
     return Markup("").join(
-        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
     )
 
 
 FILTERS = {
     "age": age,
+    "code_spans": code_spans,
     "day": day,
     "instant": instant,
     "kind": kind,
     "money": money,
     "number": number,
+    "plus_sign": plus_sign,
     "quantity": quantity,
     "share": share,
-    "signed": signed,
-    "ticked": ticked,
 }
 
 
 @functools.cache
 def environment() -> Environment:
-    """Return the templates; a name that is missing is an error and not an empty place."""
-    found = Environment(
+    """Return the templates; a variable that is not defined raises an error."""
+    templates = Environment(
         loader=PackageLoader("serve", "templates"),
         autoescape=select_autoescape(),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= FILTERS
-    return found
+    templates.filters |= FILTERS
+    return templates
 
 
 def render(template: str, **facts: Any) -> str:
-    """Return a page."""
+    """Return a page, rendered from a template and its variables."""
     return environment().get_template(template).render(facts)

@@ -1,15 +1,15 @@
-// Follows the server: asks every two seconds which release serves, and loads the figures again when it changed.
-// The address holds the state of the page, so links, reload and the back button all work.
+// Follows the server: every two seconds it reads the status, and reloads the figures if another release serves.
+// The URL has the whole state of the page, so links, reload and the back button work.
 
-const POLL = 2000;
+const POLL = 2000; // ms between two requests for the status
 const byId = (id) => document.getElementById(id);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const charts = {};
-let shown = Number(byId("charts").dataset.release);
-let skew = 0; // the server's clock minus ours, in ms
-let asked = 0;
-let problem = byId("trouble").textContent; // what the server has to say of what it serves
-let refused = ""; // why the figures asked for last did not come
+let shownRelease = Number(byId("charts").dataset.release);
+let skew = 0; // the server's clock minus the browser's, in ms
+let requests = 0; // number of requests for figures
+let problem = byId("trouble").textContent; // the server's problem, from its status
+let loadError = ""; // why the last request for figures failed
 
 function age(seconds) {
   for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
@@ -24,53 +24,53 @@ function tick() {
   }
 }
 
-function trouble(text) {
-  const place = byId("trouble");
-  if (place.textContent !== text) place.textContent = text;
-  place.hidden = !text;
+function showTrouble(text) {
+  const line = byId("trouble");
+  if (line.textContent !== text) line.textContent = text;
+  line.hidden = !text;
 }
 
-// Puts the parts that differ in place and leaves the charts and the focus where they are.
+// Replaces the parts of the page that differ. The charts and the focus stay as they are.
 async function load() {
-  const mine = ++asked;
+  const request = ++requests;
   const response = await fetch(`/figures${location.search}`);
   if (!response.ok) throw new Error((await response.json()).detail);
   const text = await response.text();
-  if (mine !== asked) return; // a later question is on its way
+  if (request !== requests) return; // a later request replaces this one
   const fresh = new DOMParser().parseFromString(text, "text/html");
   for (const part of fresh.querySelectorAll("[data-part]")) {
-    const place = byId(part.id);
-    const busy = part.id === "period" && place.querySelector("form").contains(document.activeElement);
-    if (!busy && place.innerHTML !== part.innerHTML) place.innerHTML = part.innerHTML;
-    if (part.id === "charts") place.dataset.release = part.dataset.release;
+    const element = byId(part.id);
+    const busy = part.id === "period" && element.querySelector("form").contains(document.activeElement);
+    if (!busy && element.innerHTML !== part.innerHTML) element.innerHTML = part.innerHTML;
+    if (part.id === "charts") element.dataset.release = part.dataset.release;
   }
-  shown = Number(byId("charts").dataset.release);
-  refused = "";
+  shownRelease = Number(byId("charts").dataset.release);
+  loadError = "";
   await draw();
 }
 
 function go(query) {
   history.pushState(null, "", query);
-  follow();
+  loadFromUrl();
 }
 
-// Loads what the address asks for; what is refused stays told until something else is asked.
-function follow() {
-  load().then(() => trouble(problem), (error) => trouble(refused = error.message));
+// Loads the figures for the URL. If that fails, the reason stays until a later request succeeds.
+function loadFromUrl() {
+  load().then(() => showTrouble(problem), (error) => showTrouble(loadError = error.message));
 }
 
-function tell(status) {
+function showStatus(status) {
   skew = Date.parse(status.now) - Date.now();
   const run = status.last_run;
   if (run) {
-    const place = byId("run");
-    place.className = run.verdict === "complete" ? "good" : "bad";
+    const element = byId("run");
+    element.className = run.verdict === "complete" ? "good" : "bad";
     const since = Object.assign(document.createElement("span"), { textContent: age(run.age_seconds) });
     since.dataset.since = run.finished_at;
-    place.replaceChildren(document.createElement("i"), ` Sync ${run.verdict}, `, since, " ago");
+    element.replaceChildren(document.createElement("i"), ` Sync ${run.verdict}, `, since, " ago");
   }
   problem = status.problem || "";
-  trouble(refused || problem);
+  showTrouble(loadError || problem);
 }
 
 async function poll() {
@@ -80,18 +80,18 @@ async function poll() {
       const status = await response.json();
       if (!response.ok) throw new Error(status.detail);
       const pinned = ["release", "as_of"].some((name) => new URLSearchParams(location.search).has(name));
-      if (!pinned && status.release !== shown) {
+      if (!pinned && status.release !== shownRelease) {
         await load();
-        const place = byId("release").closest("li");
-        place.classList.remove("fresh");
-        void place.offsetWidth; // starts the animation again
-        place.classList.add("fresh");
+        const element = byId("release").closest("li");
+        element.classList.remove("fresh");
+        void element.offsetWidth; // restarts the animation
+        element.classList.add("fresh");
       }
-      tell(status);
+      showStatus(status);
     }
   } catch (error) {
     const reason = error instanceof TypeError ? "the server can’t be reached" : error.message;
-    trouble(`${reason}; these are the figures of release ${shown}, trying again`);
+    showTrouble(`${reason}; the figures are from release ${shownRelease}; trying again`);
   }
   setTimeout(poll, POLL);
 }
@@ -122,7 +122,7 @@ function typeColours(names) {
   return names.map((name) => css(`--type-${usual[name] || 4 + (next++ - 4) % 3}`));
 }
 
-// Bars of three pixels say little: a long period on a narrow screen is shown by week, from Monday.
+// Sums the rows by week, from Monday, if bars of one day would be narrower than 3.5 pixels; otherwise by day.
 function byDayOrWeek(rows, types, width) {
   const days = rows.length ? (Date.parse(rows.at(-1)[0]) - Date.parse(rows[0][0])) / 864e5 + 1 : 1;
   const weekly = (width - 70) / days < 3.5;
@@ -139,20 +139,21 @@ function byDayOrWeek(rows, types, width) {
   return { weekly, rows: [...sums.values()] };
 }
 
-// Which bars get a label, in the middle of the bar, so that none touches the next; `band` is a bar's width.
-function labelled(rows, width) {
+// Returns the positions of the labels, each in the middle of a bar and far enough from the next label.
+// `band` is the width of a bar in pixels.
+function axisLabels(rows, width) {
   if (!rows.length) return { band: 1, values: [] };
   const span = rows[0].end - rows[0].start;
   const count = (rows.at(-1).end - rows[0].start) / span;
   const band = (width - 70) / count;
   const every = Math.ceil(62 / band);
   const values = [];
-  for (let place = 0; place < count; place += every) values.push(rows[0].start + (place + 0.5) * span);
+  for (let index = 0; index < count; index += every) values.push(rows[0].start + (index + 0.5) * span);
   return { band, values };
 }
 
 function revenueSpec(types, weekly, rows, width) {
-  const { band, values } = labelled(rows, width);
+  const { band, values } = axisLabels(rows, width);
   const far = rows.length && rows.at(-1).end - rows[0].start > 330 * 864e5;
   const half = weekly ? 3.5 * 864e5 : 0.5 * 864e5;
   return {
@@ -196,12 +197,12 @@ function barsSpec(colour, rows, width, more) {
   };
 }
 
-// A view is kept while its shape stays the same, and only its rows are exchanged: nothing flickers.
-async function show(id, spec, rows) {
+// Draws a chart. If only its rows changed, they are replaced in the existing view, so nothing flickers.
+async function showChart(id, spec, rows) {
   const shape = JSON.stringify(spec) + css("--ink");
-  const held = charts[id];
-  if (held && held.shape === shape) {
-    const view = await held.view;
+  const current = charts[id];
+  if (current && current.shape === shape) {
+    const view = await current.view;
     await view.data("rows", rows).runAsync();
     return;
   }
@@ -211,7 +212,7 @@ async function show(id, spec, rows) {
   };
   const full = { ...spec, data: { name: "rows", values: rows } };
   const view = vegaEmbed(`#${id}`, full, options).then((result) => {
-    if (held) held.finalize();
+    if (current) current.finalize();
     charts[id].finalize = () => result.finalize();
     byId(id).dataset.drawn = "true";
     return result.view;
@@ -220,13 +221,13 @@ async function show(id, spec, rows) {
   await view;
 }
 
-function showBars(id, colour, rows, counted) {
-  const count = { field: "count", format: ",", title: counted };
-  return show(id, barsSpec(css(colour), rows, byId(id).clientWidth, count), rows);
+function showBars(id, colour, rows, countTitle) {
+  const count = { field: "count", format: ",", title: countTitle };
+  return showChart(id, barsSpec(css(colour), rows, byId(id).clientWidth, count), rows);
 }
 
-// Two names that are equal would share a bar; an invisible mark keeps them apart.
-function named(rows) {
+// Makes equal names different with an invisible character; otherwise they would share a bar.
+function uniqueNames(rows) {
   const seen = new Map();
   return rows.map(([name, revenue, count]) => {
     const text = name ?? "no name";
@@ -236,8 +237,8 @@ function named(rows) {
   });
 }
 
-// Long names are cut, and many begin alike; the number leads to the table's row.
-const ranked = (rows) => rows.map(([name, ...rest], place) => [`${place + 1}. ${name ?? "no name"}`, ...rest]);
+// Numbers the names as in the table: long names are cut off, and many begin with the same words.
+const withRank = (rows) => rows.map(([name, ...rest], index) => [`${index + 1}. ${name ?? "no name"}`, ...rest]);
 
 async function draw() {
   const facts = JSON.parse(byId("charts").textContent);
@@ -249,11 +250,11 @@ async function draw() {
   const { weekly, rows } = byDayOrWeek(facts.revenue, facts.sales_types, width);
   byId("unit").textContent = weekly ? "summed by week" : "";
   await Promise.all([
-    show("chart-revenue", revenueSpec(facts.sales_types, weekly, rows, width), rows),
-    showBars("chart-products", "--bar", named(ranked(facts.products)), "Quantity"),
-    showBars("chart-sources", "--bar-2", named(facts.sources), "Orders"),
+    showChart("chart-revenue", revenueSpec(facts.sales_types, weekly, rows, width), rows),
+    showBars("chart-products", "--bar", uniqueNames(withRank(facts.products)), "Quantity"),
+    showBars("chart-sources", "--bar-2", uniqueNames(facts.sources), "Orders"),
   ]);
-  document.documentElement.dataset.drawn = String(shown);
+  document.documentElement.dataset.drawn = String(shownRelease);
 }
 
 // ---- events ----------------------------------------------------------------------------------------------------
@@ -270,7 +271,7 @@ document.addEventListener("submit", (event) => {
   document.activeElement.blur();
   go(`/?${new URLSearchParams(new FormData(event.target))}`);
 });
-addEventListener("popstate", follow);
+addEventListener("popstate", loadFromUrl);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 let resizing = 0;
 addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(draw, 200); });
