@@ -2,8 +2,9 @@
 
 import csv
 import io
+import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -23,17 +24,32 @@ JSON = "--format json"
 GAP, EDGES = 3, 2
 # Characters of the longest word that is never broken. A longer one would leave no room for other columns.
 LONG = 32
+# Characters that steer a terminal or reorder text: controls except line feed and tab, marks of direction.
+STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# The first character of a text that a spreadsheet executes as a formula, and texts that are only numbers.
+FORMULA = re.compile(r"[=+\-@\t\r＝＋－＠]")
+NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 def show(rows: pa.Table, form: str) -> None:
     """Print the rows to stdout in one of FORMATS."""
     if form == "json":
-        print(msgspec.json.format(encoder.encode(json_rows(rows)), indent=2).decode())
+        print(for_stdout(msgspec.json.format(encoder.encode(json_rows(rows)), indent=2).decode()))
     elif form == "csv":
-        print(as_csv(rows), end="")
+        print(for_stdout(as_csv(rows)), end="")
     else:
         show_table(rows.column_names, [list(row.values()) for row in unique_rows(rows)], whole=JSON)
+
+
+def for_stdout(text: str) -> str:
+    """Return a text unchanged for a file or a pipe, and without steering characters for a terminal."""
+    return printable(text) if sys.stdout.isatty() else text
+
+
+def printable(text: str) -> str:
+    """Return a text that can't steer a terminal: such characters as ``\\x1b``. Pure."""
+    return STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def unique_rows(rows: pa.Table) -> list[dict[str, Any]]:
@@ -65,14 +81,29 @@ def json_value(value: Any) -> Any:
 
 
 def as_csv(rows: pa.Table) -> str:
-    """Return the rows as CSV with a header; nested values are JSON."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    """Return the rows as CSV with a header; nested values are JSON.
+
+    A text that a spreadsheet would execute gets an apostrophe in front, which a spreadsheet hides.
+    """
     items = unique_rows(rows)
-    writer.writerow(items[0] if items else rows.column_names)
+    lines = [csv_line(map(harmless, items[0] if items else rows.column_names))]
     for row in items:
-        writer.writerow([as_text(value, empty="") for value in row.values()])
-    return out.getvalue()
+        texts = ((value, as_text(value, empty="")) for value in row.values())
+        lines.append(csv_line(harmless(text) if isinstance(value, str) else text for value, text in texts))
+    return "".join(lines)
+
+
+def csv_line(cells: Iterable[str]) -> str:
+    """Return one line of CSV, with its line feed. Pure."""
+    out = io.StringIO(newline="")
+    # With this terminator, and only with it, the writer quotes both a carriage return and a line feed.
+    csv.writer(out, lineterminator="\r\n").writerow(cells)
+    return out.getvalue().removesuffix("\r\n") + "\n"
+
+
+def harmless(text: str) -> str:
+    """Return a text that no spreadsheet executes. Pure."""
+    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
 
 
 def as_text(value: Any, *, empty: str = "·") -> str:
@@ -104,7 +135,8 @@ def show_table(
     them. ``whole`` is the option or pipe that prints all of them.
     """
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, emoji=False)
-    texts = [[as_text(value) for value in row] for row in rows]
+    columns = [printable(name) for name in columns]
+    texts = [[printable(as_text(value)) for value in row] for row in rows]
     widths: Mapping[int, int | None] = dict.fromkeys(range(len(columns)))
     if sys.stdout.isatty() and columns:
         widths = column_widths([columns, *texts], width=console.width, spare=spare)

@@ -1,8 +1,12 @@
 """Output: a table in a terminal breaks no word, and a line names the columns that have no room."""
 
+import csv
+import io
+
+import pyarrow as pa
 import pytest
 
-from lake.cli.output import column_widths, show_table
+from lake.cli.output import as_csv, column_widths, printable, show, show_table
 
 NAMES = ["table", "rows", "version", "last observation", "what it is"]
 ROW = ["silver.order_status_history", "12", "3", "2026-06-01 09:00:00", "an order's way"]
@@ -64,3 +68,45 @@ def test_markup_is_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None
     show_table(["[/x]", "[red]y"], [["\\[/red]", "a\\[red]b"]])
     output = capsys.readouterr().out
     assert all(text in output for text in ("[/x]", "[red]y", "\\[/red]", "a\\[red]b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("\x9b31m", "\\x9b31m"),
+        ("a\rb\x08c\x00", "a\\rb\\x08c\\x00"),
+        ("a\u202eb", "a\\u202eb"),
+        ("Тонер «Туман»\n\tₐ 🙂", "Тонер «Туман»\n\tₐ 🙂"),
+    ],
+)
+def test_no_value_steers_a_terminal(capsys: pytest.CaptureFixture[str], text: str, shown: str) -> None:
+    """Control characters of a name are printed as escapes; letters, signs and line ends as they are."""
+    assert printable(text) == shown
+    show_table(["name", text], [[text, 1]])
+    printed = capsys.readouterr().out
+    assert not set("\x1b\x9b\x07\x08\x00\r\u202e") & set(printed)
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_only_a_terminal_gets_escapes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """A file or a pipe gets the data unchanged."""
+    rows = pa.table({"name": ["a\x9bb"]})
+    show(rows, form)
+    assert "a\x9bb" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show(rows, form)
+    assert "a\\x9bb" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "＝1"])
+def test_csv_has_no_cell_that_a_spreadsheet_executes(text: str) -> None:
+    """Such a text gets an apostrophe; numbers, also as text, and ordinary words stay as they are."""
+    values = [text, "-50", "+380671234567", "-0.5", "a=b", ""]
+    rows = pa.table({text: values, "amount": pa.array([-1, -2, 3, None, 0, 5])})
+    lines = list(csv.reader(io.StringIO(as_csv(rows), newline="")))
+    assert lines[0] == [f"'{text}", "amount"]
+    assert [line[0] for line in lines[1:]] == [f"'{text}", *values[1:]]
+    assert [line[1] for line in lines[1:]] == ["-1", "-2", "3", "", "0", "5"]
