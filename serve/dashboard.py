@@ -18,7 +18,7 @@ from serve.assets import FOREVER, Assets
 from serve.errors import BadQuestion, NothingThere, NotReady
 from serve.figures import Period
 from serve.pages import render
-from serve.params import PERIOD, WHICH, integer, read_pairs, read_params
+from serve.params import PERIOD, WHICH, integer, read_page_params
 from serve.query_service import QueryService
 from serve.responses import AnyRequest, encoder, make_response, respond, tag
 from serve.schemas import TableWords
@@ -54,7 +54,7 @@ async def figures(request: AnyRequest, service: QueryService) -> Response[Any]:
 async def dictionary(request: AnyRequest, service: QueryService, assets: Assets) -> Response[Any]:
     """Return the page with the meaning of each table and column, or a page with the reason."""
     try:
-        values = read_params(WHICH, read_pairs(request.scope["query_string"]))
+        values = read_page_params(WHICH, request.scope["query_string"])
         number = await service.number(values)
         words = await service.run(lambda: read_words(service, number))
     except (NotReady, BadQuestion, NothingThere) as error:
@@ -97,7 +97,7 @@ def problem_page(error: LakeError, assets: Assets) -> Response[bytes]:
 
 def read_facts(service: QueryService, request: AnyRequest) -> dict[str, Any]:
     """Return the variables of the templates, all from one release."""
-    params = read_params(PARAMS, read_pairs(request.scope["query_string"]))
+    params = read_page_params(PARAMS, request.scope["query_string"])
     with service.reader.open(service.reader.resolve(params)) as served:
         days, values = choose_period(served, params)
         return {

@@ -5,11 +5,11 @@ response would answer another question than the one in the URL.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
 
@@ -150,6 +150,21 @@ def read_pairs(query: bytes) -> list[tuple[str, str]]:
     for name, value in pairs:
         _check_text(name, value)
     return pairs
+
+
+def read_page_params(params: Sequence[Param], query: bytes) -> dict[str, Any]:
+    """Return the values of a page's parameters; unknown ones are ignored, as links get some of trackers.
+
+    Raises BadQuestion for a known one as ``read_params`` does.
+    """
+    names = {param.name for param in params}
+    fields = [field for field in query.split(b"&") if name_of(field) in names]
+    return read_params(params, read_pairs(b"&".join(fields)))
+
+
+def name_of(field: bytes) -> str:
+    """Return the name in one field of a query string."""
+    return unquote_plus(field.partition(b"=")[0].decode("ascii", "replace"))
 
 
 def read_params(params: Iterable[Param], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:

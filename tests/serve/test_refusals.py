@@ -100,3 +100,23 @@ def test_every_answer_has_the_security_headers(served: Served, path: str) -> Non
     assert "unsafe" not in policy
     assert "http" not in policy
     assert headers["x-content-type-options"] == "nosniff"
+
+
+TRACKED = [
+    "fbclid=IwAR0x",
+    "utm_source=mail&utm_medium=%D0%BB%D0%B8%D1%81%D1%82&gclid=",
+    "x=%FF&y=%00",
+    "fbclid=" + "9" * 6000,
+    "&".join(f"x{number}=1" for number in range(300)),
+    "fbclid=1&fbclid=2&=&&",
+]
+
+
+@pytest.mark.parametrize("tracked", TRACKED)
+@pytest.mark.parametrize("path", ["/", "/figures", "/dictionary"])
+def test_pages_ignore_parameters_of_trackers(served: Served, path: str, tracked: str) -> None:
+    """A link with foreign parameters shows the page, and its own parameters still count."""
+    assert ask(served.base, f"{path}?{tracked}").status == 200
+    reply = ask(served.base, f"{path}?{tracked}&release=99")
+    assert reply.status == 404
+    assert ask(served.base, f"/api/summary?{tracked}").status == 400
