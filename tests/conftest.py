@@ -1,4 +1,4 @@
-"""What all tests share: an empty lake, and settings that can't reach a real one."""
+"""Fixtures of all tests: empty lakes, and settings that can't reach a real one."""
 
 import os
 import re
@@ -16,14 +16,14 @@ from lake.paths import Lake
 from lake.settings import LakeSettings
 
 BUCKET = "keylake"
-# No test measures time, and this machine may be busy.
+# No test measures time, and the machine may be busy.
 settings.register_profile("keylake", deadline=None, max_examples=60)
 settings.load_profile("keylake")
 
 
 @pytest.fixture(autouse=True)
 def no_real_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the caller's lake or key, nor writes outside its own folder."""
+    """Hide the caller's lake and key from each test, and run it in a folder of its own."""
     for name in list(os.environ):
         if name.startswith(("KEYLAKE_", "KEYCRM_")):
             monkeypatch.delenv(name)
@@ -44,15 +44,15 @@ def engine(tmp_path: Path) -> LakeSettings:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
-    """The address of an S3 endpoint with one empty bucket, in a process of its own."""
+    """The address of an S3 endpoint with one empty bucket, served by its own process."""
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as child:
         try:
             assert child.stderr
-            found = (re.search(r"Running on (http://\S+)", line) for line in child.stderr)
-            url = next((match[1] for match in found if match), None)
+            matches = (re.search(r"Running on (http://\S+)", line) for line in child.stderr)
+            url = next((match[1] for match in matches if match), None)
             assert url, "moto's server did not start"
-            # Its log is read on, or it would stop when the pipe is full.
+            # Keep reading its log: it would block if the pipe were full.
             threading.Thread(target=child.stderr.read, daemon=True).start()
             urllib.request.urlopen(urllib.request.Request(f"{url}/{BUCKET}", method="PUT")).close()
             yield url
@@ -62,7 +62,7 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture
 def s3_lake(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """An empty lake in the bucket; what reaches it comes from the environment."""
+    """An empty lake in the bucket; its endpoint and credentials are in the environment."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
@@ -78,5 +78,5 @@ def any_lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
     """An empty lake: a folder, or a prefix of a bucket."""
     if request.param == "disk":
         return Lake(root=str(tmp_path / "lake"))
-    found: Lake = request.getfixturevalue("s3_lake")
-    return found
+    in_bucket: Lake = request.getfixturevalue("s3_lake")
+    return in_bucket

@@ -1,7 +1,7 @@
-"""How fast an ingest is, beside what could be: ``python -m tests.bench.ingest [--orders N] [--million]``.
+"""Speed of an ingest: ``python -m tests.bench.ingest [--orders N] [--million N]``.
 
-Prints ratios to something measured in the same run: DuckDB's own reading of the same
-bytes, the request budget, the fewest requests that hold every row.
+Prints ratios to references measured in the same run: DuckDB reading the same bytes, the
+request budget, and the fewest requests whose pages contain every row.
 """
 
 import asyncio
@@ -40,13 +40,13 @@ from lake.query.session import connect
 from lake.settings import LakeSettings
 from tests.support.running import environ_of
 
-# Rows that the CRM gives at once.
+# Rows per page of the CRM.
 PAGE = 50
 
 
 @contextlib.contextmanager
 def shop_apart(*, days: int, per_minute: int) -> Iterator[str]:
-    """Run the sandbox shop as a process of its own; give its address."""
+    """Run the sandbox shop in its own process; yield its address."""
     environ = environ_of(
         Lake(root="none"),
         KEYLAKE_SANDBOX_PORT="0",
@@ -63,8 +63,8 @@ def shop_apart(*, days: int, per_minute: int) -> Iterator[str]:
             shop.terminate()
 
 
-def fetched(orders: int) -> list[bytes]:
-    """Return so many order payloads as the sandbox renders them."""
+def fetch_payloads(orders: int) -> list[bytes]:
+    """Return up to ``orders`` order payloads, as the bytes that the sandbox sends."""
     days = max(orders // 45, 10)
     payloads: list[bytes] = []
     with shop_apart(days=days, per_minute=0) as address:
@@ -82,24 +82,24 @@ def fetched(orders: int) -> list[bytes]:
 
 
 class Rows(msgspec.Struct):
-    """A page's rows, as bytes."""
+    """The rows of a page, as bytes that are not decoded."""
 
     data: list[msgspec.Raw]
 
 
 def type_and_append(payloads: Sequence[bytes], lake: Lake) -> float:
-    """Return the seconds to hash, type and append the payloads as an ingest does: commits beside looks."""
+    """Return the seconds to hash, type and append the payloads as an ingest does, with concurrent commits."""
     writer = Writer(lake, connect(LakeSettings()), run_id="bench")
     writer.create_tables()
     began = time.perf_counter()
     commit: Future[None] | None = None
     with ThreadPoolExecutor(max_workers=1) as committer:
         for first in range(0, len(payloads), ROWS_PER_COMMIT):
-            some = payloads[first : first + ROWS_PER_COMMIT]
+            chunk = payloads[first : first + ROWS_PER_COMMIT]
             rows: list[Observation] = []
-            for page in range(0, len(some), PAGE):
-                rows += [observe(ORDERS, body, datetime.now(UTC)) for body in some[page : page + PAGE]]
-                time.sleep(0)  # an ingest waits for the next page here, and others run
+            for page in range(0, len(chunk), PAGE):
+                rows += [observe(ORDERS, body, datetime.now(UTC)) for body in chunk[page : page + PAGE]]
+                time.sleep(0)  # an ingest waits for the next page here, so other threads run
             if commit:
                 commit.result()
             commit = committer.submit(writer.write, ORDERS, rows)
@@ -109,7 +109,7 @@ def type_and_append(payloads: Sequence[bytes], lake: Lake) -> float:
 
 
 def read_json(payloads: Sequence[bytes], folder: Path) -> float:
-    """Return the seconds that DuckDB takes to read the same bytes into a table of its own."""
+    """Return the seconds that DuckDB takes to read the same bytes into its own table."""
     file = folder / "orders.ndjson"
     file.write_bytes(b"\n".join(payloads))
     session = duckdb.connect(str(folder / "own.duckdb"))
@@ -122,52 +122,52 @@ def read_json(payloads: Sequence[bytes], folder: Path) -> float:
 
 
 def typing(orders: int, rounds: int) -> None:
-    """Print typing, hashing and appending beside DuckDB's read_json: some rounds, and the middle of them."""
-    payloads = fetched(orders)
+    """Print the times of DuckDB's read_json and of typing, hashing and appending: rounds and median."""
+    payloads = fetch_payloads(orders)
     print(f"{len(payloads):,} order payloads, {sum(map(len, payloads)) / 1e6:,.0f} MB")
-    found: list[tuple[float, float, float]] = []
+    timings: list[tuple[float, float, float]] = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             theirs = read_json(payloads, Path(folder))
             ours = type_and_append(payloads, Lake(root=folder + "/lake"))
             again = type_and_append(payloads, Lake(root=folder + "/lake"))
-        found.append((theirs, ours, again))
+        timings.append((theirs, ours, again))
         print(f"  read_json {theirs:.2f} s; ours {ours:.2f} s = {ours / theirs:.2f} x; again {again:.2f} s")
-    theirs, ours, again = (statistics.median(seconds) for seconds in zip(*found, strict=True))
-    print("in the middle of the rounds")
+    theirs, ours, again = (statistics.median(seconds) for seconds in zip(*timings, strict=True))
+    print("median of the rounds")
     print(f"  DuckDB read_json             {theirs:6.2f} s")
     print(f"  type, hash and append        {ours:6.2f} s = {ours / theirs:.2f} x")
-    print(f"  look again, nothing is news  {again:6.2f} s = {again / theirs:.2f} x")
+    print(f"  the same rows once more      {again:6.2f} s = {again / theirs:.2f} x")
 
 
-class Recorded(Limiter):
-    """A limiter that keeps when it let a request go."""
+class RecordingLimiter(Limiter):
+    """A limiter that records when each request may start."""
 
     def __init__(self, budget: Budget) -> None:
         super().__init__(budget)
         self.sent: list[float] = []
 
     async def acquire(self) -> float:
-        """Wait as usual, and take down when it was over."""
+        """Wait as the limiter does, and record when the wait ended."""
         self.sent.append(await super().acquire())
         return self.sent[-1]
 
 
 class Counts(msgspec.Struct):
-    """What the shop counted."""
+    """The shop's count of requests."""
 
     most_in_a_minute: int
     refused: int
 
 
 def budget(per_minute: int) -> None:
-    """Print what a full load of some five minutes uses of its budget, and how many requests it needs."""
+    """Print how much of its budget a full load of about five minutes uses, and its number of requests."""
     with (
         shop_apart(days=4 * per_minute, per_minute=per_minute) as url,
         tempfile.TemporaryDirectory() as folder,
     ):
         source = SourceSettings(base_url=url, requests_per_minute=per_minute)
-        limiter = Recorded(Budget(Path(folder) / "budget", requests=per_minute))
+        limiter = RecordingLimiter(Budget(Path(folder) / "budget", requests=per_minute))
         receipt = asyncio.run(
             run_sync(
                 RunRequest(kind="full"),
@@ -182,20 +182,20 @@ def budget(per_minute: int) -> None:
             counts = msgspec.json.decode(answer.read(), type=Counts)
     lists = sum(-(-window.seen // PAGE) or 1 for window in receipt.windows if window.by == "list")
     orders = sum(window.seen for window in receipt.windows if window.by == "created")
-    # Once it is steady, after two minutes, a request goes when the one N before it is a minute old.
+    # In the steady state, after two minutes, a request starts when the one N before it is a minute old.
     steady = limiter.sent[per_minute:]
     spans = [after - before for before, after in zip(steady, steady[per_minute:], strict=False)]
     seconds = (receipt.finished_at - receipt.started_at).total_seconds()
     print(f"full load at {per_minute} requests a minute: {receipt.verdict}, {seconds:.1f} s")
-    print(f"  requests / fewest that hold every row  {receipt.requests / (lists - -orders // PAGE):.4f}")
+    print(f"  requests / fewest possible             {receipt.requests / (lists - -orders // PAGE):.4f}")
     if spans:
-        print(f"  budget used, once it is full           {60 * len(spans) / sum(spans):.1%}")
+        print(f"  budget used in the steady state        {60 * len(spans) / sum(spans):.1%}")
     most, refused = counts.most_in_a_minute, counts.refused
     print(f"  most requests in any 60 s              {most} of {per_minute}, {refused} refused")
 
 
 def million(orders: int) -> None:
-    """Print the memory of a full load of a very large shop, in a process of its own."""
+    """Print the peak memory of a full load of a very large shop, run in its own process."""
     shop = Sandbox(port=0, start=date(1971, 1, 1), days=orders // 50, day_seconds=0, requests_per_minute=0)
     with serving(shop) as running, tempfile.TemporaryDirectory() as folder:
         environ = environ_of(Lake(root=folder + "/lake"), running.url)
@@ -209,13 +209,13 @@ def million(orders: int) -> None:
         while child.poll() is None:
             peak = max(peak, peak_of(child.pid))
             time.sleep(0.2)
-        said = child.stdout.read().decode() if child.stdout else ""
-    print(said.strip() or f"exit {child.returncode}")
+        output = child.stdout.read().decode() if child.stdout else ""
+    print(output.strip() or f"exit {child.returncode}")
     print(f"  peak memory of the ingest {peak / 1024:,.0f} MB")
 
 
 def peak_of(process: int) -> int:
-    """Return the most memory that a process ever held, in kB, since its program began."""
+    """Return the peak memory of a process in kB since its program started; 0 if it can't be read."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -230,12 +230,14 @@ def peak_of(process: int) -> int:
     default=5,
     type=click.IntRange(min=1),
     show_default=True,
-    help="How often they are; the middle one counts.",
+    help="Rounds of typing; the median counts.",
 )
 @click.option("--per-minute", default=600, show_default=True, help="Budget of the full load.")
-@click.option("--million", "large", type=int, help="Also load a shop of so many orders and print its memory.")
+@click.option(
+    "--million", "large", type=int, help="Also load a shop of this many orders and print the peak memory."
+)
 def main(orders: int, rounds: int, per_minute: int, large: int | None) -> None:
-    """Print the ingest's figures."""
+    """Print the figures of an ingest."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     typing(orders, rounds)
     budget(per_minute)

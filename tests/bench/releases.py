@@ -1,8 +1,9 @@
-"""What a release costs by the size of the shop: ``python -m tests.bench.releases [--orders N]…``.
+"""Cost of a release by the size of the shop: ``python -m tests.bench.releases [--orders N]…``.
 
-Prints, for a shop of each size, rollback, opening, publishing and ``diff``; the ratio of
-the largest to the smallest, and of ``diff`` to a plain DuckDB that compares the same two
-versions row by row. The lakes are made by DuckDB, the orders of three years, edited once.
+Prints the times of rollback, opening, publishing and ``diff`` for a shop of each size; the
+ratio of the largest shop to the smallest; and the ratio of ``diff`` to a DuckDB query that
+compares the same two versions row by row. DuckDB generates the lakes: orders of three
+years, some of them edited once.
 """
 
 import logging
@@ -36,12 +37,12 @@ from transform.models import read_models
 ENGINE = LakeSettings()
 START, MONTHS = date(2023, 11, 1), 36
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
-ORDERS, DAILY, LOOKS = "silver.orders", "gold.revenue_daily", "bronze.orders"
+ORDERS, DAILY, OBSERVATIONS = "silver.orders", "gold.revenue_daily", "bronze.orders"
 LATER = NOW + timedelta(days=30)
 EDITED = 300
-# Releases of three months, if every sync brings one.
+# Releases of three months, if every sync publishes one.
 SYNCS = 25_920
-# Every column that the model has, from the order's number alone.
+# Columns of the model, derived from the order's id.
 ROWS = f"""
 select
     i as id,
@@ -71,23 +72,23 @@ group by all
 """
 
 
-def shop(folder: str, orders: int) -> Lake:
-    """Return a lake with two releases: so many orders, and a day on, some of them edited."""
+def make_shop(folder: str, orders: int) -> Lake:
+    """Return a lake of ``orders`` orders with two releases; some orders are edited in the second."""
     lake = Lake(root=f"{folder}/{orders}")
     with connect(ENGINE) as connection:
         rows = f"select {columns()} from ({ROWS.replace('$orders', str(orders))})"
         write(connection, lake, ORDERS, rows)
-        write(connection, lake, LOOKS, "select id, ordered_at as fetched_at, month from made", by=[])
-        daily(connection, lake)
-        publish(lake, release_of(lake))
+        write(connection, lake, OBSERVATIONS, "select id, ordered_at as fetched_at, month from made", by=[])
+        write_daily(connection, lake)
+        publish(lake, next_release(lake))
         edit(connection, lake, orders)
-        daily(connection, lake)
-        publish(lake, release_of(lake))
+        write_daily(connection, lake)
+        publish(lake, next_release(lake))
     return lake
 
 
 def columns() -> str:
-    """Return the columns of the model, those that are not made here empty."""
+    """Return the select list of the model's columns; a column that ROWS lacks is empty."""
     [model] = [model for model in read_models() if model.name == ORDERS]
     made = {name for name in schema_of(model.header.columns) if f"as {name}," in ROWS}
     return ", ".join(
@@ -97,19 +98,19 @@ def columns() -> str:
 
 
 def schema_of(declared: dict[str, str]) -> dict[str, str]:
-    """Return the columns with their types in DuckDB's words, the partition's too."""
+    """Return DuckDB's type of each column, the partition column included."""
     return {**{name: kind.rstrip("?") for name, kind in declared.items()}, "month": "DATE"}
 
 
 def filler(kind: str) -> str:
-    """Return a value of a type where none matters."""
+    """Return an SQL value of a type, for a column whose values do not matter."""
     return f"null::{kind}" if kind != "TIMESTAMPTZ" else "timestamptz '2026-01-01 00:00:00+00'"
 
 
 def write(
     connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, query: str, *, by: list[str] | None = None
 ) -> None:
-    """Make a table of the query's rows; ``made`` is the table of orders from then on."""
+    """Create a table of the query's rows. The rows of silver.orders also become DuckDB's table ``made``."""
     if name == ORDERS:
         connection.execute(f"create or replace table made as {query}")
         query = "from made"
@@ -118,8 +119,8 @@ def write(
     write_deltalake(lake.uri(name), reader, mode="append", writer_properties=writer_properties(reader.schema))
 
 
-def daily(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
-    """Make gold of the orders there are."""
+def write_daily(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """Create gold.revenue_daily from the orders in ``made``."""
     rows = fetch(
         connection,
         "select order_date as date, sales_type, sum(grand_total)::decimal(18,2) as revenue,"
@@ -129,7 +130,7 @@ def daily(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
 
 
 def edit(connection: duckdb.DuckDBPyConnection, lake: Lake, orders: int) -> None:
-    """Give some orders of the last month another total, and write that month anew."""
+    """Change the total of some orders of the last month, and replace its partition."""
     connection.execute(f"update made set grand_total = grand_total + 1 where id >= {orders - EDITED}")
     [months] = connection.execute(
         "select list(distinct month) from made where id >= $1", [orders - EDITED]
@@ -139,8 +140,8 @@ def edit(connection: duckdb.DuckDBPyConnection, lake: Lake, orders: int) -> None
     table.replace(rows.cast(table.schema), months[0])
 
 
-def release_of(lake: Lake) -> Release:
-    """Return the release that follows, of what is there."""
+def next_release(lake: Lake) -> Release:
+    """Return the next release, with the head version of each table."""
     parent = current_release(lake)
     return Release(
         release=parent.release + 1 if parent else 1,
@@ -148,12 +149,12 @@ def release_of(lake: Lake) -> Release:
         kind="sync",
         parent=parent.release if parent else None,
         tables={name: open_table(lake, name).version for name in (ORDERS, DAILY)},
-        consumed={LOOKS: open_table(lake, LOOKS).version},
+        consumed={OBSERVATIONS: open_table(lake, OBSERVATIONS).version},
     )
 
 
 def roll_back(lake: Lake) -> None:
-    """Go back to the first release, a month later, as the command does: the catalogue included."""
+    """Roll back to the first release a month later, catalogue included, as the command does."""
     current, target = find_release(lake, None), resolve(lake, "first")
     refuse_unretained(lake, target, now=LATER, settings=ENGINE)
     refuse_absent(lake, target, current)
@@ -161,7 +162,7 @@ def roll_back(lake: Lake) -> None:
 
 
 def fill_ledger(lake: Lake) -> None:
-    """Let the ledger be of three months of syncs: as many releases that show what the current one shows."""
+    """Append releases of three months of syncs to the ledger, all with the current release's tables."""
     current = find_release(lake, None)
     rows = [
         msgspec.structs.replace(
@@ -171,12 +172,12 @@ def fill_ledger(lake: Lake) -> None:
     ]
     table = open_table(lake, RELEASES)
     for first in range(0, SYNCS, GROUP):
-        some = rows[first : first + GROUP]
-        table.append(LEDGER.rows(some))
+        group = rows[first : first + GROUP]
+        table.append(LEDGER.rows(group))
 
 
-def go_and_come_back(lake: Lake) -> float:
-    """Return the seconds of a rollback, the shortest of a few; after each the second release is back."""
+def time_rollback(lake: Lake) -> float:
+    """Return the seconds of the shortest of seven rollbacks; each is undone before the next."""
     taken: list[float] = []
     for _ in range(7):
         began = time.perf_counter()
@@ -190,59 +191,59 @@ def go_and_come_back(lake: Lake) -> float:
 
 
 def publish_next(lake: Lake, how: Callable[[Lake, Release], Release]) -> None:
-    """Publish what the current release shows once more."""
+    """Publish the current release's tables once more, as the next release."""
     current = find_release(lake, None)
     how(lake, msgspec.structs.replace(current, release=current.release + 1, parent=current.release))
 
 
-def compare_plainly(lake: Lake, before: Release, after: Release) -> int:
-    """Return on how many days orders differ, by reading both versions whole."""
+def count_changed_days(lake: Lake, before: Release, after: Release) -> int:
+    """Return the number of days on which orders differ, by reading both versions whole."""
     with connect(ENGINE) as connection:
         for side, release in (("before", before), ("after", after)):
-            found = scan(connection, open_table(lake, ORDERS, release.tables[ORDERS]))
-            connection.execute(f"create view {side} as {found}")
+            rows = scan(connection, open_table(lake, ORDERS, release.tables[ORDERS]))
+            connection.execute(f"create view {side} as {rows}")
         return len(connection.execute(PLAIN).fetchall())
 
 
 def figures(lake: Lake) -> dict[str, float]:
-    """Return what each thing takes, in seconds, the shortest of a few goes."""
+    """Return the seconds of each operation, the shortest of several runs."""
     first, second = find_release(lake, 1), find_release(lake, 2)
     write_tag(lake, first, "first", now=NOW)
     days = day_moves(lake, ENGINE, first, second, table=ORDERS)
-    assert len(days) == compare_plainly(lake, first, second), "the two comparisons differ"
+    assert len(days) == count_changed_days(lake, first, second), "the two comparisons differ"
     assert order_moves(lake, ENGINE, first, second).rows.num_rows == EDITED
-    found = {
+    timings = {
         "open a release (just sql)": seconds(lambda: open_session(lake, ENGINE, second).close()),
         "find it by time (as of)": seconds(lambda: resolve(lake, "2026-11-01T12:30Z")),
         "diff of orders": seconds(lambda: day_moves(lake, ENGINE, first, second, table=ORDERS), 5),
         "diff --orders": seconds(lambda: order_moves(lake, ENGINE, first, second), 5),
-        "plain full outer join": seconds(lambda: compare_plainly(lake, first, second), 3),
+        "plain full outer join": seconds(lambda: count_changed_days(lake, first, second), 3),
         "publish": seconds(lambda: publish_next(lake, publish_alone)),
         "publish with catalogue": seconds(lambda: publish_next(lake, publish)),
     }
-    found["rollback with catalogue"] = go_and_come_back(lake)
+    timings["rollback with catalogue"] = time_rollback(lake)
     fill_ledger(lake)
-    found[f"the same, {SYNCS:,} releases"] = go_and_come_back(lake)
-    return found
+    timings[f"the same, {SYNCS:,} releases"] = time_rollback(lake)
+    return timings
 
 
 @click.command()
 @click.option("--orders", type=int, multiple=True, default=(50_000, 1_000_000), show_default=True)
 def main(orders: tuple[int, ...]) -> None:
-    """Make a lake of each size and print what a release costs in it."""
+    """Make a lake of each size and print the cost of a release in it."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory() as folder:
-        found = {}
+        by_size = {}
         for count in sorted(orders):
             began = time.perf_counter()
-            lake = shop(folder, count)
+            lake = make_shop(folder, count)
             print(f"{count:,} orders made in {time.perf_counter() - began:.1f} s", flush=True)
-            found[count] = figures(lake)
-    small, large = found[min(found)], found[max(found)]
+            by_size[count] = figures(lake)
+    small, large = by_size[min(by_size)], by_size[max(by_size)]
     for name in small:
-        each = "  ".join(f"{figure[name] * 1e3:9.1f} ms" for figure in found.values())
+        each = "  ".join(f"{figure[name] * 1e3:9.1f} ms" for figure in by_size.values())
         print(f"{name:28}{each}   ratio {large[name] / small[name]:.2f}")
-    for count, figure in found.items():
+    for count, figure in by_size.items():
         times = figure["plain full outer join"] / figure["diff of orders"]
         print(f"diff of orders at {count:,}: {times:.1f} x as fast as a plain full outer join")
 

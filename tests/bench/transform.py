@@ -1,11 +1,15 @@
-"""What a build costs: ``python -m tests.bench.transform [--small N] [--large N]``.
+"""Cost of a build: ``python -m tests.bench.transform [--small N] [--large N]``.
 
-Prints, for the mission's tables and for all of them: a full build beside the same SQL as
-plain ``create table as`` in a DuckDB file of its own; and a build for 20 changed orders in
-a small and in a large shop, by time, CPU and memory, and by the bytes written beside those
-of the partitions whose rows differ. Everything is done three times, the two that are compared in
-turn; the middle one is told, and the highest peak. Both shops sell 10,000 orders a month; one is ten
-times as old: eight years.
+Prints figures for the main tables, then for all tables:
+
+- a full build, and its ratio to the same SQL as plain ``create table as`` in a DuckDB file;
+- a build for 20 changed orders: its time, CPU time and memory, and the ratio of the bytes
+  written to the bytes of the partitions whose rows differ;
+- the ratio of the large shop to the small one. Both sell 10,000 orders per month, and the
+  large one is ten times as old: eight years.
+
+Each measurement is repeated three times, and the two that are compared alternate. The
+median counts, and the highest peak of memory.
 """
 
 import logging
@@ -35,7 +39,7 @@ from transform.rules import rule_tables
 from transform.settings import RulesSettings
 
 ENGINE = LakeSettings()
-MISSION = (
+MAIN = (
     "silver.orders",
     "silver.order_lines",
     "silver.products",
@@ -74,7 +78,7 @@ select i as id, 'p' || i as name, '[]' as custom_fields, md5(i::varchar) as payl
     timestamptz '2020-01-01' as fetched_at, 'first' as run_id, date '2020-01-01' as observed_on
 from range(1, 1001) as t(i)
 """
-# What every order refers to, so that no check has a standing finding.
+# Rows that every order references, so that no check has an open finding.
 KNOWN = {
     "bronze.sources": "select i as id, 's' || i as name from range(1, 6) as t(i)",
     "bronze.statuses": "select 12 as id, 'completed' as name",
@@ -84,7 +88,7 @@ KNOWN = {
         from range(1, {buyers}) as t(i)
     """,
 }
-LOOK = """
+OBSERVATION = """
 select *, md5(id::varchar) as payload_hash, false as is_deleted, timestamptz '2020-01-01' as fetched_at,
     'first' as run_id, date '2020-01-01' as observed_on
 from ({rows})
@@ -92,39 +96,39 @@ from ({rows})
 
 
 def append(lake: Lake, table: str, query: str) -> None:
-    """Append what a query yields to a bronze table; columns it leaves out are null."""
+    """Append the rows of a query to a bronze table; a column that the query omits is null."""
     session = duckdb.connect()
     session.execute("set timezone = 'UTC'")
     schema = SCHEMAS[table]
-    session.register("like_it", schema.empty_table())
-    rows = fetch(session, f"select * from like_it union all by name ({query})")
+    session.register("template", schema.empty_table())
+    rows = fetch(session, f"select * from template union all by name ({query})")
     create_table(lake, table, schema, partition_by=["observed_on"]).append(rows.cast(schema))
 
 
 def make(lake: Lake, orders: int) -> None:
-    """Make the bronze of a shop of so many orders, three lines each."""
+    """Create the bronze tables of a shop with this many orders, three lines each."""
     for table in SCHEMAS:
         create_table(lake, table, SCHEMAS[table], partition_by=["observed_on"])
     stamp = STAMP.format(orders=orders)
-    said = {"stamp": stamp, "first": 1, "last": orders + 1, "run": "first", "which": "true"}
+    values = {"stamp": stamp, "first": 1, "last": orders + 1, "run": "first", "which": "true"}
     append(lake, "bronze.products", PRODUCTS)
     for table, rows in KNOWN.items():
-        append(lake, table, LOOK.format(rows=rows.format(buyers=min(orders, 400_000) + 1)))
-    append(lake, "bronze.order_products", LINES.format(**said))
-    append(lake, "bronze.orders", ORDERS.format(**said))
+        append(lake, table, OBSERVATION.format(rows=rows.format(buyers=min(orders, 400_000) + 1)))
+    append(lake, "bronze.order_products", LINES.format(**values))
+    append(lake, "bronze.orders", ORDERS.format(**values))
 
 
 def change(lake: Lake, orders: int, minute: int) -> None:
-    """Show 20 orders once more, a week's newest and a few old ones, with another total."""
-    which = f"i > {orders} - 15 or i in ({', '.join(str(orders - 1000 * place) for place in range(1, 6))})"
+    """Append observations of 20 orders with another total: the 15 newest, and five older ones."""
+    which = f"i > {orders} - 15 or i in ({', '.join(str(orders - 1000 * number) for number in range(1, 6))})"
     stamp = f"({STAMP.format(orders=orders)} + interval {minute} minute)"
-    said = {"stamp": stamp, "first": 1, "last": orders + 1, "run": "second", "which": which}
-    append(lake, "bronze.order_products", LINES.format(**said))
-    append(lake, "bronze.orders", ORDERS.format(**said).replace("1000 + i", f"{2000 + minute} + i"))
+    values = {"stamp": stamp, "first": 1, "last": orders + 1, "run": "second", "which": which}
+    append(lake, "bronze.order_products", LINES.format(**values))
+    append(lake, "bronze.orders", ORDERS.format(**values).replace("1000 + i", f"{2000 + minute} + i"))
 
 
-def wanted(names: Sequence[str]) -> list[Model]:
-    """Return the models of these tables and of what they read; all for none."""
+def models_for(names: Sequence[str]) -> list[Model]:
+    """Return the models of these tables and of the tables that they read; all if no name is given."""
     models = read_models()
     needed = set(names or [model.name for model in models])
     while needed != (more := needed.union(*(reads(model) for model in models if model.name in needed))):
@@ -137,8 +141,8 @@ def reads(model: Model) -> frozenset[str]:
     return model.reads.union(*(check.reads for check in model.checks))
 
 
-def native(lake: Lake, models: Sequence[Model], file: Path) -> float:
-    """Return the seconds that the same SQL takes as tables of a DuckDB file, until it is whole and closed."""
+def build_natively(lake: Lake, models: Sequence[Model], file: Path) -> float:
+    """Return the seconds to build the models in a DuckDB file with the same SQL, until the file is closed."""
     with connect(ENGINE) as session:
         session.execute(f"attach '{file}' as own; use own")
         for schema in ("bronze", "rules", "silver", "gold"):
@@ -149,7 +153,7 @@ def native(lake: Lake, models: Sequence[Model], file: Path) -> float:
             session.register("rule", rule.table)
             session.execute(f"create table own.{rule.name} as from rule")
             session.unregister("rule")
-        os.sync()  # what was written before is on the disk by now
+        os.sync()  # so that no earlier write is still under way
         began = time.perf_counter()
         for model in models:
             session.execute(f"create table own.{model.name} as (\n{model.sql}\n)")
@@ -157,7 +161,7 @@ def native(lake: Lake, models: Sequence[Model], file: Path) -> float:
 
 
 def build(lake: Lake, names: Sequence[str], *, full: bool = False) -> list[float]:
-    """Build in a process of its own; return what it says of itself, see ``one``."""
+    """Build in its own process; return the figures that ``build_once`` prints."""
     command = [
         sys.executable,
         "-m",
@@ -171,9 +175,9 @@ def build(lake: Lake, names: Sequence[str], *, full: bool = False) -> list[float
     return [float(word) for word in done.stdout.split()]
 
 
-def one(root: str, names: Sequence[str], *, full: bool) -> None:
-    """Build once and print seconds, CPU seconds, those of the whole process with its start, and peak MB."""
-    models, lake = wanted(names), Lake(root=root)
+def build_once(root: str, names: Sequence[str], *, full: bool) -> None:
+    """Build once; print its seconds and CPU seconds, the CPU seconds of the process, and its peak in MB."""
+    models, lake = models_for(names), Lake(root=root)
     began, used = time.perf_counter(), time.process_time()
     run_build(lake, BuildRequest(engine=ENGINE, rules=RulesSettings(), models=models, full=full))
     took, cpu = time.perf_counter() - began, time.process_time() - used
@@ -181,15 +185,15 @@ def one(root: str, names: Sequence[str], *, full: bool) -> None:
     print(f"{took:.3f} {cpu:.3f} {time.process_time():.3f} {peak:.0f}")
 
 
-def written(lake: Lake) -> float:
-    """Return the bytes that the newest release added, beside those of the partitions whose rows differ."""
+def write_ratio(lake: Lake) -> float:
+    """Return the bytes that the newest release added, per byte of the partitions whose rows differ."""
     release = current_release(lake)
     assert release
     fresh = touched = 0
     for name in {move.table for move in release.moved}:
         table, before = (open_table(lake, name, release.tables[name] - back) for back in (0, 1))
-        held = {file.uri for file in before.files()}
-        new = [file for file in table.files() if file.uri not in held]
+        known = {file.uri for file in before.files()}
+        new = [file for file in table.files() if file.uri not in known]
         parts = {part for part in {file.part for file in new} if differs(before, table, part)}
         touched += sum(file.size for file in table.files() if file.part in parts)
         fresh += sum(file.size for file in new)
@@ -197,7 +201,7 @@ def written(lake: Lake) -> float:
 
 
 def differs(before: Table, after: Table, part: date | None) -> bool:
-    """True where a partition has other rows than before."""
+    """True if a partition's rows differ between two versions of a table."""
     with connect(ENGINE) as session:
         old, new = (
             scan(session, table, [file.uri for file in table.files() if file.part == part])
@@ -208,48 +212,51 @@ def differs(before: Table, after: Table, part: date | None) -> bool:
 
 
 def compare(small: int, large: int) -> None:
-    """Print the figures of the mission's tables, then of all."""
-    # Nothing is deleted before the end: a disk is slow to give out again what it got back a minute ago.
+    """Print the figures of the main tables, then those of all tables."""
+    # Nothing is deleted before the end: a disk is slow to reuse space that was freed a minute ago.
     with tempfile.TemporaryDirectory() as folder:
-        for title, names in (("the mission's tables", MISSION), ("all tables", ())):
+        for title, names in (("the main tables", MAIN), ("all tables", ())):
             print(title)
             seconds = [
-                of_shop(Path(folder) / f"{len(names)}-{orders}", orders, names) for orders in (small, large)
+                measure_shop(Path(folder) / f"{len(names)}-{orders}", orders, names)
+                for orders in (small, large)
             ]
             print(f"  large / small: {seconds[1] / seconds[0]:.2f} x the time")
 
 
-def set_aside(lake: Lake, place: Path) -> None:
-    """Move what was built out of a lake, so that bronze alone is in it."""
-    place.mkdir()
-    for found in Path(lake.root).iterdir():
-        if found.name != "bronze":
-            found.rename(place / found.name)
+def set_aside(lake: Lake, target: Path) -> None:
+    """Move everything but bronze out of a lake."""
+    target.mkdir()
+    for folder in Path(lake.root).iterdir():
+        if folder.name != "bronze":
+            folder.rename(target / folder.name)
 
 
-def of_shop(folder: Path, orders: int, names: Sequence[str]) -> float:
-    """Print what builds of a shop cost; return the seconds of one for a few changed orders."""
+def measure_shop(folder: Path, orders: int, names: Sequence[str]) -> float:
+    """Print the cost of builds of a shop; return the seconds of a build for 20 changed orders."""
     lake = Lake(root=str(folder / "lake"))
     make(lake, orders)
     rounds: list[tuple[float, float, list[float]]] = []
     for number in range(ROUNDS):
         set_aside(lake, folder / f"built-{number}")
-        plain = native(lake, wanted(names), folder / f"own-{number}.duckdb")
-        told = build(lake, names)
-        rounds.append((told[0] / plain, plain, told))
+        plain = build_natively(lake, models_for(names), folder / f"own-{number}.duckdb")
+        figures = build(lake, names)
+        rounds.append((figures[0] / plain, plain, figures))
     ratio, plain, (full, cpu, _, _) = sorted(rounds)[ROUNDS // 2]
-    beside = f"plain DuckDB {plain:6.2f} s = {ratio:.2f} x ({', '.join(f'{one[0]:.2f}' for one in rounds)})"
-    peak = max(told[-1] for *_, told in rounds)
-    print(f"  {orders:9,} orders: full build {full:6.2f} s, {beside}; {cpu:.2f} s of CPU, {peak:.0f} MB")
-    found: list[list[float]] = []
+    comparison = (
+        f"plain DuckDB {plain:6.2f} s = {ratio:.2f} x ({', '.join(f'{each[0]:.2f}' for each in rounds)})"
+    )
+    peak = max(figures[-1] for *_, figures in rounds)
+    print(f"  {orders:9,} orders: full build {full:6.2f} s, {comparison}; {cpu:.2f} s of CPU, {peak:.0f} MB")
+    changes: list[list[float]] = []
     for minute in range(1, ROUNDS + 1):
         change(lake, orders, minute)
-        found.append(build(lake, names))
-    seconds, cpu, whole, _ = sorted(found)[ROUNDS // 2]
+        changes.append(build(lake, names))
+    seconds, cpu, whole, _ = sorted(changes)[ROUNDS // 2]
     print(
         f"            {CHANGED} changed: {seconds:.2f} s, {cpu:.2f} s of CPU ({whole:.2f} with the start of"
-        f" Python), {max(peak for *_, peak in found):.0f} MB;"
-        f" bytes written / of partitions that differ {written(lake):.2f}"
+        f" Python), {max(peak for *_, peak in changes):.0f} MB;"
+        f" bytes written / of partitions that differ {write_ratio(lake):.2f}"
     )
     return seconds
 
@@ -257,14 +264,14 @@ def of_shop(folder: Path, orders: int, names: Sequence[str]) -> float:
 @click.command()
 @click.option("--small", default=100_000, show_default=True, help="Orders of the small shop.")
 @click.option("--large", default=1_000_000, show_default=True, help="Orders of the large shop.")
-@click.option("--one", "root", help="Only build this lake, and say what it took.")
+@click.option("--one", "root", help="Only build this lake once, and print the figures.")
 @click.option("--full", is_flag=True)
 @click.argument("names", nargs=-1)
 def main(small: int, large: int, root: str | None, full: bool, names: tuple[str, ...]) -> None:
     """Print the figures."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     if root:
-        one(root, names, full=full)
+        build_once(root, names, full=full)
     else:
         compare(small, large)
 

@@ -1,8 +1,8 @@
-"""Nursery: a warm process whose children work, and are killed in the middle of it.
+"""Nursery: a process that forks children, each of which runs one function and may be killed.
 
-It imports what is needed and then forks once for each piece of work: no moment goes by in
-which a child is only getting ready, so a kill falls into the work. It never works itself,
-for a process with threads can't be forked.
+The nursery imports the modules before it forks. So a child starts to work immediately, and
+a kill interrupts the work and not its preparation. The nursery itself does no work, because
+a process with threads can't be forked safely.
 """
 
 import base64
@@ -20,20 +20,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+# Seconds between two checks of ``kill_when``.
 POLL = 0.003
-# What works for longer stands still.
+# Seconds after which work counts as hung.
 PATIENCE = 300.0
 
 
 class End(NamedTuple):
-    """How a child ended: whether it was killed, and the seconds it worked."""
+    """The end of a child: whether it was killed, and the seconds that it worked."""
 
     is_killed: bool
     seconds: float
 
 
 class Nursery:
-    """Runs work in children of its own, one at a time."""
+    """Runs functions in forked children, one at a time; ``modules`` are imported first."""
 
     def __init__(self, *modules: str) -> None:
         self._process = subprocess.Popen(
@@ -43,7 +44,7 @@ class Nursery:
             stdout=subprocess.PIPE,
             bufsize=0,
         )
-        self._hear("ready")
+        self._expect("ready")
 
     def run(
         self,
@@ -52,66 +53,66 @@ class Nursery:
         kill_after: float | None = None,
         kill_when: Callable[[], bool] | None = None,
     ) -> End:
-        """Run the work to its end, or kill it -9 so many seconds after it began, or once something is so.
+        """Run the work to its end, or kill it after ``kill_after`` seconds or when ``kill_when`` is true.
 
-        Raises AssertionError where it failed by itself.
+        Raises AssertionError if it fails by itself, or hangs.
         """
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(base64.b64encode(pickle.dumps((work, arguments))) + b"\n")
-        child = int(self._hear("began"))
-        began, stands_still = time.perf_counter(), False
-        is_late = kill_after is not None and not self._hears_within(kill_after)
-        while kill_when and not is_late and not self._hears_within(POLL):
-            stands_still = time.perf_counter() - began > PATIENCE
-            is_late = kill_when() or stands_still
+        child = int(self._expect("began"))
+        began, hangs = time.perf_counter(), False
+        is_late = kill_after is not None and not self._has_output_within(kill_after)
+        while kill_when and not is_late and not self._has_output_within(POLL):
+            hangs = time.perf_counter() - began > PATIENCE
+            is_late = kill_when() or hangs
         if not is_late:
-            is_late = stands_still = not self._hears_within(PATIENCE)
+            is_late = hangs = not self._has_output_within(PATIENCE)
         if is_late:
-            with suppress(ProcessLookupError):  # it ended at this very moment
+            with suppress(ProcessLookupError):  # it has just ended
                 os.kill(child, signal.SIGKILL)
-        status = int(self._hear("ended"))
+        status = int(self._expect("ended"))
         seconds = time.perf_counter() - began
         is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        assert not stands_still, f"{work.__name__} did not end"
+        assert not hangs, f"{work.__name__} did not end"
         assert is_killed or status == 0, f"{work.__name__} failed: {status}"
         return End(is_killed, seconds)
 
     def close(self) -> None:
-        """End the process."""
+        """End the nursery."""
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait(10)
 
-    def _hears_within(self, seconds: float) -> bool:
-        """True where the process says something within this time."""
+    def _has_output_within(self, seconds: float) -> bool:
+        """True if the process writes something within this time."""
         assert self._process.stdout
         return bool(select.select([self._process.stdout], [], [], seconds)[0])
 
-    def _hear(self, word: str) -> str:
-        """Return what follows the word that must come next."""
+    def _expect(self, word: str) -> str:
+        """Return the rest of the next line; its first word must be ``word``."""
         assert self._process.stdout
-        said = b""
-        while not said.endswith(b"\n"):
-            found = self._process.stdout.read(1)
-            assert found, f"the nursery is gone; {word} was to come"
-            said += found
-        first, _, rest = said.decode().strip().partition(" ")
-        assert first == word, said
+        line = b""
+        while not line.endswith(b"\n"):
+            character = self._process.stdout.read(1)
+            assert character, f"the nursery has ended; expected {word}"
+            line += character
+        first, _, rest = line.decode().strip().partition(" ")
+        assert first == word, line
         return rest
 
 
 def work_on(line: bytes) -> None:
-    """Do the work in a child, and tell when it begins and how it ends."""
+    """Run the work in a child; report its start and its exit status."""
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
-        tell(f"ended {status}")
+        report(f"ended {status}")
         return
     code = 1
     try:
         work, arguments = pickle.loads(base64.b64decode(line))
-        tell(f"began {os.getpid()}")
+        report(f"began {os.getpid()}")
         work(*arguments)
         code = 0
     except BaseException:
@@ -119,8 +120,8 @@ def work_on(line: bytes) -> None:
     os._exit(code)
 
 
-def tell(text: str) -> None:
-    """Say one line at once, where nothing else is written: what the work prints goes nowhere."""
+def report(text: str) -> None:
+    """Write one line to the channel, unbuffered. The output of the work is discarded."""
     os.write(CHANNEL, f"{text}\n".encode())
 
 
@@ -129,6 +130,6 @@ if __name__ == "__main__":
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     for module in sys.argv[1:]:
         importlib.import_module(module)
-    tell("ready")
+    report("ready")
     for line in sys.stdin.buffer:
         work_on(line)

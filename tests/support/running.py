@@ -1,4 +1,4 @@
-"""The project's commands as processes of their own, as an operator runs them."""
+"""Running: the project's commands as processes, as an operator runs them."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from lake.paths import Lake
 
 
 def environ_of(lake: Lake, url: str = "http://127.0.0.1:9/v1", **more: str) -> dict[str, str]:
-    """Return the environment of a command on this lake and this shop, and nothing of the caller's."""
+    """Return the environment of a command on this lake and shop, without the caller's settings."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("KEYLAKE_", "KEYCRM_"))}
     return {
         **own,
@@ -31,7 +31,7 @@ def environ_of(lake: Lake, url: str = "http://127.0.0.1:9/v1", **more: str) -> d
 def run(
     environ: Mapping[str, str], *command: str, seconds: float = 600
 ) -> "subprocess.CompletedProcess[str]":
-    """Run ``python -m <command>`` to its end."""
+    """Run ``python -m <command>`` to its end; raise TimeoutExpired if it takes longer than ``seconds``."""
     return subprocess.run(
         [sys.executable, "-m", *command],
         env=dict(environ),
@@ -44,7 +44,7 @@ def run(
 
 
 def succeed(environ: Mapping[str, str], *command: str) -> str:
-    """Run a command that must succeed; return what it printed."""
+    """Run a command that must succeed; return its output."""
     done = run(environ, *command)
     assert done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -52,7 +52,7 @@ def succeed(environ: Mapping[str, str], *command: str) -> str:
 
 @contextmanager
 def launched(command: Sequence[str], **how: Any) -> "Iterator[subprocess.Popen[str]]":
-    """Start a process that ends by itself; where the test fails first, it is killed, not waited for."""
+    """Start a process that ends by itself; if the test fails first, kill it and do not wait for it."""
     with subprocess.Popen(command, text=True, **how) as child:
         try:
             yield child
@@ -63,7 +63,7 @@ def launched(command: Sequence[str], **how: Any) -> "Iterator[subprocess.Popen[s
 
 @contextmanager
 def server(environ: Mapping[str, str]) -> Iterator[str]:
-    """Run the API on a free port; give its address."""
+    """Run the API on a free port; yield its address."""
     child = subprocess.Popen(
         [sys.executable, "-m", "serve", "api", "--port", "0"],
         env=dict(environ),

@@ -7,7 +7,7 @@ import pytest
 from lake.errors import ConfigError, LakeError
 from lake.paths import Lake
 from lake.settings import LakeSettings
-from tests.bench.transform import MISSION, change, make, wanted
+from tests.bench.transform import MAIN, change, make, models_for
 from tests.support.built_lake import Shop
 from transform.build import BuildRequest, run_build
 from transform.settings import RulesSettings
@@ -18,7 +18,7 @@ ORDERS = 20_000
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop that exceeds the memory limit, with a release and a later change."""
-    shop = Shop(Lake(root=str(tmp_path_factory.mktemp("large"))), tuple(wanted(MISSION)))
+    shop = Shop(Lake(root=str(tmp_path_factory.mktemp("large"))), tuple(models_for(MAIN)))
     make(shop.lake, ORDERS)
     shop.publish()
     change(shop.lake, ORDERS, 1)
