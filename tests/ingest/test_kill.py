@@ -25,7 +25,7 @@ from lake.ledgers.runs import Run, watermark
 from lake.paths import Lake
 from lake.query.session import open_session
 from lake.settings import LakeSettings
-from tests.support.nursery import Nursery
+from tests.support.forked_worker import ForkedWorker
 from tests.support.running import environ_of
 from tests.support.shop_edits import edit, lake_orders, pass_time, shop_orders
 
@@ -90,7 +90,7 @@ def kill_midway(
     environ: dict[str, str],
     shop: ThreadedShop,
     dice: random.Random,
-    nursery: Nursery,
+    worker: ForkedWorker,
 ) -> bool:
     """Start a run and kill it just after one of its requests; True if it was still running."""
     after, moment = dice.randrange(1, KINDS[command[0]][1] + 1), dice.uniform(0.0, 0.06)
@@ -103,7 +103,7 @@ def kill_midway(
         time.sleep(moment)
         return True
 
-    return nursery.run(work, command, environ, kill_when=has_asked).is_killed
+    return worker.run(work, command, environ, kill_when=has_asked).is_killed
 
 
 def check_whole(lake: Lake, engine: LakeSettings) -> None:
@@ -115,9 +115,9 @@ def check_whole(lake: Lake, engine: LakeSettings) -> None:
 
 
 @pytest.fixture
-def nursery() -> Iterator[Nursery]:
+def worker() -> Iterator[ForkedWorker]:
     """A process whose children have nothing left to import."""
-    opened = Nursery("tests.ingest.test_kill")
+    opened = ForkedWorker("tests.ingest.test_kill")
     yield opened
     opened.close()
 
@@ -129,7 +129,7 @@ def newest(lake: Lake, engine: LakeSettings, table: str) -> set[tuple[int, str]]
 
 
 def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
-    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings, nursery: Nursery, tmp_path: Path
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings, worker: ForkedWorker, tmp_path: Path
 ) -> None:
     """If any kind of run is killed while the shop changes, one finished run of that kind is enough.
 
@@ -146,7 +146,7 @@ def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
             pass_time(shop, hours=8)
         edit(shop, *(edits.SetStatus(order_id, dice.choice((12, 19, 22)), bump=True) for order_id in NAMED))
         before = watermark(lake)
-        killed[kind] += kill_midway(KINDS[kind][0], environ, shop, dice, nursery)
+        killed[kind] += kill_midway(KINDS[kind][0], environ, shop, dice, worker)
         if number < 6 or number % 2 == 0:
             continue  # the first load is killed six times in a row, the others twice
         now = shop.call(lambda running: running.world.now)
@@ -175,6 +175,6 @@ def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
     check_whole(lake, engine)
     assert all(kills >= KILLS / 10 for kills in killed.values()), killed
     undisturbed = Lake(root=str(tmp_path / "undisturbed"))
-    nursery.run(work, ("full",), environ_of(undisturbed, shop.url, KEYCRM_API_KEY=TEST_KEY))
+    worker.run(work, ("full",), environ_of(undisturbed, shop.url, KEYCRM_API_KEY=TEST_KEY))
     for table in HEADERS:
         assert not newest(undisturbed, engine, table) - newest(lake, engine, table), table

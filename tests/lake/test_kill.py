@@ -33,7 +33,7 @@ from lake.query.session import Connection, fetch, heads, open_session
 from lake.releases.release import COMPACTION, ROLLBACK, Release, current_release, find_release, list_releases
 from lake.settings import LakeSettings
 from tests.support.built_lake import FEW, Shop, ingested_shop
-from tests.support.nursery import Nursery
+from tests.support.forked_worker import ForkedWorker
 from tests.support.simulated_lake import BRONZE, GOLD, SILVER, Simulated, at, files
 from tests.transform.test_crash import grow
 
@@ -490,9 +490,9 @@ def build(shop: Shop) -> None:
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
+def worker() -> Iterator[ForkedWorker]:
     """Yield a process that has imported all modules."""
-    process = Nursery("tests.lake.test_kill")
+    process = ForkedWorker("tests.lake.test_kill")
     yield process
     process.close()
 
@@ -517,16 +517,16 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return shop
 
 
-def kill_repeatedly(trial: Trial, nursery: Nursery, dice: random.Random) -> Counter[bool]:
+def kill_repeatedly(trial: Trial, worker: ForkedWorker, dice: random.Random) -> Counter[bool]:
     """Kill the command at random moments of its work; return how often it left the new state and the old."""
     states: Counter[bool] = Counter()
     kills = KILLS[type(trial).__name__]
     work, arguments = trial.work()
-    whole = nursery.run(work, *arguments).seconds
+    whole = worker.run(work, *arguments).seconds
     assert trial.is_new()
     for number in range(3 * kills):
         work, arguments = trial.work()
-        end = nursery.run(work, *arguments, kill_after=dice.uniform(0, whole))
+        end = worker.run(work, *arguments, kill_after=dice.uniform(0, whole))
         is_new = trial.is_new()
         if end.is_killed:
             states[is_new] += 1
@@ -543,24 +543,24 @@ def kill_repeatedly(trial: Trial, nursery: Nursery, dice: random.Random) -> Coun
 
 @pytest.mark.parametrize("kind", [Rollback, Compact, Vacuum, Maintain, Backup, Erase])
 def test_a_killed_command_leaves_the_old_state_or_the_new(
-    days: Simulated, nursery: Nursery, tmp_path: Path, kind: type[Month]
+    days: Simulated, worker: ForkedWorker, tmp_path: Path, kind: type[Month]
 ) -> None:
     """A killed command does not disturb readers, and the next command finishes."""
     trial = kind(days.copy(str(tmp_path / "lake")))
-    check_trial(trial, nursery)
+    check_trial(trial, worker)
 
 
 def test_a_killed_build_leaves_the_old_release_or_the_new(
-    few: Shop, nursery: Nursery, tmp_path: Path
+    few: Shop, worker: ForkedWorker, tmp_path: Path
 ) -> None:
     """The next build restores the heads to the current release first."""
-    check_trial(Publish(few.copy(tmp_path / "lake")), nursery)
+    check_trial(Publish(few.copy(tmp_path / "lake")), worker)
 
 
-def check_trial(trial: Trial, nursery: Nursery) -> None:
+def check_trial(trial: Trial, worker: ForkedWorker) -> None:
     """Kill the command of a trial while another thread reads; check that enough kills and reads happened."""
     with trial.observer.observing():
-        states = kill_repeatedly(trial, nursery, random.Random(type(trial).__name__))
+        states = kill_repeatedly(trial, worker, random.Random(type(trial).__name__))
     assert states.total() == KILLS[type(trial).__name__], f"only {states.total()} were killed in their work"
     assert states[False], "none was killed before it was done"
     assert trial.observer.reads > states.total() / 3

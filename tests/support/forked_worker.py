@@ -1,7 +1,7 @@
-"""Nursery: a process that forks children, each of which runs one function and may be killed.
+"""Forked worker: a process that forks children, each of which runs one function and may be killed.
 
-The nursery imports the modules before it forks. So a child starts to work immediately, and
-a kill interrupts the work and not its preparation. The nursery itself does no work, because
+The worker imports the modules before it forks. So a child starts to work immediately, and
+a kill interrupts the work and not its preparation. The worker itself does no work, because
 a process with threads can't be forked safely.
 """
 
@@ -33,12 +33,12 @@ class End(NamedTuple):
     seconds: float
 
 
-class Nursery:
+class ForkedWorker:
     """Runs functions in forked children, one at a time; ``modules`` are imported first."""
 
     def __init__(self, *modules: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.nursery", *modules],
+            [sys.executable, "-m", "tests.support.forked_worker", *modules],
             cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -79,7 +79,7 @@ class Nursery:
         return End(is_killed, seconds)
 
     def close(self) -> None:
-        """End the nursery."""
+        """End the worker."""
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait(10)
@@ -95,7 +95,7 @@ class Nursery:
         line = b""
         while not line.endswith(b"\n"):
             character = self._process.stdout.read(1)
-            assert character, f"the nursery has ended; expected {word}"
+            assert character, f"the worker has ended; expected {word}"
             line += character
         first, _, rest = line.decode().strip().partition(" ")
         assert first == word, line
