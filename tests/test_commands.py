@@ -1,4 +1,4 @@
-"""The commands as an operator meets them: exit codes, one line for what is wrong, no terminal."""
+"""Commands as an operator meets them: exit codes, one line per error, no terminal."""
 
 import os
 import signal
@@ -26,30 +26,30 @@ from serve.settings import ScheduleSettings
 from tests.support.running import environ_of, launched, run, succeed
 
 SMALL = Sandbox(port=0, days=20, orders_per_day=10, day_seconds=0, requests_per_minute=0)
-# A command that works without an end, in DuckDB or not, and closes what it has open.
-AT_WORK = """
+# A program that works until it is interrupted, in DuckDB or outside it, and then closes its resources.
+ENDLESS = """
 import signal, threading, time
 import click
 from lake.cli.main import main
 from lake.query.session import connect, fetch
 from lake.settings import LakeSettings
 
-def tell(cpu):
-    # The query is under way when it has used some time of the processor.
+def report(cpu):
+    # The query is running once the process has used some CPU time.
     while time.process_time() < cpu:
         time.sleep(0.01)
-    print("begun", flush=True)
+    print("started", flush=True)
 
 @click.command()
 @click.argument("what")
 def work(what):
     try:
         if what == "query":
-            # Of several threads another may have it all, and DuckDB looks for no signal.
+            # One thread: with several, the main thread may get no work, and DuckDB then checks no signal.
             connection = connect(LakeSettings(threads=1))
-            threading.Thread(target=tell, args=[time.process_time() + 0.5], daemon=True).start()
+            threading.Thread(target=report, args=[time.process_time() + 0.5], daemon=True).start()
             fetch(connection, "select sum(range % 7) from range(1000000000000)")
-        tell(0)
+        report(0)
         time.sleep(600)
     finally:
         print("closed", flush=True)
@@ -57,19 +57,19 @@ def work(what):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main(work, "work")
 """
-# How delta-rs writes what led to what, each on a line of its own.
+# Separator that delta-rs writes between an error and its cause, each on its own line.
 ARROW = "\n          \x1b[31m↳\x1b[0m "
 
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[ThreadedShop]:
-    """A shop of twenty days."""
+    """Run a shop with twenty days of orders."""
     with serving(SMALL) as running:
         yield running
 
 
 def refused(environ: dict[str, str], *command: str, code: int) -> str:
-    """Run a command that must fail so; return its one line on stderr."""
+    """Run a command that must fail with exit code ``code``; return its one line on stderr."""
     done = run(environ, *command)
     assert (done.returncode, done.stdout) == (code, ""), f"{command}: {done}"
     assert done.stderr.count("\n") == 1
@@ -77,8 +77,8 @@ def refused(environ: dict[str, str], *command: str, code: int) -> str:
     return done.stderr
 
 
-def test_the_way_of_the_commands(shop: ThreadedShop, lake: Lake) -> None:
-    """Ingest, transform, look; each says in a line what it did."""
+def test_commands_report_their_result(shop: ThreadedShop, lake: Lake) -> None:
+    """Each command from the ingest to a query prints its result in one line."""
     environ = environ_of(lake, shop.url)
     assert "full ingest complete" in succeed(environ, "ingest", "full")
     assert "release 1 (full)" in succeed(environ, "transform")
@@ -92,8 +92,8 @@ def test_the_way_of_the_commands(shop: ThreadedShop, lake: Lake) -> None:
     assert succeed(environ, "lake", "sql", query, "--release", "1") == succeed(environ, "lake", "sql", query)
 
 
-def test_an_empty_lake_says_what_to_do(lake: Lake) -> None:
-    """Every message tells the next step."""
+def test_an_empty_lake_names_the_next_step(lake: Lake) -> None:
+    """Every message about an empty lake names the next step."""
     environ = environ_of(lake)
     assert "just sync" in refused(environ, "lake", "sql", "select 1", "--release", "1", code=1)
     assert succeed(environ, "lake", "sql", "select 1 as one", "--format", "csv") == "one\n1\n"
@@ -104,14 +104,14 @@ def test_an_empty_lake_says_what_to_do(lake: Lake) -> None:
     assert "nothing is published yet" in succeed(environ, "lake", "releases")
 
 
-def test_nobody_is_erased_where_no_lake_is(lake: Lake) -> None:
-    """A mistyped root must not look like a person who is gone; and no lake is begun there."""
+def test_erasure_without_a_lake_is_refused(lake: Lake) -> None:
+    """A mistyped root does not look like an erased buyer, and no lake is created there."""
     assert "no such table" in refused(environ_of(lake), "ingest", "erase-buyer", "5", code=1)
     assert not Path(lake.root).exists()
 
 
-def test_who_reads_a_part_of_the_answer_hears_no_complaint(lake: Lake) -> None:
-    """As `| head -3` does: the pipe is closed, and the command ends in silence."""
+def test_a_closed_pipe_ends_a_command_silently(lake: Lake) -> None:
+    """If the reader closes the pipe, as `| head -3` does, the command ends without an error."""
     command = [sys.executable, "-m", "transform", "checks", "--all"]
     root = Path(__file__).parents[1]
     pipe = subprocess.PIPE
@@ -124,7 +124,7 @@ def test_who_reads_a_part_of_the_answer_hears_no_complaint(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
         (("lake", "nothing"), "No such command"),
         (("lake", "releases", "--limit", "0"), "--limit"),
@@ -141,29 +141,29 @@ def test_who_reads_a_part_of_the_answer_hears_no_complaint(lake: Lake) -> None:
         (("serve", "api", "--port", "x"), "--port"),
     ],
 )
-def test_wrong_usage_is_exit_2(lake: Lake, command: tuple[str, ...], said: str) -> None:
-    """One line, and where to find help."""
-    assert said in refused(environ_of(lake), *command, code=2)
+def test_wrong_usage_is_exit_2(lake: Lake, command: tuple[str, ...], message: str) -> None:
+    """Wrong usage is one line with exit code 2."""
+    assert message in refused(environ_of(lake), *command, code=2)
 
 
 @pytest.mark.parametrize(
     "command", [("lake", "status"), ("ingest", "full"), ("transform",), ("serve", "api")]
 )
-def test_a_wrong_setting_is_exit_2_whoever_reads_it(lake: Lake, command: tuple[str, ...]) -> None:
-    """Also a setting that another package would use."""
+def test_a_wrong_setting_is_exit_2_for_every_command(lake: Lake, command: tuple[str, ...]) -> None:
+    """Every command refuses a wrong setting, even if only another package uses it."""
     environ = environ_of(lake, KEYLAKE_RULES_EXCLUDED_SOURCES="three")
     assert "KEYLAKE_RULES_EXCLUDED_SOURCES" in refused(environ, *command, code=2)
 
 
 @pytest.mark.parametrize("command", [("lake", "sql", "select 1"), ("serve", "api", "--port", "0")])
-def test_a_place_to_spill_to_that_can_not_be_made_is_exit_2(lake: Lake, command: tuple[str, ...]) -> None:
-    """When the command begins, and not when it first needs it."""
+def test_an_unusable_spill_folder_is_exit_2(lake: Lake, command: tuple[str, ...]) -> None:
+    """A spill folder that can't be created is refused when the command starts, not when a query spills."""
     environ = environ_of(lake, KEYLAKE_LAKE_SPILL="/proc/none")
     assert "[lake] spill: /proc/none can't be written: " in refused(environ, *command, code=2)
 
 
-def test_a_missing_key_is_exit_2_and_a_refused_one_exit_1(shop: ThreadedShop, lake: Lake) -> None:
-    """The key comes from the environment alone, and is never printed."""
+def test_missing_key_is_exit_2_and_a_wrong_one_exit_1(shop: ThreadedShop, lake: Lake) -> None:
+    """The CRM's key comes from the environment only, and is never printed."""
     environ = environ_of(lake, shop.url)
     assert "KEYCRM_API_KEY is not set" in refused({**environ, "KEYCRM_API_KEY": ""}, "ingest", "full", code=2)
     done = run({**environ, "KEYCRM_API_KEY": "a-wrong-secret"}, "ingest", "full")
@@ -172,15 +172,15 @@ def test_a_missing_key_is_exit_2_and_a_refused_one_exit_1(shop: ThreadedShop, la
     assert "a-wrong-secret" not in done.stdout + done.stderr
 
 
-def test_a_crm_that_is_not_there_is_exit_4(lake: Lake) -> None:
-    """An outage is an incomplete ingest: the next one asks again."""
+def test_an_unreachable_crm_is_exit_4(lake: Lake) -> None:
+    """If the CRM is unreachable, the ingest is incomplete and exits with 4."""
     done = run(environ_of(lake, KEYLAKE_SOURCE_ATTEMPTS="2"), "ingest", "full")
     assert done.returncode == 4
     assert "incomplete" in done.stderr.splitlines()[-1]
 
 
 def test_bad_sql_is_one_line(shop: ThreadedShop, lake: Lake) -> None:
-    """DuckDB's own words, and exit 2; a release that never was, exit 1."""
+    """Wrong SQL is DuckDB's message with exit code 2; an unknown release is exit code 1."""
     environ = environ_of(lake, shop.url)
     succeed(environ, "ingest", "full")
     succeed(environ, "transform")
@@ -190,32 +190,32 @@ def test_bad_sql_is_one_line(shop: ThreadedShop, lake: Lake) -> None:
 
 
 def test_debug_shows_the_traceback(lake: Lake) -> None:
-    """Only when asked for."""
+    """An error prints its traceback if the command has --debug."""
     done = run(environ_of(lake), "lake", "sql", "select 1", "--release", "1", "--debug")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 
 
 @pytest.mark.parametrize("what", ["query", "other work"])
-def test_who_is_interrupted_closes_what_is_open(lake: Lake, tmp_path: Path, what: str) -> None:
-    """And says so in a line, with --debug too: it is no error."""
+def test_an_interrupted_command_closes_its_resources(lake: Lake, tmp_path: Path, what: str) -> None:
+    """An interrupted command closes its resources and prints one line, even with --debug."""
     environ = environ_of(lake, PYTHONPATH=str(Path(__file__).parents[1]))
-    # Not by -c: DuckDB takes that for somebody at a keyboard and draws how far it is.
+    # A file: with -c DuckDB assumes an interactive session and draws a progress bar.
     program = tmp_path / "work.py"
-    program.write_text(AT_WORK)
+    program.write_text(ENDLESS)
     command = [sys.executable, str(program), what, "--debug"]
     with launched(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdout
-        assert child.stdout.readline() == "begun\n"
+        assert child.stdout.readline() == "started\n"
         child.send_signal(signal.SIGINT)
-        shown, said = child.communicate()
-    assert (child.returncode, shown) == (130, "closed\n")
-    assert said.strip() == "interrupted; finished work is kept"
+        output, errors = child.communicate()
+    assert (child.returncode, output) == (130, "closed\n")
+    assert errors.strip() == "interrupted; finished work is kept"
 
 
 @pytest.mark.parametrize("command", [("lake", "status"), ("lake", "sql", "from gold.x"), ("transform",)])
-def test_a_store_that_refuses_is_one_line(s3_lake: Lake, command: tuple[str, ...]) -> None:
-    """What it says, in a few words without colours, and what to look at."""
+def test_store_error_is_one_line(s3_lake: Lake, command: tuple[str, ...]) -> None:
+    """If the object store refuses a request, the error is one line with the reason and what to check."""
     nowhere = environ_of(Lake(root="s3://nowhere/lake"))
     line = refused(nowhere, *command, code=1)
     assert line == (
@@ -277,17 +277,17 @@ def test_a_store_that_refuses_is_one_line(s3_lake: Lake, command: tuple[str, ...
         (["Generic MicrosoftAzure error", "Account must be specified\n"], "Account must be specified"),
     ],
 )
-def test_why_a_store_did_not_do_it_is_told_in_a_few_words(steps: list[str], reason: str) -> None:
-    """As delta-rs words it; the body of an answer and the way to it are left out."""
-    said = explanation(OSError(ARROW.join(steps)))
-    assert said.split(": ", 1)[1].split(";")[0] == reason
-    # As DuckDB passes it on, which reads a store through Python.
+def test_a_long_error_of_delta_rs_becomes_one_line(steps: list[str], reason: str) -> None:
+    """The line has the address and the reason, without the body of the response and the other causes."""
+    line = explanation(OSError(ARROW.join(steps)))
+    assert line.split(": ", 1)[1].split(";")[0] == reason
+    # DuckDB passes on the same error, because it reads a store through Python.
     passed_on = f'Traceback (most recent call last):\n  File "<string>", line 1\nOSError: {ARROW.join(steps)}'
-    assert one_line(duckdb.IOException(passed_on)) == said
+    assert one_line(duckdb.IOException(passed_on)) == line
 
 
-def test_why_a_store_does_not_take_a_file_is_told_in_a_few_words() -> None:
-    """As obstore words it, which tells how the error came about over many lines."""
+def test_a_long_error_of_obstore_becomes_one_line() -> None:
+    """The line has the address and the reason of an error that obstore describes over many lines."""
     store = S3Store(
         "bucket",
         endpoint="http://127.0.0.1:9",
@@ -303,9 +303,9 @@ def test_why_a_store_does_not_take_a_file_is_told_in_a_few_words() -> None:
     )
 
 
-def test_other_errors_lose_their_colours_too(lake: Lake) -> None:
-    """A line is plain text, whatever it tells."""
-    program = AT_WORK.replace("time.sleep(600)", r"raise OSError('a\n \x1b[31m↳\x1b[0m b')")
+def test_an_error_line_has_no_colours(lake: Lake) -> None:
+    """The terminal colours in an error's message are removed from its line."""
+    program = ENDLESS.replace("time.sleep(600)", r"raise OSError('a\n \x1b[31m↳\x1b[0m b')")
     environ = environ_of(lake, PYTHONPATH=str(Path(__file__).parents[1]))
     done = subprocess.run(
         [sys.executable, "-c", program, "other work"],
@@ -318,13 +318,13 @@ def test_other_errors_lose_their_colours_too(lake: Lake) -> None:
 
 
 def test_every_command_has_help(lake: Lake) -> None:
-    """Each with a sentence of its own."""
+    """Every package prints its usage with --help."""
     for package in ("lake", "ingest", "transform", "serve"):
         assert "Usage:" in succeed(environ_of(lake), package, "--help")
 
 
-def test_what_the_demo_chooses_are_settings() -> None:
-    """Each by its name, and of its kind."""
+def test_the_demos_choices_are_settings() -> None:
+    """Each choice of the demo names a setting and has a value of its type."""
     with patch.dict(os.environ, CHOICES):
         config = read_config()
         assert config.section(ScheduleSettings) == ScheduleSettings(sync_every_seconds=3, upkeep=False)
@@ -332,7 +332,7 @@ def test_what_the_demo_chooses_are_settings() -> None:
 
 
 def test_clean_and_demo_leave_a_real_lake_alone(lake: Lake) -> None:
-    """What a CRM has filled is removed by hand or not at all, and no sandbox is mixed into it."""
+    """If a CRM filled the lake, `clean` does not remove it and `demo` does not add a sandbox to it."""
     claim_origin(lake, "https://openapi.keycrm.app/v1")
     assert "is not removed" in refused(environ_of(lake), "lake", "clean", code=2)
     assert "LAKE_ROOT" in refused(environ_of(lake), "serve", "demo", "--once", code=2)
@@ -340,7 +340,7 @@ def test_clean_and_demo_leave_a_real_lake_alone(lake: Lake) -> None:
 
 
 def test_another_shop_is_refused(shop: ThreadedShop, lake: Lake) -> None:
-    """The ids of two shops are the same numbers; a sandbox on another port is the same shop."""
+    """A lake refuses a second shop, because ids of two shops collide."""
     environ = environ_of(lake, shop.url)
     succeed(environ, "ingest", "order", "3")
     line = refused({**environ, "KEYLAKE_SOURCE_BASE_URL": "https://crm.example/v1"}, "ingest", "full", code=2)
@@ -349,14 +349,14 @@ def test_another_shop_is_refused(shop: ThreadedShop, lake: Lake) -> None:
 
 
 def test_clean_removes_lakes_and_nothing_else(lake: Lake) -> None:
-    """A folder that is no lake is left as it is."""
+    """`clean` does not change a folder that is no lake."""
     Path(lake.root, "ops", "precious").mkdir(parents=True)
     assert "no lake is there" in succeed(environ_of(lake), "lake", "clean")
     assert Path(lake.root, "ops", "precious").exists()
 
 
 def test_two_lakes_do_not_touch_each_other(shop: ThreadedShop, tmp_path: Path) -> None:
-    """One machine, two shops."""
+    """Two lakes on one machine are ingested, built and removed independently."""
     lakes = [Lake(root=str(tmp_path / name)) for name in ("one", "two")]
     for lake in lakes:
         succeed(environ_of(lake, shop.url), "ingest", "full")

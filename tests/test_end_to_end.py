@@ -1,4 +1,4 @@
-"""From the CRM to a published number: two years of the shop, every part for real."""
+"""From the CRM to a published figure: two years of a sandbox shop, through the real commands and server."""
 
 import json
 import urllib.request
@@ -23,7 +23,7 @@ from lake.releases.release import current_release
 from tests.support.recompute import counted, day_of, is_return, product_daily, revenue_daily, sales_type
 from tests.support.running import environ_of, run, server, succeed
 
-# Every change moves updated_at here: finding those that don't is a sweep's work, not a sync's.
+# Every change moves updated_at here, because only a sweep, not a sync, finds changes that do not.
 TWO_YEARS = Sandbox(
     port=0,
     day_seconds=0,
@@ -34,7 +34,7 @@ TWO_YEARS = Sandbox(
 
 
 class Shop(msgspec.Struct):
-    """A lake filled from a shop that still runs, and how to run commands on both."""
+    """A filled lake, its running shop, and the environment of commands on both."""
 
     lake: Lake
     shop: ThreadedShop
@@ -42,19 +42,19 @@ class Shop(msgspec.Struct):
 
     @property
     def truth(self) -> Truth:
-        """What is so in the shop now."""
+        """The present state of the shop."""
         return self.shop.call(lambda running: running.world.truth())
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """Two years of the shop, ingested and published once for all tests here."""
+def two_years(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Two years of the shop, ingested and published once for all tests of this module."""
     lake = Lake(root=str(tmp_path_factory.mktemp("two-years") / "lake"))
     with serving(TWO_YEARS) as shop:
-        found = Shop(lake, shop, environ_of(lake, shop.url, KEYLAKE_INGEST_EVERY_MINUTES='{"products": 0}'))
-        succeed(found.environ, "ingest", "full")
-        succeed(found.environ, "transform")
-        yield found
+        environ = environ_of(lake, shop.url, KEYLAKE_INGEST_EVERY_MINUTES='{"products": 0}')
+        succeed(environ, "ingest", "full")
+        succeed(environ, "transform")
+        yield Shop(lake, shop, environ)
 
 
 def apply(change: edits.Edit, running: RunningShop) -> None:
@@ -63,13 +63,13 @@ def apply(change: edits.Edit, running: RunningShop) -> None:
 
 
 def read(url: str) -> Any:
-    """Return an endpoint's answer, its numbers as decimals."""
+    """Return an endpoint's response, with its numbers as decimals."""
     with urllib.request.urlopen(url, timeout=300) as answer:
         return json.loads(answer.read(), parse_float=Decimal)
 
 
 def rows_of(api: str, table: str) -> list[dict[str, Any]]:
-    """Return every row of a gold table, page by page as a client would."""
+    """Return every row of a gold table, read page by page as a client does."""
     rows: list[dict[str, Any]] = []
     following: str | None = f"/api/tables/{table}?limit=10000"
     while following:
@@ -81,7 +81,7 @@ def rows_of(api: str, table: str) -> list[dict[str, Any]]:
 
 
 def served_revenue(api: str) -> dict[tuple[date, str], tuple[Decimal, int, Decimal]]:
-    """Return revenue_daily as the API serves it."""
+    """Return ``{(date, sales type): (revenue, orders, average)}`` as the API serves it."""
     return {
         (date.fromisoformat(row["date"]), row["sales_type"]): (
             Decimal(row["revenue"]),
@@ -93,7 +93,7 @@ def served_revenue(api: str) -> dict[tuple[date, str], tuple[Decimal, int, Decim
 
 
 def served_products(api: str) -> dict[tuple[Any, ...], tuple[Decimal, Decimal]]:
-    """Return product_daily as the API serves it."""
+    """Return ``{(date, id, name, category, brand): (quantity, revenue)}`` as the API serves it."""
     return {
         (
             date.fromisoformat(row["date"]),
@@ -106,10 +106,10 @@ def served_products(api: str) -> dict[tuple[Any, ...], tuple[Decimal, Decimal]]:
     }
 
 
-def test_the_two_years_hold_every_kind_of_order(filled: Shop) -> None:
-    """What follows would prove little on orders that are all alike."""
-    orders = filled.truth.orders
-    alive = list(counted(filled.truth))
+def test_the_two_years_contain_every_kind_of_order(two_years: Shop) -> None:
+    """The orders vary in source, sales type, status, buyer, lines, expenses and time."""
+    orders = two_years.truth.orders
+    alive = list(counted(two_years.truth))
     assert {order.source_id for order in orders} == {1, 2, 3, 4, 5}
     assert {sales_type(order) for order in alive} == {"retail", "b2b", "other"}
     assert {order.status_id for order in alive if is_return(order)} == {19, 21, 22, 23}
@@ -120,22 +120,22 @@ def test_the_two_years_hold_every_kind_of_order(filled: Shop) -> None:
     assert any(line.product_id is None for order in alive for line in order.lines)
     assert any(Decimal(line.quantity) % 1 for order in alive for line in order.lines)
     assert any(len(order.expenses) > 1 for order in alive)
-    # The day in Kyiv is not the day in UTC, in winter and in summer.
+    # Some orders have another day in Kyiv than in UTC, in winter and in summer.
     moved = [order for order in alive if day_of(order).isoformat() != order.ordered_at[:10]]
     assert {datetime.fromisoformat(order.ordered_at).month for order in moved} >= {1, 7}
     assert any(order.created_at < order.ordered_at for order in alive)
 
 
-def test_served_figures_equal_the_recomputation_to_the_cent(filled: Shop) -> None:
-    """Every day, sales type and product of two years, over HTTP."""
-    with server(filled.environ) as api:
-        assert served_revenue(api) == revenue_daily(filled.truth)
-        assert served_products(api) == product_daily(filled.truth)
+def test_served_figures_equal_the_recomputation_to_the_cent(two_years: Shop) -> None:
+    """The API serves the recomputed figures of every day, sales type and product of two years."""
+    with server(two_years.environ) as api:
+        assert served_revenue(api) == revenue_daily(two_years.truth)
+        assert served_products(api) == product_daily(two_years.truth)
 
 
-def test_what_changes_in_the_shop_is_followed_to_the_cent(filled: Shop) -> None:
-    """Three days of life and edits by hand, through incremental syncs, equal the recomputation."""
-    newest = max(order.id for order in counted(filled.truth))
+def test_incremental_syncs_equal_the_recomputation_to_the_cent(two_years: Shop) -> None:
+    """After three days of orders and edits, incremental syncs serve the recomputed figures."""
+    newest = max(order.id for order in counted(two_years.truth))
     changes: list[edits.Edit] = [
         edits.SetStatus(newest, 22),
         edits.EditOrder(newest - 1, grand_total=Decimal("12345.67")),
@@ -143,52 +143,52 @@ def test_what_changes_in_the_shop_is_followed_to_the_cent(filled: Shop) -> None:
         edits.Rename("product", 5, "Інша назва"),
     ]
     for change in changes:
-        filled.shop.call(partial(apply, change))
+        two_years.shop.call(partial(apply, change))
     for _ in range(3):
-        filled.shop.call(lambda running: running.world.advance(running.world.now + timedelta(days=1)))
-        succeed(filled.environ, "serve", "sync")
-    with server(filled.environ) as api:
-        assert served_revenue(api) == revenue_daily(filled.truth)
-        assert served_products(api) == product_daily(filled.truth)
+        two_years.shop.call(lambda running: running.world.advance(running.world.now + timedelta(days=1)))
+        succeed(two_years.environ, "serve", "sync")
+    with server(two_years.environ) as api:
+        assert served_revenue(api) == revenue_daily(two_years.truth)
+        assert served_products(api) == product_daily(two_years.truth)
 
 
-def test_a_deleted_order_leaves_revenue_at_the_next_release_and_comes_back(filled: Shop) -> None:
-    """A 404 for its id is what counts; the CRM shows it again, and so does the next release."""
-    succeed(filled.environ, "serve", "sync")
-    newest = max(order.id for order in counted(filled.truth))
-    figures = [revenue_daily(filled.truth)]
+def test_deleted_order_leaves_revenue_and_a_restored_one_returns(two_years: Shop) -> None:
+    """The next release drops an order if the CRM answers 404 for it, and has it again when the CRM does."""
+    succeed(two_years.environ, "serve", "sync")
+    newest = max(order.id for order in counted(two_years.truth))
+    figures = [revenue_daily(two_years.truth)]
     for change in (edits.DeleteOrder(newest), edits.RestoreOrder(newest)):
-        filled.shop.call(partial(apply, change))
-        succeed(filled.environ, "serve", "sync")
-        figures.append(revenue_daily(filled.truth))
-        with server(filled.environ) as api:
+        two_years.shop.call(partial(apply, change))
+        succeed(two_years.environ, "serve", "sync")
+        figures.append(revenue_daily(two_years.truth))
+        with server(two_years.environ) as api:
             assert served_revenue(api) == figures[-1]
     assert figures[0] == figures[2] != figures[1]
 
 
-def test_a_second_sync_of_an_unchanged_shop_writes_no_version(filled: Shop) -> None:
-    """Looking costs nothing but the receipt."""
-    succeed(filled.environ, "serve", "sync")
-    before = versions(filled.lake)
-    assert "nothing" in succeed(filled.environ, "serve", "sync")
-    after = versions(filled.lake)
-    assert {name: at for name, at in after.items() if before[name] != at} == {
+def test_sync_of_an_unchanged_shop_writes_only_its_receipt(two_years: Shop) -> None:
+    """If nothing changed in the CRM, a sync appends its receipt and commits to no other table."""
+    succeed(two_years.environ, "serve", "sync")
+    before = versions(two_years.lake)
+    assert "nothing" in succeed(two_years.environ, "serve", "sync")
+    after = versions(two_years.lake)
+    assert {name: version for name, version in after.items() if before[name] != version} == {
         "ops.runs": before["ops.runs"] + 1
     }
 
 
 def versions(lake: Lake) -> dict[str, int]:
-    """Return the head of every table but the schedule's."""
+    """Return the head version of every table except the schedule's."""
     names = [name for layer in ("bronze", "rules", "silver", "gold", "ops") for name in lake.tables(layer)]
     return {name: open_table(lake, name).version for name in names}
 
 
-def test_nothing_is_published_of_half_a_history(lake: Lake) -> None:
-    """A first load that lost a page leaves rows, a receipt, exit 4, and no number anywhere."""
+def test_an_incomplete_history_is_not_published(lake: Lake) -> None:
+    """If a page of the first load fails, the load and the build exit with 4, and no release is published."""
     with serving(msgspec.structs.replace(TWO_YEARS, days=60)) as shop:
         environ = environ_of(lake, shop.url, KEYLAKE_SOURCE_ATTEMPTS="2")
-        lost = Fault(kind="status", path="/order", page=3, status=503, times=1000)
-        shop.call(lambda running: running.shop.plan.add(lost))
+        fault = Fault(kind="status", path="/order", page=3, status=503, times=1000)
+        shop.call(lambda running: running.shop.plan.add(fault))
         assert run(environ, "ingest", "full").returncode == 4
         done = run(environ, "transform")
         assert (done.returncode, done.stderr.count("\n")) == (4, 1)

@@ -1,4 +1,4 @@
-"""The recipes, through `just` itself, as a user types them."""
+"""Recipes, run through `just` as a user types them."""
 
 import os
 import subprocess
@@ -23,13 +23,13 @@ SMALL = Sandbox(port=0, days=15, orders_per_day=10, day_seconds=0, requests_per_
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[ThreadedShop]:
-    """A shop of fifteen days."""
+    """Run a shop with fifteen days of orders."""
     with serving(SMALL) as running:
         yield running
 
 
 def just(environ: dict[str, str], *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run a recipe with this Python, from another folder than the project's."""
+    """Run a recipe with this Python, from a folder outside the project."""
     command = [str(JUST), "--justfile", str(PROJECT / "justfile"), "--set", "python", sys.executable, *words]
     return subprocess.run(
         command,
@@ -41,8 +41,8 @@ def just(environ: dict[str, str], *words: str) -> "subprocess.CompletedProcess[s
     )
 
 
-def test_just_alone_prints_the_menu(lake: Lake) -> None:
-    """Grouped, one line each, with a word on what it is for."""
+def test_just_without_a_recipe_prints_the_menu(lake: Lake) -> None:
+    """`just` without a recipe lists each recipe in one line with its purpose."""
     menu = just(environ_of(lake))
     assert menu.returncode == 0
     recipes = (
@@ -53,8 +53,8 @@ def test_just_alone_prints_the_menu(lake: Lake) -> None:
         assert "# " in line
 
 
-def test_the_way_through_the_recipes(shop: ThreadedShop, lake: Lake) -> None:
-    """Words with spaces arrive whole, options reach their command."""
+def test_recipes_pass_on_words_and_options(shop: ThreadedShop, lake: Lake) -> None:
+    """Words with spaces arrive unchanged, and options reach their command."""
     environ = environ_of(lake, shop.url)
     for words in (
         ("ingest", "full"),
@@ -72,7 +72,7 @@ def test_the_way_through_the_recipes(shop: ThreadedShop, lake: Lake) -> None:
 
 
 def test_exit_codes_pass_through_with_one_line(shop: ThreadedShop, lake: Lake) -> None:
-    """2 for a wrong word, 1 for nothing there, 4 for an ingest that is missing."""
+    """A recipe passes on exit code 2 for wrong usage, 1 for an unknown release and 4 for a missing ingest."""
     environ = environ_of(lake, shop.url)
     for words, code in (
         (("sql", "select 1", "--release", "7"), 1),
@@ -83,8 +83,8 @@ def test_exit_codes_pass_through_with_one_line(shop: ThreadedShop, lake: Lake) -
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), (words, done)
 
 
-def test_a_check_that_fails_is_exit_3_and_the_last_release_serves(shop: ThreadedShop, lake: Lake) -> None:
-    """A total below zero: nothing is committed, the sync says which fact is broken."""
+def test_failed_check_is_exit_3_and_the_last_release_serves(shop: ThreadedShop, lake: Lake) -> None:
+    """If a total is negative, nothing is committed, and the error of the sync names the failed check."""
     environ = environ_of(lake, shop.url)
     assert just(environ, "ingest", "full").returncode == 0
     assert just(environ, "transform").returncode == 0
@@ -103,8 +103,8 @@ def test_a_check_that_fails_is_exit_3_and_the_last_release_serves(shop: Threaded
 
 
 @pytest.mark.parametrize("kind", ["order", "window", "sweep"])
-def test_a_part_of_history_is_not_published(kind: str, shop: ThreadedShop, lake: Lake) -> None:
-    """Only a full load, or an incremental run on top of one, is all there is."""
+def test_a_partial_history_is_not_published(kind: str, shop: ThreadedShop, lake: Lake) -> None:
+    """A build is refused if no full load has completed."""
     words = {
         "order": ("order", "5", "6"),
         "window": ("window", "--from", "2024-09-02", "--to", "2024-09-03"),

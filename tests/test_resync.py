@@ -1,4 +1,4 @@
-"""Resync, as the operator runs it: real processes on a real shop."""
+"""Resync as an operator runs it: real processes on a sandbox shop."""
 
 import os
 import random
@@ -35,8 +35,8 @@ SILENT = (
 )
 
 
-class Place(msgspec.Struct, frozen=True):
-    """A lake with its first release, and the shop it is of."""
+class World(msgspec.Struct, frozen=True):
+    """A shop, its lake with the first release, and the environment of commands on both."""
 
     lake: Lake
     shop: ThreadedShop
@@ -44,40 +44,40 @@ class Place(msgspec.Struct, frozen=True):
 
     @property
     def serving(self) -> Release:
-        """The release that serves."""
-        found = current_release(self.lake)
-        assert found
-        return found
+        """The current release."""
+        release = current_release(self.lake)
+        assert release
+        return release
 
     @property
     def newest(self) -> int:
-        """The newest order."""
+        """The id of the newest order."""
         return max(shop_orders(self.shop))
 
     @property
     def true_revenue(self) -> Decimal:
-        """What revenue is in all, by the shop's own truth."""
+        """The total revenue, computed from the shop's own records."""
         daily = revenue_daily(self.shop.call(lambda running: running.world.truth()))
         return sum((revenue for revenue, _, _ in daily.values()), Decimal())
 
     @property
     def sold(self) -> int:
-        """An order of a source that counts."""
+        """The id of an order that counts as revenue and that SILENT does not edit."""
         truth = self.shop.call(lambda running: running.world.truth())
         return next(order.id for order in counted(truth) if order.id > 11 and order.lines)
 
     def requests(self) -> int:
-        """Return how many requests came since the last look."""
-        found: int = self.shop.call(lambda running: running.shop.tally.counts()).requests
+        """Return the number of requests since the last call."""
+        count: int = self.shop.call(lambda running: running.shop.tally.counts()).requests
         self.shop.call(lambda running: running.shop.tally.reset())
-        return found
+        return count
 
     def resync(self, *options: str) -> str:
-        """Run a resync that must succeed."""
+        """Run a resync that must succeed; return its output."""
         return succeed(self.environ, "serve", "resync", *options)
 
     def refused(self, *options: str, code: int) -> str:
-        """Run a resync that must fail so and publish nothing; return its last line."""
+        """Run a resync that must exit with ``code`` and publish nothing; return its last line on stderr."""
         before, heads = list_releases(self.lake), self.heads()
         done = run(self.environ, "serve", "resync", *options)
         assert done.returncode == code, done
@@ -86,213 +86,213 @@ class Place(msgspec.Struct, frozen=True):
         return done.stderr.splitlines()[-1]
 
     def heads(self) -> dict[str, int]:
-        """Return the newest version of every table that readers see."""
+        """Return the head version of every published table."""
         return {name: open_table(self.lake, name).version for name in self.serving.tables}
 
 
 @pytest.fixture
-def place(lake: Lake) -> Iterator[Place]:
-    """A shop of forty days, ingested and published."""
+def world(lake: Lake) -> Iterator[World]:
+    """Run a shop with forty days of orders; ingest and publish it."""
     with serving(SMALL) as shop:
-        found = Place(lake, shop, environ_of(lake, shop.url))
-        succeed(found.environ, "ingest", "full")
-        succeed(found.environ, "transform")
-        yield found
+        environ = environ_of(lake, shop.url)
+        succeed(environ, "ingest", "full")
+        succeed(environ, "transform")
+        yield World(lake, shop, environ)
 
 
-def test_a_resync_finds_what_no_sync_could_see_shows_it_and_publishes(place: Place) -> None:
-    """Silent edits and a deletion of weeks ago: told per month and table, then published in one release."""
-    was = place.serving.money["gold.revenue_daily"]
-    edit(place.shop, *SILENT)
-    said = place.resync()
-    release = place.serving
+def test_a_resync_shows_and_publishes_silent_changes(world: World) -> None:
+    """Silent edits and an old deletion are shown per month and table, then published in one release."""
+    before = world.serving.money["gold.revenue_daily"]
+    edit(world.shop, *SILENT)
+    output = world.resync()
+    release = world.serving
     assert (release.release, release.kind, release.parent) == (2, "resync", 1)
-    assert release.money["gold.revenue_daily"] == place.true_revenue
-    assert "compared with the CRM" in said
-    (line,) = [line for line in said.splitlines() if line.split()[:2] == ["gold.revenue_daily", "2024-09"]]
-    assert line.split()[-1] == f"{place.true_revenue - was}"
-    assert "release 2 (resync)" in said
+    assert release.money["gold.revenue_daily"] == world.true_revenue
+    assert "compared with the CRM" in output
+    (line,) = [line for line in output.splitlines() if line.split()[:2] == ["gold.revenue_daily", "2024-09"]]
+    assert line.split()[-1] == f"{world.true_revenue - before}"
+    assert "release 2 (resync)" in output
     assert release.reconciled_through
-    assert "nothing differs from release 2" in place.resync()
-    assert place.serving == release
+    assert "nothing differs from release 2" in world.resync()
+    assert world.serving == release
 
 
-def test_later_releases_go_on_saying_through_when_all_was_reconciled(place: Place) -> None:
-    """A sync does not take it back; other runs left out do."""
-    edit(place.shop, *SILENT)
-    place.resync()
-    through = place.serving.reconciled_through
+def test_later_releases_keep_the_time_of_reconciliation(world: World) -> None:
+    """A sync keeps `reconciled_through`; if another set of runs is excluded, it is reset."""
+    edit(world.shop, *SILENT)
+    world.resync()
+    through = world.serving.reconciled_through
     assert through
-    edit(place.shop, edits.EditOrder(place.newest, grand_total=Decimal("5.00")))
-    succeed(place.environ, "serve", "sync")
-    assert (place.serving.kind, place.serving.reconciled_through) == ("sync", through)
-    succeed(place.environ, "lake", "resume", "--exclude-run", list_runs(place.lake)[0].run_id)
-    succeed(place.environ, "transform")
-    assert place.serving.reconciled_through is None
+    edit(world.shop, edits.EditOrder(world.newest, grand_total=Decimal("5.00")))
+    succeed(world.environ, "serve", "sync")
+    assert (world.serving.kind, world.serving.reconciled_through) == ("sync", through)
+    succeed(world.environ, "lake", "resume", "--exclude-run", list_runs(world.lake)[0].run_id)
+    succeed(world.environ, "transform")
+    assert world.serving.reconciled_through is None
 
 
-def test_a_dry_run_shows_the_same_and_publishes_nothing(place: Place) -> None:
-    """Neither a release nor a version of a table."""
-    edit(place.shop, *SILENT)
-    before = place.heads()
-    said = place.resync("--dry-run")
-    assert "gold.revenue_daily" in said
-    assert "nothing is published" in said
-    assert (place.serving.release, place.heads()) == (1, before)
+def test_a_dry_run_shows_the_same_and_publishes_nothing(world: World) -> None:
+    """A dry run shows the differences and creates neither a release nor a table version."""
+    edit(world.shop, *SILENT)
+    before = world.heads()
+    output = world.resync("--dry-run")
+    assert "gold.revenue_daily" in output
+    assert "nothing is published" in output
+    assert (world.serving.release, world.heads()) == (1, before)
 
 
-def test_from_bronze_asks_the_crm_nothing(place: Place) -> None:
-    """No request, no key; it publishes only where a full build differs from what serves."""
-    without_key = {**place.environ, "KEYCRM_API_KEY": ""}
-    place.requests()
+def test_from_bronze_sends_no_request(world: World) -> None:
+    """With --from-bronze a resync needs no key, and publishes if a full build differs from the release."""
+    without_key = {**world.environ, "KEYCRM_API_KEY": ""}
+    world.requests()
     assert "nothing differs from release 1" in succeed(without_key, "serve", "resync", "--from-bronze")
-    edit(place.shop, *SILENT)
-    succeed(place.environ, "ingest", "sweep", "--all")
-    place.requests()
-    said = succeed(without_key, "serve", "resync", "--from-bronze")
-    assert place.requests() == 0
-    assert "release 2 (resync)" in said
-    assert place.serving.money["gold.revenue_daily"] == place.true_revenue
-    assert place.serving.reconciled_through is None
+    edit(world.shop, *SILENT)
+    succeed(world.environ, "ingest", "sweep", "--all")
+    world.requests()
+    output = succeed(without_key, "serve", "resync", "--from-bronze")
+    assert world.requests() == 0
+    assert "release 2 (resync)" in output
+    assert world.serving.money["gold.revenue_daily"] == world.true_revenue
+    assert world.serving.reconciled_through is None
 
 
-def test_days_look_no_further_back(place: Place) -> None:
-    """Of those orders all is compared; of older ones nothing is asked, nor promised."""
-    place.requests()
-    place.resync()
-    whole = place.requests()
-    newest = place.newest
-    edit(place.shop, edits.SetStatus(3, 22, bump=False), edits.SetStatus(newest, 22, bump=False))
-    place.resync("--days", "5")
-    assert place.requests() < whole
-    assert lake_orders(place.lake, LakeSettings())[newest] == shop_orders(place.shop)[newest]
-    assert lake_orders(place.lake, LakeSettings())[3] != shop_orders(place.shop)[3]
-    assert (place.serving.release, place.serving.reconciled_through) == (2, None)
+def test_days_limit_a_resync_to_recent_orders(world: World) -> None:
+    """With --days older orders are neither requested nor compared, and nothing is marked as reconciled."""
+    world.requests()
+    world.resync()
+    whole = world.requests()
+    newest = world.newest
+    edit(world.shop, edits.SetStatus(3, 22, bump=False), edits.SetStatus(newest, 22, bump=False))
+    world.resync("--days", "5")
+    assert world.requests() < whole
+    assert lake_orders(world.lake, LakeSettings())[newest] == shop_orders(world.shop)[newest]
+    assert lake_orders(world.lake, LakeSettings())[3] != shop_orders(world.shop)[3]
+    assert (world.serving.release, world.serving.reconciled_through) == (2, None)
 
 
-def test_what_is_not_as_the_crm_shows_it_is_not_published(place: Place) -> None:
-    """The very run that saw an order's newest state is left out: the build lacks what the CRM shows."""
-    found, run_id = place.sold, new_run_id(datetime.now(UTC))
-    edit(place.shop, edits.EditOrder(found, grand_total=Decimal("99.99")))
-    succeed(place.environ, "ingest", "resync", "--run", run_id)
-    succeed(place.environ, "lake", "resume", "--exclude-run", run_id)
-    done = run(place.environ, "transform", "resync", "--run", run_id)
+def test_a_build_that_differs_from_the_crm_is_not_published(world: World) -> None:
+    """If the run with an order's newest state is excluded, the build differs from the CRM and is refused."""
+    order_id, run_id = world.sold, new_run_id(datetime.now(UTC))
+    edit(world.shop, edits.EditOrder(order_id, grand_total=Decimal("99.99")))
+    succeed(world.environ, "ingest", "resync", "--run", run_id)
+    succeed(world.environ, "lake", "resume", "--exclude-run", run_id)
+    done = run(world.environ, "transform", "resync", "--run", run_id)
     line = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 3
     assert line.startswith("error: the CRM has ")
-    assert f"orders that differ: 1, {found} is 99.99 in the CRM" in line
+    assert f"orders that differ: 1, {order_id} is 99.99 in the CRM" in line
     assert "days that differ: 1, the first 2024-09-" in line
     assert run_id in line
     assert "the last release serves" in line
-    place.resync()  # which sees again what the run that is left out had brought
-    assert place.serving.money["gold.revenue_daily"] == place.true_revenue
+    world.resync()  # observes again the states of the excluded run
+    assert world.serving.money["gold.revenue_daily"] == world.true_revenue
 
 
 @pytest.mark.parametrize("fault", ["page", "total", "gone"])
-def test_a_part_of_the_answer_is_exit_4_and_not_even_built(place: Place, fault: str) -> None:
-    """A page that failed, a count that never agrees, an order nobody can answer for."""
-    environ = {**place.environ, "KEYLAKE_SOURCE_ATTEMPTS": "2"}
-    place = msgspec.structs.replace(place, environ=environ)
-    edit(place.shop, *SILENT)
+def test_an_incomplete_resync_is_exit_4_and_not_built(world: World, fault: str) -> None:
+    """A resync is incomplete if a page fails, a count never agrees, or an order gets no answer."""
+    environ = {**world.environ, "KEYLAKE_SOURCE_ATTEMPTS": "2"}
+    world = msgspec.structs.replace(world, environ=environ)
+    edit(world.shop, *SILENT)
     if fault == "page":
-        add_fault(place.shop, kind="status", path="/order", page=3, status=503, times=0)
+        add_fault(world.shop, kind="status", path="/order", page=3, status=503, times=0)
     elif fault == "total":
-        add_fault(place.shop, kind="total", path="/order", times=0, delta=1)
+        add_fault(world.shop, kind="total", path="/order", times=0, delta=1)
     else:
-        add_fault(place.shop, kind="status", path="/order/11", status=503, times=0)
-    assert "resync ingest is incomplete" in place.refused(code=4)
-    place.shop.call(lambda running: running.shop.plan.clear())
-    place.resync()
-    assert place.serving.money["gold.revenue_daily"] == place.true_revenue
+        add_fault(world.shop, kind="status", path="/order/11", status=503, times=0)
+    assert "resync ingest is incomplete" in world.refused(code=4)
+    world.shop.call(lambda running: running.shop.plan.clear())
+    world.resync()
+    assert world.serving.money["gold.revenue_daily"] == world.true_revenue
 
 
-def test_orders_that_cannot_be_typed_are_left_out_and_said(place: Place) -> None:
-    """Their last good state serves, as in every build; of the whole nothing is promised then."""
-    edit(place.shop, *SILENT)
-    add_fault(place.shop, kind="wrong_type", path="/order", page=1, times=0, field="grand_total", value=2.555)
-    said = place.resync()
-    assert " rejected and left out, see bronze.rejected" in said
-    assert place.serving.release == 2
-    assert place.serving.reconciled_through is None
+def test_rejected_orders_are_left_out_and_reported(world: World) -> None:
+    """A rejected order is served in its last valid state, and the release is not marked as reconciled."""
+    edit(world.shop, *SILENT)
+    add_fault(world.shop, kind="wrong_type", path="/order", page=1, times=0, field="grand_total", value=2.555)
+    output = world.resync()
+    assert " rejected and left out, see bronze.rejected" in output
+    assert world.serving.release == 2
+    assert world.serving.reconciled_through is None
 
 
-def test_a_sync_that_publishes_meanwhile_is_in_it(place: Place) -> None:
-    """What changed after it was shown is compared by the newer look, deletions and new orders too."""
-    edit(place.shop, *SILENT)
+def test_a_resync_includes_a_sync_published_during_it(world: World) -> None:
+    """Orders changed, added or deleted after the resync read them are compared by their newer observation."""
+    edit(world.shop, *SILENT)
     run_id = "20261124T100000Z-0a1b2c3d"
-    succeed(place.environ, "ingest", "resync", "--run", run_id)
-    newest = place.newest
+    succeed(world.environ, "ingest", "resync", "--run", run_id)
+    newest = world.newest
     edit(
-        place.shop,
-        edits.EditOrder(place.sold, grand_total=Decimal("77.70")),
+        world.shop,
+        edits.EditOrder(world.sold, grand_total=Decimal("77.70")),
         edits.DeleteOrder(newest),
     )
-    pass_time(place.shop, hours=6)
-    assert place.newest > newest
-    succeed(place.environ, "serve", "sync")
-    assert place.serving.kind == "sync"
-    pass_time(place.shop, hours=3)
-    succeed(place.environ, "ingest", "incremental")
-    said = succeed(place.environ, "transform", "resync", "--run", run_id)
-    assert "changed since, compared by their newer observation" in said
-    assert place.serving.kind == "resync"
-    assert place.serving.money["gold.revenue_daily"] == place.true_revenue
+    pass_time(world.shop, hours=6)
+    assert world.newest > newest
+    succeed(world.environ, "serve", "sync")
+    assert world.serving.kind == "sync"
+    pass_time(world.shop, hours=3)
+    succeed(world.environ, "ingest", "incremental")
+    output = succeed(world.environ, "transform", "resync", "--run", run_id)
+    assert "changed since, compared by their newer observation" in output
+    assert world.serving.kind == "resync"
+    assert world.serving.money["gold.revenue_daily"] == world.true_revenue
 
 
-def test_while_publishing_is_held_it_says_so_and_asks_nothing(place: Place) -> None:
-    """Resumed it works; a dry run may look at any time."""
-    edit(place.shop, *SILENT)
-    place.resync()
-    succeed(place.environ, "lake", "rollback")
-    place.requests()
+def test_a_resync_is_refused_while_publishing_is_on_hold(world: World) -> None:
+    """On hold a resync sends no request; a dry run works, and a resync works after `resume`."""
+    edit(world.shop, *SILENT)
+    world.resync()
+    succeed(world.environ, "lake", "rollback")
+    world.requests()
     for options in ((), ("--days", "3"), ("--from-bronze",)):
-        assert "publishing is held since release 3" in place.refused(*options, code=1)
-    assert place.requests() == 0
-    assert "publishing is held" in place.resync("--from-bronze", "--dry-run")
-    assert place.serving.release == 3
-    succeed(place.environ, "lake", "resume")
-    place.resync()
-    assert place.serving.kind == "resync"
+        assert "publishing is held since release 3" in world.refused(*options, code=1)
+    assert world.requests() == 0
+    assert "publishing is held" in world.resync("--from-bronze", "--dry-run")
+    assert world.serving.release == 3
+    succeed(world.environ, "lake", "resume")
+    world.resync()
+    assert world.serving.kind == "resync"
 
 
-def test_a_resync_is_rolled_back_and_the_rollback_too(place: Place) -> None:
-    """To the byte, in both directions."""
-    edit(place.shop, *SILENT)
-    place.resync()
-    old, new = (read_bytes(place.lake, release) for release in reversed(list_releases(place.lake)))
+def test_a_resync_and_its_rollback_can_be_rolled_back(world: World) -> None:
+    """A rollback restores the bytes before the resync, and a second one the bytes after it."""
+    edit(world.shop, *SILENT)
+    world.resync()
+    old, new = (read_bytes(world.lake, release) for release in reversed(list_releases(world.lake)))
     assert old != new
-    succeed(place.environ, "lake", "rollback")
-    assert read_bytes(place.lake, place.serving) == old
-    succeed(place.environ, "lake", "rollback")
-    assert read_bytes(place.lake, place.serving) == new
-    succeed(place.environ, "lake", "resume")
-    assert "nothing differs" in place.resync()
-    assert read_bytes(place.lake, place.serving) == new
+    succeed(world.environ, "lake", "rollback")
+    assert read_bytes(world.lake, world.serving) == old
+    succeed(world.environ, "lake", "rollback")
+    assert read_bytes(world.lake, world.serving) == new
+    succeed(world.environ, "lake", "resume")
+    assert "nothing differs" in world.resync()
+    assert read_bytes(world.lake, world.serving) == new
 
 
-def test_two_at_once_converge(place: Place) -> None:
-    """One publishes; the other finds it done, or builds on it. Each compares with its own evidence."""
-    edit(place.shop, *SILENT)
+def test_two_concurrent_resyncs_converge(world: World) -> None:
+    """Of two resyncs one publishes; the other compares its own evidence and finds no difference left."""
+    edit(world.shop, *SILENT)
     both = [
-        subprocess.Popen([sys.executable, "-m", "serve", "resync"], env=place.environ, stdout=subprocess.PIPE)
+        subprocess.Popen([sys.executable, "-m", "serve", "resync"], env=world.environ, stdout=subprocess.PIPE)
         for _ in range(2)
     ]
-    said = [child.communicate(timeout=600)[0].decode() for child in both]
-    assert [child.returncode for child in both] == [0, 0], said
-    assert all("compared with the CRM" in each for each in said)
-    assert place.serving.money["gold.revenue_daily"] == place.true_revenue
-    assert [release.kind for release in list_releases(place.lake)] == ["resync", "full"]
+    outputs = [child.communicate(timeout=600)[0].decode() for child in both]
+    assert [child.returncode for child in both] == [0, 0], outputs
+    assert all("compared with the CRM" in output for output in outputs)
+    assert world.serving.money["gold.revenue_daily"] == world.true_revenue
+    assert [release.kind for release in list_releases(world.lake)] == ["resync", "full"]
 
 
-def test_without_a_history_there_is_nothing_to_read_again(lake: Lake) -> None:
-    """Exit 4, and what to do."""
+def test_a_resync_without_a_history_is_refused(lake: Lake) -> None:
+    """If no full load has run, a resync exits with 4 and names the next step."""
     done = run(environ_of(lake), "serve", "resync")
     assert (done.returncode, done.stderr.count("\n")) == (4, 1)
     assert "just ingest full" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
         (("serve", "resync", "--days", "3", "--from-bronze"), "choose one"),
         (("serve", "resync", "--days", "0"), "--days"),
@@ -300,57 +300,58 @@ def test_without_a_history_there_is_nothing_to_read_again(lake: Lake) -> None:
         (("transform", "--full", "resync"), "choose one"),
     ],
 )
-def test_wrong_usage_is_exit_2(lake: Lake, command: tuple[str, ...], said: str) -> None:
-    """One line."""
+def test_wrong_usage_is_exit_2(lake: Lake, command: tuple[str, ...], message: str) -> None:
+    """Wrong usage of a resync is one line with exit code 2."""
     done = run(environ_of(lake), *command)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert said in done.stderr
+    assert message in done.stderr
 
 
-def test_only_a_complete_resync_is_compared_with(place: Place) -> None:
-    """Neither another kind of run, nor one that never was."""
-    whole = list_runs(place.lake)[0].run_id
-    for run_id, said in ((whole, "it is full"), ("20261124T100000Z-0a1b2c3d", "there is no such run")):
-        done = run(place.environ, "transform", "resync", "--run", run_id)
+def test_a_build_compares_only_with_a_complete_resync(world: World) -> None:
+    """A run of another kind is refused, and so is a run that does not exist."""
+    whole = list_runs(world.lake)[0].run_id
+    for run_id, reason in ((whole, "it is full"), ("20261124T100000Z-0a1b2c3d", "there is no such run")):
+        done = run(world.environ, "transform", "resync", "--run", run_id)
         assert done.returncode == 2
-        assert said in done.stderr
+        assert reason in done.stderr
 
 
-def test_killed_at_any_moment_readers_see_the_old_release_or_the_new(place: Place) -> None:
-    """kill -9 of all its processes at once, from the first request to the publish; run again it converges."""
+def test_a_killed_resync_leaves_the_old_release_or_the_new(world: World) -> None:
+    """If a resync is killed at any point, readers see the old or the new release, and the next converges."""
     dice = random.Random(20261124)
-    edit(place.shop, *SILENT)
+    edit(world.shop, *SILENT)
     began = time.monotonic()
-    place.resync()
-    lasts = time.monotonic() - began
-    killed = 0
-    while killed < KILLS:
+    world.resync()
+    duration = time.monotonic() - began
+    kills = 0
+    while kills < KILLS:
         total = Decimal(dice.randrange(100, 100_000)) / 100
-        edit(place.shop, edits.EditOrder(dice.choice((2, 40, 200)), grand_total=total, bump=False))
-        before = place.serving
-        said = read_bytes(place.lake, before)
+        edit(world.shop, edits.EditOrder(dice.choice((2, 40, 200)), grand_total=total, bump=False))
+        before = world.serving
+        content = read_bytes(world.lake, before)
         child = subprocess.Popen(
             [sys.executable, "-m", "serve", "resync"],
-            env=place.environ,
+            env=world.environ,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         try:
-            child.wait(lasts * dice.uniform(0.1, 1.0))
+            child.wait(duration * dice.uniform(0.1, 1.0))
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-            killed += 1
-        now = place.serving
-        assert read_bytes(place.lake, before) == said
-        assert now.release - before.release in (0, 1)
-        if now != before:
-            assert now.kind == "resync"
-            assert now.money["gold.revenue_daily"] == place.true_revenue
-    place.resync()
-    assert place.serving.money["gold.revenue_daily"] == place.true_revenue
-    assert lake_orders(place.lake, LakeSettings()) == shop_orders(place.shop)
-    assert {name: open_table(place.lake, name).read().to_pylist() for name in place.serving.tables} == {
-        name: open_table(place.lake, name, at).read().to_pylist() for name, at in place.serving.tables.items()
+            kills += 1
+        after = world.serving
+        assert read_bytes(world.lake, before) == content
+        assert after.release - before.release in (0, 1)
+        if after != before:
+            assert after.kind == "resync"
+            assert after.money["gold.revenue_daily"] == world.true_revenue
+    world.resync()
+    assert world.serving.money["gold.revenue_daily"] == world.true_revenue
+    assert lake_orders(world.lake, LakeSettings()) == shop_orders(world.shop)
+    assert {name: open_table(world.lake, name).read().to_pylist() for name in world.serving.tables} == {
+        name: open_table(world.lake, name, version).read().to_pylist()
+        for name, version in world.serving.tables.items()
     }
