@@ -1,4 +1,4 @@
-"""Fixtures of all tests: empty lakes, and settings that can't reach a real one."""
+"""What all tests share: an empty lake, settings that can't reach a real one, and the order of the tests."""
 
 import os
 import re
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,53 @@ from hypothesis import settings
 
 from lake.paths import Lake
 from lake.settings import LakeSettings
+from tests.support.processes import refuse_processes, starts_process
 
 BUCKET = "keylake"
-# No test measures time, and the machine may be busy.
+# Moto's server for one service: `python -m moto.server` lists the folder of all services at each request.
+S3 = """
+from moto.server import create_backend_app
+from werkzeug.serving import run_simple
+
+run_simple("127.0.0.1", 0, create_backend_app("s3"), threaded=True)
+"""
+# No test measures time, and this machine may be busy.
 settings.register_profile("keylake", deadline=None, max_examples=60)
 settings.load_profile("keylake")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start a process, and begin with the slow ones."""
+    for item in items:
+        if starts_process(item):
+            item.add_marker("process")
+    items[:] = slow_first(items, workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def slow_first(items: Sequence[pytest.Item], *, workers: int) -> list[pytest.Item]:
+    """Return the tests in an order that lets every worker begin with its part of the slow ones.
+
+    A worker of pytest-xdist gets a run of neighbouring tests first, and later steals from the end of
+    another one's: quick tests are left for the end, and all workers finish at the same time.
+    """
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        size = (len(items) - len(ordered)) // (workers - worker)
+        mine = slow[worker::workers]
+        room = max(size - len(mine), 0)
+        ordered += mine + quick[:room]
+        quick = quick[room:]
+    return ordered
+
+
+@pytest.fixture(autouse=True)
+def no_hidden_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a test that starts a process and is not marked with ``process``: `just quick` would run it."""
+    if not request.node.get_closest_marker("process"):
+        refuse_processes(monkeypatch)
 
 
 @pytest.fixture(autouse=True)
@@ -44,9 +86,10 @@ def engine(tmp_path: Path) -> LakeSettings:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
-    """The address of an S3 endpoint with one empty bucket, served by its own process."""
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as child:
+    """The address of an S3 endpoint with one empty bucket, in a process of its own."""
+    with subprocess.Popen(
+        [sys.executable, "-c", S3], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as child:
         try:
             assert child.stderr
             matches = (re.search(r"Running on (http://\S+)", line) for line in child.stderr)
@@ -73,7 +116,7 @@ def s3_lake(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     return Lake(root=f"s3://{BUCKET}/{tmp_path.name}")
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.process)])
 def any_lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
     """An empty lake: a folder, or a prefix of a bucket."""
     if request.param == "disk":
