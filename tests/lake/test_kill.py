@@ -1,8 +1,8 @@
 """kill -9 at any moment of a command leaves the lake in its old state or in its new one.
 
-More than a hundred processes are killed while another thread reads releases all the time, as
-sessions and through the catalogue. A release always has the same content, and the tables of one
-release agree. The next command finishes, whatever the killed one left.
+More than a hundred processes are killed while another thread reads releases, as sessions and
+through the catalogue. A release always has the same content, and the tables of one release
+agree. The next command finishes, whatever the killed one left.
 """
 
 import random
@@ -71,7 +71,7 @@ def content(connection: Connection, release: Release) -> Content:
 
 
 class Observer:
-    """Reads releases of a lake all the time, and checks that the content of each stays the same."""
+    """Reads releases while commands work, and checks that the content of each stays the same."""
 
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
@@ -82,8 +82,6 @@ class Observer:
         self._contents: dict[int, Content] = {}
         self._newest = {"ledger": 0, "catalogue": 0}
         self._dice = random.Random(5)
-        self._read_ended = threading.Condition()
-        self._stopped = threading.Event()
 
     def observe(self) -> None:
         """Read the catalogue, the current release or an older one, in turns."""
@@ -107,39 +105,31 @@ class Observer:
         with open_session(self.lake, KEEP, release) as session:
             return self._check(release.release, content(session, release))
 
-    def wait(self) -> None:
-        """Wait until every read that is running now has ended."""
-        with self._read_ended:
-            before = self.reads
-            self._read_ended.wait_for(lambda: self.reads >= before + 2 or self.problems, timeout=300)
-        assert not self.problems, self.problems
-
     @contextmanager
     def observing(self) -> Iterator[None]:
-        """Observe in another thread until the end of the context; fail if there was a problem."""
-        thread = threading.Thread(target=self._watch)
+        """Observe in another thread until the end of the context, at least once; fail on a problem."""
+        stopped = threading.Event()
+        thread = threading.Thread(target=self._observe_until, args=(stopped,))
         thread.start()
         try:
             yield
         finally:
-            self._stopped.set()
+            stopped.set()
             thread.join()
         assert not self.problems, self.problems
 
-    def _watch(self) -> None:
-        while not self._stopped.is_set():
+    def _observe_until(self, stopped: threading.Event) -> None:
+        while not self.problems:
             try:
                 self.observe()
             except duckdb.Error as error:
                 if not self.ignores_duckdb_errors:
                     self.problems.append(error)
-                    self._stopped.set()
             except Exception as error:
                 self.problems.append(error)
-                self._stopped.set()
-            with self._read_ended:
-                self.reads += 1
-                self._read_ended.notify_all()
+            self.reads += 1
+            if stopped.is_set():
+                break
 
     def _advance(self, source: str, number: int) -> None:
         newest = self._newest[source]
@@ -298,8 +288,6 @@ class Vacuum(Month):
         self.sync()
         self.month.passes(timedelta(days=1))
         refresh_catalogue(self.lake)
-        # A simulated day takes no time, so a read that is running now has begun before it: let it end.
-        self.observer.wait()
         return self.command, (self.lake, self.month.now)
 
     @property
@@ -517,16 +505,21 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return shop
 
 
-def kill_repeatedly(trial: Trial, worker: ForkedWorker, dice: random.Random) -> Counter[bool]:
-    """Kill the command at random moments of its work; return how often it left the new state and the old."""
+def kill_repeatedly(trial: Trial, nursery: Nursery, dice: random.Random) -> Counter[bool]:
+    """Kill the command in every part of its work; return how often it left the new state and the old."""
     states: Counter[bool] = Counter()
     kills = KILLS[type(trial).__name__]
     work, arguments = trial.work()
-    whole = worker.run(work, *arguments).seconds
+    with trial.observer.observing():
+        whole = nursery.run(work, *arguments).seconds
     assert trial.is_new()
+    # One random moment in each of as many equal parts as there are kills, in random order.
+    moments = [whole * (number + dice.random()) / kills for number in range(kills)]
+    dice.shuffle(moments)
     for number in range(3 * kills):
         work, arguments = trial.work()
-        end = worker.run(work, *arguments, kill_after=dice.uniform(0, whole))
+        with trial.observer.observing():
+            end = nursery.run(work, *arguments, kill_after=moments[number % kills])
         is_new = trial.is_new()
         if end.is_killed:
             states[is_new] += 1
@@ -534,7 +527,8 @@ def kill_repeatedly(trial: Trial, worker: ForkedWorker, dice: random.Random) -> 
             assert is_new
         # The next command is killed too, and the third one runs to its end.
         if number % 3 == 2:
-            trial.follow()
+            with trial.observer.observing():
+                trial.follow()
         if states.total() == kills:
             break
     trial.follow()
@@ -559,8 +553,7 @@ def test_a_killed_build_leaves_the_old_release_or_the_new(
 
 def check_trial(trial: Trial, worker: ForkedWorker) -> None:
     """Kill the command of a trial while another thread reads; check that enough kills and reads happened."""
-    with trial.observer.observing():
-        states = kill_repeatedly(trial, worker, random.Random(type(trial).__name__))
+    states = kill_repeatedly(trial, nursery, random.Random(type(trial).__name__))
     assert states.total() == KILLS[type(trial).__name__], f"only {states.total()} were killed in their work"
     assert states[False], "none was killed before it was done"
     assert trial.observer.reads > states.total() / 3
