@@ -18,6 +18,8 @@ from typing import Any
 
 Reading = tuple[int | None, Any, Any]
 GOLD = "gold/revenue_daily"
+# Seconds between two readings: four readers and the commands share two cores.
+PAUSE = 0.3
 MONEY = "money['gold.revenue_daily']"
 
 
@@ -93,8 +95,8 @@ def plain(money: Any) -> str:
 
 
 def readings(read: Callable[[], Reading]) -> Iterator[Reading]:
-    """Yield up to ten readings a second until the input ends, and one more after that."""
-    while not select.select([sys.stdin], [], [], 0.1)[0]:
+    """Yield up to three readings a second until the input ends, and one more after that."""
+    while not select.select([sys.stdin], [], [], PAUSE)[0]:
         yield read()
     yield read()
 

@@ -62,7 +62,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> str:
     python = str(folder / "bin" / "python")
     for command in (
         [sys.executable, "-m", "venv", str(folder)],
-        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *STOCK],
+        [python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", *STOCK],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         if done.returncode:
