@@ -1,7 +1,9 @@
 """Fixtures: a small shop to ingest from, and an ingest of it."""
 
 import asyncio
+import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -41,34 +43,56 @@ def shop() -> Iterator[ThreadedShop]:
 @pytest.fixture
 def ingest(lake: Lake, engine: LakeSettings, shop: ThreadedShop, tmp_path: Path) -> Ingest:
     """Run one ingest of a kind on the shop and return its receipt."""
+    return partial(run_ingest, lake, engine, shop, tmp_path)
 
-    def run(
-        kind: str,
-        *,
-        key: str = TEST_KEY,
-        shop_url: str | None = None,
-        timeout_seconds: float = 5,
-        request: RunRequest | None = None,
-        **settings: object,
-    ) -> Run:
-        source = SourceSettings(
-            base_url=shop_url or shop.url,
-            requests_per_minute=100_000,
-            timeout_seconds=timeout_seconds,
-            attempts=3,
-            backoff_seconds=0.001,
-        )
-        options = {"orders_per_window": 300, "every_minutes": {"products": 0, "offers": 0}, **settings}
-        client = Client(source, key=key, limiter=Limiter(Budget(tmp_path / "budget", requests=100_000)))
-        return asyncio.run(
-            run_sync(
-                request or msgspec.convert({"kind": kind}, RunRequest),
-                lake,
-                client=client,
-                settings=msgspec.convert(options, IngestSettings),
-                engine=engine,
-                progress=ProgressReporter(budget=100_000, bar=False),
-            )
-        )
 
-    return run
+@pytest.fixture(scope="session")
+def first_load(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """A lake with one full load of the small shop; no test changes it."""
+    folder = tmp_path_factory.mktemp("first-load")
+    lake = Lake(root=str(folder / "lake"))
+    engine = LakeSettings(memory_limit="1GB", threads=2, spill=str(folder / "spill"))
+    with serving(SMALL) as shop:
+        assert run_ingest(lake, engine, shop, folder, "full").verdict == "complete"
+    return lake
+
+
+@pytest.fixture
+def loaded(first_load: Lake, lake: Lake) -> None:
+    """Put a copy of the first full load into the test's lake: the same settings make the same shop."""
+    shutil.copytree(first_load.root, lake.root)
+
+
+def run_ingest(
+    lake: Lake,
+    engine: LakeSettings,
+    shop: ThreadedShop,
+    folder: Path,
+    kind: str,
+    *,
+    key: str = TEST_KEY,
+    shop_url: str | None = None,
+    timeout_seconds: float = 5,
+    request: RunRequest | None = None,
+    **settings: object,
+) -> Run:
+    """Run one ingest of a kind on a shop, with its budget in a folder; return its receipt."""
+    source = SourceSettings(
+        base_url=shop_url or shop.url,
+        requests_per_minute=100_000,
+        timeout_seconds=timeout_seconds,
+        attempts=3,
+        backoff_seconds=0.001,
+    )
+    options = {"orders_per_window": 300, "every_minutes": {"products": 0, "offers": 0}, **settings}
+    client = Client(source, key=key, limiter=Limiter(Budget(folder / "budget", requests=100_000)))
+    return asyncio.run(
+        run_sync(
+            request or msgspec.convert({"kind": kind}, RunRequest),
+            lake,
+            client=client,
+            settings=msgspec.convert(options, IngestSettings),
+            engine=engine,
+            progress=ProgressReporter(budget=100_000, bar=False),
+        )
+    )

@@ -169,11 +169,11 @@ def test_a_build_after_it_finds_nothing_to_do(few: Shop, tmp_path: Path) -> None
     assert few.publish().release == 3
 
 
+@pytest.mark.usefixtures("loaded")
 def test_an_unchanged_crm_does_not_bring_the_person_back(
     ingest: Ingest, shop: ThreadedShop, lake: Lake
 ) -> None:
     """The content hash stays, so if the CRM shows the same content, it is no new state."""
-    ingest("full")
     ingest("sweep")
     orders = open_table(lake, "bronze.orders").read(["buyer_id"])["buyer_id"].drop_null().to_pylist()
     buyer = max(set(orders), key=orders.count)

@@ -91,11 +91,11 @@ def test_a_finished_load_is_not_continued(
 
 
 @pytest.mark.parametrize("by_id", [500, 4])
+@pytest.mark.usefixtures("loaded")
 def test_a_load_requests_every_order_that_vanished(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings, by_id: int
 ) -> None:
     """A window is complete once the orders it did not list were requested; an outage or a limit delays it."""
-    ingest("full")
     pass_time(shop, seconds=5)
     edit(shop, *(edits.DeleteOrder(number) for number in range(100, 110)))
     add_fault(shop, kind="status", path="/order/101", status=503, times=0)
@@ -207,11 +207,11 @@ def test_halving_counts_what_drifts(
     assert max(parts) < len(shop_orders(shop)) / 4
 
 
+@pytest.mark.usefixtures("loaded")
 def test_rows_are_kept_if_the_request_before_a_tombstone_fails(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """Before a tombstone, the list of orders is requested; rows that arrived are committed before that."""
-    ingest("full")
     edit(shop, edits.DeleteOrder(4), edits.EditOrder(3, grand_total=Decimal("9.99"), bump=False))
     add_fault(shop, kind="status", path="/order", status=503, times=0)
     run = ingest("orders", request=RunRequest(kind="orders", ids=(3, 4)))
@@ -221,11 +221,11 @@ def test_rows_are_kept_if_the_request_before_a_tombstone_fails(
 
 
 @pytest.mark.parametrize("kind", ["full", "sweep"])
+@pytest.mark.usefixtures("loaded")
 def test_an_empty_order_list_deletes_nothing(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings, kind: str
 ) -> None:
     """If the CRM answers with no rows and a total of 0, the lake keeps all orders."""
-    ingest("full")
     pass_time(shop, seconds=5)
     add_fault(shop, kind="empty_page", path="/order", times=0)
     add_fault(shop, kind="total", path="/order", times=0, delta=-len(shop_orders(shop)))
@@ -236,11 +236,11 @@ def test_an_empty_order_list_deletes_nothing(
     assert len(lake_orders(lake, engine)) == len(shop_orders(shop))
 
 
+@pytest.mark.usefixtures("loaded")
 def test_a_vanished_order_leaves_and_comes_back(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """A tombstone is one observation among others: a later one that shows the order wins."""
-    ingest("full")
     edit(shop, edits.DeleteOrder(30))
     ingest("sweep", request=SWEEP_ALL)
     assert 30 not in lake_orders(lake, engine)
@@ -249,33 +249,33 @@ def test_a_vanished_order_leaves_and_comes_back(
     assert lake_orders(lake, engine) == shop_orders(shop)
 
 
+@pytest.mark.usefixtures("loaded")
 def test_a_compaction_doubles_nothing(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """The deduplicator recognises the same rows in compacted files."""
-    ingest("full")
     ingest("sweep", request=SWEEP_ALL)
     compact(lake, now=datetime.now(UTC) + timedelta(days=2))
     run = ingest("sweep", request=SWEEP_ALL)
     assert (run.verdict, run.appended) == ("complete", {})
 
 
+@pytest.mark.usefixtures("loaded")
 def test_a_silent_edit_of_a_recent_order_is_seen_by_the_next_sync(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """Orders created in the last two days are read whatever their updated_at is."""
-    ingest("full")
     newest = max(shop_orders(shop))
     edit(shop, edits.EditOrder(newest, grand_total=Decimal("5.55"), bump=False))
     ingest("incremental")
     assert lake_orders(lake, engine)[newest][0] == Decimal("5.55")
 
 
+@pytest.mark.usefixtures("loaded")
 def test_every_list_is_as_the_shop_has_it(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """Buyers, the catalogue, reference lists and the amounts of expenses are copied as well."""
-    ingest("full")
     pass_time(shop, days=2)
     ingest("incremental")
     truth = shop.call(lambda running: running.world.truth())
@@ -305,11 +305,11 @@ def test_every_list_is_as_the_shop_has_it(
     }
 
 
+@pytest.mark.usefixtures("loaded")
 def test_rows_of_an_excluded_run_are_appended_again(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """Builds leave out the run, so the next sync reads its span again and appends its rows."""
-    ingest("full")
     pass_time(shop, seconds=5)
     edit(shop, edits.EditOrder(3, grand_total=Decimal("7.77")))
     bad = ingest("incremental")

@@ -68,11 +68,11 @@ def test_a_second_run_writes_only_its_receipt(ingest: Ingest, lake: Lake) -> Non
     assert open_table(lake, "ops.runs").version == 3
 
 
+@pytest.mark.usefixtures("loaded")
 def test_incremental_appends_changes_and_nothing_else(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """A new status, other lines, a new order and an old order that changed are appended."""
-    ingest("full")
     edit(shop, edits.SetStatus(3, 22), edits.EditOrder(7, grand_total=Decimal("77.77")))
     new = shop.call(
         lambda running: edits.apply(
@@ -86,11 +86,11 @@ def test_incremental_appends_changes_and_nothing_else(
     assert run.appended["bronze.orders"] == 3
 
 
+@pytest.mark.usefixtures("loaded")
 def test_incremental_follows_a_living_shop(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """Runs over ten days in uneven steps give the same orders as the shop has at the end."""
-    ingest("full")
     for hours in (1, 30, 0.1, 49, 160):
         pass_time(shop, hours=hours)
         assert ingest("incremental").verdict == "complete"
@@ -198,11 +198,11 @@ def test_the_machines_clock_may_be_wrong(
     assert abs(run.source_time - now) < timedelta(seconds=2)
 
 
+@pytest.mark.usefixtures("loaded")
 def test_a_later_observation_is_never_stamped_earlier(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """If the machine's clock stepped back and the lake has a stamp of tomorrow, the new state still wins."""
-    ingest("full")
     table = open_table(lake, "bronze.orders")
     rows = table.read().slice(0, 1)
     stamp = rows["fetched_at"][0].as_py() + timedelta(days=1)
@@ -214,11 +214,11 @@ def test_a_later_observation_is_never_stamped_earlier(
     assert lake_orders(lake, engine)[key][0] == Decimal("5.55")
 
 
+@pytest.mark.usefixtures("loaded")
 def test_lines_without_their_order_do_not_count(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """If a crash leaves lines without their order, the next observation appends both."""
-    ingest("full")
     edit(shop, edits.SetStatus(5, 12))
     lines = open_table(lake, "bronze.order_products")
     rows = lines.read().slice(0, 3)
@@ -268,11 +268,11 @@ def test_nothing_is_missed_whatever_the_crm_does(
         assert lake_orders(lake, engine) == shop_orders(shop)
 
 
+@pytest.mark.usefixtures("loaded")
 def test_merged_buyers_and_copied_orders_are_followed(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """If buyers are merged, their orders change silently: a sweep finds the new buyer, and the lines stay."""
-    ingest("full")
     orders = [order for order in shop.call(lambda running: running.world.truth()).orders if order.buyer_id]
     loser = orders[0].buyer_id
     survivor = next(order.buyer_id for order in orders if order.buyer_id != loser)

@@ -30,11 +30,11 @@ def requests_by_path(shop: ThreadedShop) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.usefixtures("loaded")
 def test_a_sweep_finds_silent_edits(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """If an old status changes without a new updated_at, no sync can see it, but comparing content can."""
-    ingest("full")
     edit(
         shop, edits.SetStatus(3, 22, bump=False), edits.EditOrder(8, grand_total=Decimal("1.11"), bump=False)
     )
@@ -46,11 +46,11 @@ def test_a_sweep_finds_silent_edits(
     assert ingest("sweep", request=SWEEP_ALL).appended == {}
 
 
+@pytest.mark.usefixtures("loaded")
 def test_a_sweep_of_days_reads_no_older_orders(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """The days count back from the CRM's time."""
-    ingest("full")
     newest = max(shop_orders(shop))
     edit(shop, edits.SetStatus(3, 22, bump=False), edits.SetStatus(newest, 22, bump=False))
     ingest("sweep", request=RunRequest(kind="sweep", days=5))
@@ -59,6 +59,7 @@ def test_a_sweep_of_days_reads_no_older_orders(
 
 
 @pytest.mark.parametrize("kind", ["incremental", "sweep", "full", "window"])
+@pytest.mark.usefixtures("loaded")
 def test_a_vanished_order_becomes_a_tombstone_after_a_404_and_comes_back(
     kind: str, ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
@@ -66,7 +67,6 @@ def test_a_vanished_order_becomes_a_tombstone_after_a_404_and_comes_back(
     now = shop.call(lambda running: running.world.now)
     span = {"since": now - timedelta(days=2), "until": now + timedelta(days=1)}
     request = msgspec.convert({"kind": kind, **span}, RunRequest)
-    ingest("full")
     newest = max(shop_orders(shop))
     edit(shop, edits.DeleteOrder(newest))
     run = ingest(kind, request=request)
@@ -81,11 +81,11 @@ def test_a_vanished_order_becomes_a_tombstone_after_a_404_and_comes_back(
     assert lake_orders(lake, engine) == shop_orders(shop)
 
 
+@pytest.mark.usefixtures("loaded")
 def test_a_list_that_loses_a_row_deletes_nothing(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """If an order is missing in a list, only a 404 for its id is a deletion."""
-    ingest("full")
     add_fault(shop, kind="drop_row", path="/order", page=1, times=0)
     add_fault(shop, kind="total", path="/order", times=0, delta=-1)
     ingest("sweep", request=SWEEP_ALL)
@@ -93,11 +93,11 @@ def test_a_list_that_loses_a_row_deletes_nothing(
     assert lake_orders(lake, engine) == shop_orders(shop)
 
 
+@pytest.mark.usefixtures("loaded")
 def test_an_outage_is_no_deletion(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """If the request for a vanished id fails with 5xx, the run is incomplete and the order stays."""
-    ingest("full")
     newest = max(shop_orders(shop))
     edit(shop, edits.DeleteOrder(newest))
     add_fault(shop, kind="status", path=f"/order/{newest}", status=503, times=0)
@@ -145,11 +145,11 @@ def test_more_gaps_than_the_limit_are_left_to_the_next_run(
     assert verdicts[-1].verdict == "complete"
 
 
+@pytest.mark.usefixtures("loaded")
 def test_an_order_by_id_is_copied_or_gets_a_tombstone(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """An order that an operator names is requested with all its parts."""
-    ingest("full")
     edit(shop, edits.EditOrder(3, grand_total=Decimal("9.99"), bump=False), edits.DeleteOrder(4))
     run = ingest("orders", request=RunRequest(kind="orders", ids=(3, 4, 3)))
     # The third request is for the list of orders: if the server had none, a 404 would delete nothing.
@@ -157,11 +157,11 @@ def test_an_order_by_id_is_copied_or_gets_a_tombstone(
     assert lake_orders(lake, engine) == shop_orders(shop)
 
 
+@pytest.mark.usefixtures("loaded")
 def test_a_window_reads_only_its_span(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """Silent edits of orders created in it and changes made in it are found, no others."""
-    ingest("full")
     now = shop.call(lambda running: running.world.now)
     newest = max(shop_orders(shop))
     edit(shop, *(edits.SetStatus(number, 22, bump=False) for number in (newest, 3)), edits.SetStatus(4, 22))
@@ -206,9 +206,9 @@ def test_a_finished_load_is_not_continued(ingest: Ingest, shop: ThreadedShop, la
     assert [window.since for window in windows[0]] == [window.since for window in windows[1]]
 
 
+@pytest.mark.usefixtures("loaded")
 def test_lists_have_a_cadence(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
     """Products and offers are read once an hour, references in each run, unless set otherwise."""
-    ingest("full")
     requests_by_path(shop)
     ingest("incremental", every_minutes={})
     counts = requests_by_path(shop)
@@ -268,11 +268,11 @@ def test_the_receipt_accounts_for_every_page_and_row(ingest: Ingest, shop: Threa
     assert tables == run.appended
 
 
+@pytest.mark.usefixtures("loaded")
 def test_a_wrong_clock_of_the_crm_loses_nothing(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """If the Date header is an hour ahead or missing, windows move, but no order is lost."""
-    ingest("full")
     for kind in ("skew", "no_date"):
         pass_time(shop, hours=5)
         add_fault(shop, kind=kind, seconds=3600, times=0)
@@ -283,11 +283,11 @@ def test_a_wrong_clock_of_the_crm_loses_nothing(
     assert lake_orders(lake, engine) == shop_orders(shop)
 
 
+@pytest.mark.usefixtures("loaded")
 def test_tombstones_are_ids_and_nothing_else(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """If a person is deleted in the CRM, no tombstone has the payload."""
-    ingest("full")
     edit(shop, edits.DeleteOrder(5))
     ingest("orders", request=RunRequest(kind="orders", ids=(5,)))
     rows = open_session(lake, engine, None).execute(
@@ -325,11 +325,11 @@ def test_a_sweep_copies_orders_that_no_list_showed(ingest: Ingest, lake: Lake, e
         assert lake_orders(lake, engine) == shop_orders(shop)
 
 
+@pytest.mark.usefixtures("loaded")
 def test_a_mistyped_id_leaves_nothing_behind(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
     """An unknown id makes neither a tombstone nor a million gaps below it."""
-    ingest("full")
     before = versions(lake)
     with capture_logs() as events:
         ingest("orders", request=RunRequest(kind="orders", ids=(999_999_999,)))

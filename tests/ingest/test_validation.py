@@ -45,9 +45,9 @@ def figures(printed: str) -> dict[str, list[str]]:
     return {name.strip(): values for name, *values in rows}
 
 
+@pytest.mark.usefixtures("loaded")
 def test_a_day_that_agrees_is_exit_0_with_both_sides(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
     """Orders and money of both sides are printed, and nothing is written."""
-    ingest("full")
     before = versions(lake)
     day, ids = some_day(shop)
     printed = succeed(environ_of(lake, shop.url), "ingest", "validate", day.isoformat())
@@ -86,11 +86,11 @@ def test_revenue_equals_that_of_the_release(ingest: Ingest, shop: ThreadedShop, 
     assert (theirs, ours) == (revenue - shop_orders(shop)[sold][0], revenue)
 
 
+@pytest.mark.usefixtures("loaded")
 def test_an_order_entered_weeks_early_belongs_to_its_day(
     ingest: Ingest, shop: ThreadedShop, lake: Lake
 ) -> None:
     """Wholesale is entered early, and is found even if the lake does not have it."""
-    ingest("full")
     day, ids = some_day(shop)
     noon = day_of(day)[0] + timedelta(hours=12)
     edit(shop, edits.AddOrder(created_at=noon - timedelta(days=40), ordered_at=noon))
@@ -107,9 +107,9 @@ def test_an_order_entered_weeks_early_belongs_to_its_day(
     assert figures(printed)["orders"] == [str(len(ids) + 2)] * 2
 
 
+@pytest.mark.usefixtures("loaded")
 def test_an_erased_person_is_no_difference(ingest: Ingest, shop: ThreadedShop, lake: Lake) -> None:
     """The lake's payload is redacted but its hash stays; if the order changes later, the field is named."""
-    ingest("full")
     day, ids = some_day(shop)
     rows = open_table(lake, "bronze.orders").read(["id", "buyer_id"]).to_pylist()
     number, buyer = next((row["id"], row["buyer_id"]) for row in rows if row["id"] in ids and row["buyer_id"])
@@ -184,11 +184,11 @@ def test_a_changed_column_is_a_difference(lake: Lake, engine: LakeSettings) -> N
     assert differences(crm_side(at_noon(id=1, grand_total=10)), changed) == [(1, "grand_total")]
 
 
+@pytest.mark.usefixtures("loaded")
 def test_a_day_that_differs_is_exit_1_and_names_the_orders(
     ingest: Ingest, shop: ThreadedShop, lake: Lake
 ) -> None:
     """Silent edits, deletions and orders that moved are listed by id, with the command that copies them."""
-    ingest("full")
     day, (changed, deleted, moved, *_) = some_day(shop)
     noon = day_of(day)[0] + timedelta(hours=12)
     stranger = next(
