@@ -182,11 +182,17 @@ erase-buyer *args:
 sandbox *args:
     @exec {{ python }} -m ingest sandbox "$@"
 
-# Run the tests
+# Run all tests: about ten minutes on two cores
 [group('develop')]
 [no-exit-message]
 test *args:
-    @exec {{ python }} -m pytest "$@"
+    @PYTHONDONTWRITEBYTECODE= exec {{ python }} -m pytest "$@"
+
+# Run the tests that start no process and are not slow: about a minute
+[group('develop')]
+[no-exit-message]
+quick *args:
+    @PYTHONDONTWRITEBYTECODE= exec {{ python }} -m pytest -m "not process and not slow" "$@"
 
 # Check format, lint, spelling, types and import rules
 [group('develop')]

@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from lake.paths import Lake
 from lake.settings import LakeSettings
+from tests.support.heartbeat import Heartbeat
 from tests.support.processes import refuse_processes, starts_process
 
 BUCKET = "keylake"
@@ -29,6 +30,13 @@ settings.register_profile("keylake", deadline=None, max_examples=60)
 settings.load_profile("keylake")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Show what runs, in the process that prints the results."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Heartbeat(reporter))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that start a process, and begin with the slow ones."""
@@ -42,16 +50,20 @@ def slow_first(items: Sequence[pytest.Item], *, workers: int) -> list[pytest.Ite
     """Return the tests in an order that lets every worker begin with its part of the slow ones.
 
     A worker of pytest-xdist gets a run of neighbouring tests first, and later steals from the end of
-    another one's: quick tests are left for the end, and all workers finish at the same time.
+    another one's: quick tests are left for the end, and all workers finish at the same time. A module
+    that is marked as a whole stays together, because its tests share what takes so long to make.
     """
-    slow = [item for item in items if item.get_closest_marker("slow")]
     quick = [item for item in items if not item.get_closest_marker("slow")]
+    units: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        for node, _ in item.iter_markers_with_node("slow"):
+            units.setdefault(node.nodeid, []).append(item)
+            break
     ordered: list[pytest.Item] = []
     for worker in range(workers):
-        size = (len(items) - len(ordered)) // (workers - worker)
-        mine = slow[worker::workers]
-        room = max(size - len(mine), 0)
-        ordered += mine + quick[:room]
+        slow = [item for unit in list(units.values())[worker::workers] for item in unit]
+        room = max((len(items) - len(ordered)) // (workers - worker) - len(slow), 0)
+        ordered += slow + quick[:room]
         quick = quick[room:]
     return ordered
 
