@@ -26,7 +26,7 @@ from lake.paths import Lake
 from lake.query.session import open_session
 from lake.settings import LakeSettings
 from tests.ingest.conftest import SMALL
-from tests.support.nursery import Nursery
+from tests.support.forked_worker import ForkedWorker
 from tests.support.running import environ_of
 from tests.support.shop_edits import edit, lake_orders, pass_time, shop_orders
 
@@ -123,7 +123,7 @@ def shop() -> Iterator[ThreadedShop]:
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
+def worker() -> Iterator[ForkedWorker]:
     """A process whose children have nothing left to import."""
     opened = ForkedWorker("tests.ingest.test_kill")
     yield opened
@@ -143,7 +143,7 @@ def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
     shop: ThreadedShop,
     lake: Lake,
     engine: LakeSettings,
-    nursery: Nursery,
+    worker: ForkedWorker,
     tmp_path: Path,
 ) -> None:
     """If any kind of run is killed while the shop changes, one finished run of that kind is enough.
@@ -161,7 +161,7 @@ def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
             pass_time(shop, hours=8)
         edit(shop, *(edits.SetStatus(order_id, dice.choice((12, 19, 22)), bump=True) for order_id in NAMED))
         before = watermark(lake)
-        killed[kind] += kill_midway(KINDS[kind][0], environ, shop, dice, nursery)
+        killed[kind] += kill_midway(KINDS[kind][0], environ, shop, dice, worker)
         if number < FIRST_LOAD_KILLS or number % 2 == 0:
             continue  # the first load is killed four times in a row, the others twice
         now = shop.call(lambda running: running.world.now)

@@ -505,13 +505,13 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return shop
 
 
-def kill_repeatedly(trial: Trial, nursery: Nursery, dice: random.Random) -> Counter[bool]:
+def kill_repeatedly(trial: Trial, worker: ForkedWorker, dice: random.Random) -> Counter[bool]:
     """Kill the command in every part of its work; return how often it left the new state and the old."""
     states: Counter[bool] = Counter()
     kills = KILLS[type(trial).__name__]
     work, arguments = trial.work()
     with trial.observer.observing():
-        whole = nursery.run(work, *arguments).seconds
+        whole = worker.run(work, *arguments).seconds
     assert trial.is_new()
     # One random moment in each of as many equal parts as there are kills, in random order.
     moments = [whole * (number + dice.random()) / kills for number in range(kills)]
@@ -519,7 +519,7 @@ def kill_repeatedly(trial: Trial, nursery: Nursery, dice: random.Random) -> Coun
     for number in range(3 * kills):
         work, arguments = trial.work()
         with trial.observer.observing():
-            end = nursery.run(work, *arguments, kill_after=moments[number % kills])
+            end = worker.run(work, *arguments, kill_after=moments[number % kills])
         is_new = trial.is_new()
         if end.is_killed:
             states[is_new] += 1
@@ -553,7 +553,7 @@ def test_a_killed_build_leaves_the_old_release_or_the_new(
 
 def check_trial(trial: Trial, worker: ForkedWorker) -> None:
     """Kill the command of a trial while another thread reads; check that enough kills and reads happened."""
-    states = kill_repeatedly(trial, nursery, random.Random(type(trial).__name__))
+    states = kill_repeatedly(trial, worker, random.Random(type(trial).__name__))
     assert states.total() == KILLS[type(trial).__name__], f"only {states.total()} were killed in their work"
     assert states[False], "none was killed before it was done"
     assert trial.observer.reads > states.total() / 3
