@@ -23,6 +23,8 @@ from lake.releases.release import current_release
 from tests.support.recompute import counted, day_of, is_return, product_daily, revenue_daily, sales_type
 from tests.support.running import environ_of, run, server, succeed
 
+pytestmark = pytest.mark.slow
+
 # Every change moves updated_at here, because only a sweep, not a sync, finds changes that do not.
 TWO_YEARS = Sandbox(
     port=0,

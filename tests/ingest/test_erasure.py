@@ -29,6 +29,8 @@ from lake.releases.release import current_release
 from tests.support.built_lake import FEW, Shop, ingested_shop
 from tests.support.shop_edits import versions
 
+pytestmark = pytest.mark.slow
+
 Ingest = Callable[..., Run]
 NAME, PHONE, EMAIL, BIRTHDAY, STREET = (
     "Тетяна Приклад",

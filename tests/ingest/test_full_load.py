@@ -22,6 +22,8 @@ from lake.settings import LakeSettings
 from tests.ingest.conftest import SMALL
 from tests.support.shop_edits import add_fault, edit, lake_orders, pass_time, shop_orders
 
+pytestmark = pytest.mark.slow
+
 Ingest = Callable[..., Run]
 SWEEP_ALL = RunRequest(kind="sweep")
 # Orders created before 1970 lie in no window of time.

@@ -136,6 +136,7 @@ def newest(lake: Lake, engine: LakeSettings, table: str) -> set[tuple[int, str]]
     return {(number, digest) for number, digest in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
     seed: int,

@@ -28,6 +28,7 @@ def lake(s3_lake: Lake) -> Lake:
     return s3_lake
 
 
+@pytest.mark.slow
 def test_the_store_has_the_orders_of_the_shop(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
@@ -53,6 +54,7 @@ def test_the_store_has_the_orders_of_the_shop(
     assert rows["bronze.orders"] >= len(ours)
 
 
+@pytest.mark.slow
 def test_two_concurrent_ingests_lose_and_double_nothing(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
@@ -68,6 +70,7 @@ def test_two_concurrent_ingests_lose_and_double_nothing(
         assert session.execute("select count(*) from ops.runs").fetchall() == [(3,)]
 
 
+@pytest.mark.slow
 def test_the_commands_work_on_a_store(shop: ThreadedShop, lake: Lake, engine: LakeSettings) -> None:
     """From the first load to a query, each command gets its credentials from the environment."""
     environ = environ_of(lake, shop.url)

@@ -24,6 +24,8 @@ from tests.ingest.conftest import SMALL
 from tests.support.running import environ_of, launched
 from tests.support.shop_edits import add_fault, edit, lake_orders, pass_time, shop_orders, versions
 
+pytestmark = pytest.mark.slow
+
 Ingest = Callable[..., Run]
 
 

@@ -535,6 +535,7 @@ def kill_repeatedly(trial: Trial, worker: ForkedWorker, dice: random.Random) -> 
     return states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Rollback, Compact, Vacuum, Maintain, Backup, Erase])
 def test_a_killed_command_leaves_the_old_state_or_the_new(
     days: Simulated, worker: ForkedWorker, tmp_path: Path, kind: type[Month]
@@ -544,6 +545,7 @@ def test_a_killed_command_leaves_the_old_state_or_the_new(
     check_trial(trial, worker)
 
 
+@pytest.mark.slow
 def test_a_killed_build_leaves_the_old_release_or_the_new(
     few: Shop, worker: ForkedWorker, tmp_path: Path
 ) -> None:

@@ -17,6 +17,8 @@ from transform.build import Build
 from transform.models import Check
 from transform.settings import RulesSettings, SalesRule
 
+pytestmark = pytest.mark.slow
+
 HISTORY_OF_STATUSES = "silver.order_status_history"
 MAY, JUNE, JULY, AUGUST = (date(2026, month, 1) for month in (5, 6, 7, 8))
 DATED = [model.name for model in MODELS if model.header.month]

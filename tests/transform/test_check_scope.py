@@ -13,6 +13,8 @@ from transform.scope import Keys, Months
 from transform.settings import RulesSettings
 from transform.workspace import BUILT, scratch
 
+pytestmark = pytest.mark.slow
+
 UNKNOWN = "silver.order_lines.product_is_known"
 SOLD = "order_id | position | product_id | name | price | fetched_at\n"
 ORDER = "id | ordered_at | source_id | manager_id | status_id | grand_total | payload | fetched_at\n"

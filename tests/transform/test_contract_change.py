@@ -15,6 +15,8 @@ from transform.dictionary import COLUMNS, DICTIONARY_TABLES, dictionary
 from transform.models import Model
 from transform.rules import Rule, relation
 
+pytestmark = pytest.mark.slow
+
 SOURCES = columns_of("gold.source_daily")
 ADDED = change_model(
     "gold.source_daily", "select *, 'x' as note from ({sql})", columns={**SOURCES, "note": "VARCHAR?"}

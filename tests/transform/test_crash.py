@@ -25,6 +25,8 @@ from tests.support.built_lake import ENGINE, FEW, Shop, ingested_shop, instant
 from transform.build import Build, BuildRequest, run_build
 from transform.settings import RulesSettings
 
+pytestmark = pytest.mark.slow
+
 KILLS = 12
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(["transform.build"])

@@ -17,6 +17,8 @@ from tests.transform.test_build import edit_order
 from transform.full_comparison import compare_with_full, finding_of
 from transform.settings import RulesSettings
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
 JUNE = date(2026, 6, 1)
 

@@ -19,6 +19,8 @@ from transform.next_release import Candidates
 from transform.settings import RulesSettings, TransformSettings
 from transform.workspace import DIFF, scratch
 
+pytestmark = pytest.mark.slow
+
 MAY, JUNE, JULY = (date(2026, month, 1) for month in (5, 6, 7))
 ORDERS = 120
 DELETED_ROWS = "id | is_deleted | fetched_at\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,8 @@ from tests.support.release_history import read_bytes
 from tests.support.running import environ_of, succeed
 from transform.build import Build
 from transform.settings import RulesSettings
+
+pytestmark = pytest.mark.slow
 
 TINY = tuple(model for model in FEW if model.name in ("silver.buyers", "silver.managers"))
 

@@ -26,6 +26,8 @@ from transform.check_scope import check_candidates
 from transform.models import Model
 from transform.settings import RulesSettings, SalesRule
 
+pytestmark = pytest.mark.slow
+
 Rows = list[tuple[str, ...]]
 DAYS = [date(2026, 5, 10), date(2026, 5, 31), date(2026, 6, 1), date(2026, 6, 20), date(2026, 8, 15)]
 TIMES = ["10:00", "20:59", "21:00", "21:30"]  # around midnight in Kyiv

@@ -12,6 +12,8 @@ from tests.support.built_lake import Shop
 from transform.build import BuildRequest, run_build
 from transform.settings import RulesSettings
 
+pytestmark = pytest.mark.slow
+
 ORDERS = 20_000
 
 

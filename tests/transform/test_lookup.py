@@ -12,6 +12,8 @@ from transform.lineage import tables_read
 from transform.lookup import Lookup, find_lookup
 from transform.models import Check, Model
 
+pytestmark = pytest.mark.slow
+
 JOINED = "from silver.lines as l left join silver.products as p on p.id = l.product_id"
 
 

@@ -30,6 +30,8 @@ from tests.support.built_lake import ENGINE, FEW, Shop, ingested_shop
 from tests.support.simulated_lake import renamed
 from tests.transform.test_crash import grow
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 MONEY = {model.name: model.header.money for model in FEW if model.header.money}
 # A program that reads a restored lake with deltalake and duckdb alone, without the code of this project.

@@ -69,6 +69,7 @@ def in_order(rows: pa.Table) -> list[str]:
     return sorted(map(repr, rows.select(SCHEMA.names).to_pylist()))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(ROWS, st.booleans())
 def test_every_reader_finds_the_rows_and_the_log_describes_the_files(

@@ -21,6 +21,8 @@ from lake.releases.column_facts import read_column_facts
 from lake.releases.release import current_release, find_release, publish
 from tests.support.built_lake import ENGINE, FEW, MODELS, Shop, ingested_shop, instant
 
+pytestmark = pytest.mark.slow
+
 EDITS = f"""
     id | ordered_at       | source_id | manager_id | buyer_id | status_id | grand_total | payload | fetched_at
     1  | 2026-05-10 10:00 | 4 | null | 31   | 19 | 100.00 | {{"products":[1]}} | {instant(1)}

@@ -328,6 +328,7 @@ def step(lake: Lake, kind: str, what: object) -> None:
         run_resume(lake, exclude=sorted(what), include=sorted(include), now=now)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, phases=[Phase.explicit, Phase.generate])
 @given(steps=STEPS)
 def test_every_release_reads_as_when_it_was_published(

@@ -238,6 +238,7 @@ def test_a_running_build_publishes_after_a_compaction(month: Simulated) -> None:
     assert current_release(lake) == made
 
 
+@pytest.mark.slow
 def test_a_retained_day_has_only_merged_files(month: Simulated) -> None:
     """With forty syncs a day, each day's last release reads the same after its small files were deleted."""
     lake, settings = month.lake, LakeSettings()

@@ -48,6 +48,8 @@ from tests.support.simulated_lake import (
 )
 from tests.transform.test_crash import grow
 
+pytestmark = pytest.mark.slow
+
 KEEP_10 = LakeSettings(keep_days=10)
 
 

@@ -28,6 +28,8 @@ from lake.releases.tags import write_tag
 from lake.settings import LakeSettings
 from tests.support.running import environ_of, succeed
 
+pytestmark = pytest.mark.slow
+
 STOCK = ("duckdb==1.5.5", "duckdb-extension-delta==1.5.5", "polars==2.1.0", "deltalake==1.6.6")
 ANALYST = Path(__file__).with_name("analyst.py")
 # Twenty minutes of the shop's time per second, so that every sync finds changes.
