@@ -397,7 +397,7 @@ def test_an_interrupted_load_keeps_its_rows_and_leaves_a_receipt(
             time.sleep(0.05)  # a second one comes while the first is handled
         _, printed = child.communicate()
     assert child.returncode == 130
-    assert "what was done is kept" in printed
+    assert "interrupted; finished work is kept" in printed
     assert "Traceback" not in printed
     if len(numbers) == 1:  # after a second signal there is no receipt
         receipt, _ = last_runs(lake)
