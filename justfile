@@ -182,13 +182,13 @@ erase-buyer *args:
 sandbox *args:
     @exec {{ python }} -m ingest sandbox "$@"
 
-# Run all tests: about ten minutes on two cores
+# Run all tests: about 17 minutes on two cores
 [group('develop')]
 [no-exit-message]
 test *args:
     @PYTHONDONTWRITEBYTECODE= exec {{ python }} -m pytest "$@"
 
-# Run the tests that start no process and are not slow: about a minute
+# Run the tests that start no process and are not slow: about 90 seconds
 [group('develop')]
 [no-exit-message]
 quick *args:
