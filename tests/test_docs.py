@@ -269,8 +269,8 @@ def kind_of(value: Any) -> type:
 def test_commands_run(page: Path, filled: Filled, tmp_path: Path) -> None:
     """Every block of a page works in the order of the page."""
     needed = {"curl", "git"} if page == API else {"bash"}
-    if missing := {program for program in needed if not shutil.which(program)}:
-        pytest.skip(f"{page.name} needs {', '.join(sorted(missing))}")
+    missing = {program for program in needed if not shutil.which(program)}
+    assert not missing, f"install {', '.join(sorted(missing))}: the commands of {page.name} need it"
     with ExitStack() as stack:
         reader = Reader(tmp_path, filled, stack)
         for block in steps(page):

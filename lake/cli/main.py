@@ -18,6 +18,7 @@ import structlog
 from lake.config import Config, read_config
 from lake.errors import LakeError, is_disk_full
 from lake.paths import Lake
+from lake.query.spill import remove_folder
 from lake.releases.restores import refuse_unfinished
 from lake.settings import LakeSettings
 
@@ -77,6 +78,7 @@ def end(code: int) -> NoReturn:
     An ordinary exit stops Arrow's threads while deltalake still uses some. After correct work it
     sometimes aborts with exit code 134 ("terminate called without an active exception").
     """
+    remove_folder()
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()

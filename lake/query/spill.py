@@ -66,6 +66,14 @@ def create_folder(base: Path) -> Path:
     raise FileNotFoundError(f"{base}: other processes deleted each new folder")
 
 
+def remove_folder() -> None:
+    """Delete the folders of this process if they are empty, as they are after an ordinary end."""
+    for (process, _), folder in FOLDERS.items():
+        if process == os.getpid():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
 def prefix() -> str:
     """Return the first part of the names of this user's spill folders."""
     return f"keylake-spill-{os.getuid()}-"

@@ -161,7 +161,7 @@ def test_a_build_after_it_finds_nothing_to_do(few: Shop, tmp_path: Path) -> None
     erase(few.lake, redactions_of(few.lake, BUYER))
     assert few.build() is None
     assert few.build(full=True) is None
-    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
+    assert few.read() == few.rebuilt_copy(tmp_path / "rebuilt").read()
     for layer in ("bronze", "silver"):
         for name in few.lake.tables(layer):
             DeltaTable(few.lake.uri(name)).create_checkpoint()

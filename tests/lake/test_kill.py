@@ -468,8 +468,8 @@ class Publish(Trial):
 
     def end(self) -> None:
         """Check that the tables equal those of a lake without killed builds."""
-        anew = self.shop.rebuilt_copy(Path(f"{self.lake.place}-anew"))
-        assert self.shop.read() == anew.read()
+        rebuilt = self.shop.rebuilt_copy(Path(f"{self.lake.place}-rebuilt"))
+        assert self.shop.read() == rebuilt.read()
 
 
 def build(shop: Shop) -> None:

@@ -162,7 +162,7 @@ def test_a_moved_order_changes_its_old_and_its_new_month(shop: Shop, tmp_path: P
     for name in ("silver.orders", "silver.order_lines", "gold.revenue_daily", "gold.product_daily"):
         assert months_moved(release.moved, name) == {MAY, JUNE}
     assert release.rows["silver.orders"] == 5
-    assert shop.read() == shop.rebuilt_copy(tmp_path / "anew").read()
+    assert shop.read() == shop.rebuilt_copy(tmp_path / "rebuilt").read()
 
 
 def test_a_month_without_its_last_order_is_empty(shop: Shop, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_month_without_its_last_order_is_empty(shop: Shop, tmp_path: Path) -> 
     release = shop.publish()
     assert Move("silver.orders", MAY, 1, 0, Decimal("100.00"), Decimal("0.00")) in release.moved
     assert "2026-05" not in shop.files("gold.revenue_daily")
-    assert shop.read() == shop.rebuilt_copy(tmp_path / "anew").read()
+    assert shop.read() == shop.rebuilt_copy(tmp_path / "rebuilt").read()
     shop.observe(
         "bronze.order_products",
         f"order_id | position | product_id | price | fetched_at\n 1 | 1 | 7 | 100.00 | {instant(2)}",
@@ -210,7 +210,7 @@ def test_renamed_rows_reach_every_row_that_shows_them(shop: Shop, tmp_path: Path
     assert months_moved(release.moved, "gold.revenue_daily") == set()
     assert before
     assert release.money == before.money
-    assert shop.read() == shop.rebuilt_copy(tmp_path / "anew").read()
+    assert shop.read() == shop.rebuilt_copy(tmp_path / "rebuilt").read()
 
 
 def test_a_renamed_buyer_reaches_the_months_of_his_orders(shop: Shop) -> None:
@@ -256,7 +256,7 @@ def test_a_rule_may_lose_its_last_row(few: Shop, tmp_path: Path) -> None:
     release = few.publish(rules=rules)
     assert release.rows["rules.excluded_sources"] == 0
     assert release.money["gold.revenue_daily"] == Decimal("2100.00")
-    assert few.read() == few.rebuilt_copy(tmp_path / "anew", rules=rules).read()
+    assert few.read() == few.rebuilt_copy(tmp_path / "rebuilt", rules=rules).read()
     assert few.build(rules=rules) is None
 
 

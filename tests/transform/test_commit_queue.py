@@ -136,7 +136,7 @@ def test_a_repeated_key_is_found_in_a_full_build(
     few: Shop, tmp_path: Path, twice: str, is_first: bool
 ) -> None:
     """A repeated key is found in any month; no file and no new table is left."""
-    shop = few.copy(tmp_path / "anew", "bronze") if is_first else few
+    shop = few.copy(tmp_path / "rebuilt", "bronze") if is_first else few
     before = shop.heads()
     with pytest.raises(CheckFailed, match=r"silver\.orders\.key_is_unique: .* the first is id="):
         shop.build(models=change_model("silver.orders", twice))
@@ -147,7 +147,7 @@ def test_a_repeated_key_is_found_in_a_full_build(
 @pytest.mark.parametrize("is_first", [True, False])
 def test_a_missing_value_is_reported_by_its_check(few: Shop, tmp_path: Path, is_first: bool) -> None:
     """A missing value is reported by its check with exit code 3, although no file can be written with it."""
-    shop = few.copy(tmp_path / "anew", "bronze") if is_first else few
+    shop = few.copy(tmp_path / "rebuilt", "bronze") if is_first else few
     models = change_model(
         "silver.orders", "select * replace (nullif(sales_type, 'retail') as sales_type) from ({sql})"
     )
@@ -193,7 +193,7 @@ def test_a_build_that_fails_late_leaves_no_file(
     few: Shop, tmp_path: Path, is_first: bool, model: str, sql: str, error: type[LakeError]
 ) -> None:
     """If a later table fails, the files of earlier tables are deleted, and those of releases are kept."""
-    shop = few.copy(tmp_path / "anew", "bronze") if is_first else few
+    shop = few.copy(tmp_path / "rebuilt", "bronze") if is_first else few
     grow(shop)
     shown = {} if is_first else shop.read()
     with pytest.raises(error):
@@ -292,8 +292,8 @@ def test_a_table_outside_all_releases_is_built_with_new_columns(few: Shop, tmp_p
     release = few.publish(models=MORE)
     rows = open_table(few.lake, "gold.source_daily", release.tables["gold.source_daily"]).read()
     assert set(rows["more"].to_pylist()) == {1}
-    assert few.publish().tables.keys() == few.rebuilt_copy(tmp_path / "anew").read().keys()
-    assert few.read() == Shop(Lake(root=str(tmp_path / "anew")), FEW).read()
+    assert few.publish().tables.keys() == few.rebuilt_copy(tmp_path / "rebuilt").read().keys()
+    assert few.read() == Shop(Lake(root=str(tmp_path / "rebuilt")), FEW).read()
 
 
 def test_tables_of_a_killed_first_build_are_built_with_new_columns(few: Shop, tmp_path: Path) -> None:

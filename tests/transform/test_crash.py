@@ -100,7 +100,7 @@ def test_leftovers_of_a_crash_are_in_no_later_release(few: Shop, tmp_path: Path)
     table.replace(table.read().slice(0, 1))
     grow(few, 1)
     few.publish()
-    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
+    assert few.read() == few.rebuilt_copy(tmp_path / "rebuilt").read()
     assert heads_equal_release(few)
 
 
@@ -130,7 +130,7 @@ def test_a_build_killed_after_a_commit_has_no_effect(few: Shop, tmp_path: Path, 
     assert len({move.table for move in release.moved}) == 4
     assert heads_equal_release(few)
     assert few.read(1) == shown
-    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
+    assert few.read() == few.rebuilt_copy(tmp_path / "rebuilt").read()
 
 
 def test_builds_killed_at_random_moments_converge(few: Shop, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_builds_killed_at_random_moments_converge(few: Shop, tmp_path: Path) -> 
     few.build()
     assert {number: few.read(number) for number in kept} == kept
     assert sorted(few.releases()) == list(range(1, len(few.releases()) + 1))
-    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
+    assert few.read() == few.rebuilt_copy(tmp_path / "rebuilt").read()
     assert heads_equal_release(few)
 
 
@@ -178,7 +178,7 @@ def test_a_build_that_commits_second_meets_a_conflict(few: Shop, tmp_path: Path)
         with pytest.raises(CommitConflict, match="nothing was written"):
             commit_slow()
     few.publish()
-    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
+    assert few.read() == few.rebuilt_copy(tmp_path / "rebuilt").read()
     assert heads_equal_release(few)
 
 
@@ -192,7 +192,7 @@ def test_a_build_that_publishes_second_meets_a_conflict(few: Shop, tmp_path: Pat
         with pytest.raises(CommitConflict):
             commit_slow()
     assert few.build() is None
-    assert few.read() == shown == few.rebuilt_copy(tmp_path / "anew").read()
+    assert few.read() == shown == few.rebuilt_copy(tmp_path / "rebuilt").read()
 
 
 def test_files_committed_before_a_conflict_are_kept(few: Shop, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_files_committed_before_a_conflict_are_kept(few: Shop, tmp_path: Path) -
     heads = [open_table(few.lake, name) for name in few.heads()]
     assert all(Path(uri).exists() for table in heads for uri in table.uris())
     few.publish()
-    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
+    assert few.read() == few.rebuilt_copy(tmp_path / "rebuilt").read()
 
 
 @pytest.mark.parametrize("is_first", [True, False])
@@ -235,7 +235,7 @@ def test_one_of_two_concurrent_builds_publishes(first_of_few: Shop, tmp_path: Pa
     assert len(ended) == 2
     (release,) = [end for end in ended if isinstance(end, Release)]
     assert list_releases(shop.lake)[0] == release
-    assert shop.read() == shop.rebuilt_copy(tmp_path / "anew").read()
+    assert shop.read() == shop.rebuilt_copy(tmp_path / "rebuilt").read()
     shop.build()
     assert heads_equal_release(shop)
 
@@ -262,7 +262,7 @@ def test_committed_tables_before_publication_are_no_crash(
     assert ended == [None]
     assert "lake.waits_for_another_build" in {line["event"] for line in events}
     assert {name: open_table(few.lake, name).version for name in release.tables} == release.tables
-    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
+    assert few.read() == few.rebuilt_copy(tmp_path / "rebuilt").read()
 
 
 def test_a_disk_without_locks_can_be_built_on(few: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,14 +118,14 @@ def test_a_build_that_moves_an_older_month_publishes_nothing(few: Shop, tmp_path
     total = "(grand_total - if(buyer_name = 'Оксана Нова', 1, 0))::decimal(18, 2)"
     sql = f"select * replace ({total} as grand_total) from ({{sql}})"
     seen = "4 | 2026-07-01 10:00 | 1 | 31 | 19 | 400.00"
-    assert refused_by(few, sql, tmp_path / "anew", seen) == {"release.no_older_month_moved"}
+    assert refused_by(few, sql, tmp_path / "rebuilt", seen) == {"release.no_older_month_moved"}
 
 
 def test_a_build_that_loses_the_newest_day_publishes_nothing(few: Shop, tmp_path: Path) -> None:
     """Order 1 of May was observed, and order 5, the newest, is missing."""
     sql = "from ({sql}) where id <> 5 or buyer_name = 'Оксана'"
     seen = "1 | 2026-05-10 10:00 | 4 | 31 | 12 | 100.00"
-    assert refused_by(few, sql, tmp_path / "anew", seen) == {"release.newest_day_stays"}
+    assert refused_by(few, sql, tmp_path / "rebuilt", seen) == {"release.newest_day_stays"}
 
 
 @pytest.mark.parametrize(("order", "refused"), [(9, 1), (2, 0)])

@@ -8,7 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import msgspec
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -18,7 +17,7 @@ from lake.errors import CommitConflict, NoRelease, UsageError
 from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.ledgers.runs import write_run
 from lake.releases.release import Release, find_release, list_releases
-from tests.support.built_lake import ENGINE, FEW, Shop, ingested_shop, instant
+from tests.support.built_lake import ENGINE, FEW, Shop, change_model, columns_of, ingested_shop, instant
 from tests.support.receipts import receipt
 from tests.support.release_history import read_bytes
 from tests.support.running import environ_of, succeed
@@ -97,7 +96,7 @@ def test_the_build_after_resume_restores_the_newer_state(few: Shop, tmp_path: Pa
     release = few.publish()
     assert (release.release, release.parent, release.kind) == (5, 4, "sync")
     assert release.money == newer.money
-    assert few.read() == few.read(2) == few.rebuilt_copy(tmp_path / "anew").read()
+    assert few.read() == few.read(2) == few.rebuilt_copy(tmp_path / "rebuilt").read()
     assert {move.table for move in release.moved} == {move.table for move in newer.moved}
     assert few.build() is None
 
@@ -140,7 +139,7 @@ def test_a_run_can_be_excluded_and_included_without_a_rollback(few: Shop, tmp_pa
     assert few.build() is None
     resume(few, include=("bad",))
     assert few.publish().excluded_runs == ()
-    assert few.read() == with_it == few.rebuilt_copy(tmp_path / "anew").read()
+    assert few.read() == with_it == few.rebuilt_copy(tmp_path / "rebuilt").read()
 
 
 def test_lines_of_an_excluded_run_leave_with_their_order(shop: Shop) -> None:
@@ -155,16 +154,11 @@ def test_lines_of_an_excluded_run_leave_with_their_order(shop: Shop) -> None:
 
 def test_a_build_works_after_a_rollback_across_a_contract(few: Shop) -> None:
     """The rollback restores the old columns, and the build after resume the new ones."""
-    wider = [
-        msgspec.structs.replace(
-            model,
-            header=msgspec.structs.replace(model.header, columns={**model.header.columns, "note": "VARCHAR"}),
-            sql=f"select *, 'new' as note from ({model.sql})",
-        )
-        if model.name == "gold.revenue_daily"
-        else model
-        for model in FEW
-    ]
+    wider = change_model(
+        "gold.revenue_daily",
+        "select *, 'new' as note from ({sql})",
+        columns={**columns_of("gold.revenue_daily"), "note": "VARCHAR"},
+    )
     first = few.read()
     few.publish(models=wider)
     second = few.read()
@@ -203,7 +197,7 @@ def test_a_build_that_started_before_a_rollback_publishes_nothing(few: Shop, tmp
     assert few.read() == shown == few.read(1)
     resume(few)
     few.publish()
-    assert few.read() == few.rebuilt_copy(tmp_path / "anew").read()
+    assert few.read() == few.rebuilt_copy(tmp_path / "rebuilt").read()
 
 
 def test_a_concurrent_build_or_rollback_wins(few: Shop) -> None:
@@ -300,4 +294,4 @@ def test_any_history_keeps_every_release_and_ends_as_a_full_build(steps: list[st
             assert read_bytes(shop.lake, release) == first_bytes[release.release]
         run_resume(shop.lake, include=find_release(shop.lake, None).excluded_runs, now=now())
         shop.build()
-        assert shop.read() == shop.rebuilt_copy(Path(folder) / "anew").read()
+        assert shop.read() == shop.rebuilt_copy(Path(folder) / "rebuilt").read()

@@ -55,4 +55,4 @@ def test_a_build_that_exceeds_its_memory_spills(large: Shop, tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="no folder can't be written"):
         build_within(shop, "24MB", tmp_path / "no folder")
     assert build_within(shop, "24MB", tmp_path / "spill") == 2
-    assert shop.read() == shop.rebuilt_copy(tmp_path / "anew").read()
+    assert shop.read() == shop.rebuilt_copy(tmp_path / "rebuilt").read()

@@ -286,7 +286,7 @@ def test_a_changed_row_reaches_every_row_that_looks_it_up(tmp_path: Path, case: 
     before = shop.read()[OURS]
     add_details(shop, minute=1)
     shop.publish()
-    rebuilt = Shop(shop.rebuilt_copy(tmp_path / "anew").lake, shop.models)
+    rebuilt = Shop(shop.rebuilt_copy(tmp_path / "rebuilt").lake, shop.models)
     assert shop.read()[OURS] == rebuilt.read()[OURS] != before
 
 
@@ -309,7 +309,7 @@ def test_a_check_sees_columns_that_its_model_does_not_use(tmp_path: Path, source
     )
     sell(shop, 20, "2026-08-01 10:00", minute=1, second=9)
     found = shop.publish().checks
-    rebuilt = current_release(shop.rebuilt_copy(tmp_path / "anew").lake)
+    rebuilt = current_release(shop.rebuilt_copy(tmp_path / "rebuilt").lake)
     assert rebuilt
     assert found == rebuilt.checks
     assert found[f"{OURS}.none_of_it"] > 1

@@ -176,7 +176,7 @@ def test_builds_of_a_restored_lake_equal_those_of_the_original(few: Shop, tmp_pa
         for either in (few, shop):
             grow(either, minute)
             either.build()
-    assert shop.read() == few.read() == shop.rebuilt_copy(tmp_path / "anew").read()
+    assert shop.read() == few.read() == shop.rebuilt_copy(tmp_path / "rebuilt").read()
 
 
 def test_a_backup_takes_the_log_from_its_newest_checkpoint_on(few: Shop, tmp_path: Path) -> None:

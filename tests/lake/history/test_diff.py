@@ -19,7 +19,16 @@ from lake.history.order_diff import order_moves
 from lake.query.session import fetch, open_session
 from lake.releases.column_facts import read_column_facts
 from lake.releases.release import current_release, find_release, publish
-from tests.support.built_lake import ENGINE, FEW, MODELS, Shop, ingested_shop, instant
+from tests.support.built_lake import (
+    ENGINE,
+    FEW,
+    MODELS,
+    Shop,
+    change_model,
+    columns_of,
+    ingested_shop,
+    instant,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -205,17 +214,12 @@ def test_the_orders_that_moved_are_all_that_moved_revenue(few: Shop) -> None:
 
 def test_a_table_that_one_release_lacks_is_all_new(few: Shop) -> None:
     """All its rows are new or removed, and a column that only one release has is not compared."""
-    wider = [
-        msgspec.structs.replace(
-            model,
-            header=msgspec.structs.replace(model.header, columns={**model.header.columns, "note": "VARCHAR"}),
-            sql=f"select *, 'new' as note from ({model.sql})",
-        )
-        if model.name == "gold.revenue_daily"
-        else model
-        for model in FEW
-        if model.name != "gold.source_daily"
-    ]
+    wider = change_model(
+        "gold.revenue_daily",
+        "select *, 'new' as note from ({sql})",
+        columns={**columns_of("gold.revenue_daily"), "note": "VARCHAR"},
+        models=[model for model in FEW if model.name != "gold.source_daily"],
+    )
     few.publish(models=wider)
     assert moves(few, 1, 2, "gold.revenue_daily") == []
     found = moves(few, 2, 1, "gold.source_daily")

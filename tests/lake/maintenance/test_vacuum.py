@@ -420,7 +420,7 @@ def test_maintenance_runs_concurrently_with_builds(tmp_path: Path) -> None:
             shop.publish()
     assert errors == []
     assert len([release for release in list_releases(shop.lake) if release.kind != COMPACTION]) == 6
-    assert shop.read() == shop.rebuilt_copy(tmp_path / "anew").read()
+    assert shop.read() == shop.rebuilt_copy(tmp_path / "rebuilt").read()
 
 
 def test_a_build_after_a_rollback_finds_all_changes_in_a_cleaned_log(tmp_path: Path) -> None:
@@ -438,7 +438,7 @@ def test_a_build_after_a_rollback_finds_all_changes_in_a_cleaned_log(tmp_path: P
     run_rollback(shop.lake, first, current=newest(shop.lake), now=later, settings=KEEP_10)
     run_resume(shop.lake, now=later)
     shop.publish()
-    assert shop.read() == shop.read(3) == shop.rebuilt_copy(tmp_path / "anew").read()
+    assert shop.read() == shop.read(3) == shop.rebuilt_copy(tmp_path / "rebuilt").read()
 
 
 def test_the_commands_report_their_work(month: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from lake.errors import ConfigError
+from lake.paths import Lake
 from lake.query import spill
 from lake.query.session import connect
 from lake.query.spill import prefix, spill_folder
 from lake.settings import LakeSettings
+from tests.support.running import environ_of, succeed
 
 PROJECT = Path(__file__).parents[3]
 HOLDER = """
@@ -106,3 +108,10 @@ def test_without_a_place_to_spill_queries_that_fit_still_run(
         assert connection.execute("select 1").fetchall() == [(1,)]
     with pytest.raises(ConfigError, match=r"\[lake\] spill: .* can't be written: .*; name a folder"):
         spill_folder(LakeSettings(spill=str(tmp_path / "missing" / "folder")))
+
+
+def test_a_command_leaves_no_folder_behind(lake: Lake, tmp_path: Path) -> None:
+    """An ordinary end deletes the folder that the command created."""
+    environ = environ_of(lake, KEYLAKE_LAKE_SPILL=str(tmp_path / "spill"))
+    assert "1" in succeed(environ, "lake", "sql", "select 1 as number")
+    assert list((tmp_path / "spill").iterdir()) == []
