@@ -4,7 +4,9 @@ The values are read from the payload here, independently of the code that types 
 If both used the same code, a mistake in it would be on both sides of the comparison.
 """
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -64,10 +66,7 @@ class EvidenceWriter:
 
 def evidence_of(row: Observation, run_id: str) -> dict[str, Any]:
     """Return the evidence row of one observation. Pure."""
-    try:
-        fields = decoder.decode(row.payload)
-    except DECODE_ERRORS:
-        fields = PayloadFields()
+    fields = fields_of(row.payload)
     return {
         "run_id": run_id,
         "id": row.id,
@@ -78,6 +77,16 @@ def evidence_of(row: Observation, run_id: str) -> dict[str, Any]:
         "payload_hash": row.hash,
         "fetched_at": row.fetched_at,
     }
+
+
+def fields_of(payload: bytes) -> PayloadFields:
+    """Return the compared fields, also if other text of the payload is broken. Pure."""
+    with suppress(*DECODE_ERRORS):
+        return decoder.decode(payload)
+    with suppress(ValueError, RecursionError, ArithmeticError):
+        value = json.loads(payload.decode("utf-8", "replace"), parse_float=Decimal)
+        return msgspec.convert(value, PayloadFields)
+    return PayloadFields()
 
 
 def amount(value: Any) -> Decimal | None:
@@ -93,6 +102,12 @@ def amount(value: Any) -> Decimal | None:
 
 
 def integer(value: Any) -> int | None:
-    """Return the value if it is an integer of 64 bits, else None. Pure."""
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_integer and abs(value) < 2**63 else None
+    """Return the value if it is an integer of 64 bits, as a number or as a text, else None. Pure."""
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        return None
+    try:
+        number = Decimal(value)
+    except ArithmeticError:
+        return None
+    is_integer = number.is_finite() and abs(number) < 2**63 and number == int(number)
+    return int(number) if is_integer else None

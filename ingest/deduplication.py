@@ -1,5 +1,8 @@
 """Deduplication by content hash: which observations carry a state that a bronze table does not hold.
 
+An id's newest state may be a refusal, which is a row of ``bronze.rejected``. If an object is seen as it
+was before it was refused, that is a new state: its row shows that the refusal is over.
+
 Other runs append to the same table. So before each answer the deduplicator reads the files
 that were added, and an append is pinned to the version it answered for. If two runs see the
 same change concurrently, one of them writes it.
@@ -23,13 +26,18 @@ from lake.query.sql_file import read_sql
 
 # Attempts to commit an append while other processes commit to the table.
 TRIES = 50
-# 32 bytes an observation and no index: a million orders take 32 MB. The chance that two states of one id
+# 33 bytes an observation and no index: a million orders take 33 MB. The chance that two states of one id
 # share a 64-bit digest is 1 in 10^19.
 CREATE = """
-create or replace table {table} (id bigint, digest ubigint, fetched_at timestamptz, created_at timestamptz)
+create or replace table {table} (
+    id bigint, digest ubigint, fetched_at timestamptz, created_at timestamptz, is_refused boolean
+)
 """
 INSERT = """
-insert into {table} select id, hash(payload_hash), fetched_at, {created_at} from {files} where {is_counted}
+insert into {table}
+select id, hash(payload_hash), fetched_at, {created_at}, {is_refused}
+from {files}
+where {is_counted}
 """
 
 
@@ -49,13 +57,29 @@ class Deduplicator:
         self._observed = quoted(f"observed of {table}")
         self._is_counted = f"run_id not in ({literals(excluded_runs)})" if excluded_runs else "true"
         self._files: set[str] = set()
+        self._refusal_files: set[str] = set()
         # An id above the greatest is new without a query. In a first load nearly all are.
         self._greatest = -(2**63)
         self.table: Table = open_table(lake, table)
         connection.execute(CREATE.format(table=self._observed))
 
+    def read_refusals(self, rejected: Table) -> None:
+        """Read the refusals that were added to ``bronze.rejected``, up to its open version."""
+        uris = rejected.uris()
+        if self._refusal_files - uris:  # compaction replaced files
+            self._duckdb.execute(f"delete from {self._observed} where is_refused")
+            self._refusal_files.clear()
+        if added := uris - self._refusal_files:
+            entity = literals([self._name.removeprefix("bronze.")])
+            self._insert(rejected, added, is_refused=True, condition=f"id is not null and entity = {entity}")
+            self._refusal_files |= uris
+
     def new_states(self, rows: Sequence[Observation]) -> list[Observation]:
-        """Return the rows whose content differs from the newest state of their id and that are later."""
+        """Return the rows whose content differs from the newest state of their id and that are later.
+
+        If the newest state is a refusal, a later row is returned even if its content is the same: it may
+        be accepted now.
+        """
         self._refresh()
         if all(row.id is None or row.id > self._greatest for row in rows):
             return list(rows)
@@ -68,6 +92,27 @@ class Deduplicator:
             }
         )
         return [rows[position] for position in self._new_positions(incoming)]
+
+    def new_refusals(self, rejected: pa.Table) -> pa.Table:
+        """Return the rows of ``bronze.rejected`` that are the newest state of their id, and not known."""
+        self._refresh()
+        rows = self._query(read_sql("ingest", "new_refusals"), incoming=incoming_of(rejected))
+        return rejected.take(pa.array([row[0] for row in rows], pa.int64()))
+
+    def refused_ids(self) -> set[int]:
+        """Return the ids whose newest state is a refusal."""
+        self._refresh()
+        return {row[0] for row in self._query(read_sql("ingest", "refused_ids"))}
+
+    def odd_fields(self, table: Table) -> list[tuple[str, bool, int, int]]:
+        """Return the odd fields of the newest states, given ``bronze.odd_fields``.
+
+        Each has its name, whether its values are read, the number of ids that have it, and one of them.
+        """
+        self._refresh()
+        self._duckdb.execute(f"create or replace temp view odd_fields as {scan(self._duckdb, table)}")
+        entity = self._name.removeprefix("bronze.")
+        return [tuple(row) for row in self._query(read_sql("ingest", "odd_fields"), {"entity": entity})]
 
     def known_ids(self, ids: Set[int]) -> set[int]:
         """Return those of the ids that the table has an observation of."""
@@ -89,15 +134,15 @@ class Deduplicator:
             row[0] for row in self._query(read_sql("ingest", "absent_ids"), values, listed=ids_table(listed))
         ]
 
-    def id_gaps(self, since: datetime, *, first_id: int | None, explained: Set[int]) -> list[tuple[int, int]]:
-        """Return the spans of ids that are neither observed nor ``explained``; newest first.
+    def id_gaps(self, since: datetime, *, first_id: int | None) -> list[tuple[int, int]]:
+        """Return the spans of ids that were never observed, newest first; a refused id was observed.
 
         Both ends of a span belong to it. The spans lie between ids created from ``since`` on,
         or from ``first_id`` on if it is given.
         """
         self._refresh()
         values = {"since": since, "first_id": first_id, "tombstone": TOMBSTONE}
-        gaps = self._query(read_sql("ingest", "id_gaps"), values, explained=ids_table(explained))
+        gaps = self._query(read_sql("ingest", "id_gaps"), values)
         return [(first, last) for first, last in gaps]
 
     def append(self, rows: pa.Table) -> int:
@@ -149,18 +194,24 @@ class Deduplicator:
         self.table.refresh()
         uris = self.table.uris()
         if self._files - uris:  # compaction replaced files: the same rows are in others
-            self._duckdb.execute(CREATE.format(table=self._observed))
+            self._duckdb.execute(f"delete from {self._observed} where not is_refused")
             self._files.clear()
-        if added := sorted(uris - self._files):
-            source = f"({scan(self._duckdb, self.table, added)})"
-            created_at = "created_at" if "created_at" in self.table.schema.names else "null"
-            insert = INSERT.format(
-                table=self._observed, files=source, created_at=created_at, is_counted=self._is_counted
-            )
-            self._duckdb.execute(insert)
-            ((greatest,),) = self._duckdb.execute(f"select max(id) from {self._observed}").fetchall()
-            self._greatest = self._greatest if greatest is None else greatest
+        if added := uris - self._files:
+            self._insert(self.table, added, is_refused=False)
             self._files |= uris
+
+    def _insert(self, table: Table, files: Set[str], *, is_refused: bool, condition: str = "true") -> None:
+        """Insert the rows of a table's files into the observed ones."""
+        insert = INSERT.format(
+            table=self._observed,
+            files=f"({scan(self._duckdb, table, sorted(files))})",
+            created_at="created_at" if "created_at" in table.schema.names else "null",
+            is_refused=is_refused,
+            is_counted=f"{self._is_counted} and {condition}",
+        )
+        self._duckdb.execute(insert)
+        ((greatest,),) = self._duckdb.execute(f"select max(id) from {self._observed}").fetchall()
+        self._greatest = self._greatest if greatest is None else greatest
 
 
 def ids_table(ids: Set[int]) -> pa.Table:

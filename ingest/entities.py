@@ -1,5 +1,8 @@
 """The KeyCRM resources that are copied, as data. Pure.
 
+A field without a default, or of a type that is marked as counted, is strict: an object is refused if
+it can't be read. Any other field that can't be read has its default, and the rest of the object counts.
+
 ``identity`` and ``volatile`` name the fields that are not a row's own content. An included
 object is another resource and counts by its id. A counter of the CRM, or a stamp that moves by
 itself, is no change. If they counted, every stock movement would make a new state of every
@@ -18,6 +21,11 @@ Id = Int | None
 Text = str | None
 # PHP writes an empty object as [].
 Empty = list[Any] | None
+# Mark of a field that gold counts with although the CRM may leave it out: an object with an unreadable one
+# is refused, like one with an unreadable required field.
+COUNTED = msgspec.Meta(extra={"is_counted": True})
+CountedNumber = Annotated[Decimal, COUNTED] | None
+CountedId = Annotated[Int, COUNTED] | None
 
 
 class Ref(msgspec.Struct):
@@ -29,7 +37,7 @@ class Ref(msgspec.Struct):
 class Offer(msgspec.Struct):
     """The catalogue entry of a line; its price and stock are those of today, not of the sale."""
 
-    id: Int
+    id: Id = None
     product_id: Id = None
 
 
@@ -41,8 +49,8 @@ class LineIn(msgspec.Struct):
     name: Text = None
     sku: Text = None
     id: Id = None
-    price_sold: Money = None
-    purchased_price: Money = None
+    price_sold: CountedNumber = None
+    purchased_price: CountedNumber = None
     discount_percent: Decimal | None = None
     discount_amount: Money = None
     total_discount: Decimal | None = None
@@ -80,7 +88,7 @@ class OrderIn(msgspec.Struct):
     expenses: list[ExpenseIn]
     parent_id: Id = None
     source_uuid: Text = None
-    status_group_id: Id = None
+    status_group_id: CountedId = None
     client_id: Id = None
     buyer: Ref | Empty = None
     manager: Ref | Empty = None
@@ -109,10 +117,10 @@ class CustomField(msgspec.Struct):
 
 
 class ProductIn(msgspec.Struct):
-    """A product; its brand is one of its custom fields."""
+    """A product; its brand is one of its custom fields. An unreadable name is empty."""
 
     id: Int
-    name: str
+    name: str = ""
     sku: Text = None
     category_id: Id = None
     price: Money = None
@@ -127,10 +135,10 @@ class ProductIn(msgspec.Struct):
 
 
 class CategoryIn(msgspec.Struct):
-    """A node of the category tree."""
+    """A node of the category tree. An unreadable name is empty."""
 
     id: Int
-    name: str
+    name: str = ""
     parent_id: Id = None
 
 
@@ -206,9 +214,9 @@ class OfferIn(msgspec.Struct):
     sku: Text = None
     barcode: Text = None
     price: Money = None
-    purchased_price: Money = None
-    quantity: Decimal | None = None
-    in_reserve: Decimal | None = None
+    purchased_price: CountedNumber = None
+    quantity: CountedNumber = None
+    in_reserve: CountedNumber = None
     is_archived: bool | None = None
 
 

@@ -12,6 +12,7 @@ import msgspec
 import pyarrow.compute as pc
 
 from ingest.entities import BUYERS, ORDERS, ExpenseIn, LineIn, Offer, OrderIn
+from ingest.observations import id_of
 from ingest.schemas import EXPENSES, LINES
 from lake.delta.table import open_table, table_exists
 from lake.maintenance.redaction import Redaction
@@ -107,14 +108,26 @@ def redacted_order(order: Json) -> Json:
     """Return the fields of an order that are not personal."""
     redacted = typed_fields(order, OrderIn)
     for name in ("buyer", "manager"):
-        if isinstance(redacted.get(name), dict):
-            redacted[name] = {"id": redacted[name].get("id")}
+        if isinstance(order.get(name), dict):
+            redacted[name] = {"id": order[name].get("id")}
     for name, kind in (("products", LineIn), ("expenses", ExpenseIn)):
-        if isinstance(redacted.get(name), list):
-            redacted[name] = [typed_fields(part, kind) for part in redacted[name] if isinstance(part, dict)]
-    for line in redacted.get("products") or []:
-        if isinstance(line, dict) and isinstance(line.get("offer"), dict):
-            line["offer"] = typed_fields(line["offer"], Offer)
+        parts = parts_of(order.get(name))
+        if parts is not None:
+            redacted[name] = [redacted_part(part, kind) for part in parts]
+    return redacted
+
+
+def parts_of(value: object) -> list[Json] | None:
+    """Return the objects in a list, or in an object that PHP writes for one; None if it is neither."""
+    values = list(value.values()) if isinstance(value, dict) else value
+    return [part for part in values if isinstance(part, dict)] if isinstance(values, list) else None
+
+
+def redacted_part(part: Json, kind: type[msgspec.Struct]) -> Json:
+    """Return the fields of a line or an expense that are not personal."""
+    redacted = typed_fields(part, kind)
+    if isinstance(part.get("offer"), dict):
+        redacted["offer"] = typed_fields(part["offer"], Offer)
     return redacted
 
 
@@ -125,16 +138,19 @@ def redact_rejected(text: str, buyer: int) -> str:
         return text
     included = value.get("buyer")
     owner = included.get("id") if isinstance(included, dict) else None
-    if buyer in (value.get("client_id"), owner):
+    if buyer in (id_of(value.get("client_id")), id_of(owner)):
         return encode(redacted_order(value))
-    is_card = value.get("id") == buyer and "grand_total" not in value
+    is_card = id_of(value.get("id")) == buyer and "grand_total" not in value
     return encode({key: value[key] for key in CARD_FIELDS if key in value}) if is_card else text
 
 
 def typed_fields(value: Json, kind: type[msgspec.Struct]) -> Json:
-    """Return the keys that the Struct has, except those that people write freely."""
+    """Return the keys that the Struct has, except those that people write freely.
+
+    A list or an object is left out: in a field of another type it may contain anything.
+    """
     names = {field.encode_name for field in msgspec.structs.fields(kind)} - FREE_TEXT
-    return {key: item for key, item in value.items() if key in names}
+    return {key: item for key, item in value.items() if key in names and not isinstance(item, dict | list)}
 
 
 def decode_object(text: str | None) -> Json | None:

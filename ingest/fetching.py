@@ -135,7 +135,7 @@ class Fetcher:
         If orders are missing, they lie in no window of time and are requested by id.
         """
         # A rejected order counts as long as the CRM has it.
-        await self.fetch_orders(self.writer.rejected_only_ids(ORDERS), from_gaps=True)
+        await self.fetch_orders(self.writer.refused_ids(ORDERS), from_gaps=True)
         count = self.writer.live_count(ORDERS, up_to=last.id)
         if count < last.total:
             await self.fetch_orders([last.id] if last.id else [])

@@ -34,7 +34,10 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=100_000_000)]
 
 
 class Page(msgspec.Struct, frozen=True):
-    """One page of a list; ``data`` holds each row's bytes exactly as received."""
+    """One page of a list; ``data`` holds each row's bytes exactly as received.
+
+    PHP sends a list with gaps as an object: its values are the rows.
+    """
 
     data: list[msgspec.Raw]
     total: Count
@@ -56,8 +59,15 @@ class ObjectId(msgspec.Struct, frozen=True):
     id: int
 
 
+class GappedPage(Page, frozen=True):
+    """A page whose rows are the values of an object."""
+
+    data: dict[str, msgspec.Raw]  # type: ignore[assignment]
+
+
 # Numbers of the envelope count the same whether a server writes them as numbers or as text.
 page_decoder = msgspec.json.Decoder(Page, strict=False)
+gapped_decoder = msgspec.json.Decoder(GappedPage, strict=False)
 id_decoder = msgspec.json.Decoder(ObjectId, strict=False)
 
 
@@ -100,7 +110,7 @@ def read_object(body: bytes, *, expected_id: int) -> bytes:
 def read_page(body: bytes, *, expected_page: int) -> Page:
     """Return the page of a 200 answer. Raises SourceDown if it is not the page requested."""
     try:
-        page = page_decoder.decode(body)
+        page = decode_page(body)
     except DECODE_ERRORS as error:
         raise SourceDown(f"the answer of {len(body)} bytes is not a page of JSON: {error}") from None
     if expected_page == 1 and not page.data and page.total > 0:
@@ -108,6 +118,21 @@ def read_page(body: bytes, *, expected_page: int) -> Page:
     if page.current_page is not None and page.current_page != expected_page:
         raise SourceDown(f"page {page.current_page} came instead of page {expected_page}")
     return page
+
+
+def decode_page(body: bytes) -> Page:
+    """Return the page in a body. Raises one of DECODE_ERRORS."""
+    try:
+        return page_decoder.decode(body)
+    except msgspec.ValidationError as error:
+        try:
+            page = gapped_decoder.decode(body)
+        except msgspec.ValidationError:
+            raise error from None
+        rows = list(page.data.values()) if all(map(str.isdigit, page.data)) else None
+        if rows is None:
+            raise
+        return Page(rows, page.total, page.current_page, page.last_page, page.per_page)
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceError | None:

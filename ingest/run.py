@@ -15,6 +15,7 @@ from ingest import run_kinds as kinds
 from ingest.client import Client
 from ingest.completeness import EvidenceWriter
 from ingest.fetching import Fetcher
+from ingest.odd_findings import report_odd_values
 from ingest.progress import ProgressReporter
 from ingest.reconciliation import resync
 from ingest.settings import IngestSettings
@@ -152,6 +153,7 @@ async def fetch(
         with progress:
             reached = await fetch_kind(plan, fetcher, settings, lake)
         fetcher.writer.flush_evidence()
+        report_odd_values(lake, fetcher.writer.entity_states(), now=datetime.now(UTC))
     except BaseException as error:
         return Outcome(failure=error)
     return Outcome(watermark=reached)

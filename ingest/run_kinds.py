@@ -14,8 +14,7 @@ import structlog
 from ingest.entities import BUYERS, ENTITIES, OFFERS, ORDERS, PRODUCTS, Entity
 from ingest.fetching import Fetcher, FirstOrder, LastOrder, Target
 from ingest.full_load import FullLoad, read_full_load, write_windows
-from ingest.observations import partial_object
-from ingest.protocol import DECODE_ERRORS
+from ingest.observations import observe, partial_id
 from ingest.settings import IngestSettings
 from ingest.windows import (
     BEGINNING,
@@ -163,18 +162,16 @@ async def fetch_first_order(fetcher: Fetcher) -> FirstOrder | None:
         if count := fetcher.writer.live_count(ORDERS):
             raise SourceDown(f"the CRM shows no order at all, the lake has {count}")
         return None
-    try:
-        order = msgspec.json.decode(page.data[0], type=OrderStub)
-    except DECODE_ERRORS:  # one unreadable order must not stop the others
-        return FirstOrder(1, BEGINNING, page.total)
-    return FirstOrder(order.id, to_utc(order.created_at), page.total)
+    order = observe(ORDERS, bytes(page.data[0]), fetcher.client.now)
+    # One unreadable order must not stop the others.
+    created_at = max(order.created_at or BEGINNING, BEGINNING)
+    return FirstOrder(1 if order.id is None else order.id, created_at, page.total)
 
 
 async def fetch_last_order(fetcher: Fetcher) -> LastOrder:
     """Fetch the order with the greatest id and the number of orders."""
     page = (await fetcher.client.fetch_first(ORDERS, newest=True)).page
-    order = partial_object(bytes(page.data[0])) if page.data else None
-    return LastOrder(order["id"] if order else None, page.total)
+    return LastOrder(partial_id(bytes(page.data[0])) if page.data else None, page.total)
 
 
 async def run_window(fetcher: Fetcher, since: datetime, until: datetime) -> None:
@@ -208,15 +205,3 @@ def due_lists(lake: Lake, entities: Sequence[Entity], settings: IngestSettings) 
         for entity in entities
         if now - read_at.get(entity.name, never) >= cadences[entity.name] - JITTER
     ]
-
-
-class OrderStub(msgspec.Struct):
-    """The fields of an order that divide history into windows."""
-
-    id: int
-    created_at: datetime
-
-
-def to_utc(stamp: datetime) -> datetime:
-    """Return the stamp in UTC; if it has no zone, it is UTC already."""
-    return stamp.astimezone(UTC) if stamp.tzinfo else stamp.replace(tzinfo=UTC)

@@ -229,9 +229,29 @@ REJECTED = Contract.of(
         "observed_on": "DATE",
     }
 ).schema
+# The odd fields of observations: a row for each field that is not as documented, with the observation's key.
+# Committed before the observation, like an order's lines: they count only if it exists.
+ODD_FIELDS = Contract.of(
+    {
+        "entity": "VARCHAR",
+        "id": "BIGINT",
+        "field": "VARCHAR",
+        "is_read": "BOOLEAN",
+        "fetched_at": "TIMESTAMPTZ",
+        "run_id": "VARCHAR",
+        "observed_on": "DATE",
+    }
+).schema
+# The columns that each kind of object fills.
+COLUMNS_OF: Mapping[type[msgspec.Struct], pa.Schema] = {
+    **{entity.kind: LISTS[entity.table].schema for entity in e.ENTITIES},
+    e.LineIn: LINES.schema,
+    e.ExpenseIn: EXPENSES.schema,
+}
 SCHEMAS: Mapping[str, pa.Schema] = {
     **{name: each.schema for name, each in LISTS.items()},
     LINES.table: LINES.schema,
     EXPENSES.table: EXPENSES.schema,
     "bronze.rejected": REJECTED,
+    "bronze.odd_fields": ODD_FIELDS,
 }

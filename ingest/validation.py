@@ -19,11 +19,12 @@ import pyarrow.compute as pc
 
 from ingest.client import Client
 from ingest.entities import ORDERS, Entity
-from ingest.observations import Observation, observe, strip, type_rows
+from ingest.observations import Observation, observe, strip
 from ingest.paging import Pager
 from ingest.progress import ProgressReporter
 from ingest.protocol import DECODE_ERRORS
 from ingest.schemas import LISTS
+from ingest.typed_rows import type_rows
 from ingest.windows import SECOND, Window
 from lake.clock import SHOP
 from lake.delta.table import open_table, table_exists
@@ -31,6 +32,7 @@ from lake.errors import IngestIncomplete, TableMissing
 from lake.paths import Lake
 from lake.query.session import Connection, connect, create_view
 from lake.releases.release import Release, current_release
+from lake.releases.released_table import open_released
 from lake.settings import LakeSettings
 
 # Span of creation time that is read around a day.
@@ -234,7 +236,7 @@ def open_rules(lake: Lake, connection: Connection, release: Release) -> None:
     """Create views of the rules that a release was built with."""
     connection.execute("create schema rules")
     for name in (f"rules.{rule}" for rule in RULES):
-        create_view(connection, name, open_table(lake, name, release.tables[name]))
+        create_view(connection, name, open_released(lake, release, name))
 
 
 def differences(crm: Side, lake: Side) -> list[tuple[int, str]]:

@@ -6,20 +6,22 @@ observation appends all of them again.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TypeVar
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.completeness import EvidenceWriter
 from ingest.deduplication import Deduplicator
-from ingest.entities import ORDERS, Entity
-from ingest.observations import Observation, tombstone_rows, type_rows
+from ingest.entities import ENTITIES, ORDERS, Entity
+from ingest.observations import Observation
 from ingest.schemas import SCHEMAS
+from ingest.typed_rows import tombstone_rows, type_rows
 from ingest.windows import Window
 from lake.delta.table import Table, create_table, open_table
 from lake.delta.writer import Staged
@@ -27,11 +29,22 @@ from lake.paths import Lake
 from lake.query.session import Connection
 
 Result = TypeVar("Result")
-REJECTED = "bronze.rejected"
+REJECTED, ODD_FIELDS = "bronze.rejected", "bronze.odd_fields"
 # One thread that stages lines and expenses while the caller stages the orders.
 STAGER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stage")
 # Delta's statistics truncate instants to this.
 MILLISECOND = timedelta(milliseconds=1)
+
+
+class EntityStates(msgspec.Struct, frozen=True):
+    """What is not as documented in the newest states of an entity.
+
+    ``odd`` fields have their name, whether they are read, the number of ids, and one id.
+    """
+
+    entity: str
+    odd: tuple[tuple[str, bool, int, int], ...]
+    refused: tuple[int, ...]
 
 
 class Writer:
@@ -59,6 +72,8 @@ class Writer:
         # (entity, payload hash) and (entity, id) of the objects rejected in this run.
         self._rejected: set[tuple[str, str]] = set()
         self._rejected_now: set[tuple[str, int]] = set()
+        # Entities that this run has appended observations or refusals of.
+        self._changed: set[str] = set()
         self.appended: Counter[str] = Counter()
 
     def create_tables(self) -> None:
@@ -88,17 +103,16 @@ class Writer:
         new = deduplicator.new_states(list(latest.values()))
         typed = type_rows(entity, new, run_id=self._run_id)
         # Files are staged concurrently, and committed one table after the other.
-        parts = submit(
-            self._stage, {name: typed.tables[name] for name in typed.tables if name != entity.table}
-        )
+        others = {name: typed.tables[name] for name in typed.tables if name != entity.table}
+        parts = submit(self._stage, {**others, ODD_FIELDS: typed.odd_fields})
         try:
             staged = deduplicator.table.stage(typed.tables[entity.table])
         finally:
             wait([parts])
         for name, part in parts.result().items():
             self._append(name, part)
-        self.appended[entity.table] += deduplicator.append_staged(typed.tables[entity.table], staged)
-        self._reject(typed.rejected)
+        self._count(entity, deduplicator.append_staged(typed.tables[entity.table], staged))
+        self._reject(entity, typed.rejected)
 
     def flush_evidence(self) -> None:
         """Write the completeness evidence that is not written yet, if the run collects any."""
@@ -115,9 +129,7 @@ class Writer:
         They lie between orders created from ``since`` on, or from ``first_id`` on if it is given.
         The CRM's ids are dense, so each gap has a cause. A rejected order is no gap.
         """
-        gaps = self._deduplicator(ORDERS).id_gaps(
-            since, first_id=first_id, explained=self._rejected_ids(ORDERS)
-        )
+        gaps = self._deduplicator(ORDERS).id_gaps(since, first_id=first_id)
         ids = islice((number for first, last in gaps for number in range(last, first - 1, -1)), limit)
         return list(ids), sum(last - first + 1 for first, last in gaps)
 
@@ -125,7 +137,7 @@ class Writer:
         """Append tombstones of ids that the CRM no longer has, if they are not known as deleted."""
         deduplicator = self._deduplicator(entity)
         tombstones = tombstone_rows(entity, deduplicator.new_states(rows), run_id=self._run_id)
-        self.appended[entity.table] += deduplicator.append(tombstones)
+        self._count(entity, deduplicator.append(tombstones))
 
     def known_rows(self, entity: Entity, rows: Sequence[Observation]) -> list[Observation]:
         """Return the rows whose ids the lake has an observation of."""
@@ -133,59 +145,79 @@ class Writer:
         return [row for row in rows if row.id in known]
 
     def live_count(self, entity: Entity, *, up_to: int | None = None) -> int:
-        """Return how many ids are not deleted, rejected ones too; up to an id if one is given."""
-        rejected = self._rejected_ids(entity)
-        if up_to is not None:
-            rejected = {number for number in rejected if number <= up_to}
-        deduplicator = self._deduplicator(entity)
-        return deduplicator.live_count(up_to) + len(rejected - deduplicator.known_ids(rejected))
+        """Return how many ids are not deleted, refused ones too; up to an id if one is given."""
+        return self._deduplicator(entity).live_count(up_to)
 
-    def rejected_only_ids(self, entity: Entity) -> list[int]:
-        """Return the ids that the lake knows only from rejections, none of them in this run."""
-        rejected = self._rejected_ids(entity)
+    def refused_ids(self, entity: Entity) -> list[int]:
+        """Return the ids whose newest state is a refusal that this run has not seen."""
         now = {number for name, number in self._rejected_now if name == entity.name}
-        return sorted(rejected - now - self._deduplicator(entity).known_ids(rejected))
+        return sorted(self._deduplicator(entity).refused_ids() - now)
 
-    def _rejected_ids(self, entity: Entity) -> set[int]:
-        """Return the ids of the objects that were ever rejected."""
-        rows = open_table(self._lake, REJECTED).read(["id"], where=pc.field("entity") == entity.name)
-        return set(rows["id"].drop_null().to_pylist())
+    def entity_states(self) -> Iterator[EntityStates]:
+        """Yield the odd fields and refusals of each entity that this run has changed."""
+        for entity in ENTITIES:
+            if entity.name in self._changed:
+                deduplicator = self._deduplicator(entity)
+                odd = deduplicator.odd_fields(self._table(ODD_FIELDS))
+                yield EntityStates(entity.name, tuple(odd), tuple(sorted(deduplicator.refused_ids())))
+
+    def _count(self, entity: Entity, appended: int) -> None:
+        self.appended[entity.table] += appended
+        if appended:
+            self._changed.add(entity.name)
 
     def _deduplicator(self, entity: Entity) -> Deduplicator:
         """Return the entity's deduplicator, opened when it is first used."""
         if entity.table not in self._deduplicators:
-            self._deduplicators[entity.table] = Deduplicator(
-                self._lake, self._duckdb, entity.table, excluded_runs=self._excluded_runs
-            )
+            opened = Deduplicator(self._lake, self._duckdb, entity.table, excluded_runs=self._excluded_runs)
+            if self._table(REJECTED).uris():
+                opened.read_refusals(open_table(self._lake, REJECTED))
+            self._deduplicators[entity.table] = opened
         return self._deduplicators[entity.table]
 
-    def _reject(self, rows: pa.Table) -> None:
-        """Append rejected payloads, unless the same bytes were rejected before."""
+    def _reject(self, entity: Entity, rows: pa.Table) -> None:
+        """Append refusals that are new states; without an id, those whose bytes were never refused."""
         if not rows.num_rows:
             return
-        (entity,) = set(rows["entity"].to_pylist())
-        self._rejected.update((entity, digest) for digest in rows["payload_hash"].to_pylist())
-        self._rejected_now.update((entity, number) for number in rows["id"].drop_null().to_pylist())
+        self._rejected.update((entity.name, digest) for digest in rows["payload_hash"].to_pylist())
+        self._rejected_now.update((entity.name, number) for number in rows["id"].drop_null().to_pylist())
         # Opened again: in a long load, compaction and vacuum may have deleted the files of an older version.
-        known = open_table(self._lake, REJECTED).read(
-            ["payload_hash"],
-            where=(pc.field("entity") == entity)
-            & pc.field("payload_hash").isin(rows["payload_hash"].to_pylist()),
+        table = open_table(self._lake, REJECTED)
+        deduplicator = self._deduplicator(entity)
+        deduplicator.read_refusals(table)
+        new = pa.concat_tables(
+            [
+                deduplicator.new_refusals(rows.filter(pc.field("id").is_valid())),
+                new_payloads(entity, table, rows.filter(pc.field("id").is_null())),
+            ]
         )
-        new = rows.filter(pc.invert(pc.is_in(rows["payload_hash"], known["payload_hash"])))
-        self._append(REJECTED, self._table(REJECTED).stage(new))
+        if new.num_rows:
+            table.append(new.combine_chunks())
+            deduplicator.read_refusals(table)
+            self.appended[REJECTED] += new.num_rows
+            self._changed.add(entity.name)
 
     def _stage(self, tables: Mapping[str, pa.Table]) -> dict[str, Staged]:
         return {name: self._table(name).stage(rows) for name, rows in tables.items()}
 
     def _append(self, name: str, staged: Staged) -> None:
         self._table(name).append(staged)
-        self.appended[name] += staged.count
+        if staged.count:
+            self.appended[name] += staged.count
 
     def _table(self, name: str) -> Table:
         if name not in self._tables:
             self._tables[name] = create_table(self._lake, name, SCHEMAS[name], partition_by=["observed_on"])
         return self._tables[name]
+
+
+def new_payloads(entity: Entity, rejected: Table, rows: pa.Table) -> pa.Table:
+    """Return the rows whose bytes were never refused as an object of this entity."""
+    if not rows.num_rows:
+        return rows
+    is_equal = pc.field("payload_hash").isin(rows["payload_hash"].to_pylist())
+    known = rejected.read(["payload_hash"], where=(pc.field("entity") == entity.name) & is_equal)
+    return rows.filter(pc.invert(pc.is_in(rows["payload_hash"], known["payload_hash"])))
 
 
 def submit(work: Callable[..., Result], *arguments: object) -> Future[Result]:

@@ -11,7 +11,7 @@ import click
 from lake.cli.main import open_lake
 from lake.cli.output import show_table
 from lake.errors import CheckFailed, LakeError, UsageError
-from lake.ledgers.findings import HEALED, read_findings, write_findings
+from lake.ledgers.findings import HEALED, INGEST, read_findings, write_findings
 from lake.messages import counted
 from lake.releases.release import Release, current_release, list_releases
 from lake.settings import LakeSettings
@@ -114,7 +114,11 @@ def checks(everything: bool) -> None:
             ],
             spare=("last change", "since"),
         )
-    removed = [finding for finding in open_findings if finding.fingerprint not in names]
+    removed = [
+        finding
+        for finding in open_findings
+        if finding.fingerprint not in names and not finding.fingerprint.startswith(f"{INGEST}.")
+    ]
     print(
         f"{counted(len(all_checks), 'check')}, {counted(len(open_findings), 'finding')} open"
         + (f", {len(removed)} of checks that no longer exist" if removed else "")

@@ -1,11 +1,9 @@
--- Return the spans of ids between two neighbours that are neither observed nor in `explained`, newest first.
+-- Return the spans of ids between two neighbours that were never observed, newest first.
 -- They lie above the first id created from `$since` on, or above `$first_id` if it is set.
 with neighbours as (
     select id, lag(id) over (order by id) as before
     from (
         select id from observed
-        union
-        select id from explained
         union
         select $first_id::bigint - 1 where $first_id is not null
     )

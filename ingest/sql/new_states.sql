@@ -1,8 +1,13 @@
--- Return the positions of the incoming observations that carry a new state: their id is unknown, or their
--- content differs from the newest observation of the id and they are later than it.
--- `incoming` holds (position, id, hash, fetched_at); `observed` holds (id, digest, fetched_at, created_at).
+-- Return the positions of the incoming observations that may carry a new state: their id is unknown, or they are
+-- later than the newest state of the id and differ from it. An equal one is returned if that state is a refusal.
+-- `incoming` holds (position, id, hash, fetched_at); `observed` holds (id, digest, fetched_at, created_at,
+-- is_refused).
 with newest as (
-    select id, arg_max(digest, fetched_at) as digest, max(fetched_at) as fetched_at
+    select
+        id,
+        arg_max(digest, fetched_at) as digest,
+        arg_max(is_refused, fetched_at) as is_refused,
+        max(fetched_at) as fetched_at
     from observed semi join incoming using (id)
     group by id
 )
@@ -11,5 +16,5 @@ select i.position
 from incoming as i left join newest as n on n.id = i.id
 where
     n.id is null
-    or (n.digest <> hash(i.hash) and n.fetched_at < i.fetched_at)
+    or ((n.digest <> hash(i.hash) or n.is_refused) and n.fetched_at < i.fetched_at)
 order by i.position

@@ -4,7 +4,7 @@ A condition is identified by its fingerprint. It gets a row when it is new, when
 when it is healed, and none in between. Which findings are open is derived from the ledger alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
@@ -14,8 +14,9 @@ import msgspec
 from lake.delta.ledger import Ledger
 from lake.paths import Lake
 
-# First part of the fingerprints of conditions that are examined at night; builds examine the others.
-NIGHTLY = "nightly"
+# First part of the fingerprints of conditions that are examined at night, and of those that ingests examine;
+# builds examine the others.
+NIGHTLY, INGEST = "nightly", "ingest"
 NEW, OPEN, HEALED = "new", "open", "healed"
 
 
@@ -45,20 +46,22 @@ def read_findings(lake: Lake) -> dict[str, Finding]:
     return {finding.fingerprint: finding for finding in LEDGER.read(lake)}
 
 
-def write_findings(lake: Lake, found: Iterable[Finding]) -> list[Finding]:
+def write_findings(
+    lake: Lake, found: Iterable[Finding], *, groups: Collection[str] = (), now: datetime | None = None
+) -> list[Finding]:
     """Append and return what changed, given all conditions examined now; ``rows`` 0 means that one is healed.
 
-    A known condition that is no longer examined is healed too. Builds leave the nightly conditions
-    alone, and the night leaves those of builds alone.
+    A known condition that is no longer examined is healed too, if it is in the group of one that is, or
+    in one of ``groups``, which were examined ``now``: see ``group_of``.
     """
     known, examined = read_findings(lake), list(found)
     fingerprints = {finding.fingerprint for finding in examined}
-    kinds = {is_nightly(finding) for finding in examined}
-    now = max((finding.seen_at for finding in examined), default=None)
+    groups = {group_of(finding) for finding in examined} | set(groups)
+    now = now or max((finding.seen_at for finding in examined), default=None)
     examined += [
         msgspec.structs.replace(finding, rows=0, seen_at=now)
         for finding in known.values()
-        if finding.fingerprint not in fingerprints and is_nightly(finding) in kinds and now
+        if finding.fingerprint not in fingerprints and group_of(finding) in groups and now
     ]
     changes = [
         changed for finding in examined if (changed := change(finding, known.get(finding.fingerprint)))
@@ -74,7 +77,7 @@ def settle(lake: Lake, checks: Mapping[str, int], *, now: datetime) -> list[Find
     ``checks`` is ``{fingerprint: rows}`` of that release. A finding that only a refused build had is
     healed, and one that it no longer had is open again. Return what changed.
     """
-    findings = [finding for finding in read_findings(lake).values() if not is_nightly(finding)]
+    findings = [finding for finding in read_findings(lake).values() if not group_of(finding)]
     counts = {finding.fingerprint: checks.get(finding.fingerprint, 0) for finding in findings}
     if all(finding.rows == counts[finding.fingerprint] for finding in findings):
         return []
@@ -89,9 +92,12 @@ def settle(lake: Lake, checks: Mapping[str, int], *, now: datetime) -> list[Find
     )
 
 
-def is_nightly(finding: Finding) -> bool:
-    """Return True if the condition is examined at night. Pure."""
-    return finding.fingerprint.startswith(f"{NIGHTLY}.")
+def group_of(finding: Finding) -> str:
+    """Return the group of a condition: ``nightly``, an entity (``ingest.orders``), or "" for builds. Pure."""
+    first, *others = finding.fingerprint.split(".")
+    if first == INGEST:
+        return f"{INGEST}.{others[0]}"
+    return NIGHTLY if first == NIGHTLY else ""
 
 
 def change(finding: Finding, known: Finding | None) -> Finding | None:

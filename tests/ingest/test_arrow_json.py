@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest import observations as bronze
+from ingest import typed_rows as bronze
 from ingest.arrow_json import Undocumented
 from ingest.entities import ORDERS
-from ingest.observations import TypedRows, observe, type_rows
+from ingest.observations import observe
+from ingest.typed_rows import TypedRows, type_rows
 from tests.ingest.test_observations import NOW, line, order
 
 EXPENSE = {

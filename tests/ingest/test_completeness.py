@@ -53,7 +53,14 @@ def test_a_broken_payload_still_gives_its_id() -> None:
     """The CRM showed an order of that id, whatever its other fields are."""
     row = evidence_of(observe(ORDERS, b'{"id": 5, "buyer_comment": "\xff"}', NOW), "run")
     assert (row["id"], row["payload_hash"] != "") == (5, True)
-    assert evidence_for(source_id="4", status_id=True)["source_id"] is None
+    row = evidence_of(observe(ORDERS, b'{"id": 5, "grand_total": 2.5, "promocode": "\xff"}', NOW), "run")
+    assert row["grand_total"] == Decimal("2.50")
+
+
+@pytest.mark.parametrize(("value", "number"), [("4", 4), (4.0, 4), (True, None), ("four", None), (4.5, None)])
+def test_an_id_may_be_a_text(value: object, number: int | None) -> None:
+    """Ids count the same whether the CRM writes them as numbers or as texts."""
+    assert evidence_for(source_id=value)["source_id"] == number
 
 
 def test_rows_are_written_in_batches_as_they_come(lake: Lake) -> None:

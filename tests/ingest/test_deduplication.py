@@ -8,8 +8,9 @@ import pytest
 
 from ingest.deduplication import Deduplicator
 from ingest.entities import MANAGERS
-from ingest.observations import Observation, observe, type_rows
+from ingest.observations import Observation, observe
 from ingest.schemas import SCHEMAS
+from ingest.typed_rows import type_rows
 from lake.delta.table import create_table, open_table
 from lake.paths import Lake
 from lake.query.session import connect

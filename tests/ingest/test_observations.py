@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.entities import BUYERS, MANAGERS, ORDERS, PRODUCTS, Entity
-from ingest.observations import observe, type_rows
+from ingest.observations import observe
+from ingest.typed_rows import type_rows
 
 NOW = datetime(2026, 3, 4, 23, 30, tzinfo=UTC)
 
@@ -221,9 +222,11 @@ def test_a_unit_price_may_be_finer_than_a_kopeck() -> None:
     assert typed_rows.tables["bronze.orders"]["margin_sum"].to_pylist() == [Decimal("123.4568")]
 
 
-@pytest.mark.parametrize(("key", "typed_ids"), [("promocode", [6]), ("buyer_comment", [5, 6])])
+@pytest.mark.parametrize(
+    ("key", "typed_ids"), [("ordered_at", [6]), ("promocode", [5, 6]), ("buyer_comment", [5, 6])]
+)
 def test_a_byte_that_is_no_utf_8_harms_only_its_field(key: str, typed_ids: list[int]) -> None:
-    """If the column is typed, the order is rejected; in an untyped field the byte is escaped."""
+    """If gold counts with the field, the order is refused; the payload has the byte escaped."""
     broken = json.dumps(order(**{key: "?"})).encode().replace(b'"?"', b'"\xff"')
     rows = [observe(ORDERS, broken, NOW), observe(ORDERS, json.dumps(order(id=6)).encode(), NOW)]
     assert [row.id for row in rows] == [5, 6]

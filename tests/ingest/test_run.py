@@ -32,7 +32,7 @@ Ingest = Callable[..., Run]
 def test_full_copies_every_order_with_its_lines(
     ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
 ) -> None:
-    """The lake has the orders from the first to the last, and all twelve bronze tables exist."""
+    """The lake has the orders from the first to the last, and all thirteen bronze tables exist."""
     run = ingest("full")
     assert (run.verdict, run.reason, run.rejected) == ("complete", None, 0)
     assert lake_orders(lake, engine) == shop_orders(shop)
@@ -52,6 +52,7 @@ def test_full_copies_every_order_with_its_lines(
             "statuses",
             "offers",
             "rejected",
+            "odd_fields",
         ]
     }
 
