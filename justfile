@@ -146,6 +146,13 @@ vacuum *args:
 maintain *args:
     @exec {{ python }} -m lake maintain "$@"
 
+# Make tables with a damaged log readable again, then rebuild what depends on them
+[group('operate')]
+[no-exit-message]
+repair:
+    @{{ python }} -m lake repair
+    @exec {{ python }} -m transform
+
 # Show bytes of each table: live, retained for releases, reclaimable, log
 [group('operate')]
 [no-exit-message]

@@ -29,6 +29,7 @@ from ingest.windows import SECOND, Window
 from lake.clock import SHOP
 from lake.delta.table import open_table, table_exists
 from lake.errors import IngestIncomplete, TableMissing
+from lake.messages import counted
 from lake.paths import Lake
 from lake.query.session import Connection, connect, create_view
 from lake.releases.release import Release, current_release
@@ -39,8 +40,6 @@ from lake.settings import LakeSettings
 BEFORE, AFTER = timedelta(days=45), timedelta(days=7)
 OWN_COLUMNS = tuple(LISTS[ORDERS.table].columns)
 COLUMNS = (*OWN_COLUMNS, "payload_hash", "payload")
-# Columns behind the figures: they are compared even if the hashes are equal.
-FIGURE_COLUMNS = ("source_id", "status_id", "status_group_id", "grand_total", "ordered_at")
 # Finds the newest observations first: the payloads of a large shop do not fit into memory.
 DAY_ORDERS = f"""
 with newest as (
@@ -52,6 +51,12 @@ with newest as (
 select {", ".join(COLUMNS)}
 from bronze.orders join newest using (id, fetched_at)
 where not is_deleted and ordered_at >= $1 and ordered_at < $2
+"""
+HASHES = """
+select id, arg_max(payload_hash, fetched_at)
+from bronze.orders
+where id in (select unnest($1))
+group by id
 """
 TOTALS = "select count(*), coalesce(sum(grand_total), 0) from side"
 # Counted like silver.orders and gold.revenue_daily: without excluded sources and returns.
@@ -71,27 +76,38 @@ RULES = ("excluded_sources", "return_statuses", "return_status_groups")
 class Report(msgspec.Struct, frozen=True):
     """The result: figures as rows (name, CRM, lake), and differences as rows (order id, fields).
 
-    ``orders`` is the number of the day's orders on either side.
+    ``orders`` is the number of the day's orders on either side. ``damaged`` are the differing orders whose
+    content is the CRM's: their columns do not follow from it.
     """
 
     figures: list[tuple[str, Any, Any]]
     differences: list[tuple[int, str]]
     orders: int
+    damaged: frozenset[int] = frozenset()
 
     @property
-    def ids(self) -> str:
-        """The orders that differ, as arguments of a command."""
-        return " ".join(str(order) for order, _ in self.differences)
+    def remedy(self) -> str:
+        """The commands that copy the orders that differ."""
+        changed = [order for order, _ in self.differences if order not in self.damaged]
+        commands = [f"`{command_of(changed)}` copies them again"] if changed else []
+        if self.damaged:
+            commands.append(
+                f"`{command_of(sorted(self.damaged))} --again` replaces"
+                f" {counted(len(self.damaged), 'damaged row')}, whose columns do not follow from the payload"
+            )
+        return "; ".join(commands)
 
 
 class Side(msgspec.Struct, frozen=True):
     """The orders of the day on one side, in COLUMNS; ``refused`` has the reason of each that can't be typed.
 
-    Such an order has only its id, so its money is in no figure.
+    Such an order has only its id, so its money is in no figure. ``hashes`` are the content hashes of the
+    orders that were looked at, those of other days too.
     """
 
     orders: pa.Table
     refused: dict[int, str] = {}
+    hashes: dict[int, str] = {}
 
     @property
     def by_id(self) -> dict[int, dict[str, Any]]:
@@ -120,7 +136,10 @@ async def run_validation(day: date, lake: Lake, *, client: Client, engine: LakeS
     async with client:
         theirs = await fetch_crm(client, *span, also=ours.by_id)
     orders = len(theirs.by_id.keys() | ours.by_id.keys())
-    return Report(figures(lake, connection, theirs, ours), differences(theirs, ours), orders)
+    found = differences(theirs, ours)
+    hashes = newest_hashes(connection, [order for order, _ in found])
+    damaged = frozenset(order for order, _ in hashes.items() & theirs.hashes.items())
+    return Report(figures(lake, connection, theirs, ours), found, orders, damaged)
 
 
 def day_of(day: date) -> tuple[datetime, datetime]:
@@ -202,7 +221,8 @@ def type_side(rows: list[Observation], since: datetime, until: datetime, *, lake
     only_ids = pa.Table.from_pylist(
         [{"id": order} for order in refused], schema=nullable_schema(orders.schema)
     )
-    return Side(pa.concat_tables([orders.filter(is_of_day).cast(only_ids.schema), only_ids]), refused)
+    hashes = {row.id: row.hash for row in rows if row.id is not None}
+    return Side(pa.concat_tables([orders.filter(is_of_day).cast(only_ids.schema), only_ids]), refused, hashes)
 
 
 def nullable_schema(schema: pa.Schema) -> pa.Schema:
@@ -220,6 +240,11 @@ def figures(lake: Lake, connection: Connection, theirs: Side, ours: Side) -> lis
     open_rules(lake, connection, release)
     (revenue,), (our_revenue,) = query_sides(connection, REVENUE, theirs, ours)
     return [*rows, (f"revenue by the rules of release {release.release}, ₴", revenue, our_revenue)]
+
+
+def command_of(orders: Iterable[int]) -> str:
+    """Return the command that copies orders by their ids. Pure."""
+    return f"just ingest order {' '.join(map(str, orders))}"
 
 
 def query_sides(connection: Connection, query: str, *sides: Side) -> list[tuple[Any, ...]]:
@@ -251,6 +276,11 @@ def differences(crm: Side, lake: Side) -> list[tuple[int, str]]:
     return [(order, fields) for order, fields in results if fields]
 
 
+def newest_hashes(connection: Connection, orders: list[int]) -> dict[int, str]:
+    """Return the content hash of each order's newest observation in the lake, whatever its day."""
+    return dict(connection.execute(HASHES, [orders]).fetchall())
+
+
 def difference(crm: dict[str, Any] | None, lake: dict[str, Any] | None) -> str:
     """Return the fields in which two observations of an order differ; empty if none does. Pure."""
     if crm is None:
@@ -258,7 +288,7 @@ def difference(crm: dict[str, Any] | None, lake: dict[str, Any] | None) -> str:
     if lake is None:
         return "not on this day in the lake"
     if crm["payload_hash"] == lake["payload_hash"]:
-        return ", ".join(name for name in FIGURE_COLUMNS if crm[name] != lake[name])
+        return ", ".join(name for name in OWN_COLUMNS if crm[name] != lake[name])
     theirs, ours = contents(crm), contents(lake)
     if theirs is None or ours is None:  # redacted, or no UTF-8: compare the columns
         names = [name for name in OWN_COLUMNS if crm[name] != lake[name]]

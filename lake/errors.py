@@ -34,6 +34,10 @@ class TableMissing(LakeError):
     """An expected Delta table, version or data file does not exist."""
 
 
+class TableDamaged(LakeError):
+    """A file of a table is not as it was written: a disk or another program has changed it."""
+
+
 class NoRelease(LakeError):
     """The requested release was never published, or is not available in this lake any more."""
 

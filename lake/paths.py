@@ -29,11 +29,12 @@ class Lake(msgspec.Struct, frozen=True):
     """The location of a lake: a folder, or the URI of a prefix in an object store.
 
     Credentials come from the environment. ``mode`` are the permissions of the folder when it is created.
-    Raises UsageError if no lake can be at the root.
+    If ``durable``, commits on a disk are synced. Raises UsageError if no lake can be at the root.
     """
 
     root: str
     mode: int = OWNER_ONLY
+    durable: bool = True
 
     def __post_init__(self) -> None:
         if reason := fault(self.root):

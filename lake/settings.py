@@ -24,11 +24,13 @@ class LakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_days: Days = 90
     keep_all_hours: Hours = 6
     group_access: bool = False
+    durable: bool = True
 
     @property
     def lake(self) -> Lake:
         """The lake that the settings name."""
-        return Lake(root=self.root, mode=GROUP_READS if self.group_access else OWNER_ONLY)
+        mode = GROUP_READS if self.group_access else OWNER_ONLY
+        return Lake(root=self.root, mode=mode, durable=self.durable)
 
     def __post_init__(self) -> None:
         if reason := fault(self.root):

@@ -16,12 +16,12 @@ import msgspec
 import pyarrow as pa
 
 from lake.clock import shop_day
-from lake.delta.table import open_table
 from lake.paths import Lake
 from lake.query.quote import literal
 from lake.query.quote import name as quoted
 from lake.query.session import connect, create_view
 from lake.releases.release import Release
+from lake.releases.released_table import open_released
 from lake.releases.restores import refuse_left_out
 from lake.settings import LakeSettings
 from serve.dictionary import read_dictionary
@@ -178,7 +178,7 @@ def copy_gold(lake: Lake, limits: LakeSettings, release: Release, file: str) -> 
         connection.execute("create schema gold")
         connection.execute("create schema served.gold")
         for name in gold_names(release):
-            table = open_table(lake, f"gold.{name}", release.tables[f"gold.{name}"])
+            table = open_released(lake, release, f"gold.{name}")
             create_view(connection, f"gold.{name}", table)
             columns = [
                 column

@@ -8,7 +8,7 @@ published as one release. If nothing differs, or publishing is on hold, there is
 release. Observations of excluded runs are left out.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,8 +19,8 @@ import msgspec
 import pyarrow as pa
 import structlog
 
-from lake.delta.table import Table, open_table, table_exists
-from lake.errors import LakeError
+from lake.delta.table import Table, is_openable, open_table, table_exists
+from lake.errors import LakeError, TableDamaged, TableMissing
 from lake.ledgers.findings import read_findings, settle, write_findings
 from lake.ledgers.runs import newest_run
 from lake.lock import one_builder
@@ -28,6 +28,7 @@ from lake.paths import Lake
 from lake.query.catalogue import publish, refresh_catalogue
 from lake.query.session import Connection, connect, open_heads
 from lake.releases.release import Move, Release, current_release, refuse_rival
+from lake.releases.released_table import open_released
 from lake.settings import LakeSettings
 from transform.check_scope import check_candidates
 from transform.checks import Outcome, checks_of, findings_of, refuse_failures
@@ -120,14 +121,22 @@ class Build:
 
     @cached_property
     def is_incremental(self) -> bool:
-        """True if only changes have to be built: the release has the same models and rules."""
+        """True if only changes have to be built: the release has the same models, rules and tables."""
         parent = self.parent
         return (
             parent is not None
             and parent.models_hash == self.models_hash
             and parent.consumed.keys() == self.consumed.keys()
+            and parent.tables.keys() == self._released.keys()
             and all(self._stored(rule.name) == rule.table for rule in self._rules)
+            and not self.has_lost_inputs
         )
+
+    @cached_property
+    def has_lost_inputs(self) -> bool:
+        """True if a version of bronze that the release was built from was lost with a part of its log."""
+        consumed = self.parent.consumed if self.parent else {}
+        return not all(is_openable(self._lake, name, at) for name, at in consumed.items())
 
     @property
     def has_same_runs(self) -> bool:
@@ -226,7 +235,7 @@ def run_build(lake: Lake, request: BuildRequest) -> Release | None:
         write_findings(lake, findings_of(outcomes, now=datetime.now(UTC)))
         refuse_failures(outcomes)
         reconciled = request.before_commit(build.proposal(candidates)) if request.before_commit else None
-        if not candidates.differ or request.dry_run:
+        if request.dry_run or not (candidates.differ or build.has_lost_inputs):
             return None
         return build.publish(candidates, outcomes, kind=request.kind, reconciled=reconciled)
 
@@ -276,24 +285,30 @@ def complete_through(lake: Lake, excluded_runs: Collection[str]) -> datetime | N
 def released_tables(lake: Lake, release: Release) -> dict[str, Table]:
     """Return the tables of a release. Unless publishing is on hold, their heads are restored to it."""
     if not release.is_held:
-        return restore_heads(lake, release.tables)
-    return {name: open_table(lake, name, at) for name, at in release.tables.items()}
+        return restore_heads(lake, release)
+    return {name: open_released(lake, release, name) for name in release.tables}
 
 
-def restore_heads(lake: Lake, released: Mapping[str, int]) -> dict[str, Table]:
+def restore_heads(lake: Lake, release: Release) -> dict[str, Table]:
     """Restore every head that a crash, or a rollback, left ahead of the release.
 
-    Return the tables at their heads, which then have the content of the release.
+    Return the tables at their heads, which then have the content of the release. A table whose
+    released version is lost is left out, and is built in full.
     """
     heads: dict[str, Table] = {}
-    for name, at in released.items():
+    for name, at in release.tables.items():
         if not table_exists(lake, name):
             continue
-        head = heads[name] = open_table(lake, name)
-        table = head if head.version == at else open_table(lake, name, at)
-        if content(head) != content(table):
-            log.warning("transform.repaired", table=name, head=head.version, released=at)
-            head.restore(at)
+        head = open_table(lake, name)
+        try:
+            table = open_released(lake, release, name)
+            if content(head) != content(table):
+                log.warning("transform.repaired", table=name, head=head.version, released=at)
+                head.restore(at)
+        except (TableMissing, TableDamaged) as error:
+            log.warning("transform.rebuilds_lost_table", table=name, reason=str(error))
+            continue
+        heads[name] = head
     return heads
 
 

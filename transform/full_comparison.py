@@ -14,6 +14,7 @@ from lake.ledgers.findings import NIGHTLY, Finding
 from lake.paths import Lake
 from lake.query.session import connect
 from lake.releases.release import Move, Release, hold
+from lake.releases.released_table import open_released
 from lake.settings import LakeSettings
 from transform.dictionary import dictionary
 from transform.models import Check, Model, hash_of
@@ -36,7 +37,7 @@ def compare_with_full(
     candidates = Candidates(
         connect(engine),
         bronze={name: open_table(lake, name, at) for name, at in release.consumed.items()},
-        released={name: open_table(lake, name, at) for name, at in release.tables.items()},
+        released={name: open_released(lake, release, name) for name in release.tables},
         serving=release,
         incremental=False,
         excluded_runs=release.excluded_runs,

@@ -22,6 +22,7 @@ from lake.errors import CommitConflict, LakeError, NoRelease, TableMissing, Usag
 from lake.paths import Lake
 from lake.releases.column_facts import read_personal_columns
 from lake.releases.release import Release, current_release, find_release, list_outlines, publish
+from lake.releases.released_table import open_released
 from lake.releases.restores import refuse_left_out
 
 log = structlog.get_logger()
@@ -110,7 +111,7 @@ def copy_table(
     A table that exists already is complete: an earlier attempt wrote it before it was interrupted.
     """
     if not table_exists(target, name):
-        table = open_table(lake, name, release.tables[name])
+        table = open_released(lake, release, name)
         columns = [column for column in table.schema.names if (name, column) not in personal]
         try:
             rows = table.read(columns)

@@ -1,4 +1,4 @@
-"""Maintenance: the commands ``compact``, ``vacuum``, ``maintain`` and ``size``."""
+"""Maintenance: the commands ``compact``, ``vacuum``, ``maintain``, ``repair`` and ``size``."""
 
 from datetime import UTC, datetime
 
@@ -10,6 +10,7 @@ from lake.cli.main import open_lake
 from lake.cli.output import FORMATS, JSON, show, show_table
 from lake.maintenance import vacuum as maintenance
 from lake.maintenance.compaction import compact as merge
+from lake.maintenance.log_repair import repair_logs
 from lake.maintenance.vacuum import Reclaimed
 from lake.releases.release import COMPACTION, current_release
 from lake.settings import LakeSettings
@@ -72,6 +73,22 @@ def size(form: str) -> None:
     show_table(names, cells, spare=("log_entries", "files", "log"), whole=JSON)
 
 
+@click.command()
+def repair() -> None:
+    """Make tables readable again whose log the disk or another program has changed.
+
+    Commits that are lost leave with their versions; rows of bronze are recovered from their files.
+    """
+    config, place = open_lake()
+    done = repair_logs(place, config.section(LakeSettings))
+    for table in done:
+        print(f"{table.table}: {', '.join(table.lost)} set aside; {table.rows} rows were recovered")
+    if any(table.table.startswith("bronze.") for table in done):
+        print("run `just ingest sweep --all`: it reads from KeyCRM what could not be recovered")
+    if not done:
+        print("every log is whole")
+
+
 def print_reclaimed(tables: list[Reclaimed], verb: str) -> None:
     """Print the files and bytes that a vacuum deleted, or would delete, in each table and in total."""
     for table in tables:
@@ -80,4 +97,4 @@ def print_reclaimed(tables: list[Reclaimed], verb: str) -> None:
     print(f"{files} files, {size / 1e6:.2f} MB {verb}" if tables else "nothing to delete")
 
 
-COMMANDS: list[click.Command] = [compact, vacuum, maintain, size]
+COMMANDS: list[click.Command] = [compact, vacuum, maintain, repair, size]

@@ -10,6 +10,9 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
+from lake.delta import log_entry
+from lake.delta.durability import seal, sync_files
+
 # No retries: Delta would retry on top of a newer head; this way a commit fails if the head is newer.
 PINNED = CommitProperties(max_commit_retries=0)
 
@@ -39,14 +42,18 @@ class LiveFile(msgspec.Struct, frozen=True):
 
         ``is_change`` is False if the rows were in other files before.
         """
+        return AddAction(self.path, self.size, self.partition, at, is_change, self.statistics)
+
+    @property
+    def statistics(self) -> str:
+        """The statistics as JSON text, in the form of Delta's log."""
         statistics = {
             "numRecords": self.rows,
             "minValues": {name: logged(value) for name, value in self.least.items()},
             "maxValues": {name: logged(value) for name, value in self.greatest.items()},
             "nullCount": self.nulls,
         }
-        text = msgspec.json.encode(statistics).decode()
-        return AddAction(self.path, self.size, self.partition, at, is_change, text)
+        return msgspec.json.encode(statistics).decode()
 
     def remove_action(self, at: int) -> RemoveAction:
         """Return the action that removes the file after its rows moved to another one; ``at`` as above."""
@@ -73,22 +80,50 @@ def commit_files(
     gone: Sequence[LiveFile] = (),
     mode: str = "append",
     among: Partitions | None = None,
+    is_durable: bool = True,
 ) -> None:
     """Commit files on top of the open version, and remove the files ``gone``, whose rows they contain.
 
-    If ``mode`` is overwrite, they replace all files, or all files of the partitions ``among``. Raises
+    If ``mode`` is overwrite, they replace all files, or all files of the partitions ``among``. On a disk
+    the commit and its files are synced, if ``is_durable``, when this returns. Raises
     CommitFailedError if another process committed since, and DeltaError. After a DeltaError the commit
     may still exist: its response may be lost, or only its checkpoint may have failed.
     """
     at = int(datetime.now(UTC).timestamp() * 1000)
+    added = list(added)
     actions: list[AddAction | RemoveAction] = [
         *(file.add_action(at, is_change=not gone) for file in added),
         *(file.remove_action(at) for file in gone),
     ]
     partition_by = delta.metadata().partition_columns
+    removed = [file.path for file in gone] if mode == "append" else replaced(delta, among)
+    files = [log_entry.Action(file.path, file.size, file.statistics) for file in added]
+    pinned = CommitProperties(max_commit_retries=0, custom_metadata=log_entry.evidence(files, removed))
+    place = folder_of(delta)
+    if place and is_durable:
+        sync_files(place, [file.path for file in added])
+    version = delta.version() + 1
     delta.create_write_transaction(
-        actions, mode, delta.schema(), partition_by, among, commit_properties=PINNED
+        actions, mode, delta.schema(), partition_by, among, commit_properties=pinned
     )
+    if place:
+        seal(place, version, is_durable=is_durable)
+
+
+def replaced(delta: DeltaTable, among: Partitions | None) -> list[str]:
+    """Return the paths that an overwrite of all partitions, or of those in ``among``, removes."""
+    actions = pa.table(delta.get_add_actions(flatten=True))
+    for column, _, values in (among or ()) if len(actions) else ():
+        own = [logged(value) in values for value in actions[f"partition.{column}"].to_pylist()]
+        actions = actions.filter(pa.array(own, pa.bool_()))
+    return list(map(unquote, actions["path"].to_pylist()))
+
+
+def folder_of(delta: DeltaTable) -> str | None:
+    """Return the table's folder; None if it is in an object store."""
+    # A URI escapes spaces and other characters; paths do not.
+    uri = unquote(delta.table_uri).removeprefix("file://").rstrip("/")
+    return None if "://" in uri else uri
 
 
 def as_file(row: Mapping[str, Any]) -> LiveFile:

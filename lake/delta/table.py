@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from lake.delta.commits import PINNED, LiveFile, Partitions, commit_files, live_files
+from lake.delta.commits import PINNED, LiveFile, Partitions, commit_files, folder_of, live_files
 from lake.delta.contract import breaks
+from lake.delta.durability import list_log, seal, settle, sync_files, sync_table
 from lake.delta.log import Actions, DataFile
 from lake.delta.parquet import writer_properties
 from lake.delta.properties import PROPERTIES, statistics
@@ -42,11 +43,12 @@ OBSERVATION = ("fetched_at", "run_id")
 
 
 class Table:
-    """A Delta table, opened at one version."""
+    """A Delta table, opened at one version; its commits on a disk are synced if ``is_durable``."""
 
-    def __init__(self, name: str, delta: DeltaTable) -> None:
+    def __init__(self, name: str, delta: DeltaTable, *, is_durable: bool = True) -> None:
         self.name = name
         self._delta = delta
+        self._is_durable = is_durable
         self._cached_actions: tuple[int, Actions] | None = None
         self._commits = 0
 
@@ -81,7 +83,9 @@ class Table:
         return {unquote(written) + uri.removeprefix(written) for uri in self._delta.file_uris()}
 
     def refresh(self) -> None:
-        """Open the newest version."""
+        """Open the newest version. Raises TableDamaged."""
+        if folder := folder_of(self._delta):
+            settle(self.name, folder, is_durable=self._is_durable)
         self._delta.update_incremental()
 
     def spans(self, column: str) -> dict[str, tuple[int, int]]:
@@ -191,6 +195,7 @@ class Table:
         if properties.items() - self._delta.metadata().configuration.items():
             with self._refuse_conflict():
                 self._delta.alter.set_table_properties(properties, commit_properties=PINNED)
+            self._seal()
         with self._refuse_conflict():
             write_deltalake(
                 self._delta,
@@ -201,6 +206,7 @@ class Table:
                 writer_properties=writer_properties(rows.schema),
                 commit_properties=PINNED,
             )
+        self._seal()
         return self.version
 
     def append_pinned(self, rows: pa.Table | Staged) -> int:
@@ -220,11 +226,13 @@ class Table:
         """Delete rows by a SQL condition. Raises CommitConflict if a concurrent commit conflicts."""
         with self._refuse_conflict():
             self._delta.delete(where)
+        self._seal()
 
     def restore(self, version: int) -> int:
         """Commit the content of an older version as a new version; return its number."""
         with self._refuse_conflict():
             self._delta.restore(version, commit_properties=PINNED)
+        self._seal()
         return self.version
 
     def _actions(self) -> Actions:
@@ -249,11 +257,24 @@ class Table:
             self._delta = DeltaTable(self._delta.table_uri, version=self.version)
             self._commits = 0
         try:
-            commit_files(self._delta, files, mode=mode, among=among)
+            commit_files(self._delta, files, mode=mode, among=among, is_durable=self._is_durable)
         except DeltaError:
             # The commit may have succeeded although its response was lost.
             if not self._has(self.version + 1, files):
                 raise
+            if folder := folder_of(self._delta):
+                seal(folder, self.version + 1, is_durable=self._is_durable)
+
+    def _seal(self) -> None:
+        """Sync the open version, which delta-rs wrote with its files in one step, and seal it.
+
+        Until then a power cut can leave its entry without its files. No release references such a version.
+        """
+        folder = folder_of(self._delta)
+        if folder and self._is_durable:
+            sync_files(folder, live_files(self._delta))
+        if folder:
+            seal(folder, self.version, is_durable=self._is_durable)
 
     def _open_version(self, version: int) -> None:
         """Open the version just committed; the head may be another process's by now."""
@@ -299,9 +320,14 @@ class Table:
 
 
 def open_table(lake: Lake, name: str, version: int | None = None) -> Table:
-    """Open a table at its head, or at a version. Raises TableMissing if the table or version is missing."""
+    """Open a table at its head, or at a version.
+
+    Raises TableMissing if the table or version is missing, TableDamaged if its log is.
+    """
+    if lake.is_local:
+        settle(name, lake.uri(name), version, is_durable=lake.durable)
     try:
-        return Table(name, DeltaTable(lake.uri(name), version=version))
+        return Table(name, DeltaTable(lake.uri(name), version=version), is_durable=lake.durable)
     except DeltaError as error:
         if version is not None:
             raise TableMissing(f"{name}: version {version} is not in {lake.place}; {KEPT}") from error
@@ -327,12 +353,27 @@ def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequ
         )
     except DeltaError:
         return open_table(lake, name)  # another process was first
-    return Table(name, delta)
+    if lake.is_local:
+        if lake.durable:
+            sync_table(lake.uri(name))
+        seal(lake.uri(name), delta.version(), is_durable=lake.durable)
+    return Table(name, delta, is_durable=lake.durable)
 
 
 def table_exists(lake: Lake, name: str) -> bool:
-    """True if the lake has a Delta table of this name."""
-    return DeltaTable.is_deltatable(lake.uri(name))
+    """True if the lake has a Delta table of this name. Raises TableDamaged."""
+    if not lake.is_local:
+        return DeltaTable.is_deltatable(lake.uri(name))
+    head = list_log(lake.uri(name)).head
+    if head == 0:  # a power cut may have torn the first commit
+        settle(name, lake.uri(name), is_durable=lake.durable)
+        head = list_log(lake.uri(name)).head
+    return head >= 0
+
+
+def is_openable(lake: Lake, name: str, version: int) -> bool:
+    """True if the log of a table has a version; always for an object store."""
+    return not lake.is_local or list_log(lake.uri(name)).is_complete(version)
 
 
 def list_tables(lake: Lake, layer: str) -> list[str]:

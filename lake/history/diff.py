@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from lake.delta.contract import Contract
-from lake.delta.table import Table, open_table
+from lake.delta.table import Table
 from lake.errors import UsageError
 from lake.paths import Lake
 from lake.query.quote import literals
@@ -22,6 +22,7 @@ from lake.query.session import Connection, connect, create_view
 from lake.query.sql_file import read_sql
 from lake.releases.column_facts import ColumnFacts, read_column_facts
 from lake.releases.release import Release
+from lake.releases.released_table import open_released
 from lake.releases.restores import refuse_left_out
 from lake.settings import LakeSettings
 
@@ -147,8 +148,7 @@ def create_side_views(
 ) -> CommonColumns:
     """Create a view of the table on each side, without rows if a release lacks it; return its columns."""
     old, new = (
-        open_table(lake, name, release.tables[name]) if name in release.tables else None
-        for release in (before, after)
+        open_released(lake, release, name) if name in release.tables else None for release in (before, after)
     )
     old_files = {file.uri for file in old.files()} if old else set()
     new_files = {file.uri for file in new.files()} if new else set()

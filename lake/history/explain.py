@@ -6,12 +6,12 @@ from decimal import Decimal
 import msgspec
 import pyarrow as pa
 
-from lake.delta.table import open_table
 from lake.errors import LakeError, UsageError
 from lake.paths import Lake
 from lake.query.session import Connection, connect, create_view, fetch
 from lake.query.sql_file import read_sql
 from lake.releases.release import Release
+from lake.releases.released_table import open_released
 from lake.releases.restores import refuse_left_out
 from lake.settings import LakeSettings
 
@@ -63,7 +63,7 @@ def create_views(connection: Connection, lake: Lake, release: Release) -> None:
         if name not in release.tables:
             raise UsageError(f"release {release.release} has no table {name}")
         connection.execute(f"create schema {name.split('.')[0]}")
-        create_view(connection, name, open_table(lake, name, release.tables[name]))
+        create_view(connection, name, open_released(lake, release, name))
 
 
 def refuse_unknown(connection: Connection, sales_type: str | None) -> None:

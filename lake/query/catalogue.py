@@ -39,6 +39,7 @@ from lake.query.session import (
 )
 from lake.releases.release import Release, current_release, find_release
 from lake.releases.release import publish as publish_release
+from lake.releases.released_table import refuse_difference
 from lake.settings import LakeSettings
 
 log = structlog.get_logger()
@@ -179,6 +180,7 @@ def write_views(
                 table = opened.get(name)
                 if table is None or version is None or table.version != version:
                     table = open_table(lake, name, version)
+                refuse_difference(release, table)
                 rows = portable_select(connection, table, lake.place)
                 connection.execute(f"create or replace view {name} as {rows}")
         connection.execute(f"create or replace view {CURRENT} as {release_row(release)}")

@@ -1,0 +1,77 @@
+"""Log entry: the content of one commit in a table's log, and whether it is whole.
+
+Each line of an entry is an action in JSON; the first one describes the commit. delta-rs reads an
+empty entry as a commit without changes, and one that ends between two lines as a smaller commit.
+So each commit of this project states the number and the digest of the files that it adds and removes.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from msgspec import structs
+
+# Keys of Delta's commitInfo that this project adds.
+ADDED, REMOVED, DIGEST = "filesAdded", "filesRemoved", "filesDigest"
+
+
+class Action(msgspec.Struct, frozen=True):
+    """A file that a commit adds or removes; ``size`` in bytes, ``stats`` the statistics as JSON text."""
+
+    path: str
+    size: int | None = None
+    stats: str | None = None
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line of an entry, without actions that name no file."""
+
+    commitInfo: dict[str, Any] | None = None
+    add: Action | None = None
+    remove: Action | None = None
+
+
+decoder = msgspec.json.Decoder(Line)
+
+
+def evidence(added: Iterable[Action], removed: Collection[str]) -> dict[str, str]:
+    """Return what a commit states of the files that it adds, and of the paths that it removes. Pure."""
+    files = list(added)
+    return {ADDED: str(len(files)), REMOVED: str(len(removed)), DIGEST: digest(files, removed)}
+
+
+def fault(content: bytes) -> str | None:
+    """Return what is wrong with the content of an entry; None if it is whole. Pure.
+
+    An entry of another writer, or of an older release of this project, states no number of files: it
+    is whole if each line is, and the first one describes the commit.
+    """
+    if not content.strip(b"\0 \r\n"):
+        return "is empty"
+    try:
+        lines = decoder.decode_lines(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "is torn"
+    info = next((line.commitInfo for line in lines if line.commitInfo), None)
+    if info is None:
+        return "is torn: it does not describe its commit"
+    return contradiction(info, lines) if DIGEST in info else None
+
+
+def contradiction(info: Mapping[str, Any], lines: Iterable[Line]) -> str | None:
+    """Return how the files of an entry differ from what its commit stated; None if they agree. Pure."""
+    files = list(lines)
+    added = [structs.replace(line.add, path=unquote(line.add.path)) for line in files if line.add]
+    removed = [unquote(line.remove.path) for line in files if line.remove]
+    counts = f"{len(added)} added and {len(removed)} removed files"
+    if [str(len(added)), str(len(removed))] != [info.get(ADDED), info.get(REMOVED)]:
+        return f"is torn: it has {counts} of {info.get(ADDED)} and {info.get(REMOVED)}"
+    return None if digest(added, removed) == info[DIGEST] else "has changed since it was written"
+
+
+def digest(added: Iterable[Action], removed: Iterable[str]) -> str:
+    """Return the digest of the files, in any order, as 32 hexadecimal digits. Pure."""
+    files = sorted((file.path, file.size, file.stats or "") for file in added)
+    return blake2b(msgspec.json.encode([files, sorted(removed)]), digest_size=16).hexdigest()

@@ -1,0 +1,163 @@
+"""Log repair: a table whose log was damaged is readable again, without the commits that were lost.
+
+The newest version is written as a checkpoint with a number of its own. So no lost number is used
+again: a release that references a lost version is refused, and never shows other rows. The next
+build writes such tables of silver and gold again. Rows of a lost commit of bronze are in their data
+files still, and are appended again.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import msgspec
+import structlog
+from deltalake import DeltaTable
+
+from lake.delta import durability
+from lake.delta.durability import HINT, LOG, LogFiles
+from lake.delta.table import Table, open_table
+from lake.errors import LakeError
+from lake.maintenance.folder import Folder
+from lake.paths import LAYERS, Lake
+from lake.query.session import connect, duckdb_types, fetch, read_parquet, scan
+from lake.settings import LakeSettings
+
+log = structlog.get_logger()
+
+
+class Repaired(msgspec.Struct, frozen=True):
+    """A repaired table: the log files that were set aside, its version now, and the rows appended again."""
+
+    table: str
+    lost: tuple[str, ...]
+    version: int
+    rows: int
+
+
+def repair_logs(lake: Lake, settings: LakeSettings) -> list[Repaired]:
+    """Repair every table with a torn or changed log entry or checkpoint; return them.
+
+    An object store writes each file whole, so there is nothing to repair in it. Raises LakeError if
+    what is left of a log does not describe the table.
+    """
+    if not lake.is_local:
+        return []
+    names = [name for layer in LAYERS for name in lake.tables(layer)]
+    results = [repair_log(lake, name, settings) for name in names]
+    return [repaired for repaired in results if repaired]
+
+
+def repair_log(lake: Lake, name: str, settings: LakeSettings) -> Repaired | None:
+    """Repair the log of one table; return None if it is whole."""
+    place = lake.uri(name)
+    files = durability.list_log(place)
+    damaged = damaged_files(files)
+    is_started = files.head not in files.entries  # a repair was killed between its two writes
+    if not damaged and not is_started:
+        return None
+    whole, head = without(files, damaged), files.head
+    new = head if is_started else head + 1
+    if not is_started and not whole.is_complete(head):
+        content = checkpoint(name, whole, head)
+        file = Path(place) / LOG / f"{new:020d}.checkpoint.parquet"
+        durability.write_sealed(file, content, is_durable=lake.durable)
+        is_started = True
+    if is_started:  # Delta opens no checkpoint without the entry of its version
+        durability.write_sealed(
+            Path(place) / LOG / f"{new:020d}.json", empty_entry(), is_durable=lake.durable
+        )
+    durability.set_aside(name, damaged)
+    (Path(place) / LOG / HINT).unlink(missing_ok=True)
+    table = open_table(lake, name)
+    rows = append_lost_rows(table, settings) if name.startswith("bronze.") else 0
+    return Repaired(name, tuple(sorted(file.name for file in damaged)), table.version, rows)
+
+
+def damaged_files(files: LogFiles) -> list[Path]:
+    """Return the entries and checkpoints that are not as they were written."""
+    entries = [file for file in files.entries.values() if durability.fault_of(file)]
+    checkpoints = [file for own in files.checkpoints.values() for file in own]
+    return [*entries, *(file for file in checkpoints if not durability.is_whole_checkpoint(file))]
+
+
+def without(files: LogFiles, damaged: Iterable[Path]) -> LogFiles:
+    """Return a log without some of its files; a checkpoint needs all of its files. Pure."""
+    lost = set(damaged)
+    return LogFiles(
+        {number: file for number, file in files.entries.items() if file not in lost},
+        {number: own for number, own in files.checkpoints.items() if lost.isdisjoint(own)},
+    )
+
+
+def checkpoint(name: str, whole: LogFiles, head: int) -> bytes:
+    """Return the checkpoint of what the whole files of a log describe, up to its head.
+
+    Raises LakeError if the columns of the table are not among it.
+    """
+    base = whole.base(head)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / LOG
+        copy.mkdir()
+        for file in whole.checkpoints.get(base, []):
+            shutil.copy(file, copy)
+        for number in range(base + 1, head + 1):
+            entry = copy / f"{number:020d}.json"
+            if number in whole.entries:
+                shutil.copy(whole.entries[number], entry)
+            else:
+                entry.write_bytes(empty_entry())
+        try:
+            DeltaTable(folder, version=head).create_checkpoint()
+        except Exception as error:  # deltalake raises several classes
+            raise LakeError(
+                f"{name}: what is left of its log does not describe the table ({error}); run `just restore`"
+            ) from None
+        (file,) = copy.glob(f"{head:020d}.checkpoint*.parquet")
+        return file.read_bytes()
+
+
+def empty_entry() -> bytes:
+    """Return a log entry that changes nothing, for a lost one."""
+    stamp = int(datetime.now(UTC).timestamp() * 1000)
+    return msgspec.json.encode({"commitInfo": {"timestamp": stamp, "operation": "REPAIR"}}) + b"\n"
+
+
+def append_lost_rows(table: Table, settings: LakeSettings) -> int:
+    """Append the rows of data files that no commit names, except those that the table has; return how many.
+
+    A file that can't be read is left out, with a warning in the log.
+    """
+    files = unnamed_files(table)
+    if not files:
+        return 0
+    with connect(settings) as connection:
+        types = duckdb_types(connection, table.schema)
+        columns = ", ".join(f'"{column}"' for column in types)
+        present, count = scan(connection, table), 0
+        for file in files:
+            lost = f"select {columns} from {read_parquet([file], table, types)}"
+            try:
+                rows = fetch(connection, f"{lost} except select {columns} from ({present})")
+            except duckdb.Error as error:
+                log.warning("lake.lost_file_is_unreadable", table=table.name, file=file, reason=str(error))
+                continue
+            table.append(rows.cast(table.schema))
+            count += rows.num_rows
+            present = scan(connection, table)
+    return count
+
+
+def unnamed_files(table: Table) -> list[str]:
+    """Return the paths of the Parquet files in a table's folder that no version in its log has."""
+    folder = Folder(DeltaTable(table.place))
+    named = set(folder.live)
+    for segment in folder.segments():
+        named |= segment.files.keys()
+        for commit in segment.commits:
+            named |= commit.added.keys() | commit.removed
+    stored = sorted(file.path for file in folder.data if file.path.endswith(".parquet"))
+    return [f"{table.place}/{path}" for path in stored if path not in named]

@@ -1,0 +1,247 @@
+"""Durability: torn commits are never read, what nothing depends on is set aside, the rest is refused."""
+
+import os
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from lake.delta.contract import Contract
+from lake.delta.durability import WHOLE
+from lake.delta.log_entry import fault
+from lake.delta.properties import CHECKPOINTED
+from lake.delta.table import Table, create_table, list_tables, open_table, table_exists
+from lake.errors import TableDamaged, TableMissing
+from lake.maintenance.compaction import compact_table
+from lake.paths import Lake
+
+NAME = "silver.things"
+SCHEMA = Contract.of({"id": "BIGINT", "amount": "DECIMAL(18,2)?", "month": "DATE"}).schema
+JUNE, JULY = date(2026, 6, 1), date(2026, 7, 1)
+# What a power cut leaves of a file that was not synced.
+TEARS: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "zeros": lambda content: bytes(len(content)),
+    "half": lambda content: content[: len(content) // 2],
+    "one_line": lambda content: content.splitlines(keepends=True)[0],
+    "no_end": lambda content: content[:-3],
+    "zero_block": lambda content: content[:40] + bytes(40) + content[80:],
+    "no_first_line": lambda content: b"".join(content.splitlines(keepends=True)[1:]),
+}
+
+
+def rows(*ids: int, month: date = JUNE) -> pa.Table:
+    """Return rows of the test's table."""
+    items = [{"id": key, "amount": Decimal(key), "month": month} for key in ids]
+    return pa.Table.from_pylist(items, schema=SCHEMA)
+
+
+def ids(lake: Lake, version: int | None = None) -> list[int]:
+    """Return the ids in a version."""
+    return sorted(open_table(lake, NAME, version).read(["id"])["id"].to_pylist())
+
+
+def log_file(lake: Lake, name: str) -> Path:
+    """Return a file in the table's log; a number is an entry."""
+    return Path(lake.uri(NAME)) / "_delta_log" / (f"{int(name):020d}.json" if name.isdigit() else name)
+
+
+def damage(file: Path, change: Callable[[bytes], bytes], *, is_sealed: bool) -> None:
+    """Change a file of the log as a power cut (not sealed yet) or a failing disk (sealed) does."""
+    content = file.read_bytes()
+    file.chmod(0o644)
+    file.write_bytes(change(content))
+    if is_sealed:
+        file.chmod(0o444)
+    WHOLE.clear()  # as after a restart
+
+
+@pytest.fixture
+def table(lake: Lake) -> Table:
+    """A table with two commits: order 1 in version 1, orders 2 and 3 in two files in version 2."""
+    table = create_table(lake, NAME, SCHEMA, partition_by=["month"])
+    table.append(rows(1))
+    table.append(pa.concat_tables([rows(2), rows(3, month=JULY)]))
+    return table
+
+
+@pytest.mark.parametrize("tear", TEARS)
+def test_a_torn_commit_that_was_not_synced_is_as_if_never_made(lake: Lake, table: Table, tear: str) -> None:
+    """The table opens at the version before, and the next commit takes the number."""
+    damage(log_file(lake, "2"), TEARS[tear], is_sealed=False)
+    assert ids(lake) == [1]
+    opened = open_table(lake, NAME)
+    assert (opened.version, opened.append(rows(4))) == (1, 2)
+    assert ids(lake) == [1, 4]
+
+
+@pytest.mark.parametrize("tear", TEARS)
+def test_a_torn_commit_that_was_synced_is_refused(lake: Lake, table: Table, tear: str) -> None:
+    """Others may depend on it, so the table is refused; older versions are read as ever."""
+    damage(log_file(lake, "2"), TEARS[tear], is_sealed=True)
+    with pytest.raises(TableDamaged, match=r"^silver\.things: log entry 2 .*run `just repair`$"):
+        open_table(lake, NAME)
+    with pytest.raises(TableDamaged):
+        table.refresh()
+    assert ids(lake, 1) == [1]
+
+
+@pytest.mark.parametrize("tear", TEARS)
+def test_a_torn_commit_below_a_synced_one_is_refused(lake: Lake, table: Table, tear: str) -> None:
+    """A commit that others were built upon is never dropped, whatever its own permissions are."""
+    table.append(rows(5))
+    damage(log_file(lake, "2"), TEARS[tear], is_sealed=False)
+    with pytest.raises(TableDamaged, match="log entry 2"):
+        open_table(lake, NAME)
+    assert log_file(lake, "2").exists()
+
+
+def test_commits_upon_a_torn_one_leave_with_it(lake: Lake, table: Table) -> None:
+    """If none of them was synced, nothing depends on any of them."""
+    table.append(rows(5))
+    damage(log_file(lake, "3"), lambda content: content, is_sealed=False)
+    damage(log_file(lake, "2"), TEARS["half"], is_sealed=False)
+    assert ids(lake) == [1]
+
+
+def test_a_torn_first_commit_is_no_table(lake: Lake) -> None:
+    """The next writer creates the table."""
+    create_table(lake, NAME, SCHEMA)
+    damage(log_file(lake, "0"), TEARS["empty"], is_sealed=False)
+    assert not table_exists(lake, NAME)
+    assert list_tables(lake, "silver") == []
+    with pytest.raises(TableMissing):
+        open_table(lake, NAME)
+    assert create_table(lake, NAME, SCHEMA).append(rows(7)) == 1
+
+
+@pytest.mark.parametrize("value", ['"size":', r"numRecords\":", r"minValues\":{\"id\":", "month=2026-0"])
+def test_a_changed_figure_in_a_commit_is_refused(lake: Lake, table: Table, value: str) -> None:
+    """A statistic with another digit would let queries skip files; a path would be another file's."""
+
+    def flip(content: bytes) -> bytes:
+        at = content.index(value.encode()) + len(value)
+        return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+    damage(log_file(lake, "2"), flip, is_sealed=True)
+    with pytest.raises(TableDamaged, match="log entry 2 has changed since it was written"):
+        open_table(lake, NAME)
+
+
+@pytest.mark.parametrize("tear", ["empty", "zeros", "half", "no_end"])
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_a_torn_checkpoint_is_not_read(lake: Lake, table: Table, tear: str, is_sealed: bool) -> None:
+    """The log still has the entries that it replaces, so the table is read from these."""
+    expected = fill(lake, table)
+    (checkpoint,) = log_file(lake, "0").parent.glob("*.checkpoint.parquet")
+    damage(checkpoint, TEARS[tear], is_sealed=is_sealed)
+    assert ids(lake) == expected
+    assert not checkpoint.exists()
+
+
+def test_a_checkpoint_that_a_power_cut_may_have_torn_is_not_read(lake: Lake, table: Table) -> None:
+    """It was written before the machine started and never synced: some of its pages may be zeros."""
+    expected = fill(lake, table)
+    (checkpoint,) = log_file(lake, "0").parent.glob("*.checkpoint.parquet")
+    damage(checkpoint, TEARS["zero_block"], is_sealed=False)
+    os.utime(checkpoint, (0, 0))
+    assert ids(lake) == expected
+    assert not checkpoint.exists()
+
+
+def test_an_old_checkpoint_of_a_cleaned_log_is_read(lake: Lake, table: Table) -> None:
+    """An older release of this project synced and sealed nothing; its checkpoints still count."""
+    expected = fill(lake, table)
+    (checkpoint,) = log_file(lake, "0").parent.glob("*.checkpoint.parquet")
+    damage(checkpoint, lambda content: content, is_sealed=False)
+    os.utime(checkpoint, (0, 0))
+    for number in range(CHECKPOINTED - 1):
+        log_file(lake, str(number)).unlink()
+    assert ids(lake) == expected
+
+
+def test_a_torn_checkpoint_without_its_entries_is_refused(lake: Lake, table: Table) -> None:
+    """If the entries it replaces were cleaned up, the rows can't be known."""
+    fill(lake, table)
+    (checkpoint,) = log_file(lake, "0").parent.glob("*.checkpoint.parquet")
+    for number in range(CHECKPOINTED):
+        log_file(lake, str(number)).unlink()
+    damage(checkpoint, TEARS["half"], is_sealed=True)
+    with pytest.raises(TableDamaged, match="checkpoint 9 is torn"):
+        open_table(lake, NAME)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[1]", b'{"version":99}', bytes(60)])
+def test_a_torn_hint_to_the_last_checkpoint_is_ignored(lake: Lake, table: Table, content: bytes) -> None:
+    """Readers then list the log."""
+    expected = fill(lake, table)
+    damage(log_file(lake, "_last_checkpoint"), lambda _: content, is_sealed=False)
+    assert ids(lake) == expected
+
+
+def fill(lake: Lake, table: Table) -> list[int]:
+    """Append until the table has a checkpoint; return its ids."""
+    for number in range(CHECKPOINTED):
+        table.append(rows(10 + number))
+    return ids(lake)
+
+
+def test_every_kind_of_commit_is_whole_and_sealed(lake: Lake, table: Table) -> None:
+    """Append, replacement of a partition and of all, other columns, deletion, restore, checkpoint."""
+    table.replace(rows(4), [JUNE])
+    table.replace(rows(5, 6))
+    table.append(rows(7))
+    table.redefine(rows(8).append_column("name", pa.array(["a"])), partition_by=["month"])
+    table.delete("id = 8")
+    table.restore(1)
+    while table.version <= CHECKPOINTED:
+        table.append(rows(9))
+    compact_table(lake, NAME, "2026-08-01")
+    files = [file for file in log_file(lake, "0").parent.iterdir() if file.name[0].isdigit()]
+    assert len(files) > CHECKPOINTED + 1
+    assert [file.name for file in files if file.stat().st_mode & 0o222] == []
+    assert [fault(file.read_bytes()) for file in files if file.suffix == ".json"] == [None] * (len(files) - 1)
+    assert [log_file(lake, "0").parent.joinpath(f.name) for f in files if "#" in f.name] == []
+
+
+def test_a_commit_of_another_program_is_accepted(lake: Lake, table: Table) -> None:
+    """Its entry states no files; it is sealed by the first command that opens the table."""
+    DeltaTable(lake.uri(NAME)).delete("id = 3")
+    assert ids(lake) == [1, 2]
+    assert not log_file(lake, "3").stat().st_mode & 0o222
+
+
+def test_files_are_synced_before_their_commit_and_the_commit_before_the_call_returns(
+    lake: Lake, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of syncs: data files and their folder, then the entry and the log's folder."""
+    synced: list[tuple[str, bool]] = []
+    real = os.fsync
+
+    def spy(handle: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{handle}")
+        synced.append((path.removeprefix(lake.uri(NAME)), log_file(lake, "3").exists()))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    table.append(rows(4))
+    before = [path for path, is_committed in synced if not is_committed]
+    after = [path for path, is_committed in synced if is_committed]
+    assert [path.endswith(".parquet") for path in before] == [True, False, False]
+    assert before[1:] == ["/month=2026-06-01", ""]
+    assert after == [f"/_delta_log/{3:020d}.json", "/_delta_log"]
+
+
+def test_a_scratch_lake_is_not_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[lake] durable = false: commits do not wait for the disk; torn ones are still refused."""
+    monkeypatch.setattr(os, "fsync", lambda handle: pytest.fail("synced"))
+    lake = Lake(root=str(tmp_path / "scratch"), durable=False)
+    table = create_table(lake, NAME, SCHEMA, partition_by=["month"])
+    table.append(rows(1))
+    damage(log_file(lake, "1"), TEARS["empty"], is_sealed=True)
+    with pytest.raises(TableDamaged):
+        open_table(lake, NAME)
