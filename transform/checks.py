@@ -150,9 +150,15 @@ def run_check(connection: Connection, check: Check) -> Outcome:
 
 
 def amount_of(connection: Connection, check: Check, row: Mapping[str, object]) -> Decimal | None:
-    """Return the money of the failing rows, or the difference between expected and found, or None."""
+    """Return the money of the failing rows, or None.
+
+    It is the sum of the check's column ``amount``, or of the differences between its columns
+    ``expected`` and ``found``, or of the model's money in the rows that break a condition.
+    """
     if check.money:
         query = f"select sum({check.money}) from {check.model} where ({check.condition}) is not true"
+    elif "amount" in row:
+        query = f"select sum(amount) from (\n{check.sql}\n)"
     elif {"expected", "found"} <= row.keys():
         difference = "abs(coalesce(expected, 0) - coalesce(found, 0))"
         query = f"select sum({difference}) from (\n{check.sql}\n)"

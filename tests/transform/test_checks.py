@@ -80,8 +80,8 @@ FAULTS = [
     (
         "silver.orders.none_is_refused",
         "create or replace table bronze.rejected as"
-        " select 'orders' as entity, 1::bigint as id, 'odd' as reason,"
-        " timestamptz '2090-01-01' as fetched_at",
+        " select 'orders' as entity, 1::bigint as id, 'odd' as reason, '{}' as payload,"
+        " 'h' as payload_hash, timestamptz '2090-01-01' as fetched_at",
     ),
     (
         "silver.order_lines.price_is_not_negative",
