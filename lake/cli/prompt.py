@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from lake.cli.main import plain, store_refusal
 from lake.errors import UsageError
+from lake.query.guard import guarded
 from lake.query.session import CURRENT, Connection, fetch
 
 Show = Callable[[pa.Table], None]
@@ -43,7 +44,10 @@ def run_prompt(connection: Connection, show: Show) -> None:
 
 
 def run_script(connection: Connection, text: str, show: Show) -> None:
-    """Run the statements in order and show the rows of each. Raises UsageError if one fails."""
+    """Run the statements in order and show the rows of each.
+
+    Raises UsageError if one fails, or could write inside a lake (see ``lake.query.guard``).
+    """
     try:
         for statement in connection.extract_statements(text):
             rows = fetch_or_stop(connection, statement.query)
@@ -60,7 +64,7 @@ def fetch_or_stop(connection: Connection, query: str) -> pa.Table:
     DuckDB checks for signals itself, but only between its tasks, and one task may be a long join.
     """
     with deferred_signal(signal.SIGINT) as signals, ThreadPoolExecutor(1) as pool:
-        running = pool.submit(fetch, connection, query)
+        running = pool.submit(lambda: fetch(connection, guarded(connection, query)))
         while not wait([running], timeout=0.1).done:
             if signals:  # repeated, because an interrupt before the start of the query has no effect
                 connection.interrupt()
@@ -124,7 +128,8 @@ def read_statement() -> str | None:
 def is_whole(text: str) -> bool:
     """True if the text ends with a semicolon that is not in a string or a comment. Pure."""
     starts = [start for start, kind in duckdb.tokenize(text) if kind != duckdb.token_type.comment]
-    return bool(starts) and text[starts[-1]] == ";"
+    # DuckDB counts bytes.
+    return bool(starts) and text.encode()[starts[-1] :][:1] == b";"
 
 
 def one_line(error: Exception) -> str:

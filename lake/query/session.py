@@ -14,8 +14,10 @@ from lake.delta.table import KEPT, Table, list_tables, open_table
 from lake.errors import TableMissing
 from lake.paths import Lake
 from lake.query import quote
+from lake.query.guard import lock
 from lake.query.spill import spill_folder
 from lake.releases.release import Release
+from lake.releases.released_table import open_released
 from lake.releases.restores import refuse_left_out, refuse_unfinished
 from lake.settings import LakeSettings
 
@@ -46,8 +48,9 @@ def open_session(lake: Lake, settings: LakeSettings, release: Release | None) ->
     """Open DuckDB with bronze, rules, silver and gold at the release's versions, and ops at its head.
 
     ``ops.current_release`` has one row with the open release. If ``release`` is None, the session
-    has only bronze and ops, at their heads. Raises NoRelease if the backup that the lake was
-    restored from did not include the release, LakeError if a restore is unfinished, and TableMissing.
+    has only bronze and ops, at their heads. The settings are locked, see ``lake.query.guard``. Raises
+    NoRelease if the backup that the lake was restored from did not include the release, LakeError if
+    a restore is unfinished, TableMissing, and TableDamaged.
     """
     if release:
         refuse_left_out(lake, release)
@@ -56,14 +59,21 @@ def open_session(lake: Lake, settings: LakeSettings, release: Release | None) ->
     connection = connect(settings)
     for schema in ("bronze", "rules", "silver", "gold", "ops"):
         connection.execute(f"create schema {schema}")
-    pinned = {**release.tables, **release.consumed} if release else heads(lake)
-    for name, version in sorted(pinned.items()):
-        create_view(connection, name, open_table(lake, name, version))
+    for name, table in sorted(pinned_tables(lake, release).items()):
+        create_view(connection, name, table)
     for name in list_tables(lake, "ops"):
         create_view(connection, name, open_table(lake, name))
     if release:
         connection.execute(f"create view {CURRENT} as {release_row(release)}")
+    lock(connection)
     return connection
+
+
+def pinned_tables(lake: Lake, release: Release | None) -> dict[str, Table]:
+    """Open the tables of a release; the heads of bronze if there is none."""
+    if release is None:
+        return open_heads(lake)
+    return {name: open_released(lake, release, name) for name in {**release.tables, **release.consumed}}
 
 
 def release_row(release: Release) -> str:

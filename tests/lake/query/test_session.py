@@ -199,6 +199,8 @@ def test_definitions_print_nothing_and_empty_answers_their_columns(session: Conn
         ("select $$ ;", False),
         ("/* a ;", False),
         ("-- a ;", False),
+        ("select 'ґанок' as \"їжа\";", True),
+        ("select 'ґанок;", False),
         (";", True),
     ],
 )
