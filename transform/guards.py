@@ -12,6 +12,7 @@ import msgspec
 
 from lake.query.session import fetch
 from lake.releases.release import Move, Release
+from transform.candidate import EVERYTHING
 from transform.checks import Outcome
 from transform.models import Check
 from transform.next_release import Candidates
@@ -19,6 +20,7 @@ from transform.settings import TransformSettings
 from transform.workspace import ADDED, KEYS, REMOVED, scratch
 
 ORDERS = "silver.orders"
+SET_ASIDE = "silver.set_aside_orders"
 # Tables whose money is the money of orders alone, so that only a change of an order changes it.
 ORDER_TABLES = (ORDERS, "gold.revenue_daily")
 # Rows that a table must have before a decrease of its totals is checked: one of three orders is no alarm.
@@ -76,9 +78,15 @@ def run_guards(candidates: Candidates, settings: TransformSettings, *, reason: s
         return []
     older, newest, totals = guards(settings)
     total = totals_hold(totals, decreases(candidates, serving, settings.largest_fall), reason=reason)
-    if candidates.parent is None:  # a full build may correct any earlier month
+    if candidates.parent is None or has_other_currency(candidates):  # any earlier month may move
         return [Outcome(older, 0), Outcome(newest, 0), total]
     return [no_older_month_moved(older, candidates), newest_day_stays(newest, candidates), total]
+
+
+def has_other_currency(candidates: Candidates) -> bool:
+    """Return True if the currency of a source changed, which decides about its orders of all months."""
+    aside = candidates.tables.get(SET_ASIDE)
+    return aside is not None and aside.scope == EVERYTHING
 
 
 def no_older_month_moved(check: Check, candidates: Candidates) -> Outcome:

@@ -40,7 +40,8 @@ class Comparison(msgspec.Struct, frozen=True):
     """The orders of the CRM in a resync, and the orders that were built from them.
 
     ``newer`` orders were compared by a later observation of another run; ``rejected`` orders
-    were not compared. ``first_orders`` are the first orders that differ: id and difference.
+    were not compared. ``first_orders`` are the first orders that differ: id and difference. ``damaged``
+    are those of them whose content is the CRM's.
     """
 
     orders_in_crm: int
@@ -53,6 +54,7 @@ class Comparison(msgspec.Struct, frozen=True):
     first_day: DayDifference | None
     differing_orders: int
     first_orders: tuple[tuple[int, str], ...]
+    damaged: tuple[int, ...] = ()
 
     @property
     def agrees(self) -> bool:
@@ -85,7 +87,14 @@ class Comparison(msgspec.Struct, frozen=True):
             f" {self.orders_built:,}, {self.money_built:,.2f} ₴{days};"
             f" orders that differ: {self.differing_orders}, {orders}"
             + (", …" if self.differing_orders > len(self.first_orders) else "")
+            + (f"; {self.remedy}" if self.damaged else "")
         )
+
+    @property
+    def remedy(self) -> str:
+        """The command that replaces damaged rows."""
+        ids = " ".join(map(str, self.damaged))
+        return f"`just ingest order {ids} --again` replaces rows whose columns do not follow from the payload"
 
 
 def compare(connection: Connection, lake: Lake, run: Run) -> Comparison:
@@ -114,7 +123,8 @@ def compare(connection: Connection, lake: Lake, run: Run) -> Comparison:
         **totals,
         first_day=DayDifference(*days[0]) if days else None,
         differing_orders=orders[0][2] if orders else 0,
-        first_orders=tuple((id, difference) for id, difference, _ in orders),
+        first_orders=tuple((id, difference) for id, difference, *_ in orders),
+        damaged=tuple(id for id, *_, is_damaged in orders if is_damaged),
     )
 
 

@@ -5,6 +5,8 @@ and a changed rule is a changed input.
 """
 
 from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,6 +14,9 @@ import pyarrow as pa
 
 from lake.delta.contract import Contract
 from transform.settings import RulesSettings
+
+# First day of a rule that applies to all orders.
+EVER = date(1970, 1, 1)
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -57,6 +62,17 @@ def rule_tables(rules: RulesSettings) -> list[Rule]:
             "source_sales_types",
             {"source_id": "BIGINT", "valid_from": "DATE", "sales_type": "VARCHAR"},
             by_source,
+        ),
+        relation("currency", {"currency": "VARCHAR"}, [(rules.currency,)]),
+        relation(
+            "rates",
+            {"currency": "VARCHAR", "valid_from": "DATE", "rate": "DECIMAL(18,6)"},
+            [(rules.currency, EVER, Decimal(1)), *((r.currency, r.valid_from, r.rate) for r in rules.rates)],
+        ),
+        relation(
+            "limits",
+            {"largest_amount": "DECIMAL(18,2)", "largest_quantity": "DECIMAL(18,3)"},
+            [(Decimal(rules.largest_amount), Decimal(rules.largest_quantity))],
         ),
     ]
 

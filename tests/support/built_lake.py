@@ -26,7 +26,17 @@ FEW = tuple(
     model
     for model in MODELS
     if model.name.split(".")[1]
-    in ("buyers", "managers", "sources", "statuses", "offers", "orders", "revenue_daily", "source_daily")
+    in (
+        "buyers",
+        "managers",
+        "sources",
+        "statuses",
+        "offers",
+        "set_aside_orders",
+        "orders",
+        "revenue_daily",
+        "source_daily",
+    )
 )
 ENGINE = LakeSettings(memory_limit="512MB", threads=1)
 LAYERS = ("bronze", "rules", "silver", "gold", "ops")

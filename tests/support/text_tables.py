@@ -35,6 +35,7 @@ DEFAULTS: Mapping[str, str] = {
     "VARCHAR[]": "[]",
     # Defaults by column name, if the default of the type would be meaningless.
     "quantity": "1",
+    "rate": "1",
     "custom_fields": "[]",
     "sales_type": "other",
 }

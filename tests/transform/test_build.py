@@ -360,23 +360,26 @@ def test_a_repeated_failure_is_one_finding(shop: Shop) -> None:
     """A check that fails in several builds has one row in the findings ledger."""
     shop.observe(
         "bronze.orders",
-        f"id | source_id | status_id | grand_total | fetched_at\n 9 | 1 | 12 | -0.01 | {instant(1)}",
+        "id | source_id | status_id | grand_total | payload | fetched_at\n"
+        f' 9 | 1 | 12 | 0.01 | {{"products":[1]}} | {instant(1)}',
     )
     for _ in range(2):
-        with pytest.raises(CheckFailed, match="total_is_not_negative"):
+        with pytest.raises(CheckFailed, match=r"order_lines\.are_there"):
             shop.build()
         rows = open_table(shop.lake, FINDINGS).read().to_pylist()
         recorded = [(row["fingerprint"], row["state"], row["rows"], row["amount"]) for row in rows]
-        assert recorded == [("silver.orders.total_is_not_negative", "new", 1, Decimal("-0.01"))]
+        assert recorded == [("silver.order_lines.are_there", "new", 1, Decimal("0.01"))]
 
 
 def test_a_first_build_that_fails_its_checks_publishes_nothing(tmp_path: Path) -> None:
     """If the first build fails its checks, there is no release, and no table of silver or gold."""
     shop = ingested_shop(tmp_path / "lake")
-    shop.observe("bronze.orders", f"id | grand_total | fetched_at\n 9 | -0.01 | {instant(1)}")
-    with pytest.raises(
-        CheckFailed, match=r"silver\.orders\.total_is_not_negative: 1 row .* the first is id=9"
-    ):
+    shop.observe(
+        "bronze.orders",
+        f'id | grand_total | payload | fetched_at\n 9 | 0.01 | {{"products":[1]}} | {instant(1)}',
+    )
+    message = r"silver\.order_lines\.are_there: 1 row of 0\.01 .* the first is order_id=9"
+    with pytest.raises(CheckFailed, match=message):
         shop.build()
     assert current_release(shop.lake) is None
     assert not [name for name in shop.heads() if name.startswith(("silver", "gold", "rules"))]

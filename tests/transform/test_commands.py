@@ -13,7 +13,7 @@ from lake.releases.release import Release
 from tests.support.built_lake import MODELS, Shop, instant
 from tests.support.running import environ_of, succeed
 from tests.transform.test_build import edit_order
-from tests.transform.test_check_scope import sell_unknown
+from tests.transform.test_check_scope import lose_lines, sell_unknown
 from transform.checks import checks_of
 from transform.commands import last_moved_in
 
@@ -104,20 +104,23 @@ def test_the_drawing_has_every_table_and_its_inputs(lake: Lake, tmp_path: Path) 
 def test_checks_lists_findings_with_their_amounts(shop: Shop) -> None:
     """The command lists warnings and failures of a refused build, until they are healed."""
     environ = environ_of(shop.lake)
-    edit_order(shop, total="-0.01")
+    lose_lines(shop, 1)
     with pytest.raises(CheckFailed):
         shop.build()
-    sell_unknown(shop, 2, 99, total="-12.50")
+    sell_unknown(shop, 2, 99)
     with pytest.raises(CheckFailed):
         shop.build()
     printed = succeed(environ, "transform", "checks")
     rows = rows_of(printed)
-    total, product = "silver.orders.total_is_not_negative", "silver.order_lines.product_is_known"
+    total, product = "silver.order_lines.are_there", "silver.order_lines.product_is_known"
     assert rows.keys() == {"check", total, product}
-    assert [rows[total][at] for at in (1, 2, 3, -1)] == ["error", "1", "-12.50", "id=2"]
+    assert [rows[total][at] for at in (1, 2, 3, -1)] == ["error", "1", "300.00", "order_id=3, amount=300.00"]
     assert [rows[product][at] for at in (1, 2, 3, -1)] == ["warn", "1", "·", "product_id=99"]
     assert printed.splitlines()[-1].endswith(" checks, 2 findings open")
     edit_order(shop, minute=3)
+    shop.observe(
+        "bronze.order_products", f"order_id | position | product_id | fetched_at\n3 | 1 | 8 | {instant(1)}"
+    )
     shop.publish()
     printed = succeed(environ, "transform", "checks")
     assert rows_of(printed) == {}

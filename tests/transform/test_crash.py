@@ -107,7 +107,7 @@ def test_leftovers_of_a_crash_are_in_no_later_release(few: Shop, tmp_path: Path)
 def test_a_first_build_killed_between_commits_is_replaced(tmp_path: Path) -> None:
     """If there is no release, the next build replaces the tables that a killed build left."""
     shop = ingested_shop(tmp_path / "lake", models=FEW)
-    child = start(build_until, shop, 9)
+    child = start(build_until, shop, 13)
     child.join()
     assert child.exitcode == -signal.SIGKILL
     assert current_release(shop.lake) is None

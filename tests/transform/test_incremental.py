@@ -24,7 +24,7 @@ from tests.support.text_tables import plain
 from transform.build import Build
 from transform.check_scope import check_candidates
 from transform.models import Model
-from transform.settings import RulesSettings, SalesRule
+from transform.settings import Rate, RulesSettings, SalesRule
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,8 @@ RULES = (
         sales_types=(
             *RulesSettings().sales_types,
             SalesRule(sales_type="b2b", managers=(22,), valid_from=date(2026, 6, 1)),
-        )
+        ),
+        rates=(Rate("USD", Decimal("41.25"), date(2026, 6, 1)),),
     ),
 )
 ORDER = (
@@ -57,7 +58,8 @@ NAMED = [
 ]
 # A sync mostly brings several changes, which are built together.
 MORE = st.sampled_from([True, False, False])
-EXPENSES = "order_id | position | id | amount | expense_type_id | fetched_at | run_id"
+EXPENSES = "order_id | position | id | amount | expense_type_id | actual_currency | fetched_at | run_id"
+CURRENCIES = ("null", "UAH", "USD")
 
 
 class History(RuleBasedStateMachine):
@@ -113,6 +115,7 @@ class History(RuleBasedStateMachine):
         products=st.lists(st.sampled_from(["7", "8", "9", "null"]), max_size=3),
         expenses=st.integers(0, 2),
         stale=st.sampled_from([False, False, False, True]),
+        odd=st.sampled_from(["", "", "", "total", "line"]),
         more=MORE,
     )
     def observe_order(
@@ -130,14 +133,15 @@ class History(RuleBasedStateMachine):
         products: Sequence[str],
         expenses: int,
         stale: bool,
+        odd: str,
         more: bool,
     ) -> None:
         """Observe a new or edited order, with any status, buyer and day; at times an old
-        observation arrives late.
+        observation arrives late, or the total or a line is odd.
         """
         seen = self.next_observation(stale=stale, more=more)
         for place, product in enumerate(products, 1):
-            price = f"{10 * place + order}.55"
+            price = f"{'-' if odd == 'line' else ''}{10 * place + order}.55"
             self.shop.observe(
                 "bronze.order_products",
                 f"{LINES}\n{order} | {place} | {69 + place} | {product} | x{product} | {price} | {cost}"
@@ -146,9 +150,11 @@ class History(RuleBasedStateMachine):
         for place in range(1, expenses + 1):
             self.shop.observe(
                 "bronze.expenses",
-                f"{EXPENSES}\n{order} | {place} | {order}{place} | 5.25 | {4 + place} | {seen}",
+                f"{EXPENSES}\n{order} | {place} | {order}{place} | 5.25 | {4 + place}"
+                f" | {CURRENCIES[order % 3]} | {seen}",
             )
-        total = f"{sum(10 * place + order for place in range(1, len(products) + 1))}.55"
+        whole = sum(10 * place + order for place in range(1, len(products) + 1))
+        total = f"{'-' if odd == 'total' else ''}{whole}.55"
         payload = f'{{"products":{[1] * len(products)}}}'
         self.shop.observe(
             "bronze.orders",
@@ -170,7 +176,7 @@ class History(RuleBasedStateMachine):
         self.delete_order(other, more)
         self.observe_order(
             order=kept, day=day, time=TIMES[2], source=1, manager="22", buyer="31", status=12, group="null",
-            promocode="null", cost="null", products=["7", "8"], expenses=1, stale=False, more=more,
+            promocode="null", cost="null", products=["7", "8"], expenses=1, stale=False, odd="", more=more,
         )  # fmt: skip
 
     @rule(
@@ -189,6 +195,15 @@ class History(RuleBasedStateMachine):
             f"bronze.{table}",
             f"id | {column} | {under[0]}is_deleted | fetched_at | run_id\n"
             f"{found} | {name} | {under[1]}{str(gone).lower()} | {self.next_observation(more=more)}",
+        )
+
+    @rule(source=st.sampled_from([1, 4, 77]), currency=st.sampled_from(CURRENCIES), more=MORE)
+    def change_currency(self, source: int, currency: str, more: bool) -> None:
+        """Give a source another currency, so that its orders of all months count or not."""
+        self.shop.observe(
+            "bronze.sources",
+            "id | name | currency_code | fetched_at | run_id\n"
+            f"{source} | n{len(self.runs)} | {currency} | {self.next_observation(more=more)}",
         )
 
     @rule(
@@ -211,7 +226,7 @@ class History(RuleBasedStateMachine):
     @rule(
         offer=st.sampled_from([70, 71]),
         product=st.sampled_from([7, 7, 8]),
-        quantity=st.integers(0, 5),
+        quantity=st.sampled_from([0, 3, 5, 999999999]),
         cost=st.integers(1, 3),
         more=MORE,
     )

@@ -101,6 +101,8 @@ def test_a_difference_is_found_by_its_order(
     )
     assert comparison.differing_orders == 1
     assert f"orders that differ: 1, {order} {what}" in comparison.fault
+    is_same_content = change is not None and not {"payload_hash", "source_id"} & change.keys()
+    assert (f"`just ingest order {order} --again`" in comparison.fault) == is_same_content
     with pytest.raises(CheckFailed, match="the last release serves"):
         refuse_difference(comparison, proposal)
 

@@ -1,6 +1,7 @@
 """Rules: the shop's rules as relations, and contradictions in the settings."""
 
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -31,6 +32,9 @@ def test_the_default_rules() -> None:
             (22, EVER, "retail"),
         ],
         "rules.source_sales_types": [(4, EVER, "retail")],
+        "rules.currency": [("UAH",)],
+        "rules.rates": [("UAH", EVER, Decimal("1.000000"))],
+        "rules.limits": [(Decimal("100000000.00"), Decimal("1000000.000"))],
     }
 
 

@@ -21,7 +21,7 @@ select
     p.category_id,
     p.brand,
     sum(l.quantity)::decimal(18, 3) as quantity,
-    sum(l.price * l.quantity)::decimal(18, 2) as revenue,
+    sum(l.price::decimal(38, 4) * l.quantity)::decimal(18, 2) as revenue,
 from silver.order_lines as l
 left join silver.products as p on p.id = l.product_id
 where not l.is_return

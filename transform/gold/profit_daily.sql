@@ -17,7 +17,7 @@ expenses         = "DECIMAL(18,2)"  # ₴, of the day's orders, returns included
 profit           = "DECIMAL(18,2)"  # ₴, revenue - cost - expenses; adds up over days and types
 costed_revenue   = "DECIMAL(18,2)"  # ₴, lines whose cost is known; adds up over days and types
 uncosted_revenue = "DECIMAL(18,2)"  # ₴, other lines, and orders without lines; adds up over days and types
-cost_coverage    = "DECIMAL(5,4)?"  # costed_revenue / (costed_revenue + uncosted_revenue); does not add up; null if both are 0
+cost_coverage    = "DECIMAL(5,4)?"  # costed_revenue / (costed_revenue + uncosted_revenue); does not add up; null if both are 0 or one is negative
 
 [checks]
 profit_is_what_is_left = "profit = revenue - cost - expenses"
@@ -35,7 +35,7 @@ goods as (
     select
         o.order_date as date,
         o.sales_type,
-        sum(l.unit_cost * l.quantity) as cost,
+        sum(l.unit_cost::decimal(38, 4) * l.quantity) as cost,
         sum(l.total) filter (where l.unit_cost is not null) as costed,
         sum(l.total) filter (where l.unit_cost is null) as uncosted,
     from silver.order_lines as l
@@ -98,6 +98,10 @@ select
     (revenue - cost - expenses)::decimal(18, 2) as profit,
     costed as costed_revenue,
     uncosted as uncosted_revenue,
-    -- Integer division in steps of 0.0001, rounded half away from zero; a double would lose halves.
-    case when whole > 0 then (((20000 * part + whole) // (2 * whole))::bigint * 0.0001)::decimal(5, 4) end as cost_coverage,
+    -- Integer division in steps of 0.0001, rounded half away from zero; a double would lose halves. If one part is
+    -- negative (a line taken back), the other is no share of the whole.
+    case
+        when whole > 0 and part between 0 and whole
+            then (((20000 * part + whole) // (2 * whole))::bigint * 0.0001)::decimal(5, 4)
+    end as cost_coverage,
 from kopecks

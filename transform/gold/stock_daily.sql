@@ -16,10 +16,10 @@ offer_id        = "BIGINT"          # id of the offer in KeyCRM
 product_id      = "BIGINT?"         # null if KeyCRM gives none, as for most deleted offers
 product_name    = "VARCHAR?"        # null if the catalogue does not have the product
 category_id     = "BIGINT?"         # category of today; null if the product has none or is not in the catalogue
-quantity        = "DECIMAL(18,3)?"  # pieces in stock, 0 if the offer was deleted; adds up over offers; null if KeyCRM gives none
-reserve         = "DECIMAL(18,3)?"  # pieces reserved, may exceed quantity; adds up over offers; null if KeyCRM gives none
+quantity        = "DECIMAL(18,3)?"  # pieces in stock, 0 if the offer was deleted; adds up over offers; null if KeyCRM gives none, or one above rules.limits
+reserve         = "DECIMAL(18,3)?"  # pieces reserved, may exceed quantity; adds up over offers; null if KeyCRM gives none, or one above rules.limits
 available       = "DECIMAL(18,3)?"  # pieces, quantity - reserve, at least 0; adds up over offers; null if quantity is null
-purchased_price = "DECIMAL(18,4)?"  # ₴ per unit on that day; does not add up; null if KeyCRM gives none
+purchased_price = "DECIMAL(18,4)?"  # ₴ per unit on that day; does not add up; null if KeyCRM gives none, or one above rules.limits
 value           = "DECIMAL(18,2)?"  # ₴, quantity x purchased_price; adds up over offers; null if a factor is null, 0 if quantity is 0
 is_gone         = "BOOLEAN"         # true if the offer was archived or deleted in KeyCRM
 */
@@ -41,7 +41,7 @@ select
     d.promised as reserve,
     if(d.held < coalesce(d.promised, 0), 0, d.held - coalesce(d.promised, 0))::decimal(18, 3) as available,
     d.purchased_price,
-    if(d.held = 0, 0, d.held * d.purchased_price)::decimal(18, 2) as value,
+    try_cast(if(d.held = 0, 0, d.held * d.purchased_price::decimal(38, 4)) as decimal(18, 2)) as value,
     d.is_gone or d.is_archived as is_gone,
 from days as d
 left join silver.products as p on p.id = d.product_id

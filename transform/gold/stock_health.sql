@@ -36,7 +36,7 @@ stock as (
         count(*) as offers_count,
         sum(quantity) as quantity,
         sum(if(quantity < coalesce(reserve, 0), 0, quantity - coalesce(reserve, 0))) as available,
-        sum(quantity * purchased_price) as value,
+        sum(quantity * purchased_price::decimal(38, 2)) as value,
     from silver.offers
     where not is_archived and product_id is not null
     group by product_id
@@ -92,7 +92,7 @@ select
     r.offers_count,
     r.quantity::decimal(18, 3) as quantity,
     r.available::decimal(18, 3) as available,
-    r.value::decimal(18, 2) as value,
+    try_cast(r.value as decimal(18, 2)) as value,
     r.sold_quantity::decimal(18, 3) as sold_quantity,
     r.revenue::decimal(18, 2) as revenue,
     -- Integer division in thousandths of a piece.

@@ -11,7 +11,7 @@ name         = "VARCHAR?"      # full name; null if the card has none
 birthday     = "VARCHAR?"      # as typed in KeyCRM; null if the card has none
 phones       = "VARCHAR[]"     # phone numbers of the card; empty if it has none
 emails       = "VARCHAR[]"     # e-mail addresses of the card; empty if it has none
-created_date = "DATE"          # shop day on which the card was created; 1970-01-01 if KeyCRM gives no time
+created_date = "DATE"          # shop day on which the card was created; 1970-01-01 if KeyCRM gives no time of 2000 to 2099
 created_at   = "TIMESTAMPTZ?"  # when the card was created; null if KeyCRM gives no time
 updated_at   = "TIMESTAMPTZ?"  # last change of the card; null if KeyCRM gives no time
 */
@@ -27,7 +27,11 @@ select
     birthday,
     phone as phones,
     email as emails,
-    coalesce((created_at at time zone 'Europe/Kyiv')::date, date '1970-01-01') as created_date,
+    case
+        when created_at between timestamptz '2000-01-01' and timestamptz '2099-12-31'
+            then (created_at at time zone 'Europe/Kyiv')::date
+        else date '1970-01-01'
+    end as created_date,
     created_at,
     updated_at,
 from newest

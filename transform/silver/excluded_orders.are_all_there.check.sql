@@ -1,5 +1,5 @@
 /*
-fact = "every order that is not deleted is either in silver.orders or in silver.excluded_orders, exactly once"
+fact = "every order that is not deleted is in one of silver.orders, silver.excluded_orders and silver.set_aside_orders, exactly once"
 */
 with alive as (
     select id
@@ -12,6 +12,8 @@ found as (
     select id from silver.orders
     union all
     select id from silver.excluded_orders
+    union all
+    select order_id from silver.set_aside_orders
 )
 
 select

@@ -1,5 +1,5 @@
 /*
-grain   = "one row per order of an excluded source, in its newest observed state"
+grain   = "one row per order of an excluded source that breaks no rule, in its newest observed state"
 key     = ["id"]
 rebuild = "by key"
 about   = "order_id"
@@ -43,3 +43,4 @@ where
     not is_deleted
     -- An order may have moved to an included source since.
     and source_id in (select source_id from rules.excluded_sources)
+    and id not in (select order_id from silver.set_aside_orders)

@@ -15,10 +15,10 @@ sold_name       = "VARCHAR?"        # product name at the time of the sale; null
 sku             = "VARCHAR?"        # article number; null if the line has none
 order_date      = "DATE"            # shop day of the order (Europe/Kyiv)
 is_return       = "BOOLEAN"         # true if the order is a return, see silver.orders
-list_price      = "DECIMAL(18,4)"   # ₴ per unit, before discounts
-price           = "DECIMAL(18,4)"   # ₴ per unit, after the line's discounts; may be finer than a kopeck
-purchased_price = "DECIMAL(18,4)?"  # ₴ per unit, the cost recorded on the line; null if the line has none
-unit_cost       = "DECIMAL(18,4)?"  # ₴ per unit: purchased_price, else the offer's at the end of order_date; null if unknown
+list_price      = "DECIMAL(18,4)"   # ₴ per unit, before discounts; converted with silver.orders.rate
+price           = "DECIMAL(18,4)"   # ₴ per unit, after the line's discounts; converted, may be finer than a kopeck
+purchased_price = "DECIMAL(18,4)?"  # ₴ per unit, the cost recorded on the line, not converted; null if the line has none
+unit_cost       = "DECIMAL(18,4)?"  # ₴ per unit: purchased_price, else the offer's at the end of order_date; null if unknown or above rules.limits
 quantity        = "DECIMAL(18,3)"   # pieces, or the line's own unit
 total           = "DECIMAL(18,2)"   # ₴, price x quantity
 is_upsale       = "BOOLEAN"         # true if KeyCRM marks the line as an upsale
@@ -36,12 +36,18 @@ select
     l.sku,
     o.order_date,
     o.is_return,
-    l.price as list_price,
-    coalesce(l.price_sold, l.price) as price,
+    (l.price::decimal(38, 4) * o.rate)::decimal(18, 4) as list_price,
+    (coalesce(l.price_sold, l.price)::decimal(38, 4) * o.rate)::decimal(18, 4) as price,
     l.purchased_price,
-    coalesce(l.purchased_price, c.purchased_price) as unit_cost,
+    -- A cost that can't be right is unknown: the line counts, its cost does not.
+    case
+        when
+            abs(coalesce(l.purchased_price, c.purchased_price)::double * greatest(abs(l.quantity), 1)::double)
+            <= (select largest_amount::double from rules.limits)
+            then coalesce(l.purchased_price, c.purchased_price)
+    end as unit_cost,
     l.quantity,
-    (coalesce(l.price_sold, l.price) * l.quantity)::decimal(18, 2) as total,
+    ((coalesce(l.price_sold, l.price)::decimal(38, 4) * o.rate)::decimal(38, 4) * l.quantity)::decimal(18, 2) as total,
     coalesce(l.upsale, false) as is_upsale,
 from silver.orders as o
 -- Lines belong to one observation of their order, so a line removed by an edit has no row.

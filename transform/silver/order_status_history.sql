@@ -12,10 +12,10 @@ width     = "week"
 [columns]
 order_id     = "BIGINT"        # id of the order in KeyCRM
 status_id    = "BIGINT"        # status of the order during the stay
-created_date = "DATE"          # shop day on which KeyCRM received the order; 1970-01-01 if unknown
+created_date = "DATE"          # shop day on which KeyCRM received the order; 1970-01-01 if unknown or not of 2000 to 2099
 since        = "TIMESTAMPTZ"   # first observation that showed the status
 until        = "TIMESTAMPTZ?"  # first observation that showed another status or no order; null if the stay is open
-changed_at   = "TIMESTAMPTZ?"  # KeyCRM's time of the status change, may be that of an earlier change; null if it gives none
+changed_at   = "TIMESTAMPTZ?"  # KeyCRM's time of the status change, may be that of an earlier change; null if it gives none of 2000 to 2099
 entered_at   = "TIMESTAMPTZ"   # start of the stay; equals since if the stay is open
 left_at      = "TIMESTAMPTZ?"  # end of the stay; null if the stay is open
 left_date    = "DATE?"         # shop day of left_at (Europe/Kyiv); null if the stay is open
@@ -29,9 +29,15 @@ with looks as (
         id as order_id,
         -- A deleted order is in no status.
         case when not is_deleted then status_id end as status_id,
-        case when not is_deleted then status_changed_at end as status_changed_at,
+        case
+            when not is_deleted and status_changed_at between timestamptz '2000-01-01' and timestamptz '2099-12-31'
+                then status_changed_at
+        end as status_changed_at,
         -- A tombstone may lack created_at; take it from the order's other observations.
-        (min(created_at) over (partition by id) at time zone 'Europe/Kyiv')::date as created_date,
+        (
+            min(created_at) filter (where created_at between timestamptz '2000-01-01' and timestamptz '2099-12-31')
+                over (partition by id) at time zone 'Europe/Kyiv'
+        )::date as created_date,
         fetched_at,
     from bronze.orders
 ),
@@ -46,13 +52,20 @@ spans as (
     select
         *,
         lead(fetched_at) over by_order as until,
-        -- KeyCRM may leave the timestamp of the previous change; ignore it if it is not newer.
+        -- KeyCRM may leave the timestamp of an earlier change; ignore it unless it is newer than all before it.
         case
-            when lag(fetched_at) over by_order is null or status_changed_at > lag(status_changed_at) over by_order
+            when
+                lag(fetched_at) over by_order is null
+                or (
+                    status_changed_at > lag(status_changed_at) over by_order
+                    and status_changed_at >= max(status_changed_at) over earlier
+                )
                 then status_changed_at
         end as stamp,
     from changes
-    window by_order as (partition by order_id order by fetched_at)
+    window
+        by_order as (partition by order_id order by fetched_at),
+        earlier as (partition by order_id order by fetched_at rows between unbounded preceding and 1 preceding)
 ),
 
 stays as (

@@ -1,5 +1,5 @@
 /*
-fact = "every order in bronze that is not deleted and not of an excluded source is in silver.orders, and no other"
+fact = "every order in bronze that is not deleted, set aside or of an excluded source is in silver.orders, and no other"
 */
 with last_look as (
     select id, max(fetched_at) as fetched_at
@@ -14,6 +14,7 @@ expected as (
     where
         not o.is_deleted
         and not exists (from rules.excluded_sources as x where x.source_id = o.source_id)
+        and not exists (from silver.set_aside_orders as a where a.order_id = o.id)
 )
 
 select coalesce(e.id, o.id) as id

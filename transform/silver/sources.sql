@@ -7,7 +7,7 @@ rebuild = "by key"
 id            = "BIGINT"    # id of the source in KeyCRM
 name          = "VARCHAR?"  # name in KeyCRM; null if it has none
 driver        = "VARCHAR?"  # kind of integration; null if KeyCRM gives none
-currency_code = "VARCHAR?"  # currency of the source; null if KeyCRM gives none
+currency_code = "VARCHAR?"  # currency of the amounts of its orders, in capital letters; null if KeyCRM gives none
 */
 with newest as (
     select *
@@ -19,6 +19,6 @@ select
     id,
     name,
     driver,
-    currency_code,
+    nullif(upper(trim(currency_code)), '') as currency_code,
 from newest
 where not is_deleted

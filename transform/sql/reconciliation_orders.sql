@@ -1,4 +1,5 @@
--- The first orders that differ, and the number of such orders.
+-- The first orders that differ, the number of such orders, and whether the content of each is that of the CRM: then
+-- its row in bronze was damaged, since its columns do not follow from its payload.
 -- Parameter: $limit, the number of orders to return.
 select
     id,
@@ -11,7 +12,8 @@ select
             then format('is of {} in the CRM, of {} built', coalesce(e.day::varchar, '?'), b.day::varchar)
         else 'is built from another state'
     end as difference,
-    count(*) over () as orders
+    count(*) over () as orders,
+    coalesce(e.hash = b.hash, false) as is_damaged,
 from reconciliation.expected as e
 full join reconciliation.built as b using (id)
 where
