@@ -24,10 +24,11 @@ from ingest.settings import IngestSettings, SourceSettings
 from ingest.validation import run_validation
 from lake.cli.main import group, main, open_lake
 from lake.cli.output import show_table
-from lake.clock import SHOP
+from lake.clock import shop_zone
 from lake.config import Config, read_config
 from lake.errors import ConfigError, IngestIncomplete, LakeError, UsageError
 from lake.ledgers.runs import Run
+from lake.messages import counted
 from lake.settings import LakeSettings
 
 # The form of a run id, which is the name of a folder.
@@ -88,10 +89,14 @@ def resync(days: int | None, run_id: str | None) -> None:
 
 
 @ingest.command()
-@click.argument("ids", type=click.IntRange(1, 2**62), nargs=-1, required=True)
-def order(ids: tuple[int, ...]) -> None:
-    """Copy orders by their IDs. If the CRM has deleted one, it leaves the numbers."""
-    run_request(RunRequest(kind="orders", ids=ids))
+@click.argument("ids", type=click.IntRange(0, 2**63 - 1), nargs=-1, required=True)
+@click.option("--again", is_flag=True, help="Store them even if their content is unchanged.")
+def order(ids: tuple[int, ...], again: bool) -> None:
+    """Copy orders by their IDs. If the CRM has deleted one, it leaves the numbers.
+
+    With --again, a row whose columns were damaged on disk is superseded by a new one.
+    """
+    run_request(RunRequest(kind="orders", ids=ids, again=again))
 
 
 @ingest.command()
@@ -111,10 +116,7 @@ def validate(day: str) -> None:
     if report.differences:
         show_table(("order", "differs in"), report.differences)
         sys.stdout.flush()
-        raise LakeError(
-            f"{day}: {len(report.differences)} orders differ;"
-            f" `just ingest order {report.ids}` copies them again"
-        )
+        raise LakeError(f"{day}: {counted(len(report.differences), 'order')} differ; {report.remedy}")
     print(f"{day}: CRM and lake agree" + ("" if report.orders else ": neither has an order of that day"))
 
 
@@ -199,7 +201,7 @@ def instant(text: str, *, end: bool = False) -> datetime:
         raise UsageError(f"{text} is out of range; write a time from 1970 to 2099")
     if len(text) == len("2026-09-01"):
         time = (time + timedelta(days=1, seconds=-1)) if end else time
-        return time.replace(tzinfo=SHOP)
+        return time.replace(tzinfo=shop_zone())
     if time.tzinfo is None:
         raise UsageError(f"{text!r} has no zone; write 2026-09-01T10:00:00Z, or +03:00 for Kyiv in summer")
     return time
@@ -215,6 +217,7 @@ def summary(run: Run) -> str:
         f"{run.kind} ingest {run.verdict}: {brought or 'nothing new'}; {run.requests:,} requests"
         f" in {seconds:.1f} s ({run.waited_seconds:.1f} s waiting for the budget)"
         + (f"; {run.rejected} rejected, see bronze.rejected" if run.rejected else "")
+        + (f"; {run.reason}" if run.reason and run.verdict == "complete" else "")
     )
 
 

@@ -134,14 +134,16 @@ class Deduplicator:
             row[0] for row in self._query(read_sql("ingest", "absent_ids"), values, listed=ids_table(listed))
         ]
 
-    def id_gaps(self, since: datetime, *, first_id: int | None) -> list[tuple[int, int]]:
+    def id_gaps(self, since: datetime, *, first_id: int | None, longest: int) -> list[tuple[int, int]]:
         """Return the spans of ids that were never observed, newest first; a refused id was observed.
+
+        A span of more than ``longest`` ids is no gap: an id far above the others follows it.
 
         Both ends of a span belong to it. The spans lie between ids created from ``since`` on,
         or from ``first_id`` on if it is given.
         """
         self._refresh()
-        values = {"since": since, "first_id": first_id, "tombstone": TOMBSTONE}
+        values = {"since": since, "first_id": first_id, "longest": longest, "tombstone": TOMBSTONE}
         gaps = self._query(read_sql("ingest", "id_gaps"), values)
         return [(first, last) for first, last in gaps]
 

@@ -54,7 +54,8 @@ class LastOrder(msgspec.Struct, frozen=True):
 class Fetcher:
     """Reads from the client, writes to the writer, and collects the receipts of one run.
 
-    ``requested_ids`` are the orders requested one by one; a run requests at most ``id_limit``.
+    ``requested_ids`` are the orders requested one by one; a run requests at most ``id_limit``. ``remark``
+    is what the receipt of a complete run has to state.
     """
 
     def __init__(self, client: Client, writer: Writer, progress: ProgressReporter, *, id_limit: int) -> None:
@@ -62,6 +63,7 @@ class Fetcher:
         self.writer = writer
         self.receipts: list[WindowReceipt] = []
         self.requested_ids: set[int] = set()
+        self.remark: str | None = None
         self._id_limit = id_limit
         self._progress = progress
         self._pager = Pager(client, self._keep, progress)
@@ -136,11 +138,11 @@ class Fetcher:
         """
         # A rejected order counts as long as the CRM has it.
         await self.fetch_orders(self.writer.refused_ids(ORDERS), from_gaps=True)
-        count = self.writer.live_count(ORDERS, up_to=last.id)
+        count = self._order_count(last)
         if count < last.total:
             await self.fetch_orders([last.id] if last.id else [])
             await self.fetch_gaps(BEGINNING, first_id=first_id)
-            count = self.writer.live_count(ORDERS, up_to=last.id)
+            count = self._order_count(last)
         missing = max(last.total - count, 0)
         receipt = WindowReceipt(
             entity=ORDERS.name,
@@ -157,6 +159,10 @@ class Fetcher:
         )
         self.receipts.append(receipt)
         return receipt
+
+    def _order_count(self, last: LastOrder) -> int:
+        """Return the number of the lake's orders up to the last one, and of orders without a readable id."""
+        return self.writer.live_count(ORDERS, up_to=last.id) + self.writer.unidentified(ORDERS)
 
     async def fetch_orders(
         self, ids: Sequence[int], *, remaining: int = 0, from_gaps: bool = False

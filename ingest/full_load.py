@@ -60,9 +60,13 @@ class FullLoad(msgspec.Struct, frozen=True):
     started_at: datetime
     receipts: tuple[WindowReceipt, ...] = ()
 
-    def has_list(self, entity: str) -> bool:
-        """True if the whole list of an entity was read."""
-        return any(receipt.entity == entity and receipt.by == "list" for receipt in self.receipts)
+    @property
+    def remark(self) -> str:
+        """What a run that continues this load does not read again, in one line."""
+        return (
+            f"it continued the load of {self.began_at:%Y-%m-%d %H:%M} UTC: {self.orders:,} orders were read"
+            " then, and again only if updated_at moved; `just ingest sweep --all` finds other edits"
+        )
 
     @property
     def orders(self) -> int:

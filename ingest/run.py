@@ -32,6 +32,7 @@ from lake.settings import LakeSettings
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The kind of a run, and the parameters of that kind.
 
+    ``again`` stores the orders ``ids`` even if their content is unchanged.
     If ``days`` is None, a sweep or a resync reads all history. If ``run_id`` is None, the run
     gets a new one.
     """
@@ -41,6 +42,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
     days: int | None = None
     ids: tuple[int, ...] = ()
+    again: bool = False
     run_id: str | None = None
 
     @property
@@ -137,7 +139,12 @@ def open_fetcher(
     """
     evidence = EvidenceWriter(lake, run_id=plan.run_id) if plan.request.kind == "resync" else None
     writer = Writer(
-        lake, connect(engine), run_id=plan.run_id, evidence=evidence, excluded_runs=plan.excluded_runs
+        lake,
+        connect(engine),
+        run_id=plan.run_id,
+        evidence=evidence,
+        excluded_runs=plan.excluded_runs,
+        again=plan.request.again,
     )
     claim_origin(lake, client.settings.base_url)
     writer.create_tables()
@@ -197,7 +204,7 @@ def receipt_of(plan: Plan, fetcher: Fetcher, outcome: Outcome) -> Run:
         requests=client.requests,
         retries=client.retries,
         waited_seconds=round(client.limiter.waited, 3),
-        reason=reason_of(outcome.failure, fetcher.receipts),
+        reason=reason_of(outcome.failure, fetcher.receipts) or fetcher.remark,
     )
 
 

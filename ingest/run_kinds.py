@@ -59,17 +59,18 @@ async def run_incremental(
 async def run_full(fetcher: Fetcher, settings: IngestSettings, lake: Lake, run_id: str) -> datetime:
     """Read everything from the first order on, then what changed during the load; return the watermark.
 
-    If an earlier load was killed, this run continues it and skips the complete windows.
+    If an earlier load was killed, this run continues it and skips the complete windows. Changes that move
+    ``updated_at`` arrive from them too; the run's remark states that others do not.
     """
     first = await fetch_first_order(fetcher)
     fetcher.plan(first.total if first else 0)
     load = read_full_load(lake, now=fetcher.client.now, lifetime=LOAD_LIFETIME)
-    if load.receipts:
+    if load.windows(ORDERS.name):
         log.info("ingest.continues", began_at=load.began_at.isoformat(), windows=len(load.receipts))
+        fetcher.remark = load.remark
     fetcher.pace((first.total if first else 0) - load.orders)
-    for entity in (*REFERENCES, *CATALOGUE):
-        if not load.has_list(entity.name):
-            write_windows(lake, load, run_id, await fetcher.fetch_windows([(entity, WHOLE)]))
+    # Read again if a load is continued: no list can be asked for what changed since.
+    await fetcher.fetch_windows(whole_lists([*REFERENCES, *CATALOGUE]))
     # The list of buyers has no sort order, so a new card would shift its pages: cards made before the load
     # began stay in place.
     for window in subtract(buyer_windows(first, settings, until=load.began_at), load.windows(BUYERS.name)):
@@ -131,7 +132,7 @@ async def run_sweep(fetcher: Fetcher, settings: IngestSettings, days: int | None
     """Compare the content of every order created in the last ``days`` (None: all), whatever its updated_at.
 
     Silent edits are appended. Orders that the CRM no longer lists are requested by id, and so
-    is each gap in the ids that has no explanation yet.
+    are refused orders, and each gap in the ids that has no explanation yet.
     """
     first = await fetch_first_order(fetcher)
     if first is None:
@@ -149,6 +150,7 @@ async def run_sweep(fetcher: Fetcher, settings: IngestSettings, days: int | None
         receipts = await fetcher.fetch_windows([(ORDERS, window)])
         if all(receipt.complete for receipt in receipts):
             await fetcher.fetch_absent(window)
+    await fetcher.fetch_orders(fetcher.writer.refused_ids(ORDERS), from_gaps=True)
     await fetcher.fetch_gaps(windows[0].since or BEGINNING, first_id=first.id if days is None else None)
 
 

@@ -25,8 +25,8 @@ from ingest.progress import ProgressReporter
 from ingest.protocol import DECODE_ERRORS
 from ingest.schemas import LISTS
 from ingest.typed_rows import type_rows
-from ingest.windows import SECOND, Window
-from lake.clock import SHOP
+from ingest.windows import BEGINNING, SECOND, Window
+from lake.clock import ZONE
 from lake.delta.table import open_table, table_exists
 from lake.errors import IngestIncomplete, TableMissing
 from lake.messages import counted
@@ -58,6 +58,8 @@ from bronze.orders
 where id in (select unnest($1))
 group by id
 """
+# The instants, in microseconds since 1970, at which two days begin.
+DAY_BOUNDS = "select epoch_us(timezone($1, $2::timestamp)), epoch_us(timezone($1, $3::timestamp))"
 TOTALS = "select count(*), coalesce(sum(grand_total), 0) from side"
 # Counted like silver.orders and gold.revenue_daily: without excluded sources and returns.
 REVENUE = """
@@ -130,8 +132,8 @@ async def run_validation(day: date, lake: Lake, *, client: Client, engine: LakeS
     Revenue follows the rules of the current release. If there is none, there are no rules yet and
     no revenue.
     """
-    span = day_of(day)
     connection = connect(engine)
+    span = day_of(connection, day)
     ours = read_lake(lake, connection, *span)
     async with client:
         theirs = await fetch_crm(client, *span, also=ours.by_id)
@@ -142,12 +144,11 @@ async def run_validation(day: date, lake: Lake, *, client: Client, engine: LakeS
     return Report(figures(lake, connection, theirs, ours), found, orders, damaged)
 
 
-def day_of(day: date) -> tuple[datetime, datetime]:
-    """Return the first and the last second of a shop day. Pure."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=SHOP)
-    following = day + timedelta(days=1)
-    after = datetime(following.year, following.month, following.day, tzinfo=SHOP)
-    return midnight.astimezone(UTC), after.astimezone(UTC) - SECOND
+def day_of(connection: Connection, day: date) -> tuple[datetime, datetime]:
+    """Return the first and the last second of a shop day, by the time zones that gold is built with."""
+    [bounds] = connection.execute(DAY_BOUNDS, [ZONE, day, day + timedelta(days=1)]).fetchall()
+    since, after = (BEGINNING + timedelta(microseconds=bound) for bound in bounds)
+    return since, after - SECOND
 
 
 def read_lake(lake: Lake, connection: Connection, since: datetime, until: datetime) -> Side:

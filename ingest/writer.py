@@ -30,6 +30,8 @@ from lake.query.session import Connection
 
 Result = TypeVar("Result")
 REJECTED, ODD_FIELDS = "bronze.rejected", "bronze.odd_fields"
+# Ids in a gap that is requested: more orders than any shop deletes in a row.
+LONGEST_GAP = 10_000
 # One thread that stages lines and expenses while the caller stages the orders.
 STAGER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stage")
 # Delta's statistics truncate instants to this.
@@ -50,7 +52,8 @@ class EntityStates(msgspec.Struct, frozen=True):
 class Writer:
     """The open bronze tables of one run, each with its deduplicator.
 
-    ``appended`` counts rows per table. If ``evidence`` is given, it gets every order that arrives.
+    ``appended`` counts rows per table. If ``evidence`` is given, it gets every order that arrives. With
+    ``again``, rows are appended even if their content is unchanged.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Writer:
         run_id: str,
         evidence: EvidenceWriter | None = None,
         excluded_runs: Collection[str] = (),
+        again: bool = False,
     ) -> None:
+        self._again = again
         self._excluded_runs = excluded_runs
         self._lake = lake
         self._duckdb = connection
@@ -72,6 +77,8 @@ class Writer:
         # (entity, payload hash) and (entity, id) of the objects rejected in this run.
         self._rejected: set[tuple[str, str]] = set()
         self._rejected_now: set[tuple[str, int]] = set()
+        # (entity, payload hash) of those of them that have no readable id.
+        self._unidentified: set[tuple[str, str]] = set()
         # Entities that this run has appended observations or refusals of.
         self._changed: set[str] = set()
         self.appended: Counter[str] = Counter()
@@ -100,7 +107,7 @@ class Writer:
         by_time = sorted(rows, key=lambda row: row.fetched_at)
         latest = {row.id if row.id is not None else row.hash: row for row in by_time}
         deduplicator = self._deduplicator(entity)
-        new = deduplicator.new_states(list(latest.values()))
+        new = list(latest.values()) if self._again else deduplicator.new_states(list(latest.values()))
         typed = type_rows(entity, new, run_id=self._run_id)
         # Files are staged concurrently, and committed one table after the other.
         others = {name: typed.tables[name] for name in typed.tables if name != entity.table}
@@ -111,7 +118,11 @@ class Writer:
             wait([parts])
         for name, part in parts.result().items():
             self._append(name, part)
-        self._count(entity, deduplicator.append_staged(typed.tables[entity.table], staged))
+        if self._again:
+            deduplicator.table.append(staged)
+            self._count(entity, staged.count)
+        else:
+            self._count(entity, deduplicator.append_staged(typed.tables[entity.table], staged))
         self._reject(entity, typed.rejected)
 
     def flush_evidence(self) -> None:
@@ -127,9 +138,10 @@ class Writer:
         """Return ids that were never observed nor requested, newest first, and the number of all such ids.
 
         They lie between orders created from ``since`` on, or from ``first_id`` on if it is given.
-        The CRM's ids are dense, so each gap has a cause. A rejected order is no gap.
+        The CRM's ids are dense, so each gap has a cause. A rejected order is no gap, and neither are the ids
+        below one that is far from all others.
         """
-        gaps = self._deduplicator(ORDERS).id_gaps(since, first_id=first_id)
+        gaps = self._deduplicator(ORDERS).id_gaps(since, first_id=first_id, longest=LONGEST_GAP)
         ids = islice((number for first, last in gaps for number in range(last, first - 1, -1)), limit)
         return list(ids), sum(last - first + 1 for first, last in gaps)
 
@@ -147,6 +159,10 @@ class Writer:
     def live_count(self, entity: Entity, *, up_to: int | None = None) -> int:
         """Return how many ids are not deleted, refused ones too; up to an id if one is given."""
         return self._deduplicator(entity).live_count(up_to)
+
+    def unidentified(self, entity: Entity) -> int:
+        """Return how many objects without a readable id this run has seen."""
+        return sum(name == entity.name for name, _ in self._unidentified)
 
     def refused_ids(self, entity: Entity) -> list[int]:
         """Return the ids whose newest state is a refusal that this run has not seen."""
@@ -181,6 +197,8 @@ class Writer:
             return
         self._rejected.update((entity.name, digest) for digest in rows["payload_hash"].to_pylist())
         self._rejected_now.update((entity.name, number) for number in rows["id"].drop_null().to_pylist())
+        without_id = rows.filter(pc.field("id").is_null())
+        self._unidentified.update((entity.name, digest) for digest in without_id["payload_hash"].to_pylist())
         # Opened again: in a long load, compaction and vacuum may have deleted the files of an older version.
         table = open_table(self._lake, REJECTED)
         deduplicator = self._deduplicator(entity)
@@ -188,7 +206,7 @@ class Writer:
         new = pa.concat_tables(
             [
                 deduplicator.new_refusals(rows.filter(pc.field("id").is_valid())),
-                new_payloads(entity, table, rows.filter(pc.field("id").is_null())),
+                new_payloads(entity, table, without_id),
             ]
         )
         if new.num_rows:

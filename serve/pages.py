@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
-from lake.clock import SHOP
+from lake.clock import shop_zone
 from lake.ledgers.status import ago
 from serve.figures import percent
 
@@ -46,7 +46,7 @@ def day(value: date | None) -> str:
 
 def instant(value: datetime) -> str:
     """Return an instant in the shop's time zone: 31.03.2026 14:05."""
-    return f"{value.astimezone(SHOP):%d.%m.%Y %H:%M}"
+    return f"{value.astimezone(shop_zone()):%d.%m.%Y %H:%M}"
 
 
 def share(part: Decimal, whole: Decimal) -> str:

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from ingest.sandbox import money, reference
 from ingest.sandbox.records import Expense, Line, Order
-from ingest.sandbox.stamps import DAY, HOUR, KYIV, day_start, moment
+from ingest.sandbox.stamps import DAY, HOUR, day_start, moment
 from ingest.sandbox.store import Store
+from lake.clock import shop_day
 
 STATUS, EXPENSE, EXPENSE_EDIT, EXPENSE_GONE, QUANTITY, LINE_GONE, LINE_NEW, ORDERED, DELETE, COPY = range(10)
 Step: TypeAlias = tuple[int, int, "int | Expense | Line", bool]
@@ -127,7 +128,7 @@ def _when(step: Step) -> int:
 
 def _month_end(after: int) -> int:
     """Return 21:40 Kyiv time on the last day of a month, the first such time after ``after``."""
-    day = moment(after).astimezone(KYIV).date()
+    day = shop_day(moment(after))
     following = (day.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
     at = day_start(following) - 140 * 60
     return at if at > after else _month_end(after + 2 * DAY)

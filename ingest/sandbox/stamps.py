@@ -4,9 +4,9 @@ import datetime as dt
 from email.utils import format_datetime
 from functools import lru_cache
 from typing import Literal
-from zoneinfo import ZoneInfo
 
-KYIV = ZoneInfo("Europe/Kyiv")
+from lake.clock import shop_zone
+
 DAY = 86_400
 HOUR = 3_600
 _EPOCH = dt.date(1970, 1, 1).toordinal()
@@ -25,7 +25,7 @@ def moment(at: int) -> dt.datetime:
 @lru_cache(maxsize=4096)
 def day_start(day: dt.date) -> int:
     """Return the time when a Kyiv ``day`` begins; days last 23, 24 or 25 hours."""
-    return seconds(dt.datetime(day.year, day.month, day.day, tzinfo=KYIV))
+    return seconds(dt.datetime(day.year, day.month, day.day, tzinfo=shop_zone()))
 
 
 @lru_cache(maxsize=4096)

@@ -14,7 +14,7 @@ import structlog
 from deltalake import write_deltalake
 from deltalake.exceptions import DeltaError
 
-from lake.clock import SHOP, shop_day
+from lake.clock import shop_day, shop_zone
 from lake.delta.commits import PINNED
 from lake.delta.parquet import writer_properties
 from lake.delta.table import open_table, table_exists
@@ -156,7 +156,7 @@ def month_before(now: datetime) -> date:
 def month_after(month: date) -> datetime:
     """Return the instant at which a month ends in Kyiv. Pure."""
     first = (month.replace(day=1) + timedelta(days=31)).replace(day=1)
-    return datetime(first.year, first.month, 1, tzinfo=SHOP)
+    return datetime(first.year, first.month, 1, tzinfo=shop_zone())
 
 
 def month_of(text: str) -> date:

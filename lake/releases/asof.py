@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import pyarrow.compute as pc
 
-from lake.clock import SHOP, shop_day
+from lake.clock import shop_day, shop_zone
 from lake.delta.files import Files
 from lake.delta.table import data_of
 from lake.errors import NoRelease, TableMissing, UsageError
@@ -112,7 +112,7 @@ def parse_time(text: str) -> datetime | None:
 
 def end_of_day(day: date) -> datetime:
     """Return the last microsecond of a day of the shop, in UTC. Pure."""
-    midnight = datetime.combine(day + timedelta(days=1), time(), SHOP)
+    midnight = datetime.combine(day + timedelta(days=1), time(), shop_zone())
     return midnight.astimezone(UTC) - timedelta(microseconds=1)
 
 

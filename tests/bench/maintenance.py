@@ -29,7 +29,7 @@ from ingest.run import RunRequest, run_sync
 from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
-from lake.clock import SHOP, shop_day
+from lake.clock import shop_day, shop_zone
 from lake.delta.table import open_table
 from lake.ledgers.runs import last_runs
 from lake.maintenance.compaction import compact
@@ -151,7 +151,7 @@ def month_of_syncs(syncs: Sequence[int], engine: LakeSettings) -> None:
         lake, budget = Lake(root=folder + "/lake"), Path(folder) / "budget"
         ageing = Ageing(Path(lake.root))
         midnight = datetime.combine(
-            shop_day(datetime.now(UTC)) + timedelta(days=1), datetime.min.time(), SHOP
+            shop_day(datetime.now(UTC)) + timedelta(days=1), datetime.min.time(), shop_zone()
         )
         set_clock(midnight)
         sync(shop, lake, "full", budget)

@@ -7,6 +7,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from ingest.__main__ import summary
 from ingest.fetching import Fetcher, FirstOrder
 from ingest.run import RunRequest
 from ingest.sandbox import edits
@@ -92,6 +93,30 @@ def test_a_finished_load_is_not_continued(
     assert lake_orders(lake, engine) == shop_orders(shop)
 
 
+def test_a_continued_load_has_later_edits_or_states_which_it_lacks(
+    ingest: Ingest, shop: ThreadedShop, lake: Lake, engine: LakeSettings
+) -> None:
+    """Lists are read again, and orders whose updated_at moved; the receipt names the command for the rest."""
+    add_fault(shop, kind="status", path="/order", status=503, nth=21, times=0)
+    broken = ingest("full")
+    assert broken.verdict == "incomplete"
+    clear_faults(shop)
+    pass_time(shop, seconds=5)
+    (product, *_) = open_table(lake, "bronze.products").read(["id"])["id"].to_pylist()
+    edit(shop, edits.EditProduct(product, price=Decimal("77.50")))
+    edit(shop, edits.SetStatus(2, 22), edits.SetStatus(3, 22, bump=False))
+    run = ingest("full")
+    assert run.verdict == "complete"
+    assert run.appended["bronze.products"] == 1
+    orders, truth = lake_orders(lake, engine), shop_orders(shop)
+    assert {number for number in truth if orders[number] != truth[number]} == {3}
+    assert run.reason
+    assert "`just ingest sweep --all`" in run.reason
+    assert "; it continued the load of " in summary(run)
+    ingest("sweep", request=SWEEP_ALL)
+    assert lake_orders(lake, engine) == truth
+
+
 @pytest.mark.parametrize("by_id", [500, 4])
 @pytest.mark.usefixtures("loaded")
 def test_a_load_requests_every_order_that_vanished(
@@ -152,6 +177,16 @@ def test_a_rejected_order_that_was_deleted_is_not_counted(
     assert order_counts(run) == (len(shop_orders(shop)), len(shop_orders(shop)))
 
 
+@pytest.mark.parametrize("value", [2**63, "soon", {"unexpected": True}])
+def test_an_order_without_a_readable_id_leaves_a_load_complete(
+    ingest: Ingest, shop: ThreadedShop, value: object
+) -> None:
+    """The CRM counts it, the lake has it as refused, and nothing else is missing."""
+    add_fault(shop, kind="wrong_type", path="/order", page=1, times=0, field="id", row=0, value=value)
+    run = ingest("full", orders_per_window=5000)
+    assert (run.verdict, run.rejected > 0) == ("complete", True), run.reason
+
+
 def test_a_rejected_object_is_counted_once_a_run(ingest: Ingest, shop: ThreadedShop) -> None:
     """The count is the same if a window was read several times."""
     add_fault(shop, kind="wrong_type", path="/order", page=2, times=0, field="grand_total", row=3)
@@ -164,7 +199,14 @@ def test_an_absurd_amount_rejects_only_its_order(
 ) -> None:
     """1E+1000000 is rejected like any other number that is no amount."""
     add_fault(
-        shop, kind="wrong_type", path="/order", page=1, times=0, field="taxes", row=3, value="1E+1000000"
+        shop,
+        kind="wrong_type",
+        path="/order",
+        page=1,
+        times=0,
+        field="grand_total",
+        row=3,
+        value="1E+1000000",
     )
     run = ingest("full")
     assert (run.verdict, run.rejected > 0) == ("complete", True)

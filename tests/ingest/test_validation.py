@@ -6,13 +6,16 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from ingest.entities import ORDERS
 from ingest.observations import observe
+from ingest.run import RunRequest
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop
-from ingest.validation import Side, day_of, differences, read_lake, type_side
+from ingest.schemas import LISTS
+from ingest.validation import Report, Side, day_of, differences, read_lake, type_side
 from ingest.validation import figures as figures_of
 from ingest.writer import Writer
 from lake.delta.table import open_table
@@ -92,7 +95,7 @@ def test_an_order_entered_weeks_early_belongs_to_its_day(
 ) -> None:
     """Wholesale is entered early, and is found even if the lake does not have it."""
     day, ids = some_day(shop)
-    noon = day_of(day)[0] + timedelta(hours=12)
+    noon = day_of(connect(LakeSettings()), day)[0] + timedelta(hours=12)
     edit(shop, edits.AddOrder(created_at=noon - timedelta(days=40), ordered_at=noon))
     environ = environ_of(lake, shop.url)
     done = run(environ, "ingest", "validate", day.isoformat())
@@ -131,7 +134,7 @@ def at_noon(ordered_at: str = "2026-01-15T10:00:00Z", **changes: object) -> byte
 def crm_side(*payloads: bytes, lake_ids: frozenset[int] = frozenset()) -> Side:
     """Return the CRM's side of 15 January."""
     rows = [observe(ORDERS, payload, datetime(2026, 2, 1, tzinfo=UTC)) for payload in payloads]
-    return type_side(rows, *day_of(date(2026, 1, 15)), lake_ids=lake_ids)
+    return type_side(rows, *day_of(connect(LakeSettings()), date(2026, 1, 15)), lake_ids=lake_ids)
 
 
 def lake_side(lake: Lake, engine: LakeSettings, *payloads: bytes) -> Side:
@@ -139,7 +142,8 @@ def lake_side(lake: Lake, engine: LakeSettings, *payloads: bytes) -> Side:
     writer = Writer(lake, connect(engine), run_id="test")
     writer.create_tables()
     writer.write(ORDERS, [observe(ORDERS, payload, datetime(2026, 2, 1, tzinfo=UTC)) for payload in payloads])
-    return read_lake(lake, connect(engine), *day_of(date(2026, 1, 15)))
+    connection = connect(engine)
+    return read_lake(lake, connection, *day_of(connection, date(2026, 1, 15)))
 
 
 def test_text_that_is_no_utf_8_is_compared(lake: Lake, engine: LakeSettings) -> None:
@@ -184,13 +188,45 @@ def test_a_changed_column_is_a_difference(lake: Lake, engine: LakeSettings) -> N
     assert differences(crm_side(at_noon(id=1, grand_total=10)), changed) == [(1, "grand_total")]
 
 
+def test_a_damaged_row_is_replaced_by_its_own_command() -> None:
+    """A plain copy writes nothing, because the content is the same."""
+    report = Report([], [(1, "grand_total"), (2, "status_id"), (3, "note")], 9, frozenset({1, 3}))
+    assert report.remedy.startswith(
+        "`just ingest order 2` copies them again; `just ingest order 1 3 --again` "
+    )
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_damaged_row_of_any_day_is_recognised(
+    shop: ThreadedShop, lake: Lake, engine: LakeSettings, ingest: Ingest
+) -> None:
+    """Its amount is another, or its day; after the command, both sides agree."""
+    day, (dearer, moved, *_) = some_day(shop)
+    table = open_table(lake, "bronze.orders")
+    damaged = table.read(where=pc.field("id").isin([dearer, moved])).to_pylist()
+    for row in damaged:
+        row["fetched_at"] += timedelta(seconds=1)
+        change = (
+            {"grand_total": Decimal("9999.00")} if row["id"] == dearer else {"ordered_at": row["fetched_at"]}
+        )
+        row.update(change)
+    table.append(pa.Table.from_pylist(damaged, schema=LISTS["bronze.orders"].schema))
+    environ = environ_of(lake, shop.url)
+    done = run(environ, "ingest", "validate", day.isoformat())
+    command = f"`just ingest order {min(dearer, moved)} {max(dearer, moved)} --again`"
+    assert (done.returncode, command in done.stderr) == (1, True), done.stderr
+    request = RunRequest(kind="orders", ids=(dearer, moved), again=True)
+    assert ingest("orders", request=request).appended["bronze.orders"] == 2
+    assert "agree" in succeed(environ, "ingest", "validate", day.isoformat())
+
+
 @pytest.mark.usefixtures("loaded")
 def test_a_day_that_differs_is_exit_1_and_names_the_orders(
     ingest: Ingest, shop: ThreadedShop, lake: Lake
 ) -> None:
     """Silent edits, deletions and orders that moved are listed by id, with the command that copies them."""
     day, (changed, deleted, moved, *_) = some_day(shop)
-    noon = day_of(day)[0] + timedelta(hours=12)
+    noon = day_of(connect(LakeSettings()), day)[0] + timedelta(hours=12)
     stranger = next(
         order.id
         for order in shop.call(lambda running: running.world.truth()).orders
@@ -226,7 +262,7 @@ def test_a_day_that_differs_is_exit_1_and_names_the_orders(
 )
 def test_a_shop_day_is_a_day_in_kyiv(day: date, since: str, hours: int) -> None:
     """The days of the clock changes have 23 and 25 hours."""
-    first, last = day_of(day)
+    first, last = day_of(connect(LakeSettings()), day)
     assert first.isoformat() == since
     assert last - first == timedelta(hours=hours, seconds=-1)
 

@@ -9,6 +9,7 @@ import pytest
 
 from ingest.entities import ORDERS, SOURCES, STATUSES
 from ingest.observations import Observation, observe
+from ingest.windows import BEGINNING
 from ingest.writer import Writer
 from lake.delta.files import Files
 from lake.delta.table import open_table
@@ -72,6 +73,28 @@ def rows(lake: Lake) -> dict[str, list[int]]:
         name: sorted(open_table(lake, f"bronze.{name}").read([column])[column].to_pylist())
         for name, column in columns.items()
     }
+
+
+@pytest.mark.parametrize("far", [2**62, 2**63 - 1, 60_000])
+def test_an_id_far_from_all_others_makes_no_gap(lake: Lake, engine: LakeSettings, far: int) -> None:
+    """The ids between are not requested; ids of 0 and below are none of the CRM's own."""
+    writer = Writer(lake, connect(engine), run_id="r")
+    writer.create_tables()
+    writer.write(ORDERS, [order(number) for number in (-(2**63), -3, 2, 5, 9, far)])
+    for first_id in (None, -(2**63), 0, 2):
+        expected = [8, 7, 6, 4, 3] + ([] if first_id == 2 else [1])
+        assert writer.gap_ids(BEGINNING, first_id=first_id, limit=500) == (expected, len(expected))
+    assert writer.live_count(ORDERS, up_to=far) == 6
+
+
+def test_an_order_is_stored_again_if_it_is_requested(lake: Lake, engine: LakeSettings) -> None:
+    """Its newest row replaces one whose columns were damaged, with its lines and expenses."""
+    for again, appended in ((False, 1), (False, 0), (True, 1)):
+        writer = Writer(lake, connect(engine), run_id=f"{again}", again=again)
+        writer.create_tables()
+        writer.write(ORDERS, [order(1)])
+        assert writer.appended["bronze.orders"] == writer.appended["bronze.expenses"] == appended
+    assert rows(lake) == {"orders": [1, 1], "order_products": [1, 1], "expenses": [1, 1]}
 
 
 @pytest.mark.parametrize("name", ["orders", "order_products", "expenses"])
