@@ -37,6 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Heartbeat(reporter))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are cores: tests also wait for processes, servers and disks."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that start a process, and begin with the slow ones."""
@@ -86,8 +91,8 @@ def no_real_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    """An empty lake."""
-    return Lake(root=str(tmp_path / "lake"))
+    """An empty lake, which need not survive a power cut: its commits are not synced."""
+    return Lake(root=str(tmp_path / "lake"), durable=False)
 
 
 @pytest.fixture
@@ -132,6 +137,6 @@ def s3_lake(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 def any_lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
     """An empty lake: a folder, or a prefix of a bucket."""
     if request.param == "disk":
-        return Lake(root=str(tmp_path / "lake"))
+        return Lake(root=str(tmp_path / "lake"), durable=False)
     in_bucket: Lake = request.getfixturevalue("s3_lake")
     return in_bucket

@@ -357,7 +357,7 @@ def test_clean_removes_lakes_and_nothing_else(lake: Lake) -> None:
 
 def test_two_lakes_do_not_touch_each_other(shop: ThreadedShop, tmp_path: Path) -> None:
     """Two lakes on one machine are ingested, built and removed independently."""
-    lakes = [Lake(root=str(tmp_path / name)) for name in ("one", "two")]
+    lakes = [Lake(root=str(tmp_path / name), durable=False) for name in ("one", "two")]
     for lake in lakes:
         succeed(environ_of(lake, shop.url), "ingest", "full")
     succeed(environ_of(lakes[0], shop.url), "transform")

@@ -143,7 +143,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     """Fill one lake for all pages; each page works on a copy."""
     place = tmp_path_factory.mktemp("docs") / "lake"
     with serving(SHOP) as shop:
-        environ = environ_of(Lake(root=str(place)), shop.url)
+        environ = environ_of(Lake(root=str(place), durable=False), shop.url)
         succeed(environ, "ingest", "full")
         succeed(environ, "transform")
         shop.call(lambda running: running.world.advance(running.world.now + timedelta(hours=6)))

@@ -51,7 +51,7 @@ class Shop(msgspec.Struct):
 @pytest.fixture(scope="module")
 def two_years(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Two years of the shop, ingested and published once for all tests of this module."""
-    lake = Lake(root=str(tmp_path_factory.mktemp("two-years") / "lake"))
+    lake = Lake(root=str(tmp_path_factory.mktemp("two-years") / "lake"), durable=False)
     with serving(TWO_YEARS) as shop:
         environ = environ_of(lake, shop.url, KEYLAKE_INGEST_EVERY_MINUTES='{"products": 0}')
         succeed(environ, "ingest", "full")

@@ -50,7 +50,7 @@ def ingest(lake: Lake, engine: LakeSettings, shop: ThreadedShop, tmp_path: Path)
 def first_load(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """A lake with one full load of the small shop; no test changes it."""
     folder = tmp_path_factory.mktemp("first-load")
-    lake = Lake(root=str(folder / "lake"))
+    lake = Lake(root=str(folder / "lake"), durable=False)
     engine = LakeSettings(memory_limit="1GB", threads=2, spill=str(folder / "spill"))
     with serving(SMALL) as shop:
         assert run_ingest(lake, engine, shop, folder, "full").verdict == "complete"
@@ -66,7 +66,7 @@ def loaded(first_load: Lake, lake: Lake) -> None:
 def run_ingest(
     lake: Lake,
     engine: LakeSettings,
-    shop: ThreadedShop,
+    shop: ThreadedShop | str,
     folder: Path,
     kind: str,
     *,
@@ -76,9 +76,12 @@ def run_ingest(
     request: RunRequest | None = None,
     **settings: object,
 ) -> Run:
-    """Run one ingest of a kind on a shop, with its budget in a folder; return its receipt."""
+    """Run one ingest of a kind on a shop, or on the one at an address; return its receipt.
+
+    Its budget is in ``folder``.
+    """
     source = SourceSettings(
-        base_url=shop_url or shop.url,
+        base_url=shop_url or (shop if isinstance(shop, str) else shop.url),
         requests_per_minute=100_000,
         timeout_seconds=timeout_seconds,
         attempts=3,

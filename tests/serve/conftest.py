@@ -23,7 +23,7 @@ class Served(NamedTuple):
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Serve a lake; no test may change it."""
-    lake = Lake(root=str(tmp_path_factory.mktemp("served") / "lake"))
+    lake = Lake(root=str(tmp_path_factory.mktemp("served") / "lake"), durable=False)
     older, tables = make_tables(seed=2), make_tables()
     publish_gold(lake, older)
     publish_gold(lake, tables)

@@ -39,7 +39,7 @@ class Past(NamedTuple):
 @pytest.fixture(scope="module")
 def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
     """Serve a lake with one release at each of ``TIMES``; the first has the tag ``audit``."""
-    lake = Lake(root=str(tmp_path_factory.mktemp("past") / "lake"))
+    lake = Lake(root=str(tmp_path_factory.mktemp("past") / "lake"), durable=False)
     tables: dict[int, Tables] = {}
     for number, stamp in enumerate(TIMES, 1):
         tables[number] = make_tables(seed=number, days=40)
@@ -183,7 +183,7 @@ def test_the_page_shows_a_release_and_stays_there(past: Past) -> None:
 
 def test_a_release_without_its_files_is_404(tmp_path: Path) -> None:
     """If files of an older release were deleted, it is a 404; the current one and the list still work."""
-    lake = Lake(root=str(tmp_path / "lake"))
+    lake = Lake(root=str(tmp_path / "lake"), durable=False)
     publish_gold(lake, make_tables(1, days=3))
     [old] = Path(lake.place, "gold", "revenue_daily").rglob("*.parquet")
     publish_gold(lake, make_tables(2, days=3))

@@ -174,7 +174,7 @@ class Shop(msgspec.Struct, frozen=True):
         for layer in layers or LAYERS:
             if (source := Path(self.lake.place) / layer).exists():
                 shutil.copytree(source, place / layer)
-        return Shop(Lake(root=str(place)), self.models)
+        return Shop(Lake(root=str(place), durable=False), self.models)
 
     def rebuilt_copy(self, place: Path, **options: Any) -> "Shop":
         """Return another lake with the same bronze and a full build."""
@@ -187,7 +187,7 @@ def ingested_shop(
     place: Path, history: Mapping[str, str] = HISTORY, models: tuple[Model, ...] = MODELS
 ) -> Shop:
     """Return a shop with its history in bronze and no release."""
-    shop = Shop(Lake(root=str(place)), models)
+    shop = Shop(Lake(root=str(place), durable=False), models)
     for table in SCHEMAS:
         create_table(shop.lake, table, SCHEMAS[table], partition_by=["observed_on"])
     for table, text in history.items():

@@ -19,6 +19,7 @@ def environ_of(lake: Lake, url: str = "http://127.0.0.1:9/v1", **more: str) -> d
         **own,
         "KEYLAKE_CONFIG": str(DEFAULT_FILE),
         "KEYLAKE_LAKE_ROOT": lake.root,
+        "KEYLAKE_LAKE_DURABLE": str(lake.durable).lower(),
         "KEYLAKE_LAKE_MEMORY_LIMIT": "1GB",
         "KEYLAKE_SOURCE_BASE_URL": url,
         "KEYLAKE_SOURCE_REQUESTS_PER_MINUTE": "1000000",

@@ -40,7 +40,7 @@ class Simulated:
     def copy(self, place: str) -> "Simulated":
         """Return a copy of the lake at another path; its files have the same age."""
         shutil.copytree(self.lake.root, place)
-        other = Simulated(Lake(root=place), now=self.now)
+        other = Simulated(Lake(root=place, durable=self.lake.durable), now=self.now)
         other._aged = set(map(str, files(other.lake)))
         return other
 

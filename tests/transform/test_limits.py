@@ -20,7 +20,7 @@ ORDERS = 20_000
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop that exceeds the memory limit, with a release and a later change."""
-    shop = Shop(Lake(root=str(tmp_path_factory.mktemp("large"))), tuple(models_for(MAIN)))
+    shop = Shop(Lake(root=str(tmp_path_factory.mktemp("large")), durable=False), tuple(models_for(MAIN)))
     make(shop.lake, ORDERS)
     shop.publish()
     change(shop.lake, ORDERS, 1)

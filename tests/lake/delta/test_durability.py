@@ -61,6 +61,12 @@ def damage(file: Path, change: Callable[[bytes], bytes], *, is_sealed: bool) -> 
 
 
 @pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """An empty lake whose commits are synced."""
+    return Lake(root=str(tmp_path / "lake"))
+
+
+@pytest.fixture
 def table(lake: Lake) -> Table:
     """A table with two commits: order 1 in version 1, orders 2 and 3 in two files in version 2."""
     table = create_table(lake, NAME, SCHEMA, partition_by=["month"])

@@ -78,7 +78,7 @@ def test_every_reader_finds_the_rows_and_the_log_describes_the_files(
     """Rows and months may be in any order, and decimals as wide as in Arrow or in DuckDB."""
     rows = pa.Table.from_pylist(items, schema=SCHEMA)
     with TemporaryDirectory() as folder:
-        lake = Lake(root=folder)
+        lake = Lake(root=folder, durable=False)
         table = create_table(lake, NAME, SCHEMA, partition_by=["month"])
         table.append(rows.cast(narrow(SCHEMA)) if is_narrow else rows)
         assert in_order(open_table(lake, NAME).read()) == in_order(rows)

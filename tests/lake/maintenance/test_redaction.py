@@ -87,7 +87,7 @@ def test_a_small_file_has_room_to_lose_short_values(lake: Lake, name: str) -> No
             row.update(dict.fromkeys(texts, f'{{"id":1,"buyer":{{"full_name":"{short}"}}}}'))
             if "payload" not in texts:
                 row.update(dict.fromkeys(texts, short))
-        own = Lake(root=f"{lake.root}/{seed}")
+        own = Lake(root=f"{lake.root}/{seed}", durable=False)
         partition_by = [column for column in ("observed_on", "month") if column in schema.names]
         table = create_table(own, name, schema, partition_by=partition_by)
         table.append(pa.Table.from_pylist(rows, schema))
