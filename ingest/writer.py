@@ -174,7 +174,8 @@ class Writer:
         for entity in ENTITIES:
             if entity.name in self._changed:
                 deduplicator = self._deduplicator(entity)
-                odd = deduplicator.odd_fields(self._table(ODD_FIELDS))
+                # Opened again: other runs may have appended since this one began.
+                odd = deduplicator.odd_fields(open_table(self._lake, ODD_FIELDS))
                 yield EntityStates(entity.name, tuple(odd), tuple(sorted(deduplicator.refused_ids())))
 
     def _count(self, entity: Entity, appended: int) -> None:
