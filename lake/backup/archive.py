@@ -11,13 +11,16 @@ from datetime import date, datetime, timedelta
 
 import msgspec
 import structlog
-from deltalake import write_deltalake
+from deltalake import Schema
 from deltalake.exceptions import DeltaError
+from deltalake.transaction import create_table_with_add_actions
 
 from lake.clock import shop_day, shop_zone
 from lake.delta.commits import PINNED
-from lake.delta.parquet import writer_properties
+from lake.delta.durability import sync_files, sync_table
+from lake.delta.properties import statistics
 from lake.delta.table import open_table, table_exists
+from lake.delta.writer import stage
 from lake.errors import CommitConflict, LakeError, NoRelease, TableMissing, UsageError
 from lake.paths import Lake
 from lake.releases.column_facts import read_personal_columns
@@ -31,7 +34,7 @@ LAYERS = ("silver", "gold")
 
 def archive_lake(lake: Lake, month: date) -> Lake:
     """Return the place of a month's archive, which opens like a lake."""
-    return Lake(root=f"{lake.place}/archive/{month:%Y-%m}")
+    return msgspec.structs.replace(lake, root=f"{lake.place}/archive/{month:%Y-%m}")
 
 
 def read_archive(lake: Lake, month: date) -> Release | None:
@@ -84,7 +87,7 @@ def archive(lake: Lake, month: date, *, now: datetime) -> Release:
     target = archive_lake(lake, month)
     names = [name for name in sorted(release.tables) if name.split(".")[0] in LAYERS]
     personal = read_personal_columns(lake, release)
-    versions = {name: copy_table(lake, name, release, target, personal) for name in names}
+    versions = {name: copy_table(lake, name, release, target, personal, now=now) for name in names}
     record = msgspec.structs.replace(
         release,
         parent=None,
@@ -104,7 +107,13 @@ def archive(lake: Lake, month: date, *, now: datetime) -> Release:
 
 
 def copy_table(
-    lake: Lake, name: str, release: Release, target: Lake, personal: Collection[tuple[str, str]]
+    lake: Lake,
+    name: str,
+    release: Release,
+    target: Lake,
+    personal: Collection[tuple[str, str]],
+    *,
+    now: datetime,
 ) -> int:
     """Write a released table without its ``personal`` columns in one commit; return the archive's version.
 
@@ -124,20 +133,26 @@ def copy_table(
                 f"{name} has {rows.num_rows} rows, release {release.release} was published with"
                 f" {release.rows[name]}; nothing is archived"
             )
+        staged = stage(name, target.uri(name), rows, partition_by=table.partition_by)
+        if target.is_local and target.durable:
+            sync_files(target.uri(name), [file.path for file in staged.files])
         try:
-            write_deltalake(
+            create_table_with_add_actions(
                 target.uri(name),
-                rows,
+                Schema.from_arrow(rows.schema),
+                [file.add_action(int(now.timestamp() * 1000), is_change=True) for file in staged.files],
                 mode="error",
                 partition_by=table.partition_by,
-                writer_properties=writer_properties(rows.schema),
-                configuration={"delta.enableExpiredLogCleanup": "false"},
+                configuration={"delta.enableExpiredLogCleanup": "false"}
+                | statistics(rows.schema, table.partition_by),
                 # Delta would retry, and append to the rows that another process wrote.
                 commit_properties=PINNED,
             )
         except DeltaError:  # another process wrote the same rows concurrently
             if not table_exists(target, name):
                 raise
+        if target.is_local and target.durable:
+            sync_table(target.uri(name))
     return open_table(target, name).version
 
 

@@ -80,14 +80,16 @@ def commit_files(
     gone: Sequence[LiveFile] = (),
     mode: str = "append",
     among: Partitions | None = None,
+    schema: pa.Schema | None = None,
     is_durable: bool = True,
 ) -> None:
     """Commit files on top of the open version, and remove the files ``gone``, whose rows they contain.
 
-    If ``mode`` is overwrite, they replace all files, or all files of the partitions ``among``. On a disk
-    the commit and its files are synced, if ``is_durable``, when this returns. Raises
-    CommitFailedError if another process committed since, and DeltaError. After a DeltaError the commit
-    may still exist: its response may be lost, or only its checkpoint may have failed.
+    If ``mode`` is overwrite, they replace all files, or all files of the partitions ``among``; then the
+    table may get another ``schema``. On a disk the commit and its files are synced, if ``is_durable``,
+    when this returns. Raises CommitFailedError if another process committed since, and DeltaError. After
+    a DeltaError the commit may still exist: its response may be lost, or only its checkpoint may have
+    failed.
     """
     at = int(datetime.now(UTC).timestamp() * 1000)
     added = list(added)
@@ -104,7 +106,7 @@ def commit_files(
         sync_files(place, [file.path for file in added])
     version = delta.version() + 1
     delta.create_write_transaction(
-        actions, mode, delta.schema(), partition_by, among, commit_properties=pinned
+        actions, mode, schema or delta.schema(), partition_by, among, commit_properties=pinned
     )
     if place:
         seal(place, version, is_durable=is_durable)

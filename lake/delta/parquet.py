@@ -33,8 +33,11 @@ def writer_properties(schema: pa.Schema) -> WriterProperties:
     )
 
 
-def arrow_options(schema: pa.Schema, *, level: int = LEVEL) -> dict[str, Any]:
-    """Return the same properties as options of pyarrow's ParquetWriter. Pure."""
+def arrow_options(schema: pa.Schema, *, level: int = LEVEL, checksums: bool = True) -> dict[str, Any]:
+    """Return the same properties as options of pyarrow's ParquetWriter. Pure.
+
+    ``checksums`` are those of pages. delta-rs has none.
+    """
     return {
         "compression": "zstd",
         "compression_level": level,
@@ -42,6 +45,7 @@ def arrow_options(schema: pa.Schema, *, level: int = LEVEL) -> dict[str, Any]:
         "use_dictionary": [leaf(field) for field in schema if not is_stepwise(field)],
         "write_statistics": [leaf(field) for field in schema if has_statistics(field)],
         "store_decimal_as_integer": True,
+        "write_page_checksum": checksums,
     }
 
 
@@ -51,11 +55,12 @@ def encoded(
     level: int = LEVEL,
     rows_in_group: int | None = None,
     metadata: Mapping[str, str] | None = None,
+    checksums: bool = True,
 ) -> bytes:
     """Return the rows as the bytes of a Parquet file. Pure."""
     # A buffer in Arrow's memory. A Python object would get one page at a time, each after a wait for the GIL.
     buffer = pa.BufferOutputStream()
-    options = arrow_options(rows.schema, level=level)
+    options = arrow_options(rows.schema, level=level, checksums=checksums)
     with pq.ParquetWriter(buffer, rows.schema, store_schema=False, **options) as writer:
         writer.write_table(rows, rows_in_group)
         writer.add_key_value_metadata(metadata or {})

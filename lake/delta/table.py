@@ -21,7 +21,6 @@ from lake.delta.commits import PINNED, LiveFile, Partitions, commit_files, folde
 from lake.delta.contract import breaks
 from lake.delta.durability import list_log, seal, settle, sync_files, sync_table
 from lake.delta.log import Actions, DataFile
-from lake.delta.parquet import writer_properties
 from lake.delta.properties import PROPERTIES, statistics
 from lake.delta.writer import Staged, missing, stage
 from lake.errors import CommitConflict, ContractBroken, TableMissing
@@ -189,25 +188,27 @@ class Table:
     def redefine(self, rows: pa.Table, *, partition_by: Sequence[str] = ()) -> int:
         """Replace all rows, the columns and the partitioning of the table; return the new version.
 
-        Older versions keep their columns and partitioning. Raises CommitConflict as ``replace`` does.
+        Older versions keep their columns and partitioning. A change of the partitioning takes two commits;
+        the version between them has no rows. Raises CommitConflict as ``replace`` does.
         """
+        staged = stage(self.name, self.place, rows, partition_by=partition_by)
         properties = statistics(rows.schema, partition_by)
         if properties.items() - self._delta.metadata().configuration.items():
             with self._refuse_conflict():
                 self._delta.alter.set_table_properties(properties, commit_properties=PINNED)
             self._seal()
-        with self._refuse_conflict():
-            write_deltalake(
-                self._delta,
-                rows,
-                mode="overwrite",
-                schema_mode="overwrite",
-                partition_by=list(partition_by),
-                writer_properties=writer_properties(rows.schema),
-                commit_properties=PINNED,
-            )
-        self._seal()
-        return self.version
+        if self.partition_by != list(partition_by):
+            with self._refuse_conflict():
+                write_deltalake(
+                    self._delta,
+                    rows.slice(0, 0),
+                    mode="overwrite",
+                    schema_mode="overwrite",
+                    partition_by=list(partition_by),
+                    commit_properties=PINNED,
+                )
+            self._seal()
+        return self._commit_pinned(staged.files, mode="overwrite", schema=rows.schema)
 
     def append_pinned(self, rows: pa.Table | Staged) -> int:
         """Append to the open version and return the new one.
@@ -250,14 +251,21 @@ class Table:
         return self.version
 
     def _commit(
-        self, files: Sequence[LiveFile], *, mode: str = "append", among: Partitions | None = None
+        self,
+        files: Sequence[LiveFile],
+        *,
+        mode: str = "append",
+        among: Partitions | None = None,
+        schema: pa.Schema | None = None,
     ) -> None:
         """Commit files on top of the open version; see ``commit_files``."""
         if self._commits >= REOPEN:
             self._delta = DeltaTable(self._delta.table_uri, version=self.version)
             self._commits = 0
         try:
-            commit_files(self._delta, files, mode=mode, among=among, is_durable=self._is_durable)
+            commit_files(
+                self._delta, files, mode=mode, among=among, schema=schema, is_durable=self._is_durable
+            )
         except DeltaError:
             # The commit may have succeeded although its response was lost.
             if not self._has(self.version + 1, files):

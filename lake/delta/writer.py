@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from urllib.parse import quote
-from uuid import uuid4
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.delta.checksum import new_name
 from lake.delta.commits import LiveFile
 from lake.delta.files import Files
 from lake.delta.parquet import encoded, is_logged
@@ -22,9 +22,9 @@ from lake.errors import CommitConflict, ContractBroken
 
 # Attempts to write files, if an erasure deletes unfinished files at the same time.
 TRIES = 50
-# Metadata of 32 spare bytes. An erasure rewrites a file in its old size, and the new content may be a
-# little longer although values were removed.
-ROOM = {"room": "." * 32}
+# Metadata of 96 spare bytes. An erasure rewrites a file in its old size, and the new content may be a
+# little longer although values were removed: it states its checksum (see ``lake.delta.checksum``).
+ROOM = {"room": "." * 96}
 # The values of a partition's columns, and its rows without these columns.
 Part = tuple[dict[str, str], pa.Table]
 
@@ -120,7 +120,8 @@ def split(rows: pa.Table, partition_by: Sequence[str]) -> Iterator[Part]:
 def write_file(folder: Files, partition: dict[str, str], rows: pa.Table) -> LiveFile:
     """Write the rows of one partition; return the file with its statistics for the log."""
     content = encoded(rows, metadata=ROOM)
-    path = new_path("/".join(f"{name}={quote(value, safe='')}" for name, value in partition.items()))
+    place = "/".join(f"{name}={quote(value, safe='')}" for name, value in partition.items())
+    path = new_path(place, content)
     folder.create(path, content)
     columns = [field.name for field in rows.schema if is_logged(field)]
     ends = {name: pc.min_max(rows[name]).as_py() for name in columns}
@@ -135,6 +136,6 @@ def write_file(folder: Files, partition: dict[str, str], rows: pa.Table) -> Live
     )
 
 
-def new_path(place: str) -> str:
-    """Return an unused path in a partition's folder; ``place`` is empty if the table has no partitions."""
-    return f"{place}/" * bool(place) + f"part-00000-{uuid4()}-c000.zstd.parquet"
+def new_path(place: str, content: bytes) -> str:
+    """Return an unused path for a content in a partition's folder ``place``, empty without partitions."""
+    return f"{place}/" * bool(place) + new_name(content)

@@ -142,7 +142,7 @@ def write_merged(folder: Files, delta: DeltaTable, group: Sequence[LiveFile]) ->
     ]
     rows = pa.concat_tables(tables, promote_options="default")
     content = encoded(rows, rows_in_group=None if group[0].partition else GROUP, metadata=ROOM)
-    path = new_path(partition_of(group[0].path))
+    path = new_path(partition_of(group[0].path), content)
     folder.create(path, content)
     is_unchanged = read_files(folder, group) == contents
     return in_place_of(group, path=path, size=len(content)) if is_unchanged else None

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lake.delta.checksum import INSIDE, state_inside, stated
 from lake.delta.files import HALF, Files
 from lake.delta.ledger import Ledger
 from lake.delta.parquet import LEVEL, encoded
@@ -140,14 +141,20 @@ def change_values(
 
 
 def parquet_of_size(rows: pa.Table, size: int, path: str) -> bytes:
-    """Return the rows as a Parquet file of exactly ``size`` bytes. Raises LakeError if they don't fit."""
+    """Return the rows as a Parquet file of exactly ``size`` bytes. Raises LakeError if they don't fit.
+
+    If the file's name states a checksum, the content states one inside. Other files have no checksums of
+    pages either, because they were written without room for them.
+    """
+    has_checksum = bool(stated(path))
     for level in LEVELS:
         for name in FILLINGS:
             filling = 0
             for _ in range(8):
-                content = encoded(rows, level=level, metadata={name: "." * filling})
+                metadata = {name: "." * filling, **(INSIDE if has_checksum else {})}
+                content = encoded(rows, level=level, metadata=metadata, checksums=has_checksum)
                 if len(content) == size:
-                    return content
+                    return state_inside(content) if has_checksum else content
                 filling += size - len(content)
                 if filling < 0:
                     break
