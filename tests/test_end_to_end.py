@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 # Every change moves updated_at here, because only a sweep, not a sync, finds changes that do not.
 TWO_YEARS = Sandbox(
     port=0,
+    orders_per_day=15.0,  # 11,000 orders: a full load commits several times
     day_seconds=0,
     requests_per_minute=0,
     status_bumps_updated_at=1.0,

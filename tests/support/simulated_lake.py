@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lake.clock import shop_day
 from lake.delta.contract import Contract
@@ -42,16 +43,17 @@ class Simulated:
         shutil.copytree(self.lake.root, place)
         other = Simulated(Lake(root=place, durable=self.lake.durable), now=self.now)
         other._aged = set(map(str, files(other.lake)))
+        other._dice.setstate(self._dice.getstate())
         return other
 
-    def start(self, *, orders: int = 150) -> None:
-        """Load a year of history, as a first full load does."""
-        months = [month_of(self.now, back) for back in range(HISTORY)]
+    def start(self, *, orders: int = 150, months: int = HISTORY) -> None:
+        """Load a history of so many months and orders a month, as a first full load does."""
+        days = [month_of(self.now, back) for back in range(months)]
         create_table(self.lake, BRONZE, LOOK, partition_by=["observed_on"])
         create_table(self.lake, SILVER, ORDER, partition_by=["month"])
         create_table(self.lake, GOLD, SUM)
-        self.look(range(orders * HISTORY))
-        rows = [(number, self.text(), month) for month in months for number in range(orders)]
+        self.look(range(orders * months))
+        rows = [(number, self.text(), day) for day in days for number in range(orders)]
         table = open_table(self.lake, SILVER).replace(rows_of(rows, ORDER))
         self.publish({SILVER: table, GOLD: self.count()})
 
@@ -90,8 +92,7 @@ class Simulated:
 
     def count(self) -> int:
         """Rebuild gold and return its version."""
-        months = open_table(self.lake, SILVER).read(["month"])["month"].value_counts().to_pylist()
-        rows = sorted((month["values"], month["counts"]) for month in months)
+        rows = sorted(open_table(self.lake, SILVER).counts("month").items())
         return open_table(self.lake, GOLD).replace(rows_of(rows, SUM))
 
     def text(self) -> str:
@@ -108,7 +109,7 @@ class Simulated:
 
     def _replace(self, month: date, orders: int) -> int:
         table = open_table(self.lake, SILVER)
-        present = [row for row in table.read().to_pylist() if row["month"] == month]
+        present = table.read(where=pc.field("month") == month).to_pylist()
         rows = [(row["id"], row["text"], month) for row in present]
         rows += [(len(present) + number, self.text(), month) for number in range(orders)]
         return table.replace(rows_of(rows, ORDER), [month])
@@ -144,10 +145,10 @@ def read_release(lake: Lake, release: Release) -> dict[str, pa.Table]:
 
 
 def released_files(lake: Lake, release: Release) -> dict[str, bytes]:
-    """Return the hash of every file that a release serves, by URI."""
+    """Return the hash of every file that a release serves, by its path in the lake."""
     tables = [open_table(lake, name, version) for name, version in release.tables.items()]
     uris = [file.uri for table in tables for file in table.files()]
-    return {uri: hashlib.sha256(Path(uri).read_bytes()).digest() for uri in uris}
+    return {uri.removeprefix(lake.place): hashlib.sha256(Path(uri).read_bytes()).digest() for uri in uris}
 
 
 def newest(lake: Lake) -> Release:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,13 +24,9 @@ SIZE = 48 * 1024 * 1024
 SETTINGS = LakeSettings(keep_days=1, keep_all_hours=1)
 
 
-def scenario(name: str, place: str) -> None:
-    """Run one of the scenarios below on a lake whose disk is full; called in a process of its own."""
-    simulated = Simulated(Lake(root=f"{place}/lake"), now=at(0))
-    simulated.start()
-    for _ in range(MANY + 8):
-        simulated.sync()
-        simulated.passes(timedelta(minutes=5))
+def scenario(name: str, prepared: str, now: str, place: str) -> None:
+    """Run a scenario on a copy of a lake whose disk is full; called in a process of its own."""
+    simulated = Simulated(Lake(root=prepared), now=datetime.fromisoformat(now)).copy(f"{place}/lake")
     SCENARIOS[name](simulated, Path(place) / "ballast")
 
 
@@ -96,12 +92,24 @@ SCENARIOS: dict[str, Callable[[Simulated, Path], None]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    """A lake with more small files than maintenance leaves, which no test changes."""
+    simulated = Simulated(Lake(root=str(tmp_path_factory.mktemp("prepared") / "lake")), now=at(0))
+    simulated.start()
+    for _ in range(MANY + 8):
+        simulated.sync()
+        simulated.passes(timedelta(minutes=5))
+    return simulated
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_maintenance_survives_a_full_disk(name: str, tmp_path: Path) -> None:
+def test_maintenance_survives_a_full_disk(name: str, prepared: Simulated, tmp_path: Path) -> None:
     """On a full disk maintenance deletes first, skips what it can't write, and loses nothing."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    run = f"from {__name__} import scenario; scenario({name!r}, {str(disk)!r})"
+    call = (name, prepared.lake.root, prepared.now.isoformat(), str(disk))
+    run = f"from {__name__} import scenario; scenario{call!r}"
     script = f'mount -t tmpfs -o size={SIZE} tmpfs "$DISK" && exec "$PYTHON" -c "$RUN"'
     as_root = [] if os.getuid() == 0 else ["--map-root-user"]
     done = subprocess.run(
