@@ -41,6 +41,8 @@ from tests.transform.test_crash import grow
 KILLS = {"Rollback": 24, "Erase": 26, "Compact": 16, "Backup": 12, "Publish": 10, "Vacuum": 8, "Maintain": 8}
 KEEP = LakeSettings(memory_limit="512MB", threads=1, keep_days=5, keep_all_hours=120)
 SEEN = timedelta(days=3)
+# Seconds between two readings: the killed command needs the cores.
+PAUSE = 0.1
 Work = tuple[Callable[..., object], tuple[object, ...]]
 Content = dict[str, dict[str, Any]]
 # Rows that exist only if the tables are not of one release.
@@ -128,7 +130,7 @@ class Observer:
             except Exception as error:
                 self.problems.append(error)
             self.reads += 1
-            if stopped.is_set():
+            if stopped.wait(PAUSE):
                 break
 
     def _advance(self, source: str, number: int) -> None:
@@ -489,7 +491,7 @@ def worker() -> Iterator[ForkedWorker]:
 def days(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     """Return four days of a small shop, which no test changes."""
     month = Simulated(Lake(root=str(tmp_path_factory.mktemp("days") / "lake")), now=at(0))
-    month.start(orders=20)
+    month.start(orders=20, months=4)
     for _ in range(4):
         for _ in range(3):
             month.sync()
