@@ -201,6 +201,12 @@ test *args:
 quick *args:
     @PYTHONDONTWRITEBYTECODE= exec {{ python }} -m pytest -m "not process and not slow" "$@"
 
+# Cut the power, fill the disk, fail its writes, in hundreds of states; names: power, disk
+[group('develop')]
+[no-exit-message]
+torture *args:
+    @PYTHONDONTWRITEBYTECODE= exec {{ python }} -m tests.torture "$@"
+
 # Check format, lint, spelling, types and import rules
 [group('develop')]
 [no-exit-message]

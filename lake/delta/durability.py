@@ -73,11 +73,9 @@ def sync_files(place: str, paths: Iterable[str]) -> None:
 
 
 def sync_table(place: str) -> None:
-    """Sync the folders that name a new table, and those above if it is the first one of its layer."""
+    """Sync the folders that name a new table: its own, its layer, the lake, and the one above the lake."""
     folder = Path(place)
-    layer = folder.parent
-    is_first = len(os.listdir(layer)) == 1
-    sync_folders(folder, top=layer.parent.parent if is_first else layer)
+    sync_folders(folder, top=folder.parent.parent.parent)
 
 
 def seal(place: str, version: int, *, is_durable: bool) -> None:

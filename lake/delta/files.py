@@ -8,11 +8,13 @@ import contextlib
 import os
 from collections.abc import Iterable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pyarrow.fs as fs
 
+from lake.delta.durability import sync, sync_folders
 from lake.errors import CommitConflict, LakeError
 from lake.paths import Lake, open_store
 
@@ -54,7 +56,7 @@ class Files:
             return bytes(stream.read())
 
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
-        """Write a file, or replace an older one; return its number of bytes.
+        """Write a file, or replace an older one; return its number of bytes. On a disk it is synced.
 
         Raises CommitConflict if another copy to the place, or an erasure, deleted the unfinished file.
         """
@@ -68,7 +70,9 @@ class Files:
                 size += len(chunk)
         if self._is_local:
             self._make_folder(path)
+            sync(Path(self._root + written))
             self._put_in_place(written, path)
+            sync_folders(Path(self._root + path).parent, top=Path(self.place))
         return size
 
     def create(self, path: str, content: bytes) -> None:
