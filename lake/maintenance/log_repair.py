@@ -23,10 +23,23 @@ from lake.delta.table import Table, open_table
 from lake.errors import LakeError
 from lake.maintenance.folder import Folder
 from lake.paths import LAYERS, Lake
-from lake.query.session import connect, duckdb_types, fetch, read_parquet, scan
+from lake.query.quote import literals
+from lake.query.session import Connection, connect, duckdb_types, fetch, read_parquet, scan
+from lake.releases.release import RELEASES
 from lake.settings import LakeSettings
 
 log = structlog.get_logger()
+
+# Tables whose rows are only ever appended. Builds write the others again.
+APPENDED = ("bronze.", "ops.")
+# A lost release that may be appended again: another row with its number would be a release that lost a race.
+LOST_RELEASE = """
+select *
+from ({lost}) as lost
+where
+    release > (select coalesce(max(release), 0) from ({present}))
+    and 1 = (select count(*) from ({lost}) as others where others.release = lost.release)
+"""
 
 
 class Repaired(msgspec.Struct, frozen=True):
@@ -73,7 +86,7 @@ def repair_log(lake: Lake, name: str, settings: LakeSettings) -> Repaired | None
     durability.set_aside(name, damaged)
     (Path(place) / LOG / HINT).unlink(missing_ok=True)
     table = open_table(lake, name)
-    rows = append_lost_rows(table, settings) if name.startswith("bronze.") else 0
+    rows = append_lost_rows(table, settings) if name.startswith(APPENDED) else 0
     return Repaired(name, tuple(sorted(file.name for file in damaged)), table.version, rows)
 
 
@@ -137,18 +150,26 @@ def append_lost_rows(table: Table, settings: LakeSettings) -> int:
     with connect(settings) as connection:
         types = duckdb_types(connection, table.schema)
         columns = ", ".join(f'"{column}"' for column in types)
-        present, count = scan(connection, table), 0
-        for file in files:
-            lost = f"select {columns} from {read_parquet([file], table, types)}"
-            try:
-                rows = fetch(connection, f"{lost} except select {columns} from ({present})")
-            except duckdb.Error as error:
-                log.warning("lake.lost_file_is_unreadable", table=table.name, file=file, reason=str(error))
-                continue
-            table.append(rows.cast(table.schema))
-            count += rows.num_rows
-            present = scan(connection, table)
-    return count
+        readable = [file for file in files if is_readable(connection, table.name, file)]
+        if not readable:
+            return 0
+        lost = f"select {columns} from {read_parquet(readable, table, types)}"
+        present = f"select {columns} from ({scan(connection, table)})"
+        if table.name == RELEASES:
+            lost = LOST_RELEASE.format(lost=lost, present=present)
+        rows = fetch(connection, f"{lost} except {present}")
+    table.append(rows.cast(table.schema))
+    return int(rows.num_rows)
+
+
+def is_readable(connection: Connection, name: str, file: str) -> bool:
+    """Return True if DuckDB can read all of a data file; log a warning if it can't."""
+    try:
+        connection.execute(f"select count(columns(*)) from read_parquet({literals([file])})").fetchall()
+    except duckdb.Error as error:
+        log.warning("lake.lost_file_is_unreadable", table=name, file=file, reason=str(error))
+        return False
+    return True
 
 
 def unnamed_files(table: Table) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lake.delta.durability import WHOLE
@@ -10,6 +11,7 @@ from lake.delta.table import open_table
 from lake.errors import TableDamaged, TableMissing
 from lake.maintenance.log_repair import repair_logs
 from lake.paths import Lake
+from lake.releases.release import LEDGER, find_release
 from tests.support.built_lake import ENGINE, FEW, Shop, ingested_shop, instant
 
 CHANGES: dict[str, Callable[[bytes], bytes]] = {
@@ -90,6 +92,29 @@ def test_rows_of_a_damaged_commit_of_bronze_are_recovered(shop: Shop, change: st
     shop.publish()
     assert shop.read() == expected
     assert repair_logs(shop.lake, ENGINE) == []
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_damaged_commit_of_the_releases_is_refused_and_recovered(shop: Shop, change: str) -> None:
+    """The numbers of releases never start again, and the newest release serves as before."""
+    expected = shop.read()
+    damage(shop.lake, "ops.releases", CHANGES[change])
+    with pytest.raises(TableDamaged, match=r"^ops\.releases: log entry"):
+        shop.build()
+    (repaired,) = repair_logs(shop.lake, ENGINE)
+    assert (repaired.rows, shop.releases()) == (1, [2, 1])
+    assert shop.read() == expected
+    assert shop.build() is None
+
+
+def test_a_release_that_lost_a_race_is_not_recovered(shop: Shop) -> None:
+    """Two files have a row with the lost number: none of them is published again."""
+    release = find_release(shop.lake, None)
+    rival = msgspec.structs.replace(release, kind="rival")
+    open_table(shop.lake, "ops.releases").stage(LEDGER.rows([rival]))
+    damage(shop.lake, "ops.releases", CHANGES["emptied"])
+    (repaired,) = repair_logs(shop.lake, ENGINE)
+    assert (repaired.rows, shop.releases()) == (0, [1])
 
 
 def test_a_lost_version_is_never_another_one(shop: Shop) -> None:
