@@ -19,8 +19,9 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from lake.delta.commits import PINNED, LiveFile, Partitions, commit_files, folder_of, live_files
 from lake.delta.contract import breaks
-from lake.delta.durability import list_log, seal, settle, sync_files, sync_table
+from lake.delta.durability import list_log, seal, sync_files, sync_table
 from lake.delta.log import Actions, DataFile
+from lake.delta.log_check import settle
 from lake.delta.properties import PROPERTIES, statistics
 from lake.delta.writer import Staged, missing, stage
 from lake.errors import CommitConflict, ContractBroken, TableMissing

@@ -17,8 +17,8 @@ import msgspec
 import structlog
 from deltalake import DeltaTable
 
-from lake.delta import durability
-from lake.delta.durability import HINT, LOG, LogFiles
+from lake.delta.durability import HINT, LOG, LogFiles, list_log, write_sealed
+from lake.delta.log_check import fault_of, is_whole_checkpoint, set_aside
 from lake.delta.table import Table, open_table
 from lake.errors import LakeError
 from lake.maintenance.folder import Folder
@@ -67,7 +67,7 @@ def repair_logs(lake: Lake, settings: LakeSettings) -> list[Repaired]:
 def repair_log(lake: Lake, name: str, settings: LakeSettings) -> Repaired | None:
     """Repair the log of one table; return None if it is whole."""
     place = lake.uri(name)
-    files = durability.list_log(place)
+    files = list_log(place)
     damaged = damaged_files(files)
     is_started = files.head not in files.entries  # a repair was killed between its two writes
     if not damaged and not is_started:
@@ -77,13 +77,11 @@ def repair_log(lake: Lake, name: str, settings: LakeSettings) -> Repaired | None
     if not is_started and not whole.is_complete(head):
         content = checkpoint(name, whole, head)
         file = Path(place) / LOG / f"{new:020d}.checkpoint.parquet"
-        durability.write_sealed(file, content, is_durable=lake.durable)
+        write_sealed(file, content, is_durable=lake.durable)
         is_started = True
     if is_started:  # Delta opens no checkpoint without the entry of its version
-        durability.write_sealed(
-            Path(place) / LOG / f"{new:020d}.json", empty_entry(), is_durable=lake.durable
-        )
-    durability.set_aside(name, damaged)
+        write_sealed(Path(place) / LOG / f"{new:020d}.json", empty_entry(), is_durable=lake.durable)
+    set_aside(name, damaged)
     (Path(place) / LOG / HINT).unlink(missing_ok=True)
     table = open_table(lake, name)
     rows = append_lost_rows(table, settings) if name.startswith(APPENDED) else 0
@@ -92,9 +90,9 @@ def repair_log(lake: Lake, name: str, settings: LakeSettings) -> Repaired | None
 
 def damaged_files(files: LogFiles) -> list[Path]:
     """Return the entries and checkpoints that are not as they were written."""
-    entries = [file for file in files.entries.values() if durability.fault_of(file)]
+    entries = [file for file in files.entries.values() if fault_of(file)]
     checkpoints = [file for own in files.checkpoints.values() for file in own]
-    return [*entries, *(file for file in checkpoints if not durability.is_whole_checkpoint(file))]
+    return [*entries, *(file for file in checkpoints if not is_whole_checkpoint(file))]
 
 
 def without(files: LogFiles, damaged: Iterable[Path]) -> LogFiles:

@@ -1,9 +1,8 @@
 """Torture: run campaigns of faults in their long form: ``python -m tests.torture [NAME …] [--states N]``."""
 
-import sys
-
 import click
 
+from lake.cli.main import end
 from tests.torture import disk, power
 
 # The campaigns by name, each with the number of its faults.
@@ -21,7 +20,7 @@ def torture(names: tuple[str, ...], states: int | None, seed: int) -> None:
         run, count = CAMPAIGNS[name]
         print(f"{name}: {states or count} faults", flush=True)
         failed |= run([str(states or count), str(seed)])
-    sys.exit(failed)
+    end(failed)
 
 
 if __name__ == "__main__":

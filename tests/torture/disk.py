@@ -20,7 +20,8 @@ import msgspec
 
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
-from lake.delta import durability
+from lake.cli.main import end
+from lake.delta import log_check
 from lake.errors import LakeError
 from lake.paths import Lake
 from lake.releases.release import current_release
@@ -40,8 +41,8 @@ STEPS: dict[str, tuple[str, ...]] = {
 }
 # The step before which the shop changes orders.
 CHANGED = "incremental"
-# Calls that fail, and the greatest number of the call, in each thread, at which they do. A write of data fails
-# on a full disk only: threads write to wake one another too, and would never end.
+# Calls that fail, and the greatest number of the call, in each thread, at which they do. A write of data
+# fails on a full disk only: threads write to wake one another too, and would never end.
 FAILING = {"fsync,fdatasync": 30, "rename,renameat,renameat2,link,linkat": 30, "mkdir,mkdirat": 16}
 
 
@@ -152,7 +153,7 @@ class Campaign:
 
     def _wrong(self) -> str | None:
         """Return what readers see that was not published so; None if nothing."""
-        durability.WHOLE.clear()
+        log_check.WHOLE.clear()
         try:
             release = current_release(self._lake)
             shown = figures_of(self._lake, release.release) if release else None
@@ -163,7 +164,7 @@ class Campaign:
         return f"release {release.release} shows {shown}"
 
     def _shown(self) -> Figures | None:
-        durability.WHOLE.clear()
+        log_check.WHOLE.clear()
         return figures_of(self._lake) if current_release(self._lake) else None
 
     def _used(self) -> int:
@@ -199,4 +200,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end(main(sys.argv[1:]))

@@ -26,7 +26,8 @@ from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
 from lake.backup.backup import MANIFEST, back_up, restore
-from lake.delta import durability
+from lake.cli.main import end
+from lake.delta import log_check
 from lake.errors import LakeError
 from lake.maintenance.vacuum import maintain
 from lake.paths import Lake
@@ -138,7 +139,7 @@ class Campaign:
 
     def judge(self, folder: Path) -> str | None:
         """Return what is wrong with a state; None if readers see the truth and the next commands converge."""
-        durability.WHOLE.clear()
+        log_check.WHOLE.clear()
         lake, restored = Lake(root=str(folder / LAKE)), Lake(root=str(folder / RESTORED))
         for place in (lake, restored):
             if reason := self.shown(place):
@@ -235,4 +236,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end(main(sys.argv[1:]))

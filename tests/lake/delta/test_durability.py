@@ -11,7 +11,7 @@ import pytest
 from deltalake import DeltaTable
 
 from lake.delta.contract import Contract
-from lake.delta.durability import WHOLE
+from lake.delta.log_check import WHOLE
 from lake.delta.log_entry import fault
 from lake.delta.properties import CHECKPOINTED
 from lake.delta.table import Table, create_table, list_tables, open_table, table_exists

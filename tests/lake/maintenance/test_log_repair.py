@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lake.delta.durability import WHOLE
+from lake.delta.log_check import WHOLE
 from lake.delta.table import open_table
 from lake.errors import TableDamaged, TableMissing
 from lake.maintenance.log_repair import repair_logs
