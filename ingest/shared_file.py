@@ -17,7 +17,7 @@ from urllib.parse import quote
 import structlog
 
 from lake.errors import LakeError
-from lake.lock import locked
+from lake.lock import holders_of, locked
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
@@ -63,7 +63,7 @@ class SharedFile:
 
     def _prepare(self, *, was_there: bool = False) -> None:
         """Create the file, or reset it, if needed; one process at a time does so."""
-        with locked(self._file.parent):
+        with locked(lock_of(self._file), seconds=BUSY_SECONDS, mode=mode_of(self._file)):
             is_new = create_file(self._file)
             try:
                 is_lost = self._check() != is_new or (is_new and was_there)
@@ -97,6 +97,11 @@ class SharedFile:
             yield sqlite
 
     def _unusable(self, error: Exception) -> LakeError:
+        if is_busy(error):
+            return LakeError(
+                f"{self._file}: the request budget has been locked for {BUSY_SECONDS} s"
+                f" by {holders_of(self._file)}; end it, or let it go on, and run this again"
+            )
         return LakeError(
             f"{self._file}: the request budget can't be kept there ({error}); let all users of the key write"
             " to the file and its folder, or set source.budget_folder to one they can"
@@ -108,8 +113,7 @@ def create_file(file: Path) -> bool:
 
     Raises LakeError for a link: its target might be a file that must not be truncated.
     """
-    shared = file.parent.stat().st_mode & 0o022
-    mode = 0o600 | shared | shared << 1
+    mode = mode_of(file)
     try:
         handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     except FileExistsError:
@@ -124,10 +128,26 @@ def create_file(file: Path) -> bool:
     return True
 
 
+def lock_of(file: Path) -> Path:
+    """Return the lock under which the file is created or reset."""
+    return file.with_name(f"{file.name}.lock")
+
+
+def mode_of(file: Path) -> int:
+    """Return the rights of a file in its folder: those who may write to the folder share the file."""
+    shared = file.parent.stat().st_mode & 0o022
+    return 0o600 | shared | shared << 1
+
+
 def is_corrupt(error: sqlite3.Error) -> bool:
     """True if the error is in the file's content, not in its rights or the disk."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in CORRUPT
+
+
+def is_busy(error: Exception) -> bool:
+    """True if another process has the file locked for longer than BUSY_SECONDS."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def corruption(verdict: str) -> sqlite3.DatabaseError:

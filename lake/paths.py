@@ -20,6 +20,10 @@ from deltalake.fs import DeltaStorageHandler
 from lake.errors import LakeError, UsageError
 
 LAYERS = ("bronze", "rules", "silver", "gold", "ops")
+# The folder of a lake's locks.
+LOCKS = ".locks"
+# Seconds that a process waits for another one that has a lock of the lake.
+LOCK_SECONDS = 900.0
 # Permissions of a lake's folder: of its owner alone, or of the owner's group to read as well.
 OWNER_ONLY, GROUP_READS = 0o700, 0o750
 STORE = re.compile(r"(s3|s3a|gs|az|azure|adl|abfs|abfss)://[^/].*")
@@ -29,12 +33,14 @@ class Lake(msgspec.Struct, frozen=True):
     """The location of a lake: a folder, or the URI of a prefix in an object store.
 
     Credentials come from the environment. ``mode`` are the permissions of the folder when it is created.
-    If ``durable``, commits on a disk are synced. Raises UsageError if no lake can be at the root.
+    If ``durable``, commits on a disk are synced. ``lock_seconds`` limits the wait for a lock. Raises
+    UsageError if no lake can be at the root.
     """
 
     root: str
     mode: int = OWNER_ONLY
     durable: bool = True
+    lock_seconds: float = LOCK_SECONDS
 
     def __post_init__(self) -> None:
         if reason := fault(self.root):
@@ -62,6 +68,11 @@ class Lake(msgspec.Struct, frozen=True):
         """The DuckDB file with views for analysts; None in an object store: DuckDB can't open one there."""
         return Path(self.place) / "lake.duckdb" if self.is_local else None
 
+    @property
+    def locks(self) -> Path | None:
+        """The folder of the locks; None in an object store, which has none."""
+        return Path(self.place) / LOCKS if self.is_local else None
+
     def create(self) -> None:
         """Create the folder of a local lake with ``mode`` if it is missing, and its parents as usual."""
         folder = Path(self.place)
@@ -77,8 +88,8 @@ class Lake(msgspec.Struct, frozen=True):
             for layer in LAYERS:
                 open_store(self.place).delete_dir(layer)
             return
-        for layer in LAYERS:
-            shutil.rmtree(Path(self.place) / layer, ignore_errors=True)
+        for folder in (*LAYERS, LOCKS):
+            shutil.rmtree(Path(self.place) / folder, ignore_errors=True)
         for file in Path(self.place).glob(f"{self.catalogue.name}*"):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):

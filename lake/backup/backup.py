@@ -23,7 +23,7 @@ from lake.backup.copy import Copied, Copy, Versions
 from lake.delta.files import ASIDE, Files
 from lake.delta.table import list_tables, open_table, table_exists
 from lake.errors import CommitConflict, UsageError
-from lake.paths import Lake
+from lake.paths import LOCKS, Lake
 from lake.query.session import heads
 from lake.releases.asof import refuse_absent
 from lake.releases.release import RELEASES, Release, current_release, find_release
@@ -106,7 +106,7 @@ def begin(target: Files, source: Files, manifest: Manifest) -> UnfinishedRestore
 
     Raises UsageError if the target has a file that the killed restore did not copy.
     """
-    paths = {path for path in target.sizes() if not path.startswith(f"{ASIDE}/")}
+    paths = {path for path in target.sizes() if not path.startswith((f"{ASIDE}/", f"{LOCKS}/"))}
     if not paths:
         unfinished = UnfinishedRestore(manifest, datetime.now(UTC))
         target.write(UNFINISHED, [msgspec.json.encode(unfinished)])

@@ -12,9 +12,12 @@ import pyarrow.compute as pc
 from lake.delta.table import Table, list_tables, open_table, table_exists
 from lake.ledgers.jobs import Entry, failed_jobs
 from lake.ledgers.runs import Run, last_runs, windows_from_the_end
+from lake.lock import holders
 from lake.paths import LAYERS, Lake
+from lake.processes import Process
 from lake.releases.release import Release, current_release, hold
 from lake.releases.restores import refuse_left_out
+from lake.releases.uncounted import Uncounted, read_uncounted
 
 REJECTED = "bronze.rejected"
 
@@ -41,7 +44,9 @@ class TableStatus(msgspec.Struct, frozen=True):
 class LakeStatus(msgspec.Struct, frozen=True):
     """The whole lake; ``serving`` is the number of the current release, if the status is of an older one.
 
-    ``failed`` are the jobs of the schedule that failed when they last ended.
+    ``failed`` are the jobs of the schedule that failed when they last ended, and ``working`` is
+    ``{lock: process}`` of the processes that have a lock of the lake now. ``uncounted`` are the
+    records that are in no number of the release.
     """
 
     release: Release | None
@@ -51,11 +56,31 @@ class LakeStatus(msgspec.Struct, frozen=True):
     now: datetime
     serving: int | None = None
     failed: tuple[Entry, ...] = ()
+    working: dict[str, Process] = {}
+    uncounted: Uncounted | None = None
 
     @property
     def headline(self) -> str:
-        """Release, last sync and each job that failed, a line each."""
-        return "\n".join([self.release_line, self.run_line, *(job.failure for job in self.failed)])
+        """Release, last sync, what is in no number, failed jobs, and processes with a lock; a line each."""
+        failures = [job.failure for job in self.failed]
+        missing = self.uncounted_line
+        lines = [self.release_line, self.run_line, *filter(None, [missing]), *failures, *self.lock_lines]
+        return "\n".join(lines)
+
+    @property
+    def uncounted_line(self) -> str:
+        """One line about the records that are in no number; empty if there are none."""
+        line = self.uncounted.line() if self.uncounted else ""
+        return line and f'{line}: `just sql "from gold.uncounted_records"`, `just checks`'
+
+    @property
+    def lock_lines(self) -> list[str]:
+        """One line about each process that has a lock."""
+        stopped = " and is stopped"
+        return [
+            f"{name} is locked by {process.text}{stopped if process.is_stopped else ''}"
+            for name, process in self.working.items()
+        ]
 
     @property
     def release_line(self) -> str:
@@ -153,6 +178,8 @@ def read_status(lake: Lake, release: Release | None = None) -> LakeStatus:
         tables=tuple(table_status(table, released.get(table.name), progress) for table in tables),
         now=now,
         failed=failed_jobs(lake, current, now=now),
+        working=holders(lake),
+        uncounted=read_uncounted(lake, current) if current else None,
     )
 
 
@@ -171,6 +198,7 @@ def read_past(lake: Lake, release: Release, current: Release, now: datetime) -> 
         tables=tuple(table_status(table, named[table.name], progress) for table in tables),
         now=now,
         serving=current.release,
+        uncounted=read_uncounted(lake, release),
     )
 
 

@@ -25,7 +25,7 @@ import structlog
 
 from lake.delta.table import Table, list_tables, open_table
 from lake.errors import LakeError
-from lake.lock import locked
+from lake.lock import locked_lake
 from lake.paths import LAYERS, Lake
 from lake.query import quote
 from lake.query.session import (
@@ -95,11 +95,11 @@ def write_catalogue(
     """Replace the catalogue atomically by one of the release; a lake in an object store has none.
 
     If a newer release exists by now, the catalogue serves that one. So concurrent writers can't
-    leave an older release in it.
+    leave an older release in it. Raises LakeError if another writer does not end in time.
     """
     if lake.catalogue is None:
         return
-    with locked(lake.place):
+    with locked_lake(lake, "catalogue"):
         newest = current_release(lake) or release
         newer = max(release, newest, key=lambda candidate: candidate.release)
         file = lake.catalogue.with_name(f"{lake.catalogue.name}.new")

@@ -6,6 +6,7 @@ the budget's file and in the shop's count, and leave both one by one.
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.running import RunningShop
 from ingest.sandbox.settings import Sandbox
 from ingest.sandbox.tally import Counts
+from ingest.shared_file import lock_of
 from lake.ledgers.runs import Run, list_runs
 from lake.lock import locked
 from lake.paths import Lake
@@ -62,10 +64,11 @@ def limit_requests(
     shop.call(count)
 
 
-def waits_for_a_lock(process: int) -> bool:
-    """True if a process is blocked on a file lock: proc(5)."""
-    locks = Path("/proc/locks").read_text().splitlines()
-    return any(line.split()[1] == "->" and line.split()[5] == str(process) for line in locks)
+def wait_for_lock(child: "subprocess.Popen[str]") -> None:
+    """Read what a process logs until it waits for a lock; then let a thread read the rest."""
+    assert child.stderr
+    assert any("lake.waits" in line for line in child.stderr), "it did not wait"
+    threading.Thread(target=child.stderr.read, daemon=True).start()
 
 
 def counts_of(shop: ThreadedShop) -> Counts:
@@ -95,16 +98,16 @@ def test_a_full_load_and_a_sync_keep_to_one_budget_and_the_sync_goes_first(
     file = budget_file(folder, base_url=tiny.url, key=TEST_KEY)
     budget = Budget(file, requests=PER_MINUTE, clock=lambda: next(clock))
     command = [sys.executable, "-m", "ingest"]
-    quiet: dict[str, Any] = {"env": environ, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet: dict[str, Any] = {"env": environ, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with (
         ExitStack() as running,
-        locked(file.parent),
+        locked(lock_of(file), seconds=1),
     ):  # neither process reads the budget before both wait for it
         children = [
             running.enter_context(launched([*command, kind], **quiet)) for kind in ("full", "incremental")
         ]
-        while not all(waits_for_a_lock(child.pid) for child in children):
-            assert [child.poll() for child in children] == [None, None]
+        for child in children:
+            wait_for_lock(child)
         began = time.monotonic()
         coming_free = even(began + 2.5, began + 8.5, 80)
         stamps = [moment - 60 - MARGIN for moment in coming_free] + [began - 30] * (PER_MINUTE - 80)
