@@ -19,7 +19,7 @@ from typing import Any
 Reading = tuple[int | None, Any, Any]
 GOLD = "gold/revenue_daily"
 # Seconds between two readings: four readers and the commands share two cores.
-PAUSE = 0.3
+PAUSE = 0.6
 MONEY = "money['gold.revenue_daily']"
 
 
@@ -95,7 +95,7 @@ def plain(money: Any) -> str:
 
 
 def readings(read: Callable[[], Reading]) -> Iterator[Reading]:
-    """Yield up to three readings a second until the input ends, and one more after that."""
+    """Yield one or two readings a second until the input ends, and one more after that."""
     while not select.select([sys.stdin], [], [], PAUSE)[0]:
         yield read()
     yield read()

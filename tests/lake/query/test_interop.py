@@ -31,11 +31,12 @@ from tests.support.running import environ_of, succeed
 pytestmark = pytest.mark.slow
 
 STOCK = ("duckdb==1.5.5", "duckdb-extension-delta==1.5.5", "polars==2.1.0", "deltalake==1.6.6")
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 ANALYST = Path(__file__).with_name("analyst.py")
 # Twenty minutes of the shop's time per second, so that every sync finds changes.
 BUSY = Sandbox(port=0, days=60, orders_per_day=30.0, day_seconds=72.0, requests_per_minute=0)
 STEPS: tuple[tuple[str, ...], ...] = (("ingest", "incremental"), ("transform",))
-ROUNDS = 6
+ROUNDS = 4
 PATIENCE = 900.0
 AGE = timedelta(days=10)
 KEEP = LakeSettings(memory_limit="512MB", threads=1)
@@ -63,8 +64,8 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("analyst") / "venv"
     python = str(folder / "bin" / "python")
     for command in (
-        [sys.executable, "-m", "venv", str(folder)],
-        [python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", *STOCK],
+        [sys.executable, "-m", "venv", "--without-pip", str(folder)],
+        [*PIP, "--python", python, "install", "--quiet", "--no-compile", *STOCK],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         if done.returncode:
