@@ -157,14 +157,14 @@ def test_a_hundred_kills_leave_nothing_torn_doubled_or_lost(
     for number in range(4 * KILLS):
         if sum(killed.values()) >= KILLS and min(killed.values()) >= KILLS / 10:
             break
-        kind = "full" if number < FIRST_LOAD_KILLS else list(KINDS)[(seed + number // 2) % len(KINDS)]
-        if number % 3 == 0 and number:
+        kind = "full" if number < FIRST_LOAD_KILLS else list(KINDS)[(seed + number // 3) % len(KINDS)]
+        if number % 2 == 0 and number:
             pass_time(shop, hours=8)
         edit(shop, *(edits.SetStatus(order_id, dice.choice((12, 19, 22)), bump=True) for order_id in NAMED))
         before = watermark(lake)
         killed[kind] += kill_midway(KINDS[kind][0], environ, shop, dice, worker)
-        if number < FIRST_LOAD_KILLS or number % 2 == 0:
-            continue  # the first load is killed four times in a row, the others twice
+        if number < FIRST_LOAD_KILLS or number % 3 < 2:
+            continue  # the first load is killed four times in a row, the others up to three times
         now = shop.call(lambda running: running.world.now)
         read = (
             read_full_load(lake, now=now, lifetime=LOAD_LIFETIME).windows("orders") if kind == "full" else []
