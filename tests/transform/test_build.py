@@ -290,36 +290,35 @@ def test_every_release_reads_the_same_after_later_builds(few: Shop) -> None:
     assert len({str(tables["gold.revenue_daily"]) for tables in kept}) == 4
 
 
-def test_a_failed_check_commits_nothing(shop: Shop) -> None:
+def test_a_failed_check_commits_nothing(few: Shop) -> None:
     """A failed check has exit code 3 and a finding with its rows; the last release serves until the
     next valid build.
     """
-    before, shown = shop.heads(), shop.read()
-    edit_order(shop, total="250.00")
-    bronze = shop.heads()
+    before, shown = few.heads(), few.read()
+    edit_order(few, total="250.00")
+    bronze = few.heads()
     broken = change_model(
         "gold.revenue_daily",
         "select * replace ((revenue + 1)::decimal(18, 2) as revenue) from ({sql})",
-        models=MODELS,
     )
     with pytest.raises(
         CheckFailed, match=r"gold\.revenue_daily\.equals_orders: 4 rows of 4\.00 ₴ break «revenue and"
     ) as refused:
-        shop.build(models=broken)
+        few.build(models=broken)
     assert refused.value.exit_code == 3
     assert "\n" not in str(refused.value)
-    found = read_findings(shop.lake)["gold.revenue_daily.equals_orders"]
+    found = read_findings(few.lake)["gold.revenue_daily.equals_orders"]
     assert (found.state, found.rows, found.amount) == ("new", 4, Decimal("4.00"))
-    bronze["ops.findings"] = shop.heads()["ops.findings"]
-    assert shop.heads() == bronze
+    bronze["ops.findings"] = few.heads()["ops.findings"]
+    assert few.heads() == bronze
     del bronze["ops.findings"]
     assert {name: at for name, at in bronze.items() if before[name] != at}.keys() == {
         "bronze.orders",
         "bronze.order_products",
     }
-    assert shop.read() == shown
-    assert shop.publish().release == 2
-    assert read_findings(shop.lake)["gold.revenue_daily.equals_orders"].state == "healed"
+    assert few.read() == shown
+    assert few.publish().release == 2
+    assert read_findings(few.lake)["gold.revenue_daily.equals_orders"].state == "healed"
 
 
 def test_findings_of_a_refused_build_heal_with_its_models(few: Shop) -> None:
@@ -386,13 +385,13 @@ def test_a_first_build_that_fails_its_checks_publishes_nothing(tmp_path: Path) -
     assert "ops.releases" not in shop.heads()
 
 
-def test_a_warning_is_recorded_and_blocks_nothing(shop: Shop) -> None:
+def test_a_warning_is_recorded_and_blocks_nothing(few: Shop) -> None:
     """An unknown source, status and manager are reported as warnings, and the release is published."""
-    shop.observe(
+    few.observe(
         "bronze.orders",
         f"{ORDER_9}2026-07-04 10:00 | 77 | 78 | 79 | 1000.00 | {instant(1)}",
     )
-    release = shop.publish()
+    release = few.publish()
     assert release.checks == {
         "silver.orders.source_is_known": 1,
         "silver.orders.status_is_known": 1,

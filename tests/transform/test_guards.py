@@ -10,7 +10,7 @@ import pytest
 from lake.errors import CheckFailed
 from lake.ledgers.findings import read_findings
 from lake.releases.release import Move, current_release, publish
-from tests.support.built_lake import ENGINE, Shop, change_model, ingested_shop, instant
+from tests.support.built_lake import ENGINE, FEW, Shop, change_model, ingested_shop, instant
 from tests.transform.test_build import edit_order
 from transform.build import Build
 from transform.candidate import TIMES
@@ -37,15 +37,23 @@ def failures(candidates: Candidates) -> dict[str, int]:
     return {outcome.check.name: outcome.failures for outcome in found}
 
 
-def shop_of_many(folder: Path) -> Shop:
-    """Return a shop of 120 orders of 10 ₴ each, with a release."""
+@pytest.fixture(scope="module")
+def release_of_many(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A shop of 120 orders of 10 ₴ each, with a release; no test changes it."""
     rows = [
         f"{order} | 2026-07-{1 + order % 28:02} 10:00 | 1 | 22 | 12 | 10.00" for order in range(1, ORDERS + 1)
     ]
     header = "id | ordered_at | source_id | manager_id | status_id | grand_total"
-    shop = ingested_shop(folder, {"bronze.orders": "\n".join([header, *rows])})
+    folder = tmp_path_factory.mktemp("many") / "lake"
+    shop = ingested_shop(folder, {"bronze.orders": "\n".join([header, *rows])}, FEW)
     shop.publish()
     return shop
+
+
+@pytest.fixture
+def many(release_of_many: Shop, tmp_path: Path) -> Shop:
+    """A shop of 120 orders of 10 ₴ each, with a release, for one test."""
+    return release_of_many.copy(tmp_path / "lake")
 
 
 def delete_orders(shop: Shop, orders: int) -> None:
@@ -140,83 +148,76 @@ def test_the_newest_day_goes_back_only_with_observed_orders(shop: Shop, order: i
     assert failures(candidates)["newest_day_stays"] == refused
 
 
-def test_a_large_decrease_publishes_nothing(tmp_path: Path) -> None:
+def test_a_large_decrease_publishes_nothing(many: Shop) -> None:
     """If a quarter of all orders is deleted, there is one finding with the amount, and the last
     release serves.
     """
-    shop = shop_of_many(tmp_path)
-    before = shop.read()
-    delete_orders(shop, 30)
+    before = many.read()
+    delete_orders(many, 30)
     with pytest.raises(CheckFailed, match=r"totals_hold.* of 300.00 ₴ .*90.*--because"):
-        shop.build()
-    assert shop.read() == before
-    finding = read_findings(shop.lake)["release.totals_hold"]
+        many.build()
+    assert many.read() == before
+    finding = read_findings(many.lake)["release.totals_hold"]
     assert (finding.state, finding.severity, finding.amount) == ("new", "error", Decimal("300.00"))
 
 
-def test_a_reason_allows_a_decrease_and_is_recorded(tmp_path: Path) -> None:
+def test_a_reason_allows_a_decrease_and_is_recorded(many: Shop) -> None:
     """A reason allows a decrease, even after a refusal; the finding heals with the next build."""
-    shop = shop_of_many(tmp_path)
-    delete_orders(shop, 30)
+    delete_orders(many, 30)
     with pytest.raises(CheckFailed, match="totals_hold"):
-        shop.build()
-    release = shop.publish(reason="the import of March was taken back")
+        many.build()
+    release = many.publish(reason="the import of March was taken back")
     assert release.rows["silver.orders"] == 90
     assert "release.totals_hold" in release.checks
-    finding = read_findings(shop.lake)["release.totals_hold"]
+    finding = read_findings(many.lake)["release.totals_hold"]
     assert finding.severity == "warn"
     assert finding.example.endswith("because the import of March was taken back")
-    shop.observe("bronze.managers", f"id | full_name | fetched_at\n 22 | Марта | {instant(2)}")
-    assert "release.totals_hold" not in shop.publish().checks
-    assert read_findings(shop.lake)["release.totals_hold"].state == "healed"
+    many.observe("bronze.managers", f"id | full_name | fetched_at\n 22 | Марта | {instant(2)}")
+    assert "release.totals_hold" not in many.publish().checks
+    assert read_findings(many.lake)["release.totals_hold"].state == "healed"
 
 
 @pytest.mark.parametrize("orders", [1, 24])
-def test_a_small_decrease_is_published(tmp_path: Path, orders: int) -> None:
+def test_a_small_decrease_is_published(many: Shop, orders: int) -> None:
     """A total may decrease by a fifth if the settings do not change this share."""
-    shop = shop_of_many(tmp_path)
-    delete_orders(shop, orders)
-    assert shop.publish().rows["silver.orders"] == ORDERS - orders
+    delete_orders(many, orders)
+    assert many.publish().rows["silver.orders"] == ORDERS - orders
 
 
-def test_the_settings_limit_the_decrease(tmp_path: Path) -> None:
+def test_the_settings_limit_the_decrease(many: Shop) -> None:
     """If the share is zero, no total may decrease."""
-    shop = shop_of_many(tmp_path)
-    delete_orders(shop, 1)
+    delete_orders(many, 1)
     with pytest.raises(CheckFailed, match="totals_hold"):
-        shop.build(guards=TransformSettings(largest_fall=0))
+        many.build(guards=TransformSettings(largest_fall=0))
 
 
-def test_changed_rules_need_a_reason_for_a_decrease(tmp_path: Path) -> None:
+def test_changed_rules_need_a_reason_for_a_decrease(many: Shop) -> None:
     """A wrong id in the settings does not empty the shop, but changed rules may move any month."""
-    shop = shop_of_many(tmp_path)
     rules = RulesSettings(excluded_sources=(1, 3))
     with pytest.raises(CheckFailed, match=r"totals_hold.*rows 120 -> 0.*just transform --because"):
-        shop.build(rules=rules)
-    assert shop.publish(rules=rules, reason="wholesale is another shop").rows["silver.orders"] == 0
+        many.build(rules=rules)
+    assert many.publish(rules=rules, reason="wholesale is another shop").rows["silver.orders"] == 0
 
 
-def test_other_excluded_runs_are_a_reason(tmp_path: Path) -> None:
+def test_other_excluded_runs_are_a_reason(many: Shop) -> None:
     """A run is excluded by an operator when publishing is resumed, so no other reason is needed."""
-    shop = shop_of_many(tmp_path)
-    release = current_release(shop.lake)
+    release = current_release(many.lake)
     assert release
-    publish(shop.lake, msgspec.structs.replace(release, release=2, parent=1, models_hash=""))
-    delete_orders(shop, 30)
-    assert shop.publish().rows["silver.orders"] == 90
+    publish(many.lake, msgspec.structs.replace(release, release=2, parent=1, models_hash=""))
+    delete_orders(many, 30)
+    assert many.publish().rows["silver.orders"] == 90
 
 
-def test_changed_models_need_a_reason_for_a_decrease(tmp_path: Path) -> None:
+def test_changed_models_need_a_reason_for_a_decrease(many: Shop) -> None:
     """A new version of the code that drops orders publishes nothing."""
-    shop = shop_of_many(tmp_path)
     models = [
         msgspec.structs.replace(one, sql=f"select * from ({one.sql}) where id > 40")
         if one.name == "silver.orders"
         else msgspec.structs.replace(one, checks=())
-        for one in shop.models
+        for one in many.models
     ]
     with pytest.raises(CheckFailed, match="totals_hold"):
-        shop.build(models=[msgspec.structs.replace(one, checks=()) for one in models])
+        many.build(models=[msgspec.structs.replace(one, checks=()) for one in models])
 
 
 @pytest.mark.parametrize(
