@@ -101,6 +101,8 @@ class Deduplicator:
 
     def refused_ids(self) -> set[int]:
         """Return the ids whose newest state is a refusal."""
+        if not self._refusal_files:
+            return set()
         self._refresh()
         return {row[0] for row in self._query(read_sql("ingest", "refused_ids"))}
 
@@ -109,6 +111,8 @@ class Deduplicator:
 
         Each has its name, whether its values are read, the number of ids that have it, and one of them.
         """
+        if not table.uris():
+            return []
         self._refresh()
         self._duckdb.execute(f"create or replace temp view odd_fields as {scan(self._duckdb, table)}")
         entity = self._name.removeprefix("bronze.")
