@@ -28,7 +28,7 @@ from lake.paths import Lake
 from lake.query.catalogue import publish, refresh_catalogue
 from lake.query.session import Connection, connect, open_heads
 from lake.releases.release import Move, Release, current_release, refuse_rival
-from lake.releases.released_table import open_released
+from lake.releases.released_table import open_released, refuse_difference
 from lake.settings import LakeSettings
 from transform.check_scope import check_candidates
 from transform.checks import Outcome, checks_of, findings_of, refuse_failures
@@ -301,8 +301,9 @@ def restore_heads(lake: Lake, release: Release) -> dict[str, Table]:
             continue
         head = open_table(lake, name)
         try:
-            table = open_released(lake, release, name)
-            if content(head) != content(table):
+            if head.version == at:
+                refuse_difference(release, head)
+            elif content(head) != content(open_released(lake, release, name)):
                 log.warning("transform.repaired", table=name, head=head.version, released=at)
                 head.restore(at)
         except (TableMissing, TableDamaged) as error:
