@@ -236,11 +236,11 @@ class Rollback(Month):
 
 
 class Compact(Month):
-    """A day with four runs that append files, which are compacted when the day is over."""
+    """A day with three runs that append files, which are compacted when the day is over."""
 
     def work(self) -> Work:
-        """Append the files of four runs; return their compaction."""
-        for number in range(4):
+        """Append the files of three runs; return their compaction."""
+        for number in range(2):
             self.month.look([number])
         self.sync()
         self.month.passes(timedelta(days=1))
