@@ -233,7 +233,7 @@ def run_build(lake: Lake, request: BuildRequest) -> Release | None:
         if build.has_same_runs:  # otherwise the changed runs are the reason for any move
             outcomes += run_guards(candidates, request.guards, reason=request.reason)
         write_findings(lake, findings_of(outcomes, now=datetime.now(UTC)))
-        refuse_failures(outcomes)
+        refuse_failures(outcomes, request.rules.currency)
         reconciled = request.before_commit(build.proposal(candidates)) if request.before_commit else None
         if request.dry_run or not (candidates.differ or build.has_lost_inputs):
             return None
@@ -300,6 +300,8 @@ def restore_heads(lake: Lake, release: Release) -> dict[str, Table]:
         if not table_exists(lake, name):
             continue
         head = open_table(lake, name)
+        if head.version < at:  # its next commits would take numbers that releases reference
+            raise TableDamaged(f"{name}: its log ends before version {at}; run `just repair`")
         try:
             if head.version == at:
                 refuse_difference(release, head)

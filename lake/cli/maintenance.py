@@ -82,7 +82,8 @@ def repair() -> None:
     config, place = open_lake()
     done = repair_logs(place, config.section(LakeSettings))
     for table in done:
-        print(f"{table.table}: {', '.join(table.lost)} set aside; {table.rows} rows were recovered")
+        lost = f"{', '.join(table.lost)} set aside" if table.lost else "a part of its log was missing"
+        print(f"{table.table}: {lost}; rows recovered: {table.rows}")
     if any(table.table.startswith("bronze.") for table in done):
         print("run `just ingest sweep --all`: it reads from KeyCRM what could not be recovered")
     if not done:

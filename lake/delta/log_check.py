@@ -37,7 +37,7 @@ def settle(name: str, place: str, version: int | None = None, *, is_durable: boo
     """Check the log's files that a version, or the head, is read from, and seal the whole ones.
 
     Unsealed files that a power cut has emptied or torn are set aside, with all that came after them.
-    Raises TableDamaged if a sealed file is empty or torn.
+    Raises TableDamaged if a sealed file is empty or torn, or an entry before the head is missing.
     """
     files = list_log(place)
     if any([drop_checkpoint(name, number, files) for number in files.checkpoints]):
@@ -46,6 +46,8 @@ def settle(name: str, place: str, version: int | None = None, *, is_durable: boo
     last = files.head if version is None else version
     for number in range(files.base(last) + 1, last + 1):
         file = files.entries.get(number)
+        if file is None and version is None:
+            raise TableDamaged(f"{name}: log entry {number} is missing in {place}/{LOG}; run `just repair`")
         if file is None or not (reason := fault_of(file)):
             continue
         after = [path for entry, path in sorted(files.entries.items()) if entry >= number]

@@ -24,7 +24,7 @@ from lake.delta.log import Actions, DataFile
 from lake.delta.log_check import settle
 from lake.delta.properties import PROPERTIES, statistics
 from lake.delta.writer import Staged, missing, stage
-from lake.errors import CommitConflict, ContractBroken, TableMissing
+from lake.errors import CommitConflict, ContractBroken, TableDamaged, TableMissing
 from lake.paths import Lake
 
 # Commits after which a handle opens its table again. An updated handle grows by 130 kB with each commit,
@@ -338,6 +338,8 @@ def open_table(lake: Lake, name: str, version: int | None = None) -> Table:
     try:
         return Table(name, DeltaTable(lake.uri(name), version=version), is_durable=lake.durable)
     except DeltaError as error:
+        if version is not None and lake.is_local and 0 <= list_log(lake.uri(name)).head < version:
+            raise TableDamaged(f"{name}: its log ends before version {version}; run `just repair`") from None
         if version is not None:
             raise TableMissing(f"{name}: version {version} is not in {lake.place}; {KEPT}") from error
         if not isinstance(error, TableNotFoundError):

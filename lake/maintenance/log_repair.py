@@ -25,7 +25,7 @@ from lake.maintenance.folder import Folder
 from lake.paths import LAYERS, Lake
 from lake.query.quote import literals
 from lake.query.session import Connection, connect, duckdb_types, fetch, read_parquet, scan
-from lake.releases.release import RELEASES
+from lake.releases.release import RELEASES, list_releases
 from lake.settings import LakeSettings
 
 log = structlog.get_logger()
@@ -43,7 +43,10 @@ where
 
 
 class Repaired(msgspec.Struct, frozen=True):
-    """A repaired table: the log files that were set aside, its version now, and the rows appended again."""
+    """A repaired table: the log files that were set aside, its version now, and the rows appended again.
+
+    ``lost`` is empty if files of the log were missing.
+    """
 
     table: str
     lost: tuple[str, ...]
@@ -59,22 +62,34 @@ def repair_logs(lake: Lake, settings: LakeSettings) -> list[Repaired]:
     """
     if not lake.is_local:
         return []
-    names = [name for layer in LAYERS for name in lake.tables(layer)]
-    results = [repair_log(lake, name, settings) for name in names]
-    return [repaired for repaired in results if repaired]
+    releases = repair_log(lake, RELEASES, settings) if RELEASES in lake.tables("ops") else None
+    names = [name for layer in LAYERS for name in lake.tables(layer) if name != RELEASES]
+    released = released_versions(lake)
+    results = [repair_log(lake, name, settings, released=released.get(name, 0)) for name in names]
+    return [repaired for repaired in [releases, *results] if repaired]
 
 
-def repair_log(lake: Lake, name: str, settings: LakeSettings) -> Repaired | None:
-    """Repair the log of one table; return None if it is whole."""
+def released_versions(lake: Lake) -> dict[str, int]:
+    """Return the greatest version of each table that any release references."""
+    versions: dict[str, int] = {}
+    for release in list_releases(lake):
+        for name, version in {**release.tables, **release.consumed}.items():
+            versions[name] = max(version, versions.get(name, 0))
+    return versions
+
+
+def repair_log(lake: Lake, name: str, settings: LakeSettings, *, released: int = 0) -> Repaired | None:
+    """Repair a table's log; return None if it is whole and reaches the ``released`` version."""
     place = lake.uri(name)
     files = list_log(place)
-    damaged = damaged_files(files)
-    is_started = files.head not in files.entries  # a repair was killed between its two writes
-    if not damaged and not is_started:
+    damaged, head = damaged_files(files), files.head
+    whole = without(files, damaged)
+    is_started = head not in files.entries  # a repair was killed between its two writes
+    is_read = whole.is_complete(head) and head >= released
+    if is_read and not damaged and not is_started:
         return None
-    whole, head = without(files, damaged), files.head
-    new = head if is_started else head + 1
-    if not is_started and not whole.is_complete(head):
+    new = head if is_started else max(head, released) + 1
+    if not is_started and not is_read:
         content = checkpoint(name, whole, head)
         file = Path(place) / LOG / f"{new:020d}.checkpoint.parquet"
         write_sealed(file, content, is_durable=lake.durable)

@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 
 from lake.delta.contract import Contract
 from lake.delta.table import REOPEN, create_table, open_table, table_exists
-from lake.errors import CommitConflict, ContractBroken, TableMissing
+from lake.errors import CommitConflict, ContractBroken, TableDamaged, TableMissing
 from lake.paths import Lake
 
 SCHEMA = Contract.of({"id": "BIGINT", "amount": "DECIMAL(18,2)?", "month": "DATE"}).schema
@@ -274,7 +274,7 @@ def test_create_is_safe_twice_and_a_missing_table_has_a_clear_message(lake: Lake
     assert not table_exists(lake, "silver.things")
     create_table(lake, "silver.things", SCHEMA).append(rows((1, "1", JUNE)))
     assert create_table(lake, "silver.things", SCHEMA).version == 1
-    with pytest.raises(TableMissing, match="version 99"):
+    with pytest.raises(TableDamaged, match="its log ends before version 99"):
         open_table(lake, "silver.things", 99)
 
 

@@ -94,6 +94,25 @@ def test_rows_of_a_damaged_commit_of_bronze_are_recovered(shop: Shop, change: st
     assert repair_logs(shop.lake, ENGINE) == []
 
 
+@pytest.mark.parametrize("back", [0, 1])
+@pytest.mark.parametrize("name", ["gold.revenue_daily", "silver.orders"])
+def test_a_table_without_an_entry_of_its_log_is_refused_until_repair(
+    shop: Shop, name: str, back: int
+) -> None:
+    """Another program deleted the last entry or one before it; its number is not used again."""
+    expected = shop.read()
+    *_, file = sorted(Path(shop.lake.uri(name)).glob("_delta_log/*.json"))[: -back or None]
+    file.unlink()
+    with pytest.raises(TableDamaged, match="`just repair`"):
+        shop.build()
+    (repaired,) = repair_logs(shop.lake, ENGINE)
+    assert (repaired.lost, repaired.version) == ((), 3)
+    assert shop.publish().tables[name] > 3
+    assert shop.read() == expected
+    with pytest.raises(TableMissing):
+        shop.read(2)
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_damaged_commit_of_the_releases_is_refused_and_recovered(shop: Shop, change: str) -> None:
     """The numbers of releases never start again, and the newest release serves as before."""
