@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests.support import forked_commands
+
 PACKAGES = ("tests", "lake", "ingest", "transform", "serve")
 STARTING_MODULES = ("subprocess", "multiprocessing")
 STARTING_NAMES = {"create_subprocess_exec", "fork", "posix_spawn"}
@@ -33,6 +35,7 @@ def starts_process(item: pytest.Item) -> bool:
 def refuse_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every start of a process fail until the end of the test."""
     monkeypatch.setattr(subprocess.Popen, "__init__", _refuse)
+    monkeypatch.setattr(forked_commands, "forker", _refuse)
     for name in ("fork", "posix_spawn"):
         monkeypatch.setattr(os, name, _refuse)
 

@@ -10,6 +10,7 @@ from typing import Any
 from ingest.sandbox.command import TEST_KEY
 from lake.config import DEFAULT_FILE
 from lake.paths import Lake
+from tests.support.forked_commands import is_forkable, run_forked
 
 
 def environ_of(lake: Lake, url: str = "http://127.0.0.1:9/v1", **more: str) -> dict[str, str]:
@@ -33,6 +34,8 @@ def run(
     environ: Mapping[str, str], *command: str, seconds: float = 600
 ) -> "subprocess.CompletedProcess[str]":
     """Run ``python -m <command>`` to its end; raise TimeoutExpired if it takes longer than ``seconds``."""
+    if is_forkable(environ, command):
+        return run_forked(environ, *command, seconds=seconds)
     return subprocess.run(
         [sys.executable, "-m", *command],
         env=dict(environ),
