@@ -234,13 +234,13 @@ def nullable_schema(schema: pa.Schema) -> pa.Schema:
 def figures(lake: Lake, connection: Connection, theirs: Side, ours: Side) -> list[tuple[str, Any, Any]]:
     """Return the number and the money of the day's orders, in the CRM and in the lake."""
     (orders, total), (our_orders, our_total) = query_sides(connection, TOTALS, theirs, ours)
-    rows = [("orders", orders, our_orders), ("grand total, ₴", total, our_total)]
+    rows = [("orders", orders, our_orders), ("grand total", total, our_total)]
     release = current_release(lake)
     if release is None:
         return rows
     open_rules(lake, connection, release)
     (revenue,), (our_revenue,) = query_sides(connection, REVENUE, theirs, ours)
-    return [*rows, (f"revenue by the rules of release {release.release}, ₴", revenue, our_revenue)]
+    return [*rows, (f"revenue by the rules of release {release.release}", revenue, our_revenue)]
 
 
 def command_of(orders: Iterable[int]) -> str:

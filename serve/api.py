@@ -1,6 +1,7 @@
 """API: the JSON endpoints. Each handler declares the parameters that it accepts."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from litestar import Response, get
 
@@ -13,7 +14,7 @@ from serve.openapi import ANSWERS, COLUMNS, operation_class_of
 from serve.params import PERIOD, WHICH, choice, integer, read_pairs, read_params, words
 from serve.query_service import QueryService
 from serve.reader import Reader
-from serve.responses import AnyRequest, json_response, respond, tag
+from serve.responses import AnyRequest, encoder, json_response, respond, tag
 from serve.schemas import (
     Dictionary,
     FailedJob,
@@ -51,9 +52,8 @@ async def status(request: AnyRequest, service: QueryService) -> Response[Status]
     """Return the release, its age and the result of the last ingest; also for an older release."""
     number = await service.number(read_params(WHICH, read_pairs(request.scope["query_string"])))
     now = datetime.now(UTC)
-    return Response(
-        await service.run_quick(number, lambda: status_of(service.reader, now, number)), headers=LIVE
-    )
+    body = await service.run_quick(number, lambda: encoder.encode(status_of(service.reader, now, number)))
+    return Response[Any](body, media_type="application/json", headers=LIVE)
 
 
 @get(
@@ -176,6 +176,7 @@ def status_of(reader: Reader, now: datetime, number: int | None = None) -> Statu
             last_order_date=served.last_date,
             last_run=run_of(*reader.last_runs(release), now),
             rows={f"gold.{table.name}": table.rows for table in served.tables.values()},
+            not_counted=served.uncounted,
             failed_jobs=[failed_job(entry) for entry in reader.failed_jobs],
             problem=reader.problem,
         )

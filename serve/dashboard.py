@@ -12,6 +12,7 @@ import msgspec
 from litestar import Response, get
 
 from lake.errors import LakeError
+from lake.releases.currency import sign
 from serve import reports
 from serve.api import status_of
 from serve.assets import FOREVER, Assets
@@ -102,6 +103,8 @@ def read_facts(service: QueryService, request: AnyRequest) -> dict[str, Any]:
         days, values = choose_period(served, params)
         return {
             "release": served.number,
+            "currency": served.currency,
+            "not_counted": served.uncounted,
             "is_pinned": params["release"] is not None or params["as_of"] is not None,
             "published_at": served.release.published_at,
             "status": status_of(service.reader, datetime.now(UTC)),
@@ -134,6 +137,7 @@ def read_figures(served: ServedRelease, values: dict[str, date]) -> dict[str, An
     products = report_or_none(reports.products_top, served, {**values, "by": "revenue", "limit": TOP})
     sources = report_or_none(reports.sources, served, values)
     charts = {
+        "currency": sign(served.currency),
         "sales_types": served.sales_types,
         "revenue": [[row.date, row.sales_type, row.revenue, row.orders_count] for row in revenue.rows]
         if revenue

@@ -5,20 +5,34 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context, select_autoescape
+from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from lake.clock import shop_zone
 from lake.ledgers.status import ago
+from lake.releases.currency import sign
+from lake.releases.uncounted import Uncounted
 from serve.figures import percent
 
 SPACE = "\u00a0"  # no line break inside a number
 MINUS = "−"
 
 
-def money(value: Decimal | None, *, kopecks: bool = True) -> str:
-    """Return hryvnias in the shop's format: ``₴ 1 234 567,50``; a dash for None."""
-    return "–" if value is None else f"₴{SPACE}{number(value, places=2 if kopecks else 0)}"
+@pass_context
+def money(context: Context, value: Decimal | None) -> str:
+    """Return an amount in the currency of the page: sign and number; a dash for None."""
+    return "–" if value is None else amount(value, context["currency"])
+
+
+def amount(value: Decimal, currency: str) -> str:
+    """Return an amount in the shop's format, with the sign of its currency."""
+    return f"{sign(currency)}{SPACE}{number(value, places=2)}"
+
+
+def uncounted(value: Uncounted) -> str:
+    """Return the line about the records that are in no number; empty if there are none."""
+    return value.line(amount)
 
 
 def number(value: Decimal | int | None, *, places: int = 0) -> str:
@@ -96,6 +110,7 @@ FILTERS = {
     "plus_sign": plus_sign,
     "quantity": quantity,
     "share": share,
+    "uncounted": uncounted,
 }
 
 

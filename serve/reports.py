@@ -33,6 +33,7 @@ def summary(served: ServedRelease, values: Values) -> Summary:
     now, before = period_sums(served, period), period_sums(served, period.previous)
     return Summary(
         release=served.number,
+        not_counted=served.uncounted,
         period=period,
         previous_period=period.previous,
         revenue=money_figure(now, before, "revenue"),
@@ -54,7 +55,11 @@ def revenue_daily(served: ServedRelease, values: Values) -> RevenueDaily:
         raise BadQuestion(f"sales_type: no such type in release {served.number}; it has {known}")
     rows = query(served, "revenue_by_day", first=period.first, last=period.last, sales_types=types)
     return RevenueDaily(
-        release=served.number, period=period, totals=totals(rows), rows=[RevenueDay(**row) for row in rows]
+        release=served.number,
+        not_counted=served.uncounted,
+        period=period,
+        totals=totals(rows),
+        rows=[RevenueDay(**row) for row in rows],
     )
 
 
@@ -72,6 +77,7 @@ def products_top(served: ServedRelease, values: Values) -> ProductsTop:
     )
     return ProductsTop(
         release=served.number,
+        not_counted=served.uncounted,
         period=period,
         by=values["by"],
         limit=values["limit"],
@@ -87,7 +93,13 @@ def sources(served: ServedRelease, values: Values) -> Sources:
     period = report_period(served, values)
     rows = query(served, "sources", first=period.first, last=period.last)
     lines = [SourceLine(**row, avg_check=average(row["revenue"], row["orders_count"])) for row in rows]
-    return Sources(release=served.number, period=period, totals=totals(rows), rows=lines)
+    return Sources(
+        release=served.number,
+        not_counted=served.uncounted,
+        period=period,
+        totals=totals(rows),
+        rows=lines,
+    )
 
 
 def report_period(served: ServedRelease, values: Values) -> Period:

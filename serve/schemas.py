@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from lake.releases.uncounted import Uncounted
 from serve.figures import Period
 
 
@@ -51,6 +52,8 @@ class FailedJob(Struct, frozen=True):
 class Status(Struct, frozen=True):
     """The release that serves and its age; ``problem`` is the reason, in one line, if a newer one is missing.
 
+    ``not_counted`` is what is in no number of the release; null if the release does not record it.
+
     The release contains every change up to ``complete_through``, an instant on the CRM's clock.
     ``today`` is the shop day of that instant.
     """
@@ -67,6 +70,7 @@ class Status(Struct, frozen=True):
     last_order_date: date | None
     last_run: RunStatus | None
     rows: dict[str, int]
+    not_counted: Uncounted | None
     failed_jobs: list[FailedJob]
     problem: str | None
 
@@ -157,6 +161,7 @@ class Summary(Struct, frozen=True):
     """The shop's figures in a period and in the previous one; revenue and orders exclude returns."""
 
     release: int
+    not_counted: Uncounted | None
     period: Period
     previous_period: Period | None
     revenue: MoneyFigure
@@ -189,6 +194,7 @@ class RevenueDaily(Struct, frozen=True):
     """Revenue by day and sales type, oldest first; days without orders have no row."""
 
     release: int
+    not_counted: Uncounted | None
     period: Period
     totals: Totals
     rows: list[RevenueDay]
@@ -217,6 +223,7 @@ class ProductsTop(Struct, frozen=True):
     """The best-selling products; ``rows`` and ``rest`` add up to ``totals``."""
 
     release: int
+    not_counted: Uncounted | None
     period: Period
     by: str
     limit: int
@@ -239,6 +246,7 @@ class Sources(Struct, frozen=True):
     """Revenue by source, largest first."""
 
     release: int
+    not_counted: Uncounted | None
     period: Period
     totals: Totals
     rows: list[SourceLine]

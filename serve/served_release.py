@@ -20,9 +20,11 @@ from lake.paths import Lake
 from lake.query.quote import literal
 from lake.query.quote import name as quoted
 from lake.query.session import connect, create_view
+from lake.releases.currency import DEFAULT, read_currency
 from lake.releases.release import Release
 from lake.releases.released_table import open_released
 from lake.releases.restores import refuse_left_out
+from lake.releases.uncounted import Uncounted, read_uncounted
 from lake.settings import LakeSettings
 from serve.dictionary import read_dictionary
 from serve.errors import TooSlow
@@ -61,9 +63,13 @@ class ServedRelease:
         *,
         seconds: float,
         words: tuple[TableWords, ...] = (),
+        currency: str = DEFAULT,
+        uncounted: Uncounted | None = None,
     ) -> None:
         self.release = release
         self.words = words
+        self.currency = currency
+        self.uncounted = uncounted
         self.number = release.release
         self.key = f"{release.release}-{int(release.published_at.timestamp() * 1000):x}"
         self._database = database
@@ -167,8 +173,14 @@ def open_served_release(
         database.execute(f"set global memory_limit = {literal(settings.memory_limit)}")
         database.execute("set global timezone = 'UTC'")
         database.execute("set global lock_configuration = true")
-    words = read_dictionary(lake, release)
-    return ServedRelease(release, database, seconds=settings.query_seconds, words=words)
+    return ServedRelease(
+        release,
+        database,
+        seconds=settings.query_seconds,
+        words=read_dictionary(lake, release),
+        currency=read_currency(lake, release),
+        uncounted=read_uncounted(lake, release),
+    )
 
 
 def copy_gold(lake: Lake, limits: LakeSettings, release: Release, file: str) -> None:

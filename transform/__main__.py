@@ -15,6 +15,7 @@ from lake.errors import CommitConflict, IngestIncomplete, UsageError
 from lake.ledgers.runs import Run, last_runs, watermark
 from lake.messages import counted
 from lake.paths import Lake
+from lake.releases.currency import sign
 from lake.releases.release import Release, current_release, hold, refuse_hold
 from lake.settings import LakeSettings
 from transform.build import BuildRequest, Proposal, run_build
@@ -44,7 +45,8 @@ def transform(context: click.Context, full: bool, because: str | None) -> None:
     release = build_with_retries(config, lake, full=full, reason=because)
     if release:
         archive_due(lake, datetime.now(UTC))
-    print(summary(release or current_release(lake), is_new=release is not None))
+    currency = config.section(RulesSettings).currency
+    print(summary(release or current_release(lake), is_new=release is not None, currency=currency))
 
 
 @transform.command()
@@ -75,7 +77,7 @@ def resync(run_id: str | None, dry_run: bool, because: str | None) -> None:
     )
     if release:
         archive_due(lake, datetime.now(UTC))
-        print(summary(release, is_new=True))
+        print(summary(release, is_new=True, currency=config.section(RulesSettings).currency))
         return
     if not dry_run:
         refuse_hold(lake)
@@ -152,8 +154,11 @@ def refuse_partial_history(lake: Lake) -> None:
         raise IngestIncomplete(f"{lake.place}: {state}; run `just ingest full` until it is complete")
 
 
-def summary(release: Release | None, *, is_new: bool) -> str:
-    """Return, in one line, what was published, or why nothing was published on the serving release."""
+def summary(release: Release | None, *, is_new: bool, currency: str) -> str:
+    """Return, in one line, what was published, or why nothing was published on the serving release.
+
+    ``currency`` is the code of the shop's currency.
+    """
     if release is None or not is_new:
         if release and release.is_held:
             return hold(release)
@@ -162,7 +167,7 @@ def summary(release: Release | None, *, is_new: bool) -> str:
     revenue = release.money.get("gold.revenue_daily")
     return (
         f"release {release.release} ({release.kind}): {counted(len(tables), 'table')} moved,"
-        f" {counted(release.rows.get('silver.orders', 0), 'order')}, revenue {revenue:,.2f} ₴"
+        f" {counted(release.rows.get('silver.orders', 0), 'order')}, revenue {revenue:,.2f} {sign(currency)}"
     )
 
 

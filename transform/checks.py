@@ -13,6 +13,7 @@ from lake.errors import CheckFailed, ModelError
 from lake.ledgers.findings import Finding
 from lake.messages import counted
 from lake.query.session import Connection, fetch
+from lake.releases.currency import DEFAULT, sign
 from transform.models import Check, Model
 
 log = structlog.get_logger()
@@ -186,8 +187,11 @@ def findings_of(outcomes: Iterable[Outcome], *, now: datetime) -> list[Finding]:
     ]
 
 
-def refuse_failures(outcomes: Iterable[Outcome]) -> None:
-    """Raise CheckFailed if a check with severity "error" failed; log each failed check with "warn"."""
+def refuse_failures(outcomes: Iterable[Outcome], currency: str = DEFAULT) -> None:
+    """Raise CheckFailed if a check with severity "error" failed; log each failed check with "warn".
+
+    ``currency`` is the code of the shop's currency.
+    """
     failed = []
     for outcome in outcomes:
         if outcome.failures and outcome.check.severity == "error":
@@ -196,7 +200,7 @@ def refuse_failures(outcomes: Iterable[Outcome]) -> None:
             log.warning("transform.check", check=outcome.name, rows=outcome.failures, example=outcome.example)
     if failed:
         first = failed[0]
-        amount = f" of {first.amount:,.2f} ₴" if first.amount is not None else ""
+        amount = f" of {first.amount:,.2f} {sign(currency)}" if first.amount is not None else ""
         more = f" ({counted(len(failed) - 1, 'more check')} failed)" if len(failed) > 1 else ""
         remedy = f"; {first.check.remedy}" if first.check.remedy else ""
         raise CheckFailed(

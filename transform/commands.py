@@ -13,6 +13,7 @@ from lake.cli.output import show_table
 from lake.errors import CheckFailed, LakeError, UsageError
 from lake.ledgers.findings import HEALED, INGEST, read_findings, write_findings
 from lake.messages import counted
+from lake.releases.currency import read_currency, sign
 from lake.releases.release import Release, current_release, list_releases
 from lake.settings import LakeSettings
 from transform.build import explain_memory_limit
@@ -81,8 +82,9 @@ def last_moved_in(table: str, releases: Sequence[Release]) -> str:
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Also list every check and whether it holds.")
 def checks(everything: bool) -> None:
-    """Show the open findings of the checks; each condition once, with its amount in ₴."""
+    """Show the open findings of the checks; each condition once, with its amount."""
     config, lake = open_lake()
+    currency = sign(config.section(RulesSettings).currency)
     findings = read_findings(lake)
     all_checks = [check for model in read_models() for check in checks_of(model)]
     all_checks += [*guards(config.section(TransformSettings)), CHECK]
@@ -99,7 +101,7 @@ def checks(everything: bool) -> None:
     open_findings = [finding for finding in findings.values() if finding.state != HEALED]
     if open_findings:
         show_table(
-            ("check", "severity", "rows", "amount ₴", "since", "last change", "the first row"),
+            ("check", "severity", "rows", f"amount {currency}", "since", "last change", "the first row"),
             [
                 (
                     finding.fingerprint,
@@ -140,7 +142,14 @@ def compare() -> None:
     finding = finding_of(moved, now=datetime.now(UTC))
     write_findings(lake, [finding])
     if moved:
-        names = ["table", "month", "rows", "in a full build", "money ₴", "in a full build"]
+        names = [
+            "table",
+            "month",
+            "rows",
+            "in a full build",
+            f"money {sign(read_currency(lake, release))}",
+            "in a full build",
+        ]
         show_table(
             names,
             [(m.table, m.month, m.rows_before, m.rows_after, m.money_before, m.money_after) for m in moved],

@@ -77,6 +77,8 @@ def run_guards(candidates: Candidates, settings: TransformSettings, *, reason: s
     if serving is None or ORDERS not in candidates.tables:
         return []
     older, newest, totals = guards(settings)
+    if has_other_currency(candidates):
+        reason = reason or "the currency of a source changed"
     total = totals_hold(totals, decreases(candidates, serving, settings.largest_fall), reason=reason)
     if candidates.parent is None or has_other_currency(candidates):  # any earlier month may move
         return [Outcome(older, 0), Outcome(newest, 0), total]
@@ -86,7 +88,7 @@ def run_guards(candidates: Candidates, settings: TransformSettings, *, reason: s
 def has_other_currency(candidates: Candidates) -> bool:
     """Return True if the currency of a source changed, which decides about its orders of all months."""
     aside = candidates.tables.get(SET_ASIDE)
-    return aside is not None and aside.scope == EVERYTHING
+    return candidates.parent is not None and aside is not None and aside.scope == EVERYTHING
 
 
 def no_older_month_moved(check: Check, candidates: Candidates) -> Outcome:

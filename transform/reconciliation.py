@@ -19,6 +19,7 @@ from lake.ledgers.runs import Run, newest_run
 from lake.paths import Lake
 from lake.query.session import Connection, fetch, scan
 from lake.query.sql_file import read_sql
+from lake.releases.currency import DEFAULT, sign
 from transform.build import Proposal
 
 # Orders that a message lists.
@@ -54,6 +55,7 @@ class Comparison(msgspec.Struct, frozen=True):
     first_day: DayDifference | None
     differing_orders: int
     first_orders: tuple[tuple[int, str], ...]
+    currency: str = DEFAULT
     damaged: tuple[int, ...] = ()
 
     @property
@@ -68,23 +70,24 @@ class Comparison(msgspec.Struct, frozen=True):
         rejected = f"; {self.rejected:,} rejected and left out, see bronze.rejected" if self.rejected else ""
         return (
             f"compared with the CRM: {self.orders_in_crm:,} orders of {self.days:,} days,"
-            f" {self.money_in_crm:,.2f} ₴{newer}{rejected}"
+            f" {self.money_in_crm:,.2f} {sign(self.currency)}{newer}{rejected}"
         )
 
     @property
     def fault(self) -> str:
         """The difference in one line: amounts, the first day, the first orders."""
-        day = self.first_day
+        day, mark = self.first_day, sign(self.currency)
         days = (
             f"; days that differ: {day.days}, the first {day.day} ({day.orders_in_crm} orders,"
-            f" {day.money_in_crm:,.2f} ₴ in the CRM, {day.orders_built}, {day.money_built:,.2f} ₴ built)"
+            f" {day.money_in_crm:,.2f} {mark} in the CRM,"
+            f" {day.orders_built}, {day.money_built:,.2f} {mark} built)"
             if day
             else ""
         )
         orders = ", ".join(f"{id} {difference}" for id, difference in self.first_orders)
         return (
-            f"the CRM has {self.orders_in_crm:,} orders, {self.money_in_crm:,.2f} ₴; the build has"
-            f" {self.orders_built:,}, {self.money_built:,.2f} ₴{days};"
+            f"the CRM has {self.orders_in_crm:,} orders, {self.money_in_crm:,.2f} {mark}; the build has"
+            f" {self.orders_built:,}, {self.money_built:,.2f} {mark}{days};"
             f" orders that differ: {self.differing_orders}, {orders}"
             + (", …" if self.differing_orders > len(self.first_orders) else "")
             + (f"; {self.remedy}" if self.damaged else "")
@@ -119,10 +122,12 @@ def compare(connection: Connection, lake: Lake, run: Run) -> Comparison:
     orders = connection.execute(
         read_sql("transform", "reconciliation_orders"), {"limit": LISTED_ORDERS}
     ).fetchall()
+    ((currency,),) = connection.execute("select currency from rules.currency").fetchall()
     return Comparison(
         **totals,
         first_day=DayDifference(*days[0]) if days else None,
         differing_orders=orders[0][2] if orders else 0,
+        currency=currency,
         first_orders=tuple((id, difference) for id, difference, *_ in orders),
         damaged=tuple(id for id, *_, is_damaged in orders if is_damaged),
     )

@@ -17,6 +17,7 @@ from lake.history.order_diff import OrderMoves, order_moves
 from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.query.catalogue import refresh_catalogue
 from lake.releases.asof import pick, refuse_absent, refuse_unretained, resolve
+from lake.releases.currency import read_currency, sign
 from lake.releases.release import Release, find_release, list_releases, total
 from lake.releases.restores import read_restores
 from lake.releases.retention import read_retention
@@ -83,9 +84,10 @@ def rollback(release: str | None) -> None:
     refuse_unretained(lake, target, now=now, settings=settings)
     refuse_absent(lake, target, current)
     published = run_rollback(lake, target, current=current, now=now, settings=settings)
+    mark = sign(read_currency(lake, published))
     print(
         f"release {published.release} (rollback) serves the same rows as release {target.release}"
-        f"{money_line(current, published)}; publishing is on hold until `just resume`"
+        f"{money_line(current, published, mark)}; publishing is on hold until `just resume`"
     )
     if included := sorted(set(current.excluded_runs) - set(published.excluded_runs)):
         print(
@@ -162,7 +164,8 @@ def diff(before: str, after: str, table: str | None, orders: bool, form: str) ->
     if form != "table":
         show(moved.rows if moved else as_table(days), form)
         return
-    print(f"release {old.release} → {new.release}{money_line(old, new)}; {summary(days)}")
+    money = money_line(old, new, sign(read_currency(lake, new)))
+    print(f"release {old.release} → {new.release}{money}; {summary(days)}")
     show_days(days)
     if moved:
         show_orders(moved)
@@ -184,10 +187,11 @@ def explain_day(day: str, sales_type: str | None, release: int | None, as_of: st
     if form != "table":
         show(orders.rows, form)
         return
-    returns = f"; returns left out: {orders.returns_amount:,.2f} ₴ in {orders.returns_count}"
+    mark = sign(read_currency(lake, pinned))
+    returns = f"; returns left out: {orders.returns_amount:,.2f} {mark} in {orders.returns_count}"
     kind = f" {sales_type}" if sales_type else ""
     print(
-        f"release {pinned.release}, {day}{kind}: revenue {orders.revenue:,.2f} ₴,"
+        f"release {pinned.release}, {day}{kind}: revenue {orders.revenue:,.2f} {mark},"
         f" orders {orders.rows.num_rows}{returns if orders.returns_count else ''}"
     )
     if orders.rows.num_rows:
@@ -263,10 +267,15 @@ def words(texts: Sequence[str]) -> str:
     return ", ".join(texts)
 
 
-def money_line(before: Release, after: Release) -> str:
-    """Return the revenue of both releases and the difference; empty if one of them does not record it."""
+def money_line(before: Release, after: Release, mark: str) -> str:
+    """Return the revenue of both releases and the difference; empty if one of them does not record it.
+
+    ``mark`` is the sign of the currency.
+    """
     was, now = before.money.get(REVENUE), after.money.get(REVENUE)
-    return "" if was is None or now is None else f": revenue {was:,.2f} → {now:,.2f} ₴ ({now - was:+,.2f})"
+    if was is None or now is None:
+        return ""
+    return f": revenue {was:,.2f} → {now:,.2f} {mark} ({now - was:+,.2f})"
 
 
 def as_day(text: str) -> date:

@@ -21,7 +21,7 @@ NEW, OPEN, HEALED = "new", "open", "healed"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One condition at one moment: how many rows break the fact, and their amount in ₴ if there is one.
+    """One condition at one moment: how many rows break the fact, and their amount of money, if any.
 
     ``first_seen_at`` is when the condition was last new; ``seen_at`` is when this state was found.
     """

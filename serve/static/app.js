@@ -64,7 +64,8 @@ function showStatus(status) {
   const run = status.last_run;
   if (run) {
     const element = byId("run");
-    element.className = run.verdict === "complete" ? "good" : "bad";
+    const isWhole = !(status.not_counted && status.not_counted.rows.length);
+    element.className = run.verdict !== "complete" ? "bad" : isWhole ? "good" : "none";
     const since = Object.assign(document.createElement("span"), { textContent: age(run.age_seconds) });
     since.dataset.since = run.finished_at;
     element.replaceChildren(document.createElement("i"), ` Sync ${run.verdict}, `, since, " ago");
@@ -98,7 +99,7 @@ async function poll() {
 
 // ---- charts ----------------------------------------------------------------------------------------------------
 
-const LOCALE = { decimal: ",", thousands: "\u00a0", grouping: [3], currency: ["₴\u00a0", ""], minus: "−" };
+const LOCALE = { decimal: ",", thousands: "\u00a0", grouping: [3], minus: "−" };
 const SHORT = "datum.value >= 1e6 ? format(datum.value / 1e6, ',.3~r') + ' M' : format(datum.value, ',.0f')";
 
 function config() {
@@ -207,7 +208,8 @@ async function showChart(id, spec, rows) {
     return;
   }
   const options = {
-    actions: false, ast: true, renderer: "canvas", defaultStyle: false, config: config(), formatLocale: LOCALE,
+    actions: false, ast: true, renderer: "canvas", defaultStyle: false, config: config(),
+    formatLocale: { ...LOCALE, currency: [`${JSON.parse(byId("charts").textContent).currency}\u00a0`, ""] },
     tooltip: { disableDefaultStyle: true, theme: "custom" }, mode: "vega-lite",
   };
   const full = { ...spec, data: { name: "rows", values: rows } };

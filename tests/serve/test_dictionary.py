@@ -36,7 +36,7 @@ def test_page_and_endpoint_have_the_texts_of_the_models(tmp_path: Path) -> None:
     assert revenue["reads"] == ["silver.orders"]
     check = next(column for column in revenue["columns"] if column["name"] == "avg_check")
     assert check["note"] == (
-        "₴ per order: revenue / orders_count; does not add up, recompute it for a longer span"
+        "money per order: revenue / orders_count; does not add up, recompute it for a longer span"
     )
     assert all(f'id="{name}"' in page for name in names)
     assert check["note"] in page

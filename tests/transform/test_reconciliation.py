@@ -74,6 +74,24 @@ def test_equal_sides_agree(few: Shop) -> None:
     assert reconciled_through(msgspec.structs.replace(RUN, watermark=None), comparison) is None
 
 
+def test_orders_that_are_set_aside_are_compared(few: Shop) -> None:
+    """They are in the CRM and in no number: they agree with their amounts, and a difference is found."""
+    few.observe(
+        "bronze.orders",
+        "id | ordered_at | source_id | status_id | grand_total | fetched_at\n"
+        f"7 | 2026-07-09 10:00 | 1 | 12 | -0.20 | {instant(0)}\n"
+        f"8 | 9999-12-31 23:30 | 1 | 12 | 8.00 | {instant(0)}\n"
+        f"9 | 1970-01-01 00:00 | 3 | 12 | 9.00 | {instant(0)}",
+    )
+    few.observe("bronze.sources", f"id | currency_code | fetched_at\n4 | USD | {instant(0)}")
+    witness = evidence(few)
+    comparison, proposal = compare_build(few, witness)
+    assert comparison.agrees, comparison.fault
+    assert (comparison.orders_built, comparison.money_built) == (7, Decimal("1507.80"))
+    ((aside,),) = proposal.connection.execute("select count(*) from silver.set_aside_orders").fetchall()
+    assert aside == 4
+
+
 @pytest.mark.parametrize(
     ("order", "change", "what"),
     [

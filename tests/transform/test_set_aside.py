@@ -61,7 +61,7 @@ def test_odd_orders_cost_only_themselves(shop: Shop, tmp_path: Path) -> None:
     shown = shop.read()
     assert {row[0] for row in shown["silver.set_aside_orders"]} == {str(100 + at) for at in range(len(ODD))}
     moved = {move.table for move in release.moved}
-    assert moved == {"silver.set_aside_orders", "silver.order_status_history"}
+    assert moved == {"silver.set_aside_orders", "silver.order_status_history", "gold.uncounted_records"}
     assert all(shown[name] == before[name] for name in shown.keys() - moved)
     finding = read_findings(shop.lake)[NAMED]
     assert (finding.severity, finding.rows, finding.amount) == ("warn", len(ODD), total)
@@ -187,7 +187,7 @@ def test_a_new_source_in_another_currency(few: Shop, tmp_path: Path) -> None:
 
 
 def test_many_odd_orders_are_refused(few: Shop) -> None:
-    """If more of a large lake than the guard allows would be set aside, nothing is published."""
+    """If an edit would set more aside than the guard allows, nothing is published; a currency is a reason."""
     good = ("2026-07-04 10:00", "10.00", "10.00", "null", "1")
     for order in range(100, 200):
         observe(few, 1, good, order)
@@ -197,3 +197,9 @@ def test_many_odd_orders_are_refused(few: Shop) -> None:
     with pytest.raises(CheckFailed, match=r"totals_hold"):
         few.build()
     assert find_release(few.lake, None).release == 2
+    few.observe("bronze.sources", f"id | name | currency_code | fetched_at\n1 | Інста | USD | {instant(3)}")
+    release = few.publish()
+    assert release.rows["silver.orders"] == 1
+    finding = read_findings(few.lake)["release.totals_hold"]
+    assert finding.severity == "warn"
+    assert finding.example.endswith("because the currency of a source changed")

@@ -10,7 +10,7 @@ money   = "revenue"
 date     = "DATE"           # shop day of the orders (Europe/Kyiv)
 brand    = "VARCHAR?"       # null if the product has no brand, left the catalogue or is one-off goods
 quantity = "DECIMAL(18,3)"  # pieces sold; adds up over days and brands
-revenue  = "DECIMAL(18,2)"  # ₴, as in gold.product_daily; adds up over days and brands
+revenue  = "DECIMAL(18,2)"  # money, as in gold.product_daily; adds up over days and brands
 */
 select
     date,

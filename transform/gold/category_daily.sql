@@ -14,7 +14,7 @@ category_name = "VARCHAR?"       # null if there is no category or KeyCRM does n
 parent_id     = "BIGINT?"        # null if there is no category, or it is a root or not listed
 parent_name   = "VARCHAR?"       # null if parent_id is null or the parent was deleted
 quantity      = "DECIMAL(18,3)"  # pieces sold, without child categories; adds up over days and categories
-revenue       = "DECIMAL(18,2)"  # ₴, as in gold.product_daily, without child categories; adds up over days and categories
+revenue       = "DECIMAL(18,2)"  # money, as in gold.product_daily, without child categories; adds up over days and categories
 */
 select
     p.date,

@@ -11,7 +11,7 @@ months_since  = "BIGINT"         # calendar months since first_month; 0 is first
 cohort_buyers = "BIGINT"         # number of buyers whose first purchase was in first_month; the same in all its rows
 buyers_count  = "BIGINT"         # number of these buyers who ordered in this month; adds up over cohorts, not over months
 orders_count  = "BIGINT"         # number of their orders in this month; adds up over cohorts and months
-revenue       = "DECIMAL(18,2)"  # ₴, sum of grand_total of these orders; adds up over cohorts and months
+revenue       = "DECIMAL(18,2)"  # money, sum of grand_total of these orders; adds up over cohorts and months
 
 [checks]
 months_go_forward    = "months_since >= 0"

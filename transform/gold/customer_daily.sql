@@ -13,7 +13,7 @@ sales_type   = "VARCHAR"        # retail, b2b or other, see silver.orders
 buyer_type   = "VARCHAR"        # new on the day of the first purchase, returning later, unknown if there is no buyer card
 buyers_count = "BIGINT"         # number of distinct buyers, 0 for unknown; adds up over buyer types only
 orders_count = "BIGINT"         # number of orders; adds up over days and types
-revenue      = "DECIMAL(18,2)"  # ₴, sum of grand_total; adds up over days and types
+revenue      = "DECIMAL(18,2)"  # money, sum of grand_total; adds up over days and types
 
 [checks]
 buyer_type_is_known   = "buyer_type in ('new', 'returning', 'unknown')"

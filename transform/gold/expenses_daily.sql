@@ -10,7 +10,7 @@ money   = "amount"
 date              = "DATE"           # shop day of the orders (Europe/Kyiv)
 expense_type_id   = "BIGINT"         # type of the expense
 expense_type_name = "VARCHAR?"       # null if KeyCRM does not list the type
-amount            = "DECIMAL(18,2)"  # ₴, positive for a cost; adds up over days and types
+amount            = "DECIMAL(18,2)"  # money, positive for a cost; adds up over days and types
 expenses_count    = "BIGINT"         # number of expenses; adds up over days and types
 orders_count      = "BIGINT"         # number of orders with such an expense; adds up over days, not over types
 */

@@ -9,9 +9,9 @@ money   = "revenue"
 date         = "DATE"           # shop day of the orders (Europe/Kyiv)
 manager_id   = "BIGINT?"        # null if no manager is assigned, as for most web orders
 manager_name = "VARCHAR?"       # null if no manager is assigned or KeyCRM does not list the manager
-revenue      = "DECIMAL(18,2)"  # ₴, sum of grand_total; adds up over days and managers
+revenue      = "DECIMAL(18,2)"  # money, sum of grand_total; adds up over days and managers
 orders_count = "BIGINT"         # number of orders; adds up over days and managers
-avg_check    = "DECIMAL(18,2)"  # ₴ per order: revenue / orders_count; does not add up, recompute it for a longer span
+avg_check    = "DECIMAL(18,2)"  # money per order: revenue / orders_count; does not add up, recompute it for a longer span
 */
 with days as (
     select

@@ -12,7 +12,7 @@ product_name = "VARCHAR?"       # name in the catalogue, or at the sale if the p
 category_id  = "BIGINT?"        # category of today; null if the product has none or is not in the catalogue
 brand        = "VARCHAR?"       # brand of today; null if the product has none or is not in the catalogue
 quantity     = "DECIMAL(18,3)"  # pieces sold; adds up over days and products
-revenue      = "DECIMAL(18,2)"  # ₴ of the lines, without order discounts and delivery; adds up over days and products
+revenue      = "DECIMAL(18,2)"  # money of the lines, without order discounts and delivery; adds up over days and products
 */
 select
     l.order_date as date,

@@ -11,12 +11,12 @@ money   = "revenue"
 [columns]
 date             = "DATE"           # shop day of the orders (Europe/Kyiv)
 sales_type       = "VARCHAR"        # retail, b2b or other, see silver.orders
-revenue          = "DECIMAL(18,2)"  # ₴, as in gold.revenue_daily, returns excluded; adds up over days and types
-cost             = "DECIMAL(18,2)"  # ₴, cost of the goods whose cost is known, returns excluded; adds up over days and types
-expenses         = "DECIMAL(18,2)"  # ₴, of the day's orders, returns included; adds up over days and types
-profit           = "DECIMAL(18,2)"  # ₴, revenue - cost - expenses; adds up over days and types
-costed_revenue   = "DECIMAL(18,2)"  # ₴, lines whose cost is known; adds up over days and types
-uncosted_revenue = "DECIMAL(18,2)"  # ₴, other lines, and orders without lines; adds up over days and types
+revenue          = "DECIMAL(18,2)"  # money, as in gold.revenue_daily, returns excluded; adds up over days and types
+cost             = "DECIMAL(18,2)"  # money, cost of the goods whose cost is known, returns excluded; adds up over days and types
+expenses         = "DECIMAL(18,2)"  # money, of the day's orders, returns included; adds up over days and types
+profit           = "DECIMAL(18,2)"  # money, revenue - cost - expenses; adds up over days and types
+costed_revenue   = "DECIMAL(18,2)"  # money, lines whose cost is known; adds up over days and types
+uncosted_revenue = "DECIMAL(18,2)"  # money, other lines, and orders without lines; adds up over days and types
 cost_coverage    = "DECIMAL(5,4)?"  # costed_revenue / (costed_revenue + uncosted_revenue); does not add up; null if both are 0 or one is negative
 
 [checks]

@@ -8,10 +8,10 @@ money   = "revenue"
 [columns]
 date         = "DATE"           # shop day of the orders (Europe/Kyiv)
 promocode    = "VARCHAR?"       # as typed; null for orders without one
-revenue      = "DECIMAL(18,2)"  # ₴, sum of grand_total; adds up over days and promocodes
+revenue      = "DECIMAL(18,2)"  # money, sum of grand_total; adds up over days and promocodes
 orders_count = "BIGINT"         # number of orders; adds up over days and promocodes
-discount     = "DECIMAL(18,2)"  # ₴, discounts on whole orders, by promocode or otherwise; adds up over days and promocodes
-avg_check    = "DECIMAL(18,2)"  # ₴ per order: revenue / orders_count; does not add up, recompute it for a longer span
+discount     = "DECIMAL(18,2)"  # money, discounts on whole orders, by promocode or otherwise; adds up over days and promocodes
+avg_check    = "DECIMAL(18,2)"  # money per order: revenue / orders_count; does not add up, recompute it for a longer span
 */
 with days as (
     select

@@ -9,7 +9,7 @@ money   = "returns_amount"
 date           = "DATE"           # shop day of the orders (Europe/Kyiv)
 sales_type     = "VARCHAR"        # retail, b2b or other, see silver.orders
 returns_count  = "BIGINT"         # number of returns; adds up over days and types
-returns_amount = "DECIMAL(18,2)"  # ₴, sum of grand_total of the returns; adds up over days and types
+returns_amount = "DECIMAL(18,2)"  # money, sum of grand_total of the returns; adds up over days and types
 orders_count   = "BIGINT"         # number of all orders of the day, returns included; adds up over days and types
 return_rate    = "DECIMAL(5,4)"   # returns_count / orders_count; does not add up, recompute it for a longer span
 

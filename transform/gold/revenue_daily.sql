@@ -8,9 +8,9 @@ money   = "revenue"
 [columns]
 date         = "DATE"           # shop day of the orders (Europe/Kyiv)
 sales_type   = "VARCHAR"        # retail, b2b or other, see silver.orders
-revenue      = "DECIMAL(18,2)"  # ₴, sum of grand_total; adds up over days and types
+revenue      = "DECIMAL(18,2)"  # money, sum of grand_total; adds up over days and types
 orders_count = "BIGINT"         # number of orders; adds up over days and types
-avg_check    = "DECIMAL(18,2)"  # ₴ per order: revenue / orders_count; does not add up, recompute it for a longer span
+avg_check    = "DECIMAL(18,2)"  # money per order: revenue / orders_count; does not add up, recompute it for a longer span
 */
 with days as (
     select

@@ -9,9 +9,9 @@ money   = "revenue"
 date         = "DATE"           # shop day of the orders (Europe/Kyiv)
 source_id    = "BIGINT"         # sales channel of the orders
 source_name  = "VARCHAR?"       # null if KeyCRM does not list the source
-revenue      = "DECIMAL(18,2)"  # ₴, sum of grand_total; adds up over days and sources
+revenue      = "DECIMAL(18,2)"  # money, sum of grand_total; adds up over days and sources
 orders_count = "BIGINT"         # number of orders; adds up over days and sources
-avg_check    = "DECIMAL(18,2)"  # ₴ per order: revenue / orders_count; does not add up, recompute it for a longer span
+avg_check    = "DECIMAL(18,2)"  # money per order: revenue / orders_count; does not add up, recompute it for a longer span
 */
 with days as (
     select

@@ -19,8 +19,8 @@ category_id     = "BIGINT?"         # category of today; null if the product has
 quantity        = "DECIMAL(18,3)?"  # pieces in stock, 0 if the offer was deleted; adds up over offers; null if KeyCRM gives none, or one above rules.limits
 reserve         = "DECIMAL(18,3)?"  # pieces reserved, may exceed quantity; adds up over offers; null if KeyCRM gives none, or one above rules.limits
 available       = "DECIMAL(18,3)?"  # pieces, quantity - reserve, at least 0; adds up over offers; null if quantity is null
-purchased_price = "DECIMAL(18,4)?"  # ₴ per unit on that day; does not add up; null if KeyCRM gives none, or one above rules.limits
-value           = "DECIMAL(18,2)?"  # ₴, quantity x purchased_price; adds up over offers; null if a factor is null, 0 if quantity is 0
+purchased_price = "DECIMAL(18,4)?"  # money per unit on that day; does not add up; null if KeyCRM gives none, or one above rules.limits
+value           = "DECIMAL(18,2)?"  # money, quantity x purchased_price; adds up over offers; null if a factor is null, 0 if quantity is 0
 is_gone         = "BOOLEAN"         # true if the offer was archived or deleted in KeyCRM
 */
 with days as (

@@ -8,7 +8,7 @@ rebuild = "by key"
 offer_id        = "BIGINT"         # id of the offer in KeyCRM
 since_date      = "DATE"           # first shop day that ended with this price
 until_date      = "DATE?"          # first shop day that ended with another price or with none; null if the price is current
-purchased_price = "DECIMAL(18,4)"  # ₴ per unit
+purchased_price = "DECIMAL(18,4)"  # money per unit
 
 [checks]
 spans_are_of_days = "until_date is null or until_date > since_date"

@@ -13,7 +13,7 @@ expense_type_id   = "BIGINT"         # type of the expense
 expense_type_name = "VARCHAR?"       # null if KeyCRM does not list the type
 order_date        = "DATE"           # shop day of the order (Europe/Kyiv)
 is_canceled       = "BOOLEAN"        # true if the expense was cancelled in KeyCRM
-amount            = "DECIMAL(18,2)"  # ₴, positive for a cost; converted with the rate of order_date if currency is another one
+amount            = "DECIMAL(18,2)"  # money, positive for a cost; converted with the rate of order_date if currency is another one
 currency          = "VARCHAR?"       # currency code that KeyCRM gives the amount; null if none
 paid_at           = "TIMESTAMPTZ?"   # payment time, may be back-dated by hand; null if KeyCRM gives none
 */

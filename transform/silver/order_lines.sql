@@ -15,12 +15,12 @@ sold_name       = "VARCHAR?"        # product name at the time of the sale; null
 sku             = "VARCHAR?"        # article number; null if the line has none
 order_date      = "DATE"            # shop day of the order (Europe/Kyiv)
 is_return       = "BOOLEAN"         # true if the order is a return, see silver.orders
-list_price      = "DECIMAL(18,4)"   # ₴ per unit, before discounts; converted with silver.orders.rate
-price           = "DECIMAL(18,4)"   # ₴ per unit, after the line's discounts; converted, may be finer than a kopeck
-purchased_price = "DECIMAL(18,4)?"  # ₴ per unit, the cost recorded on the line, not converted; null if the line has none
-unit_cost       = "DECIMAL(18,4)?"  # ₴ per unit: purchased_price, else the offer's at the end of order_date; null if unknown or above rules.limits
+list_price      = "DECIMAL(18,4)"   # money per unit, before discounts; converted with silver.orders.rate
+price           = "DECIMAL(18,4)"   # money per unit, after the line's discounts; converted, may be finer than a kopeck
+purchased_price = "DECIMAL(18,4)?"  # money per unit, the cost recorded on the line, not converted; null if the line has none
+unit_cost       = "DECIMAL(18,4)?"  # money per unit: purchased_price, else the offer's at the end of order_date; null if unknown or above rules.limits
 quantity        = "DECIMAL(18,3)"   # pieces, or the line's own unit
-total           = "DECIMAL(18,2)"   # ₴, price x quantity
+total           = "DECIMAL(18,2)"   # money, price x quantity
 is_upsale       = "BOOLEAN"         # true if KeyCRM marks the line as an upsale
 
 [checks]

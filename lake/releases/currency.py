@@ -1,0 +1,34 @@
+"""Currency: the currency of a release's amounts, and its sign."""
+
+from lake.paths import Lake
+from lake.releases.release import Release
+from lake.releases.released_table import open_released
+
+CURRENCY = "rules.currency"
+# The currency of a release that does not record one.
+DEFAULT = "UAH"
+# Signs of currencies; any other currency is written as its code.
+SIGNS = {
+    "UAH": "₴",
+    "USD": "$",
+    "EUR": "€",
+    "GBP": "£",
+    "PLN": "zł",
+    "CZK": "Kč",
+    "GEL": "₾",
+    "KZT": "₸",
+    "TRY": "₺",
+}
+
+
+def read_currency(lake: Lake, release: Release | None) -> str:
+    """Return the code of the currency that a release was built with, such as UAH."""
+    if release is None or CURRENCY not in release.tables:
+        return DEFAULT
+    [row] = open_released(lake, release, CURRENCY).read().to_pylist()
+    return str(row["currency"])
+
+
+def sign(currency: str) -> str:
+    """Return the sign of a currency, or its code if it has none. Pure."""
+    return SIGNS.get(currency, currency)
