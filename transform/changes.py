@@ -60,7 +60,7 @@ class Changes:
         if (name, column) not in self._observed:
             assert self._serving, "observations are new only relative to a release"
             ids = self._bronze[name].appended(column, after=self._serving.consumed[name])
-            self._observed[name, column] = ids
+            self._observed[name, column] = ids - {None}  # a refused object may have no readable id
         return self._observed[name, column]
 
     def scope(self, model: Model) -> Scope | None:

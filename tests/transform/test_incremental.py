@@ -197,6 +197,16 @@ class History(RuleBasedStateMachine):
             f"{found} | {name} | {under[1]}{str(gone).lower()} | {self.next_observation(more=more)}",
         )
 
+    @rule(order=st.sampled_from(["null", "1", "2", "8", "9"]), more=MORE)
+    def refuse_order(self, order: str, more: bool) -> None:
+        """Refuse an observation of a known or unknown order, or of one without a readable id."""
+        seen = self.next_observation(more=more)
+        self.shop.observe(
+            "bronze.rejected",
+            "entity | id | reason | payload | payload_hash | fetched_at | run_id\n"
+            f'orders | {order} | odd | {{"grand_total": 7.00}} | h{len(self.runs) % 3} | {seen}',
+        )
+
     @rule(source=st.sampled_from([1, 4, 77]), currency=st.sampled_from(CURRENCIES), more=MORE)
     def change_currency(self, source: int, currency: str, more: bool) -> None:
         """Give a source another currency, so that its orders of all months count or not."""

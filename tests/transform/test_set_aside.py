@@ -39,24 +39,27 @@ ODD_COSTS = ("482000000", MOST_FINE, f"-{MOST_FINE}")
 
 def observe(shop: Shop, minute: int, values: tuple[str, ...], order: int = 9, discount: str = "0") -> None:
     """Observe an order with one line."""
-    day, total, price, cost, quantity = values
-    shop.observe(
-        "bronze.order_products",
-        f"{LINE}{order} | 1 | 7 | 70 | {price} | {cost} | {quantity} | {instant(minute)}",
-    )
-    shop.observe(
-        "bronze.orders",
-        f"{ORDER}{order} | {day} | 1 | 31 | 12 | {total} | {discount} | {PAYLOAD} | {instant(minute)}",
-    )
+    observe_all(shop, minute, {order: values}, {order: discount})
+
+
+def observe_all(
+    shop: Shop, minute: int, orders: dict[int, tuple[str, ...]], discounts: dict[int, str] | None = None
+) -> None:
+    """Observe orders with one line each, by id."""
+    lines, heads = [], []
+    for order, (day, total, price, cost, quantity) in orders.items():
+        discount = (discounts or {}).get(order, "0")
+        lines.append(f"{order} | 1 | 7 | 70 | {price} | {cost} | {quantity} | {instant(minute)}")
+        heads.append(f"{order} | {day} | 1 | 31 | 12 | {total} | {discount} | {PAYLOAD} | {instant(minute)}")
+    shop.observe("bronze.order_products", LINE + "\n".join(lines))
+    shop.observe("bronze.orders", ORDER + "\n".join(heads))
 
 
 def test_odd_orders_cost_only_themselves(shop: Shop, tmp_path: Path) -> None:
     """All kinds of odd orders are set aside in one build, in one first load, and come back once corrected."""
     before = shop.read()
-    total = Decimal("0.00")
-    for order, values in enumerate(ODD.values(), 100):
-        observe(shop, 1, values, order)
-        total += Decimal(values[1])
+    observe_all(shop, 1, dict(enumerate(ODD.values(), 100)))
+    total = sum((Decimal(values[1]) for values in ODD.values()), Decimal())
     release = shop.publish()
     shown = shop.read()
     assert {row[0] for row in shown["silver.set_aside_orders"]} == {str(100 + at) for at in range(len(ODD))}
@@ -67,8 +70,8 @@ def test_odd_orders_cost_only_themselves(shop: Shop, tmp_path: Path) -> None:
     assert (finding.severity, finding.rows, finding.amount) == ("warn", len(ODD), total)
     assert "orders=100 101 102 103" in finding.example
     assert shown == shop.rebuilt_copy(tmp_path / "first load").read()
-    for order in range(100, 100 + len(ODD)):
-        observe(shop, 2, ("2026-07-05 10:00", "10.00", "10.00", "null", "1"), order)
+    corrected = ("2026-07-05 10:00", "10.00", "10.00", "null", "1")
+    observe_all(shop, 2, dict.fromkeys(range(100, 100 + len(ODD)), corrected))
     shop.publish()
     shown = shop.read()
     assert shown["silver.set_aside_orders"] == []
@@ -189,11 +192,9 @@ def test_a_new_source_in_another_currency(few: Shop, tmp_path: Path) -> None:
 def test_many_odd_orders_are_refused(few: Shop) -> None:
     """If an edit would set more aside than the guard allows, nothing is published; a currency is a reason."""
     good = ("2026-07-04 10:00", "10.00", "10.00", "null", "1")
-    for order in range(100, 200):
-        observe(few, 1, good, order)
+    observe_all(few, 1, dict.fromkeys(range(100, 200), good))
     few.publish()
-    for order in range(100, 150):
-        observe(few, 2, ODD["a negative total"], order)
+    observe_all(few, 2, dict.fromkeys(range(100, 150), ODD["a negative total"]))
     with pytest.raises(CheckFailed, match=r"totals_hold"):
         few.build()
     assert find_release(few.lake, None).release == 2

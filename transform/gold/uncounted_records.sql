@@ -3,7 +3,7 @@ grain   = "one row per kind of record, rule and currency, of the orders and expe
 key     = ["kind", "rule", "currency"]
 rebuild = "whole"
 
-# An order is refused if the ingest could not type its newest observation, see bronze.rejected. If an older observation
+# An order is refused if the ingest could not type its newest observation, see silver.refused_orders. If an older observation
 # of it is in the numbers, only the difference is missing. Orders of excluded sources are not listed.
 [columns]
 kind          = "VARCHAR"         # order or expense
@@ -12,49 +12,29 @@ currency      = "VARCHAR"         # currency of the amount
 records_count = "BIGINT"          # number of orders or expenses; adds up over rules and currencies
 amount        = "DECIMAL(38,2)"   # in that currency, as far as it can be read; adds up over rules
 */
-with refused as (
+with unnamed as (
     select
-        id,
-        if(id is null, payload_hash, '') as content,
-        max(fetched_at) as refused_at,
         arg_max(if(json_valid(payload), payload, 'null'), fetched_at) as payload,
-        arg_max(payload, fetched_at) as text,
+        arg_max(regexp_extract(payload, '"grand_total":\s*"?(-?\d+(\.\d+)?)', 1), fetched_at) as written_amount,
     from bronze.rejected
-    where entity = 'orders'
-    group by all
+    where entity = 'orders' and id is null
+    -- Without a readable id, only its content distinguishes an order from others.
+    group by payload_hash
 ),
 
-newest as (
-    select id, max(fetched_at) as accepted_at
-    from bronze.orders
-    where id in (select id from refused)
-    group by id
-),
-
-open_refusals as (
+refused as (
+    select id, source_id, amount
+    from silver.refused_orders
+    union all
     select
-        r.id,
-        try_cast(r.payload ->> '$.source_id' as bigint) as source_id,
-        try_cast(
-            if(
-                r.payload = 'null',
-                regexp_extract(r.text, '"grand_total":\s*"?(-?\d+(\.\d+)?)', 1),
-                r.payload ->> '$.grand_total'
-            ) as decimal(18, 2)
-        ) as amount,
-    from refused as r
-    left join newest as n on n.id = r.id
-    where
-        r.refused_at > coalesce(n.accepted_at, timestamptz '1970-01-01')
-        -- Without a readable id, it is an order that is known by now if one was created at the same time.
-        and not (
-            r.id is null
-            and coalesce(
-                try_cast(r.payload ->> '$.created_at' as timestamptz)
-                in (select created_at from bronze.orders where created_at is not null),
-                false
-            )
-        )
+        null,
+        try_cast(u.payload ->> '$.source_id' as bigint),
+        try_cast(if(u.payload = 'null', u.written_amount, u.payload ->> '$.grand_total') as decimal(18, 2)),
+    from unnamed as u
+    -- It is known by now if an order was created at the same time.
+    where not coalesce(
+        try_cast(u.payload ->> '$.created_at' as timestamptz) in (select created_at from silver.orders), false
+    )
 ),
 
 records as (
@@ -71,7 +51,7 @@ records as (
         'refused',
         coalesce(s.currency_code, (select currency from rules.currency)),
         coalesce(r.amount, 0) - if(o.rate = 1, o.grand_total, 0),
-    from open_refusals as r
+    from refused as r
     left join silver.sources as s on s.id = r.source_id
     left join silver.orders as o on o.id = r.id
     where
