@@ -70,8 +70,7 @@ class Files:
                 size += len(chunk)
         if self._is_local:
             self._make_folder(path)
-            sync(Path(self._root + written))
-            self._put_in_place(written, path)
+            self._put_in_place(written, path, is_synced=True)
             sync_folders(Path(self._root + path).parent, top=Path(self.place))
         return size
 
@@ -125,8 +124,10 @@ class Files:
             with contextlib.suppress(OSError):
                 os.rmdir(self._root + ASIDE)
 
-    def _put_in_place(self, written: str, path: str) -> None:
+    def _put_in_place(self, written: str, path: str, *, is_synced: bool = False) -> None:
         try:
+            if is_synced:
+                sync(Path(self._root + written))
             self._system.move(self._root + written, self._root + path)
         except FileNotFoundError:
             raise CommitConflict(

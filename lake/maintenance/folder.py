@@ -11,7 +11,8 @@ import pyarrow.fs as pafs
 from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 
-from lake.delta.commits import live_files
+from lake.delta.commits import folder_of, live_files
+from lake.delta.durability import seal
 from lake.maintenance.plan import Commit, Log, Segment, StoredFile, segments_of
 
 LOG = "_delta_log/"
@@ -36,10 +37,14 @@ decoder = msgspec.json.Decoder(Entry)
 
 
 class Folder:
-    """A table's folder: it lists files, reads the log, writes checkpoints and deletes files."""
+    """A table's folder: it lists files, reads the log, writes checkpoints and deletes files.
 
-    def __init__(self, delta: DeltaTable) -> None:
+    On a disk its checkpoints are synced if ``is_durable``.
+    """
+
+    def __init__(self, delta: DeltaTable, *, is_durable: bool = True) -> None:
         self._delta = delta
+        self._is_durable = is_durable
         self._fs, self._root = filesystem(delta)
         self.stored = self._list()
 
@@ -93,6 +98,8 @@ class Folder:
     def checkpoint(self, version: int) -> None:
         """Write the checkpoint of a version, from which readers can start."""
         DeltaTable(self._delta.table_uri, version=version).create_checkpoint()
+        if folder := folder_of(self._delta):
+            seal(folder, version, is_durable=self._is_durable)
 
     def delete(self, files: Iterable[StoredFile]) -> None:
         """Delete the files; a file that is already deleted is ignored."""

@@ -76,7 +76,7 @@ class RetentionPolicy:
 
     def open(self, table: str) -> Folder:
         """Return a table's folder in its present state."""
-        return Folder(DeltaTable(self._lake.uri(table)))
+        return Folder(DeltaTable(self._lake.uri(table)), is_durable=self._lake.durable)
 
     def versions(self, table: str, entries: Log) -> set[int]:
         """Return the versions that stay: of retained releases, of the next build's changes, and the head."""

@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+PROJECT = Path(__file__).parents[2]
 CALLS = (
     "openat,creat,write,pwrite64,writev,ftruncate,rename,renameat,renameat2,link,linkat,unlink,unlinkat,"
     "mkdir,mkdirat,rmdir,fsync,fdatasync,chmod,fchmod,fchmodat,copy_file_range,sendfile"
@@ -73,9 +74,8 @@ def recorded(command: Sequence[str], folder: Path) -> "subprocess.Popen[str]":
     """Start a command, with pipes, whose system calls are recorded in files of a folder."""
     strace = ["strace", "-ff", "-y", "-ttt", "-xx", "-s", "100000000", "-e", f"trace={CALLS}"]
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [*strace, "-o", str(folder / "calls"), *command], text=True, stdin=pipe, stdout=pipe
-    )
+    command = [*strace, "-o", str(folder / "calls"), *command]
+    return subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, cwd=PROJECT)
 
 
 def read_calls(folder: Path) -> list[Call]:

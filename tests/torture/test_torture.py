@@ -10,9 +10,11 @@ from tests.torture.disk_trace import Call, Disk, Policy, decoded
 ROOT = "/lake"
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_power_cuts_show_no_wrong_figure_and_the_next_commands_converge() -> None:
     """States over a run of ingest, build, publish, maintenance, backup and restore."""
-    assert power.run(12, seed=2026) == []
+    assert power.run(10, seed=2026) == []
 
 
 def text(value: str) -> str:
