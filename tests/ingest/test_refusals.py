@@ -76,7 +76,7 @@ def test_an_old_refusal_that_comes_again_is_new(ingests: Ingests, engine: LakeSe
 def test_the_finding_has_the_money_that_is_readable(
     ingests: Ingests, engine: LakeSettings, check: Check
 ) -> None:
-    """An amount that can't be read counts as 0, and the example says in how many orders."""
+    """An amount that can't be read counts as 0, and the example states in how many orders."""
     odd = [
         order(id=1, status_id=None, grand_total=100.25),
         order(id=2, status_id=None, grand_total="59065.23"),
