@@ -21,7 +21,7 @@ from ingest.progress import ProgressReporter
 from ingest.protocol import PAGE_ROWS
 from ingest.windows import BEGINNING, Window
 from ingest.writer import Writer
-from lake.errors import KeyRefused, RequestRefused, SourceError
+from lake.errors import KeyRefused, RequestRefused, SourceError, panics_as_errors
 from lake.ledgers.runs import WindowReceipt
 from lake.memory import give_back
 
@@ -99,7 +99,8 @@ class Fetcher:
         errors: list[Exception] = []
         for entity in entities:
             try:
-                await self._flush(entity)
+                with panics_as_errors():
+                    await self._flush(entity)
             except Exception as error:
                 errors.append(error)
         if errors:

@@ -20,7 +20,7 @@ from ingest.progress import ProgressReporter
 from ingest.reconciliation import resync
 from ingest.settings import IngestSettings
 from ingest.writer import Writer
-from lake.errors import IngestIncomplete, KeyRefused, LakeError, SourceError
+from lake.errors import IngestIncomplete, KeyRefused, LakeError, SourceError, panics_as_errors
 from lake.ledgers.origin import claim_origin
 from lake.ledgers.runs import Run, WindowReceipt, new_run_id, watermark, write_run
 from lake.paths import Lake
@@ -213,7 +213,10 @@ def record(lake: Lake, run: Run, failure: BaseException | None) -> None:
     if failure is None:
         write_run(lake, run)
         return
-    with contextlib.suppress(Exception):  # a disk that is full for the rows is full for the receipt
+    with (
+        contextlib.suppress(Exception),
+        panics_as_errors(),
+    ):  # a disk that is full for the rows is full for the receipt
         write_run(lake, run)
     if not isinstance(failure, SourceError) or isinstance(failure, KeyRefused):
         raise failure

@@ -7,6 +7,8 @@ line. ``exit_code`` is the exit code of the process.
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # The system's words for a full disk and a full quota.
 FULL_DISK = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
@@ -92,6 +94,37 @@ class NotFound(SourceError):
 
 class RequestRefused(SourceError):
     """The source refuses this request; a retry can't help."""
+
+
+class LibraryPanic(LakeError):
+    """A library that is written in Rust failed where its authors expected no failure."""
+
+
+@contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """Raise LibraryPanic in place of a panic, which is no Exception: it would end a thread or a server.
+
+    Use it around every task that may call such a library and has to survive its failures.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if (panic := panic_in(error)) is None:
+            raise
+        raise LibraryPanic(
+            f"a library failed unexpectedly: {str(panic).strip() or type(panic).__name__};"
+            " run it again, and if it fails again, report it with what --debug prints"
+        ) from error
+
+
+def panic_in(error: BaseException) -> BaseException | None:
+    """Return the panic that an error is or contains; None if there is none. Pure.
+
+    Each library has a class of its own for it, and none exports it.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(panic_in, error.exceptions)), None)
+    return error if type(error).__name__ == "PanicException" else None
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from lake.errors import LakeError
-from lake.paths import OWNER_ONLY, Lake
+from lake.paths import OWNER_ONLY, Lake, can
 from lake.processes import STOPPED, Process, state, this_process
 
 log = structlog.get_logger()
@@ -99,8 +99,8 @@ def is_lockable(lake: Lake) -> bool:
         if error.errno in READ_ONLY:
             return False
         raise
-    if not os.access(lake.locks, os.W_OK | os.X_OK):
-        if os.access(lake.place, os.W_OK):
+    if not can(str(lake.locks), os.W_OK | os.X_OK):
+        if can(lake.place, os.W_OK):
             raise LakeError(f"{lake.locks} belongs to another user; give it to the owner of {lake.place}")
         return False
     return True
@@ -127,7 +127,7 @@ def open_lock(file: Path, mode: int) -> int:
     return handle
 
 
-def take_or_wait(handle: int, file: Path, *, seconds: float, setting: str) -> None:
+def take_or_wait(handle: int, file: Path, *, seconds: float, setting: str = "") -> None:
     """Take a lock; log for which process it waits, and until when. Raises LakeError as ``locked`` does."""
     began, waits_for = time.monotonic(), ""
     while not take(handle, file):

@@ -3,10 +3,13 @@
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
 REFUSAL = re.compile(r"(?P<reason>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?", re.DOTALL)
+# The start of a user, password, query or fragment of an address.
+SECRET = re.compile(r"@|//.*[?#]", re.DOTALL)
 STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
 KINDS = {
     "int": "a whole number",
@@ -25,6 +28,26 @@ class Spot(msgspec.Struct):
     kind: Any
     name: str = ""
     default: object = None
+
+
+def public_url(url: str) -> str:
+    """Return an address without user, password, query and fragment, which may be secret.
+
+    A text that is no address, or has a secret in another place, is left out as a whole.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return "(an address that can't be read)"
+    if not parts.scheme or not host or "@" in parts.path:
+        return "(an address that can't be read)"
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def has_secret(text: str) -> bool:
+    """Return True if a setting may have a password or key in it: an address with a user or a query."""
+    return bool(SECRET.search(text))
 
 
 def counted(number: int, noun: str) -> str:

@@ -17,7 +17,8 @@ import msgspec
 import pyarrow.fs as pafs
 from deltalake.fs import DeltaStorageHandler
 
-from lake.errors import LakeError, UsageError
+from lake.errors import LakeError, UsageError, is_disk_full
+from lake.messages import has_secret
 
 LAYERS = ("bronze", "rules", "silver", "gold", "ops")
 # The folder of a lake's locks.
@@ -26,7 +27,17 @@ LOCKS = ".locks"
 LOCK_SECONDS = 900.0
 # Permissions of a lake's folder: of its owner alone, or of the owner's group to read as well.
 OWNER_ONLY, GROUP_READS = 0o700, 0o750
-STORE = re.compile(r"(s3|s3a|gs|az|azure|adl|abfs|abfss)://[^/].*")
+STORE = re.compile(r"(s3|s3a|gs|az|azure|adl|abfs|abfss)://[^/].*", re.DOTALL)
+# Characters of a path that Delta or DuckDB reads as a pattern, a separator or a part of an address.
+SPECIAL = "[]*?|^\\"
+# A character that is written by its number; Delta would use the character itself.
+ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
+# Parts of a prefix in an object store that are lost in its address.
+ODD_KEY = re.compile(r"#|//|/\.\.?(?=/|$)")
+# The next step after a root is refused.
+OTHER = "name another folder, or a prefix in an object store"
+# Limits in bytes: of the system for one name, and for a path with room for what a lake adds.
+LONGEST_NAME, LONGEST_PATH = 255, 3_500
 
 
 class Lake(msgspec.Struct, frozen=True):
@@ -44,7 +55,7 @@ class Lake(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if reason := fault(self.root):
-            raise UsageError(f"{self.root!r}: {reason}")
+            raise UsageError(f"{shown_root(self.root)}: {reason}")
 
     @property
     def is_local(self) -> bool:
@@ -60,8 +71,8 @@ class Lake(msgspec.Struct, frozen=True):
 
     @property
     def place(self) -> str:
-        """The absolute root, without a slash at its end."""
-        return os.path.abspath(self.root) if self.is_local else self.root.rstrip("/")
+        """The absolute root, without links, and without a slash at its end."""
+        return os.path.realpath(self.root) if self.is_local else self.root.rstrip("/")
 
     @property
     def catalogue(self) -> Path | None:
@@ -73,14 +84,43 @@ class Lake(msgspec.Struct, frozen=True):
         """The folder of the locks; None in an object store, which has none."""
         return Path(self.place) / LOCKS if self.is_local else None
 
+    def refuse_unusable(self) -> None:
+        """Raise UsageError if something that is no folder, or a folder of other users, is at a local root."""
+        if not self.is_local:
+            return
+        try:
+            is_folder = stat.S_ISDIR(os.stat(self.place).st_mode)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UsageError(
+                f"{shown_root(self.root)}: no lake can be there ({error.strerror}); {OTHER}"
+            ) from None
+        if not is_folder:
+            raise UsageError(f"{shown_root(self.root)}: it is no folder; {OTHER}")
+        if not can(self.place, os.R_OK | os.X_OK):
+            raise UsageError(f"{shown_root(self.root)}: this user can't read it; {OTHER}")
+
     def create(self) -> None:
-        """Create the folder of a local lake with ``mode`` if it is missing, and its parents as usual."""
+        """Create the folder of a local lake with ``mode`` if it is missing, and its parents as usual.
+
+        Raises UsageError if this user can't create it, or can't write in it.
+        """
+        self.refuse_unusable()
         folder = Path(self.place)
-        if self.is_local and not folder.exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError):
-                folder.mkdir(mode=OWNER_ONLY)
-                folder.chmod(self.mode)
+        try:
+            if self.is_local and not folder.exists():
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    folder.mkdir(mode=OWNER_ONLY)
+                    folder.chmod(self.mode)
+        except OSError as error:
+            if is_disk_full(error):
+                raise
+            problem = f"no lake can be created there ({error.strerror})"
+            raise UsageError(f"{shown_root(self.root)}: {problem}; {OTHER}") from None
+        if self.is_local and not can(self.place, os.W_OK | os.X_OK):
+            raise UsageError(f"{shown_root(self.root)}: this user can't write in it; {OTHER}")
 
     def remove(self) -> None:
         """Delete every layer and the catalogue; delete the root too if nothing else is in it."""
@@ -110,13 +150,54 @@ class Lake(msgspec.Struct, frozen=True):
 
 
 def fault(root: str) -> str | None:
-    """Return why no lake can be at a root; None if one can. Pure."""
+    """Return why no lake can be at a root, whatever is there; None if one can.
+
+    A folder is judged by its absolute path, with and without links.
+    """
     if not root.strip():
         return "it is empty; name a folder, or a prefix in an object store"
     is_store = "://" in root or re.match(r"\w[\w+.-]+:/", root)
     if root.startswith("~") or (is_store and not STORE.fullmatch(root)):
-        return "no lake can be there; name a folder, or a prefix in an object store: s3://bucket/lake (gs://, az://)"
+        return f"no lake can be there; {OTHER}: s3://bucket/lake (gs://, az://)"
+    if "\0" in root:
+        return f"it contains {shown(chr(0))}; {OTHER}"
+    if is_store and re.match(r"\w+://[^/]*:[^/]*@", root):
+        return "it has a key in it, which would be recorded; give credentials in the environment only"
+    if is_store and (part := ODD_KEY.search(root.partition("://")[2].rstrip("/"))):
+        return f"it contains {part[0]!r}, which an address can't; {OTHER}"
+    paths = [root.partition("://")[2]] if is_store else [os.path.abspath(root), os.path.realpath(root)]
+    for path in paths:
+        if problem := misread(path):
+            return f"{'it' if path in root else shown(path)} {problem}; {OTHER}"
     return None
+
+
+def misread(path: str) -> str | None:
+    """Return why a library would take a path for another one; None if none would. Pure."""
+    names = path.strip("/").split("/")
+    wrong = next((character for character in path if character in SPECIAL or not character.isprintable()), "")
+    if found := wrong or next(iter(ESCAPED.findall(path)), ""):
+        return f"contains {shown(found)}"
+    if name := next((name for name in names if "=" in name or name == "_delta_log"), None):
+        return f"contains a folder {name!r}, which is read as part of a table"
+    if any(len(name.encode()) > LONGEST_NAME for name in names) or len(path.encode()) > LONGEST_PATH:
+        return "is too long"
+    return None
+
+
+def shown_root(root: str) -> str:
+    """Return a root in quotes, for a message; without it if it may have a key in it. Pure."""
+    return "the root" if has_secret(root) else shown(root)
+
+
+def can(path: str, access: int) -> bool:
+    """Return True if this process, with the rights that it has now, can access a path."""
+    return os.access(path, access, effective_ids=os.access in os.supports_effective_ids)
+
+
+def shown(text: str) -> str:
+    """Return a text in quotes, with a code for each character that can't be printed. Pure."""
+    return ascii(text) if not text.isprintable() else repr(text)
 
 
 def open_store(uri: str) -> pafs.FileSystem:

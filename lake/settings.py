@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from lake.paths import GROUP_READS, LOCK_SECONDS, OWNER_ONLY, Lake, fault
+from lake.paths import GROUP_READS, LOCK_SECONDS, OWNER_ONLY, Lake, fault, shown_root
 
 Days = Annotated[int, msgspec.Meta(ge=1)]
 Hours = Annotated[int, msgspec.Meta(ge=1)]
@@ -36,4 +36,4 @@ class LakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if reason := fault(self.root):
-            raise ValueError(f"root is {self.root!r}: {reason}")
+            raise ValueError(f"root is {shown_root(self.root)}: {reason}")

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from litestar import Response
 
+from lake.errors import panics_as_errors
 from serve.metrics import Metrics
 from serve.params import WHICH, Param, read_pairs, read_params
 from serve.reader import Reader
@@ -85,7 +86,7 @@ class QueryService:
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """Run blocking work in a thread. If the client disconnects, the work still runs to its end."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, panics_as_errors()(work))
 
     def close(self) -> None:
         """Stop the threads, then close the releases."""

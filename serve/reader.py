@@ -20,7 +20,7 @@ import duckdb
 import structlog
 
 from lake.delta.table import open_table, table_exists
-from lake.errors import LakeError, NoRelease, UsageError
+from lake.errors import LakeError, NoRelease, UsageError, panics_as_errors
 from lake.ledgers.jobs import JOBS, Entry, failed_jobs
 from lake.ledgers.runs import RUNS, Run, last_runs, list_runs
 from lake.paths import Lake
@@ -77,8 +77,9 @@ class Reader:
         Errors are stored in ``problem`` and not raised.
         """
         try:
-            self._refresh_run()
-            newest = newest_release(self._lake)
+            with panics_as_errors():
+                self._refresh_run()
+                newest = newest_release(self._lake)
             if newest is None or (self.current and newest == self.current.number):
                 self._problem = None
                 self._refresh_jobs()
@@ -88,8 +89,9 @@ class Reader:
         except Exception as error:
             return self._report(0, error)
         try:
-            release = find_release(self._lake, newest)
-            self._swap(open_served_release(self._lake, self._limits, self._settings, release))
+            with panics_as_errors():
+                release = find_release(self._lake, newest)
+                self._swap(open_served_release(self._lake, self._limits, self._settings, release))
         except Exception as error:
             return self._report(newest, error)
         return True
@@ -176,10 +178,13 @@ class Reader:
         current, now = self.current.release if self.current else None, datetime.now(UTC)
         seen: object
         try:
-            newest = open_table(self._lake, JOBS).maximum("at") if table_exists(self._lake, JOBS) else None
-            seen = newest, current and current.release, now.date()
-            if seen != self._jobs_seen:
-                self.failed_jobs = failed_jobs(self._lake, current, now=now)
+            with panics_as_errors():
+                newest = (
+                    open_table(self._lake, JOBS).maximum("at") if table_exists(self._lake, JOBS) else None
+                )
+                seen = newest, current and current.release, now.date()
+                if seen != self._jobs_seen:
+                    self.failed_jobs = failed_jobs(self._lake, current, now=now)
         except Exception as error:
             seen, self.failed_jobs = str(error), ()
             if seen != self._jobs_seen:

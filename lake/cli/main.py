@@ -16,7 +16,7 @@ import click
 import structlog
 
 from lake.config import Config, read_config
-from lake.errors import LakeError, is_disk_full
+from lake.errors import LakeError, is_disk_full, panics_as_errors
 from lake.paths import Lake
 from lake.query.spill import remove_folder
 from lake.releases.restores import refuse_unfinished
@@ -42,7 +42,8 @@ def main(command: click.Command, program: str) -> NoReturn:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     set_up_log(debug=debug)
     try:
-        code = command.main(args=arguments, prog_name=program, standalone_mode=False)
+        with panics_as_errors():
+            code = command.main(args=arguments, prog_name=program, standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
         code = interrupted()
     except click.UsageError as error:
@@ -154,9 +155,13 @@ def set_up_log(*, debug: bool) -> None:
 
 
 def open_lake() -> tuple[Config, Lake]:
-    """Read the settings; return them and their lake. Raises LakeError if its restore is unfinished."""
+    """Read the settings; return them and their lake.
+
+    Raises UsageError if no lake can be at its root, and LakeError if its restore is unfinished.
+    """
     config = read_config()
     lake = config.section(LakeSettings).lake
+    lake.refuse_unusable()
     refuse_unfinished(lake)
     return config, lake
 

@@ -24,7 +24,7 @@ from lake.delta.log import Actions, DataFile
 from lake.delta.log_check import settle
 from lake.delta.properties import PROPERTIES, statistics
 from lake.delta.writer import Staged, missing, stage
-from lake.errors import CommitConflict, ContractBroken, TableDamaged, TableMissing
+from lake.errors import CommitConflict, ContractBroken, TableDamaged, TableMissing, panics_as_errors
 from lake.paths import Lake
 
 # Commits after which a handle opens its table again. An updated handle grows by 130 kB with each commit,
@@ -97,10 +97,11 @@ class Table:
         if self.version <= after:
             return set()
         try:
-            feed = self._delta.load_cdf(
-                starting_version=after + 1, ending_version=self.version, columns=[column]
-            )
-            return {key for batch in feed for key in pa.record_batch(batch).column(column).to_pylist()}
+            with panics_as_errors():
+                feed = self._delta.load_cdf(
+                    starting_version=after + 1, ending_version=self.version, columns=[column]
+                )
+                return {key for batch in feed for key in pa.record_batch(batch).column(column).to_pylist()}
         except Exception:
             # Maintenance retains the feed since the release that is served. After a rollback this is an
             # older one. deltalake raises a DeltaError if a commit is missing, an Exception if a file is.
@@ -350,7 +351,11 @@ def open_table(lake: Lake, name: str, version: int | None = None) -> Table:
 
 
 def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequence[str] = ()) -> Table:
-    """Open a table, and create it if it does not exist. Two processes may do this concurrently."""
+    """Open a table, and create it if it does not exist. Two processes may do this concurrently.
+
+    Raises UsageError if no lake can be at the root.
+    """
+    lake.refuse_unusable()
     with suppress(TableMissing):
         return open_table(lake, name)
     lake.create()
