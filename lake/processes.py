@@ -10,6 +10,8 @@ import msgspec
 
 # The kernel's letters for a process that a signal or a debugger has stopped.
 STOPPED = ("T", "t")
+# Types of file systems that no two machines share.
+LOCAL_DISKS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "bcachefs", "overlay", "tmpfs")
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -87,3 +89,15 @@ def is_running(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def is_on_local_disk(path: Path) -> bool:
+    """Return True if a path is on a disk that only one machine can use, so that its locks are reliable."""
+    try:
+        device = path.stat().st_dev
+        mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    except OSError:
+        return False
+    number = f"{os.major(device)}:{os.minor(device)}"
+    # The type of the file system follows the field "-": proc(5).
+    return any(mount[2] == number and mount[mount.index("-") + 1] in LOCAL_DISKS for mount in mounts)

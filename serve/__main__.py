@@ -97,7 +97,9 @@ def schedule(every: float | None) -> None:
         jobs += upkeep_jobs()
 
     async def run() -> None:
-        await Schedule(lake, jobs, stop_seconds=settings.stop_seconds).run()
+        await Schedule(
+            lake, jobs, stop_seconds=settings.stop_seconds, step_seconds=settings.step_seconds
+        ).run()
 
     asyncio.run(run())
 

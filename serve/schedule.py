@@ -20,7 +20,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.date import DateTrigger
 
-from lake.errors import IngestIncomplete, LakeError
+from lake.errors import IngestIncomplete, LakeError, panics_as_errors
 from lake.ledgers.jobs import SYNC
 from lake.paths import Lake
 from serve.reader import newest_release
@@ -29,6 +29,8 @@ from serve.slots import SILENCE, SlotClaims, this_process
 log = structlog.get_logger()
 # Seconds from SIGTERM to SIGKILL of a step that does not end.
 KILL_AFTER = 5.0
+# Seconds after which a step is ended, and the exit code that is recorded for it.
+STEP_SECONDS, TIMED_OUT = 7_200.0, 124
 # Seconds.
 HOUR, DAY = 3_600.0, 86_400.0
 # Seconds before the hour at which maintenance starts. At that time a compaction treats the day as
@@ -72,13 +74,24 @@ def upkeep_jobs() -> tuple[Job, ...]:
 
 
 class Schedule:
-    """Runs jobs until it is stopped; a running step then has ``stop_seconds`` to end by itself."""
+    """Runs jobs until it is stopped; a running step then has ``stop_seconds`` to end by itself.
 
-    def __init__(self, lake: Lake, jobs: Sequence[Job], *, stop_seconds: float) -> None:
+    A step that runs longer than ``step_seconds`` is ended in the same way, and its job has failed.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        jobs: Sequence[Job],
+        *,
+        stop_seconds: float,
+        step_seconds: float = STEP_SECONDS,
+    ) -> None:
         self._lake = lake
         self._jobs = jobs
         self._stop_seconds = stop_seconds
-        self._ledger = SlotClaims(lake, holder=this_process())
+        self._step_seconds = step_seconds
+        self._ledger = SlotClaims(lake, holder=this_process(), with_lease=True)
         self._stopping = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._interrupted: set[str] = set()
@@ -98,6 +111,7 @@ class Schedule:
         async with self._one_at_a_time:
             for job in self._jobs:
                 self._close_open_slot(job)
+        self._ledger.close_lease()
         self._scheduler.shutdown(wait=False)
         for number in STOPS:
             loop.remove_signal_handler(number)
@@ -125,8 +139,11 @@ class Schedule:
         try:
             async with self._one_at_a_time:
                 slot = slot_of(datetime.now(UTC), job.every, job.past)
-                if not self._stopping.is_set() and self._ledger.claim(job.name, slot, now=datetime.now(UTC)):
-                    await self._run(job, slot)
+                with panics_as_errors():
+                    if not self._stopping.is_set() and self._ledger.claim(
+                        job.name, slot, now=datetime.now(UTC)
+                    ):
+                        await self._run(job, slot)
         except Exception as error:
             log.error("schedule.failed", job=job.name, slot=slot.isoformat(), reason=one_line(error))
         if not self._stopping.is_set():
@@ -166,27 +183,58 @@ class Schedule:
         return code, detail
 
     async def _step(self, command: Sequence[str]) -> tuple[int, str]:
-        """Run one command, with its stderr passed on; return its exit code and the last line of stderr."""
+        """Run one command, with its stderr passed on; return its exit code and the last line of stderr.
+
+        The code is TIMED_OUT, with the reason as the line, for a step that runs for too long.
+        """
         process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
-        reading = asyncio.create_task(forward_stderr(process))
+        ending = asyncio.create_task(wait_for_end(process))
         stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            {ending, stopping}, timeout=self._step_seconds, return_when=asyncio.FIRST_COMPLETED
+        )
         stopping.cancel()
-        for seconds, end in ((self._stop_seconds, process.terminate), (KILL_AFTER, process.kill)):
-            if not reading.done():
-                await asyncio.wait({reading}, timeout=seconds)
-            if not reading.done():
+        is_late = not ending.done() and not self._stopping.is_set()
+        if is_late:
+            log.error("schedule.step_too_long", step=step_name(command), seconds=self._step_seconds)
+        has_ended = await self._end(process, ending, is_late=is_late)
+        if is_late:
+            state = "was ended" if has_ended else f"can't be ended (process {process.pid})"
+            return TIMED_OUT, (
+                f"it ran longer than [schedule] step_seconds {self._step_seconds:g} and {state};"
+                " run it by hand to see why"
+            )
+        return await ending if has_ended else (TIMED_OUT, f"process {process.pid} can't be ended")
+
+    async def _end(
+        self, process: asyncio.subprocess.Process, ending: "asyncio.Task[tuple[int, str]]", *, is_late: bool
+    ) -> bool:
+        """Return True if the process has ended; if it does not end by itself in time, end it.
+
+        A process that waits for a disk that does not answer can't be ended. It is left alone.
+        """
+        own_time, last_time = (0.0, self._stop_seconds) if is_late else (self._stop_seconds, KILL_AFTER)
+        ends = ((own_time, process.terminate), (last_time, process.kill), (KILL_AFTER, None))
+        for seconds, end in ends:
+            if not ending.done():
+                await asyncio.wait({ending}, timeout=seconds)
+            if not ending.done() and end:
                 with contextlib.suppress(ProcessLookupError):
                     end()
-        last_line = await reading
-        return await process.wait(), last_line
+                    process.send_signal(signal.SIGCONT)  # a stopped process handles no other signal
+        if not ending.done():
+            ending.cancel()
+            return False
+        return True
 
     def _close_open_slot(self, job: Job) -> None:
         """Close the job's open slot if its run has finished, so that the next start does not repeat it."""
         try:
-            last = self._ledger.last(job.name)
-            if last and self._ledger.is_open(last) and job.name not in self._interrupted:
-                self._ledger.close(job.name, last.slot, now=datetime.now(UTC), exit_code=0, detail="stopped")
+            with panics_as_errors():
+                last = self._ledger.last(job.name)
+                if last and self._ledger.is_open(last) and job.name not in self._interrupted:
+                    now = datetime.now(UTC)
+                    self._ledger.close(job.name, last.slot, now=now, exit_code=0, detail="stopped")
         except LakeError as error:
             log.warning("schedule.not_closed", job=job.name, reason=one_line(error))
 
@@ -216,6 +264,12 @@ def run_step(step: Sequence[str]) -> int:
     for number in STOPS:
         signal.signal(number, signal.SIG_DFL)
     return code
+
+
+async def wait_for_end(process: asyncio.subprocess.Process) -> tuple[int, str]:
+    """Return the exit code of a process and the last line of its stderr, which is passed on."""
+    last_line = await forward_stderr(process)
+    return await process.wait(), last_line
 
 
 async def forward_stderr(process: asyncio.subprocess.Process) -> str:

@@ -29,9 +29,10 @@ class ScheduleSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Section ``[schedule]``.
 
     ``upkeep`` adds the jobs of maintenance to the sync. ``stop_seconds`` is the time that a running
-    step has to finish after SIGTERM.
+    step has to finish after SIGTERM, and ``step_seconds`` the longest time that a step may run.
     """
 
     sync_every_seconds: Seconds = 300.0
     upkeep: bool = True
     stop_seconds: Seconds = 30.0
+    step_seconds: Seconds = 7_200.0

@@ -76,9 +76,9 @@ class LakeStatus(msgspec.Struct, frozen=True):
     @property
     def lock_lines(self) -> list[str]:
         """One line about each process that has a lock."""
-        stopped = " and is stopped"
+        stopped = ", which is stopped"
         return [
-            f"{name} is locked by {process.text}{stopped if process.is_stopped else ''}"
+            f"lock {name.partition('-')[0]}: {process.text}{stopped if process.is_stopped else ''}"
             for name, process in self.working.items()
         ]
 

@@ -138,8 +138,8 @@ def test_a_stopped_process_is_named_and_a_killed_one_releases_its_lock(lake: Lak
         step = rf"stopped; `kill -CONT {child.pid}` lets it go on"
         with pytest.raises(LakeError, match=step), locked_lake(impatient(lake), "build"):
             pytest.fail("it was not locked")
-        assert f"build is locked by `-c` (process {child.pid} " in read_status(lake).headline
-        assert read_status(lake).headline.endswith("and is stopped")
+        assert f"lock build: `-c` (process {child.pid} " in read_status(lake).headline
+        assert read_status(lake).headline.endswith("which is stopped")
         child.send_signal(signal.SIGKILL)
         child.wait()
         assert holders(lake) == {}
@@ -153,7 +153,7 @@ def test_status_is_silent_without_a_lock(lake: Lake) -> None:
     assert lake.locks
     (lake.locks / "build").write_bytes(msgspec.json.encode(this_process()))
     (lake.locks / "other").write_text("{half")
-    assert "locked" not in read_status(lake).headline
+    assert "lock " not in read_status(lake).headline
 
 
 @pytest.mark.parametrize("reason", [errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP])

@@ -11,18 +11,47 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import ANY
 
+import msgspec
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lake.clock import shop_day
 from lake.delta.table import open_table, table_exists
 from lake.ledgers.jobs import JOBS, failed_jobs
+from lake.ledgers.status import read_status
+from lake.lock import holders
 from lake.maintenance.compaction import BEFORE_MIDNIGHT
-from lake.paths import Lake
-from serve.schedule import DAY, HOUR, Job, Schedule, run_once, slot_of, step_name, sync_job, upkeep_jobs
-from serve.slots import RENEW, SlotClaims, is_gone, started, this_process
+from lake.paths import LOCKS, Lake
+from lake.processes import started
+from serve.schedule import (
+    DAY,
+    HOUR,
+    TIMED_OUT,
+    Job,
+    Schedule,
+    run_once,
+    slot_of,
+    step_name,
+    sync_job,
+    upkeep_jobs,
+)
+from serve.slots import (
+    LEASE,
+    RENEW,
+    SILENCE,
+    SlotClaims,
+    is_dead,
+    is_gone,
+    lease_of,
+    this_process,
+)
+from tests.lake.test_panics import panic
 from tests.serve.shop import make_tables, publish_gold
 from tests.support.running import environ_of, launched, succeed
 
@@ -329,3 +358,127 @@ def test_sync_in_the_foreground_ends_with_the_first_failure() -> None:
     assert run_once(steps(4, 3)) == 4
     assert run_once(steps(0, 3)) == 3
     assert run_once(steps(1, 3)) == 1
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_a_step_that_hangs_is_ended_and_the_schedule_goes_on(
+    lake: Lake, coordinator: Coordinator, is_stopped: bool
+) -> None:
+    """A step that runs for too long, or that a signal has stopped, fails its job; the next slot runs."""
+    stop = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)\n"
+    hang = (sys.executable, "-c", stop if is_stopped else "import signal; signal.pause()")
+    job = msgspec.structs.replace(coordinator.job(SOON, "transform"), steps=(hang,))
+    schedule = Schedule(lake, [job], stop_seconds=0.5, step_seconds=0.2)
+    task = asyncio.create_task(schedule.run())
+    while len(entries := rows(lake)) < 4:
+        await asyncio.sleep(SOON)
+    schedule.stop()
+    await asyncio.wait_for(task, 300)
+    assert [row[:2] for row in entries[:4]] == [("claimed", None), ("closed", TIMED_OUT)] * 2
+    assert "ran longer than [schedule] step_seconds 0.2 and was ended; run it by hand" in str(entries[1][2])
+    [failed] = failed_jobs(lake, None, now=datetime.now(UTC))
+    assert f"exit {TIMED_OUT}" in failed.failure
+
+
+async def test_a_step_that_ignores_sigterm_is_killed(lake: Lake) -> None:
+    """A hanging step that handles SIGTERM by doing nothing is killed after the time to end."""
+    deaf = "import signal; signal.signal(signal.SIGTERM, lambda *_: None)\nwhile True: signal.pause()"
+    schedule = Schedule(
+        lake,
+        [Job(name="sync", every=HALF_HOUR, steps=((sys.executable, "-c", deaf),))],
+        stop_seconds=0.2,
+        step_seconds=0.5,
+    )
+    assert await schedule._step(schedule._jobs[0].steps[0]) == (TIMED_OUT, ANY)
+
+
+async def test_a_panic_ends_no_schedule(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that panics while a slot is claimed fails that slot, and the next one runs."""
+    schedule = Schedule(lake, [Job(name="sync", every=SOON, steps=())], stop_seconds=1)
+    panics = iter(range(2))
+    claim = SlotClaims.claim
+
+    def claim_late(*arguments: Any, **named: Any) -> bool:
+        if next(panics, None) is not None:
+            panic(lake.place)
+        return claim(*arguments, **named)
+
+    monkeypatch.setattr(SlotClaims, "claim", claim_late)
+    with structlog.testing.capture_logs() as events:
+        task = asyncio.create_task(schedule.run())
+        while not rows(lake):
+            await asyncio.sleep(SOON)
+        schedule.stop()
+        await asyncio.wait_for(task, 300)
+    reasons = [event["reason"] for event in events if event["event"] == "schedule.failed"]
+    assert len(reasons) == 2
+    assert "LibraryPanic: a library failed unexpectedly" in reasons[0]
+
+
+def lease_holder(lake: Lake, holder: str) -> SlotClaims:
+    """Return the claims of a scheduler in another container, which has a claim and a lease."""
+    claims = SlotClaims(lake, holder=holder, with_lease=True)
+    assert claims.claim("sync", SLOT, now=NOW)
+    return claims
+
+
+def test_a_dead_scheduler_of_another_container_is_replaced_immediately(lake: Lake) -> None:
+    """A new container on the same disk takes the slot over once no process has the lease."""
+    old = lease_holder(lake, "container-1 1 123")
+    new = SlotClaims(lake, holder="container-2 1 456", with_lease=True)
+    with structlog.testing.capture_logs() as events:
+        assert not new.claim("sync", SLOT, now=NOW)
+        assert not new.claim("sync", SLOT + timedelta(minutes=5), now=NOW)
+    [wait] = [event for event in events if event["event"] == "schedule.waits"]
+    assert wait["holder"] == "process 1 on container-1"
+    assert wait["until"].startswith("2026-03-30T12:32:00")
+    assert old._lease
+    os.close(old._lease)  # as the kernel does if the process dies
+    assert new.claim("sync", SLOT, now=NOW)
+    new.close_lease()
+    assert [file.name.startswith(LEASE) for file in Path(lake.place, LOCKS).iterdir()] == [True]
+
+
+def test_a_lease_that_proves_nothing_changes_nothing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk that machines share, or without a lease, only silence counts for a holder elsewhere."""
+    old = lease_holder(lake, "container-1 1 123")
+    assert old._lease
+    assert not is_dead(lake, old.holder, since=timedelta(minutes=1))
+    assert is_dead(lake, old.holder, since=SILENCE + timedelta(seconds=1))
+    os.close(old._lease)
+    assert is_dead(lake, old.holder, since=timedelta(seconds=1))
+    assert not is_dead(lake, "container-3 1 123", since=timedelta(seconds=1))
+    monkeypatch.setattr("lake.processes.LOCAL_DISKS", ())
+    assert not is_dead(lake, old.holder, since=timedelta(seconds=1))
+
+
+def test_leases_of_killed_schedulers_are_removed(lake: Lake) -> None:
+    """A lease that was left more than a day ago is removed; one that is taken stays."""
+    living = lease_holder(lake, "container-1 1 123")
+    files = [lease_of(lake, name) for name in ("container-0 1 1", living.holder)]
+    for file in filter(None, files):
+        file.touch()
+        os.utime(file, (0, 0))
+    new = SlotClaims(lake, holder=this_process(), with_lease=True)
+    assert new.claim("other job", SLOT, now=NOW)
+    assert [file.exists() for file in files if file] == [False, True]
+    assert set(holders(lake)) == {file.name for file in (files[1], lease_of(lake, new.holder)) if file}
+    new.close_lease()
+    living.close_lease()
+
+
+async def test_a_schedule_has_a_lease_while_it_runs(lake: Lake, coordinator: Coordinator) -> None:
+    """The status names a running schedule, and a clean end leaves no lease."""
+    async with running(lake, coordinator.job(HALF_HOUR, "ingest"), stop_seconds=0.1):
+        await asyncio.wait_for(coordinator.started.get(), 300)
+        assert "lock schedule: `" in read_status(lake).headline
+        assert f"(process {os.getpid()} on " in read_status(lake).headline
+    assert holders(lake) == {}
+
+
+def test_two_containers_of_the_same_name_are_distinguished(lake: Lake) -> None:
+    """A holder with a lease lives, even if its process number means another process here."""
+    other = lease_holder(lake, f"{socket.gethostname()} 1 123")
+    assert is_gone(other.holder, since=timedelta())
+    assert not is_dead(lake, other.holder, since=timedelta())
+    other.close_lease()
