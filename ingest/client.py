@@ -29,7 +29,7 @@ from ingest.protocol import (
 )
 from ingest.settings import SourceSettings
 from ingest.windows import Window
-from lake.errors import NotFound, RateLimited, SourceDown
+from lake.errors import ConfigError, NotFound, RateLimited, SourceDown
 from lake.ledgers.origin import is_sandbox
 
 log = structlog.get_logger()
@@ -224,7 +224,13 @@ def proxy_of(base_url: str) -> dict[str, Any]:
     address = getproxies().get(url.scheme)
     if not address:
         return {}
-    proxy = URL(address if "://" in address else f"http://{address}")
+    try:
+        proxy = URL(address if "://" in address else f"http://{address}")
+    except ValueError:
+        variable = f"{url.scheme.upper()}_PROXY"
+        raise ConfigError(
+            f"{variable} is no address; write http://host:port, and escape a password"
+        ) from None
     if not proxy.user:
         return {"proxy": proxy}
     login = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")

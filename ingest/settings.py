@@ -1,10 +1,13 @@
 """Settings of the source and of the requests to it."""
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+# Scheme, host, perhaps a port, and a path.
+ADDRESS = re.compile(r"https?://([\w.~-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[\w./~%+-]*)?")
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 ListName = Literal["products", "offers", "categories", "managers", "sources", "statuses", "expense_types"]
 # Minutes between two readings of a list. The catalogue has dozens of pages, and the stock history is hourly;
@@ -21,7 +24,11 @@ EVERY_MINUTES: dict[ListName, int] = {
 
 
 class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Section ``[source]``: the CRM."""
+    """Section ``[source]``: the CRM.
+
+    Raises ValueError for an address with more than a host and a path: it is recorded in the lake, and a
+    user, password or key in it would be recorded too.
+    """
 
     base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://.+")] = "https://openapi.keycrm.app/v1"
     requests_per_minute: Positive = 60
@@ -30,6 +37,13 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backoff_seconds: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     max_in_flight: Positive = 8
     budget_folder: str = ""
+
+    def __post_init__(self) -> None:
+        if not ADDRESS.fullmatch(self.base_url):
+            raise ValueError(
+                "base_url has a user, a password, a query or blanks, or no host; write only https://host/v1,"
+                " and put the key into KEYCRM_API_KEY"
+            )
 
 
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

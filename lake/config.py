@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from lake.errors import ConfigError
-from lake.messages import in_words
+from lake.messages import has_secret, in_words
 
 SECTIONS = {
     "lake": "lake.settings:LakeSettings",
@@ -133,7 +133,8 @@ def decode_section(
             section = msgspec.structs.replace(section, **{key: decode_text(text, fields[key])})
         # msgspec's ValidationError is a ValueError, and a section's own checks raise one too.
         except ValueError as error:
-            raise ConfigError(f"{variable}={text!r}: {in_words(error, kind, under=key)}") from None
+            shown = variable if has_secret(text) else f"{variable}={text!r}"
+            raise ConfigError(f"{shown}: {in_words(error, kind, under=key)}") from None
     return section
 
 

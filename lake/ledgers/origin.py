@@ -11,6 +11,7 @@ import msgspec
 
 from lake.delta.ledger import Ledger
 from lake.errors import UsageError
+from lake.messages import public_url
 from lake.paths import Lake
 
 
@@ -26,14 +27,14 @@ ORIGINS = LEDGER.name
 
 
 def read_origin(lake: Lake) -> str | None:
-    """Return the source that the lake was filled from; None for an empty lake."""
+    """Return the source that the lake was filled from, without secrets; None for an empty lake."""
     origins = LEDGER.read(lake)
-    return origins[0].source if origins else None
+    return public_url(origins[0].source) if origins else None
 
 
 def claim_origin(lake: Lake, source: str) -> None:
-    """Record the source as the lake's own. Raises UsageError if the lake has another one."""
-    origin = read_origin(lake)
+    """Record the source as the lake's own, without secrets. Raises UsageError if the lake has another one."""
+    origin, source = read_origin(lake), public_url(source)
     if origin is None:
         LEDGER.append(lake, [Origin(source, datetime.now(UTC))])
     elif shop_of(origin) != shop_of(source):
