@@ -22,8 +22,13 @@ from lake.settings import LakeSettings
 from tests.support.built_lake import FEW, Shop, ingested_shop
 from tests.support.running import launched
 
-# Makes the terminal the controlling one, so that keys become signals.
-TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+# Makes the terminal the controlling one, so that keys become signals, and lets Ctrl-C have its usual effect: a
+# test run in the background of a shell ignores it.
+TERMINAL = """
+import fcntl, signal, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
 PROGRAM = """
 import sys
 from lake.paths import Lake
@@ -79,8 +84,11 @@ def press(terminal: int, keys: str) -> None:
     handles it only at the next key.
     """
     os.write(terminal, keys.encode())
-    while keys == "\x03" and not select.select([terminal], [], [], 2)[0]:
+    for _ in range(100):
+        if keys != "\x03" or select.select([terminal], [], [], 2)[0]:
+            return
         os.write(terminal, keys.encode())
+    pytest.fail("Ctrl-C has no effect")
 
 
 def read_until(terminal: int, end: str | None) -> str:
