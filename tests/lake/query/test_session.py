@@ -22,8 +22,8 @@ from lake.settings import LakeSettings
 from tests.support.built_lake import FEW, Shop, ingested_shop
 from tests.support.running import launched
 
-# Makes the terminal the controlling one, so that keys become signals, and lets Ctrl-C have its usual effect: a
-# test run in the background of a shell ignores it.
+# Makes the terminal the controlling one, so that keys become signals, and gives Ctrl-C its usual effect:
+# a process that a shell started in the background ignores it.
 TERMINAL = """
 import fcntl, signal, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
