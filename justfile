@@ -146,12 +146,20 @@ vacuum *args:
 maintain *args:
     @exec {{ python }} -m lake maintain "$@"
 
-# Make tables with a damaged log readable again, then rebuild what depends on them
+# Repair damaged files and logs, then rebuild what depends on them (--from BACKUP: copy what it has)
 [group('operate')]
 [no-exit-message]
-repair:
-    @{{ python }} -m lake repair
-    @exec {{ python }} -m transform
+repair *args:
+    @{{ python }} -m lake repair "$@"
+    @{{ python }} -m ingest repair-rows
+    @{{ python }} -m transform
+    @exec {{ python }} -m lake repair "$@"
+
+# Compare every file with its checksum (--deep: decode it, and compare bronze with its payloads)
+[group('operate')]
+[no-exit-message]
+verify *args:
+    @exec {{ python }} -m ingest verify "$@"
 
 # Show bytes of each table: live, retained for releases, reclaimable, log
 [group('operate')]
@@ -201,7 +209,7 @@ test *args:
 quick *args:
     @PYTHONDONTWRITEBYTECODE= exec {{ python }} -m pytest -m "not process and not slow" "$@"
 
-# Cut the power, fill the disk, fail its writes, in hundreds of states; names: power, disk
+# Cut the power, fill the disk, fail its writes, flip bits, hundreds of times; names: power, disk, rot
 [group('develop')]
 [no-exit-message]
 torture *args:

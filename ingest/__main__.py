@@ -22,6 +22,7 @@ from ingest.sandbox.command import run as run_sandbox
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
 from ingest.validation import run_validation
+from ingest.verification_commands import COMMANDS as VERIFICATION
 from lake.cli.main import group, main, open_lake
 from lake.cli.output import show_table
 from lake.clock import shop_zone
@@ -221,7 +222,7 @@ def summary(run: Run) -> str:
     )
 
 
-for command in ERASURE:
+for command in [*ERASURE, *VERIFICATION]:
     ingest.add_command(command)
 
 if __name__ == "__main__":

@@ -12,12 +12,15 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from ingest.observations import TOMBSTONE, Observation
+from lake.delta.damage import refuse_damage
 from lake.delta.table import Table, open_table
 from lake.delta.writer import Staged
 from lake.errors import CommitConflict
+from lake.ledgers.findings import read_damage
 from lake.paths import Lake
 from lake.query.quote import literals
 from lake.query.quote import name as quoted
@@ -61,11 +64,13 @@ class Deduplicator:
         # An id above the greatest is new without a query. In a first load nearly all are.
         self._greatest = -(2**63)
         self.table: Table = open_table(lake, table)
+        # What is in a damaged file does not count, so that it is appended again.
+        self._damaged = {f"{lake.place}/{path}" for path in read_damage(lake)}
         connection.execute(CREATE.format(table=self._observed))
 
     def read_refusals(self, rejected: Table) -> None:
         """Read the refusals that were added to ``bronze.rejected``, up to its open version."""
-        uris = rejected.uris()
+        uris = rejected.uris() - self._damaged
         if self._refusal_files - uris:  # compaction replaced files
             self._duckdb.execute(f"delete from {self._observed} where is_refused")
             self._refusal_files.clear()
@@ -198,7 +203,7 @@ class Deduplicator:
     def _refresh(self) -> None:
         """Read the files that were added to the table, by any process."""
         self.table.refresh()
-        uris = self.table.uris()
+        uris = self.table.uris() - self._damaged
         if self._files - uris:  # compaction replaced files: the same rows are in others
             self._duckdb.execute(f"delete from {self._observed} where not is_refused")
             self._files.clear()
@@ -215,7 +220,11 @@ class Deduplicator:
             is_refused=is_refused,
             is_counted=f"{self._is_counted} and {condition}",
         )
-        self._duckdb.execute(insert)
+        try:
+            self._duckdb.execute(insert)
+        except duckdb.Error:
+            refuse_damage(table.name, files)
+            raise
         ((greatest,),) = self._duckdb.execute(f"select max(id) from {self._observed}").fetchall()
         self._greatest = self._greatest if greatest is None else greatest
 

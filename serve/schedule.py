@@ -61,14 +61,16 @@ def sync_job(every: float) -> Job:
 def upkeep_jobs() -> tuple[Job, ...]:
     """Return the maintenance jobs. They and the sync never run at the same time.
 
-    Once a day, from midnight UTC, the sweep finds silent edits and deletions, and the comparison
-    checks the release that serves against a full build. Maintenance runs once an hour, shortly
-    before the hour ends, so that the last release of a shop day references compacted files.
+    Once a day, from midnight UTC, the sweep finds silent edits and deletions, the verification checks
+    a seventh of all files, and the comparison checks the release that serves against a full build.
+    Maintenance runs once an hour, shortly before the hour ends, so that the last release of a shop day
+    references compacted files.
     """
     python = (sys.executable, "-m")
     return (
         Job(name="maintain", every=HOUR, steps=((*python, "lake", "maintain"),), past=HOUR - BEFORE_THE_HOUR),
         Job(name="sweep", every=DAY, steps=((*python, "ingest", "sweep"), (*python, "transform"))),
+        Job(name="verify", every=DAY, steps=((*python, "ingest", "verify", "--share"),)),
         Job(name="compare", every=DAY, steps=((*python, "transform", "compare"),)),
     )
 

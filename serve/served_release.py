@@ -16,6 +16,7 @@ import msgspec
 import pyarrow as pa
 
 from lake.clock import shop_day
+from lake.delta.damage import refuse_damage
 from lake.paths import Lake
 from lake.query.quote import literal
 from lake.query.quote import name as quoted
@@ -191,6 +192,7 @@ def copy_gold(lake: Lake, limits: LakeSettings, release: Release, file: str) -> 
         connection.execute("create schema served.gold")
         for name in gold_names(release):
             table = open_released(lake, release, f"gold.{name}")
+            refuse_damage(table.name, table.uris())
             create_view(connection, f"gold.{name}", table)
             columns = [
                 column

@@ -19,9 +19,10 @@ import msgspec
 import pyarrow as pa
 import structlog
 
+from lake.delta.damage import damaged_files, refuse_damage
 from lake.delta.table import Table, is_openable, open_table, table_exists
 from lake.errors import LakeError, TableDamaged, TableMissing
-from lake.ledgers.findings import read_findings, settle, write_findings
+from lake.ledgers.findings import read_damage, read_findings, settle, write_findings
 from lake.ledgers.runs import newest_run
 from lake.lock import one_builder
 from lake.paths import Lake
@@ -100,7 +101,7 @@ class Build:
             checks_of(model)  # raises for two checks of one name before anything is built
         self._full = full
         self.parent = current_release(lake)
-        self._released = released_tables(lake, self.parent) if self.parent else {}
+        self._released = released_tables(lake, self.parent, full=full) if self.parent else {}
         self.queue = CommitQueue(lake, self._released)
         self.excluded_runs = self.parent.excluded_runs if self.parent else ()
         # Read before bronze: a run that ends in between is then included, and not yet promised.
@@ -211,7 +212,7 @@ class Build:
 
     def _stored(self, name: str) -> pa.Table | None:
         table = self._released.get(name)
-        return table.read() if table else None
+        return table.read() if table and not damaged_files(table.uris()) else None
 
 
 def run_build(lake: Lake, request: BuildRequest) -> Release | None:
@@ -282,20 +283,22 @@ def complete_through(lake: Lake, excluded_runs: Collection[str]) -> datetime | N
     return newest.source_time if newest else None
 
 
-def released_tables(lake: Lake, release: Release) -> dict[str, Table]:
+def released_tables(lake: Lake, release: Release, *, full: bool = False) -> dict[str, Table]:
     """Return the tables of a release. Unless publishing is on hold, their heads are restored to it."""
     if not release.is_held:
-        return restore_heads(lake, release)
+        return restore_heads(lake, release, full=full)
     return {name: open_released(lake, release, name) for name in release.tables}
 
 
-def restore_heads(lake: Lake, release: Release) -> dict[str, Table]:
+def restore_heads(lake: Lake, release: Release, *, full: bool = False) -> dict[str, Table]:
     """Restore every head that a crash, or a rollback, left ahead of the release.
 
     Return the tables at their heads, which then have the content of the release. A table whose
-    released version is lost is left out, and is built in full.
+    released version is lost, or has a damaged file, is left out, and is built in full. Files are
+    checked here if the build is ``full``, or if they are known to be damaged.
     """
     heads: dict[str, Table] = {}
+    known = {f"{lake.place}/{path}" for path in read_damage(lake)}
     for name, at in release.tables.items():
         if not table_exists(lake, name):
             continue
@@ -308,6 +311,7 @@ def restore_heads(lake: Lake, release: Release) -> dict[str, Table]:
             elif content(head) != content(open_released(lake, release, name)):
                 log.warning("transform.repaired", table=name, head=head.version, released=at)
                 head.restore(at)
+            refuse_damage(name, head.uris() if full else head.uris() & known, known=known)
         except (TableMissing, TableDamaged) as error:
             log.warning("transform.rebuilds_lost_table", table=name, reason=str(error))
             continue

@@ -10,7 +10,6 @@ import pyarrow as pa
 from lake.delta.contract import Contract, differs
 from lake.delta.table import Table
 from lake.query.quote import name as quoted
-from lake.query.session import scan
 from lake.releases.release import Move
 from transform.scope import Scope, Whole
 from transform.workspace import ADDED, BUILT, DIFF, FULL, REMOVED, Workspace, scratch
@@ -56,7 +55,7 @@ def compare_whole(workspace: Workspace, candidate: Candidate, released: Table | 
     if released is None or differs(released.schema, candidate.contract.schema):
         move = whole_move(workspace, candidate, released)
         return msgspec.structs.replace(candidate, differs=True, moved=(move,))
-    built, before = f"from {FULL}.{candidate.name}", scan(workspace.duckdb, released)
+    built, before = f"from {FULL}.{candidate.name}", workspace.scan(released)
     return compare(workspace, candidate, released, built=built, before=before)
 
 
@@ -121,7 +120,7 @@ def whole_move(workspace: Workspace, candidate: Candidate, released: Table | Non
     before: tuple[int, Decimal | None] = (0, None)
     if released:
         money = candidate.money if candidate.money in released.schema.names else None
-        before = sums(workspace, f"from ({scan(workspace.duckdb, released)})", money)
+        before = sums(workspace, f"from ({workspace.scan(released)})", money)
     after = sums(workspace, f"from {workspace.full_name(candidate.name)}", candidate.money)
     return Move(candidate.name, None, before[0], after[0], before[1], after[1])
 

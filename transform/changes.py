@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from lake.delta.table import Table
 from lake.query.quote import name as quoted
-from lake.query.session import scan
 from lake.releases.release import Release
 from transform.candidate import EVERYTHING, TIMES, Candidate
 from transform.models import Model
@@ -128,7 +127,7 @@ class Changes:
         if not self._has_ids(table, column):
             return None
         if table == model.name:
-            rows = f"from ({scan(self._workspace.duckdb, self._released[table])})"
+            rows = f"from ({self._workspace.scan(self._released[table])})"
         else:
             rows = f"from {self._workspace.full_name(table)}"
         self._workspace.create_keys("referred", changed)

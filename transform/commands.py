@@ -11,7 +11,7 @@ import click
 from lake.cli.main import open_lake
 from lake.cli.output import show_table
 from lake.errors import CheckFailed, LakeError, UsageError
-from lake.ledgers.findings import HEALED, INGEST, read_findings, write_findings
+from lake.ledgers.findings import DAMAGE, HEALED, INGEST, read_findings, write_findings
 from lake.messages import counted
 from lake.releases.currency import read_currency, sign
 from lake.releases.release import Release, current_release, list_releases
@@ -119,7 +119,8 @@ def checks(everything: bool) -> None:
     removed = [
         finding
         for finding in open_findings
-        if finding.fingerprint not in names and not finding.fingerprint.startswith(f"{INGEST}.")
+        if finding.fingerprint not in names
+        and not finding.fingerprint.startswith((f"{INGEST}.", f"{DAMAGE}."))
     ]
     print(
         f"{counted(len(all_checks), 'check')}, {counted(len(open_findings), 'finding')} open"

@@ -15,6 +15,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
+from lake.delta.damage import refuse_damage
 from lake.delta.log import DataFile
 from lake.delta.table import Table
 from lake.errors import ModelError
@@ -59,6 +60,7 @@ class Workspace:
         self.duckdb = connection
         self.sources: dict[str, Source] = {}
         self._part_views: dict[str, str] = {}
+        self._checked: set[str] = set()
         connection.execute(f"attach ':memory:' as {PART}")
         # Decimals then go to Arrow in as few bytes as they need; otherwise they take half of all bytes.
         connection.execute("set arrow_output_version = '1.5'")
@@ -76,6 +78,17 @@ class Workspace:
     def add_built(self, name: str, columns: Iterable[str], *, is_dated: bool = False) -> None:
         """Add a table that was built in full in the workspace."""
         self.sources[name] = Source(tuple(columns), is_dated=is_dated)
+
+    def scan(self, table: Table, files: Sequence[str] | None = None) -> str:
+        """Return the SELECT over a table version, or over ``files`` of it. Raises TableDamaged.
+
+        Each file is checked once, so that a build publishes nothing that a disk has changed.
+        """
+        uris = [file.uri for file in table.files()] if files is None else list(files)
+        if new := set(uris) - self._checked:
+            refuse_damage(table.name, sorted(new))
+            self._checked |= new
+        return scan(self.duckdb, table, uris)
 
     def full_name(self, name: str) -> str:
         """Return the qualified name of a table with all its rows, as far as they are rebuilt.
@@ -107,7 +120,7 @@ class Workspace:
         unchanged = source.files if files is None else files
         if source.months is not None:
             unchanged = [file for file in unchanged if file.part not in source.months]
-        select = scan(self.duckdb, source.table, [file.uri for file in unchanged])
+        select = self.scan(source.table, [file.uri for file in unchanged])
         where = [source.where]
         if source.key:
             where.append(f"{source.key} not in (select key from {scratch(KEYS, name)})")
@@ -142,7 +155,7 @@ class Workspace:
     def version_rows(self, table: Table, where: str = "true", files: Sequence[DataFile] | None = None) -> str:
         """Return the SELECT of a table version's own rows, or of its rows in some files."""
         uris = None if files is None else [file.uri for file in files]
-        return f"select * from ({scan(self.duckdb, table, uris)}) where {where}"
+        return f"select * from ({self.scan(table, uris)}) where {where}"
 
     def version_rows_of_keys(self, table: Table, column: str, keys: str) -> str:
         """Return the SELECT of a version's rows whose ``column`` is in the relation ``keys``."""

@@ -11,12 +11,12 @@ from datetime import date, datetime, timedelta
 
 import msgspec
 import structlog
-from deltalake import Schema
+from deltalake import CommitProperties, Schema
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import create_table_with_add_actions
 
 from lake.clock import shop_day, shop_zone
-from lake.delta.commits import PINNED
+from lake.delta.commits import columns_of, evidence_of
 from lake.delta.durability import sync_files, sync_table
 from lake.delta.properties import statistics
 from lake.delta.table import open_table, table_exists
@@ -30,6 +30,7 @@ from lake.releases.restores import refuse_left_out
 
 log = structlog.get_logger()
 LAYERS = ("silver", "gold")
+PROPERTIES = {"delta.enableExpiredLogCleanup": "false"}
 
 
 def archive_lake(lake: Lake, month: date) -> Lake:
@@ -133,6 +134,7 @@ def copy_table(
                 f"{name} has {rows.num_rows} rows, release {release.release} was published with"
                 f" {release.rows[name]}; nothing is archived"
             )
+        configuration = PROPERTIES | statistics(rows.schema, table.partition_by)
         staged = stage(name, target.uri(name), rows, partition_by=table.partition_by)
         if target.is_local and target.durable:
             sync_files(target.uri(name), [file.path for file in staged.files])
@@ -143,10 +145,13 @@ def copy_table(
                 [file.add_action(int(now.timestamp() * 1000), is_change=True) for file in staged.files],
                 mode="error",
                 partition_by=table.partition_by,
-                configuration={"delta.enableExpiredLogCleanup": "false"}
-                | statistics(rows.schema, table.partition_by),
+                configuration=configuration,
                 # Delta would retry, and append to the rows that another process wrote.
-                commit_properties=PINNED,
+                commit_properties=CommitProperties(
+                    max_commit_retries=0,
+                    custom_metadata=evidence_of(staged.files, [])
+                    | columns_of(rows.schema, table.partition_by, configuration),
+                ),
             )
         except DeltaError:  # another process wrote the same rows concurrently
             if not table_exists(target, name):

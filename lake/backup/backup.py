@@ -92,7 +92,7 @@ def restore(place: str, lake: Lake) -> Copied:
         raise UsageError(f"{lake.place} is in the backup; restore to a place outside of it")
     lake.create()
     unfinished = begin(target, Files(place), manifest)
-    copy = Copy(source, target, manifest.versions)
+    copy = Copy(source, target, manifest.versions, remedy="restore another backup")
     copied = copy.run(newest_in(source, manifest.versions[RELEASES][-1]))
     write_restore(lake, Restored(unfinished.begun_at, copied.release, copy.openable))
     target.tidy()

@@ -10,14 +10,20 @@ from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import unquote
 
 import msgspec
+import structlog
 
+from lake.delta.checksum import is_intact, repaired
+from lake.delta.checksum_file import SUFFIX
+from lake.delta.damage import REPAIR, damaged_files
 from lake.delta.files import Files
+from lake.delta.log_entry import fault
 from lake.delta.table import data_of
-from lake.errors import LakeError
+from lake.errors import LakeError, TableDamaged
 from lake.paths import LAYERS, Lake
 from lake.releases.release import Release
 from lake.releases.released_table import open_released
 
+log = structlog.get_logger()
 Versions = Mapping[str, tuple[int, ...]]
 Sizes = dict[str, int]
 CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.\d{10}\.(\d{10}))?\.parquet")
@@ -51,8 +57,9 @@ class TableFiles(msgspec.Struct, frozen=True):
 class Copy:
     """One running copy: the files that the target had before, and those that belong to the copy."""
 
-    def __init__(self, lake: Lake, target: Files, versions: Versions) -> None:
+    def __init__(self, lake: Lake, target: Files, versions: Versions, *, remedy: str = REPAIR) -> None:
         self._lake = lake
+        self._remedy = remedy
         self._source = Files(lake.place)
         self._versions = versions
         self.target = target
@@ -85,7 +92,8 @@ class Copy:
         Newer files are not deleted, because they may belong to another backup.
         """
         layers = tuple(f"{layer}/" for layer in LAYERS)
-        stale = [path for path in self._present if path.startswith(layers) and path not in self._needed]
+        tables = {path for path in self._present if path.startswith(layers)}
+        stale = {path for path in tables if path.removesuffix(SUFFIX) not in self._needed}
         self.target.delete(sorted(stale))
         return len(stale)
 
@@ -124,20 +132,41 @@ class Copy:
     def _copy_data(self, sizes: Sizes) -> None:
         for path, size in sizes.items():
             self._needed.add(path)
-            if self._present.get(path) != size and (copied := self._copy_file(path)) != size:
-                raise LakeError(
-                    f"{self._lake.place}/{path} has {copied} bytes, its table recorded {size}: it is damaged"
-                )
+            is_held = self._present.get(path) == size and self._is_intact(path)
+            if is_held and not self._lake.is_local:
+                continue  # a store has checksums of its own
+            content = self._checked(path, size)
+            if not is_held:
+                self._count(self.target.write(path, [content]))
+
+    def _checked(self, path: str, size: int) -> bytes:
+        """Return the content of a file of the source as it was written.
+
+        Raises TableDamaged if it is damaged by more than one bit.
+        """
+        content = self._source.read(path)
+        if not is_intact(path, content) and (before := repaired(path, content)) is not None:
+            log.warning("copy.bit_flipped_back", path=path, place=self._lake.place)
+            content = before
+        if len(content) != size or not is_intact(path, content):
+            raise TableDamaged(
+                f"{self._lake.place}/{path} has {len(content)} bytes, its table recorded {size}: it is not as"
+                f" it was written; {self._remedy}"
+            )
+        return content
+
+    def _is_intact(self, path: str) -> bool:
+        """True if the target's own file is intact; a damaged one is replaced."""
+        return not damaged_files([f"{self.target.place}/{path}"])
 
     def _copy_log(self, path: str) -> None:
         """Copy a file of a log unless the target has the same content; equal names do not prove this."""
         self._needed.add(path)
         content = self._source.read(path)
+        if path.endswith(".json") and (reason := fault(content)):
+            raise TableDamaged(f"{self._lake.place}/{path} {reason}; {self._remedy}")
         if path not in self._present or self.target.read(path) != content:
             self._count(self.target.write(path, [content]))
-
-    def _copy_file(self, path: str) -> int:
-        return self._count(self.target.copy(self._source, path))
 
     def _count(self, size: int) -> int:
         self._files += 1

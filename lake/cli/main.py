@@ -27,6 +27,8 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 STORE = re.compile(
     r"Generic (S3|GCS|MicrosoftAzure) error|Error performing [A-Z]+ https?://|loading credentials"
 )
+# The words by which a library can't decode a file.
+UNREADABLE = re.compile(r"(?i)parquet|thrift|zstd|snappy|decompress|corrupt")
 # The reasons for errors of a wrong set-up, by a part of their text, which does not name the setting.
 MEANINGS = {
     "URL scheme is not allowed": "an http:// endpoint needs AWS_ALLOW_HTTP=true",
@@ -104,7 +106,9 @@ def explanation(error: Exception) -> str:
         return "no space left on the disk; free some space and run it again: all commits are kept"
     if refusal := store_refusal(str(error)):
         return refusal
-    return f"{type(error).__name__}: {error}; add --debug to see the traceback"
+    is_unreadable = UNREADABLE.search(str(error))
+    step = "a file may be damaged, run `just verify`" if is_unreadable else "add --debug to see the traceback"
+    return f"{type(error).__name__}: {error}; {step}"
 
 
 def store_refusal(text: str) -> str | None:

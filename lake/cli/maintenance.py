@@ -6,12 +6,17 @@ import click
 import msgspec
 import pyarrow as pa
 
+from lake.backup.backup import read_manifest
 from lake.cli.main import open_lake
 from lake.cli.output import FORMATS, JSON, show, show_table
+from lake.errors import TableDamaged
 from lake.maintenance import vacuum as maintenance
 from lake.maintenance.compaction import compact as merge
+from lake.maintenance.file_repair import repair_files
 from lake.maintenance.log_repair import repair_logs
 from lake.maintenance.vacuum import Reclaimed
+from lake.maintenance.verification import verify
+from lake.paths import Lake
 from lake.releases.release import COMPACTION, current_release
 from lake.settings import LakeSettings
 
@@ -74,20 +79,36 @@ def size(form: str) -> None:
 
 
 @click.command()
-def repair() -> None:
-    """Make tables readable again whose log the disk or another program has changed.
+@click.option("--from", "backup", help="A backup of the lake, to copy files from that can't be repaired.")
+def repair(backup: str | None) -> None:
+    """Repair the files that the disk or another program has changed, as far as their content is proven.
 
     Commits that are lost leave with their versions; rows of bronze are recovered from their files.
     """
     config, place = open_lake()
-    done = repair_logs(place, config.section(LakeSettings))
+    if backup is not None:
+        read_manifest(backup)  # raises UsageError if there is no backup
+    settings = config.section(LakeSettings)
+    files = repair_files(place, Lake(root=backup) if backup else None)
+    for file in files:
+        print(f"{file.path}: {file.how or 'more than one bit of it is damaged'}")
+    done = repair_logs(place, settings)
     for table in done:
         lost = f"{', '.join(table.lost)} set aside" if table.lost else "a part of its log was missing"
         print(f"{table.table}: {lost}; rows recovered: {table.rows}")
     if any(table.table.startswith("bronze.") for table in done):
         print("run `just ingest sweep --all`: it reads from KeyCRM what could not be recovered")
-    if not done:
-        print("every log is whole")
+    try:
+        damages = verify(place, settings, now=datetime.now(UTC)).damages
+    except TableDamaged as error:
+        raise TableDamaged(f"{error} --from BACKUP".replace("` --from BACKUP", " --from BACKUP`")) from None
+    for damage in damages:
+        if damage.table.startswith("ops."):  # a ledger follows from nothing else
+            print(f"{damage.path}: run `just repair --from BACKUP`")
+        elif not damage.is_current:
+            print(damage.line)
+    if not (done or files or damages):
+        print("every file is as it was written")
 
 
 def print_reclaimed(tables: list[Reclaimed], verb: str) -> None:

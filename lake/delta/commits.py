@@ -1,13 +1,13 @@
 """Commits: the live files of a table version, their statistics, and the commit that adds or replaces some."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable
+from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.transaction import AddAction, RemoveAction
 
 from lake.delta import log_entry
@@ -99,8 +99,10 @@ def commit_files(
     ]
     partition_by = delta.metadata().partition_columns
     removed = [file.path for file in gone] if mode == "append" else replaced(delta, among)
-    files = [log_entry.Action(file.path, file.size, file.statistics) for file in added]
-    pinned = CommitProperties(max_commit_retries=0, custom_metadata=log_entry.evidence(files, removed))
+    stated = evidence_of(added, removed)
+    if schema is not None and has_other_columns(delta, schema):
+        stated |= columns_of(schema, partition_by, delta.metadata().configuration)
+    pinned = CommitProperties(max_commit_retries=0, custom_metadata=stated)
     place = folder_of(delta)
     if place and is_durable:
         sync_files(place, [file.path for file in added])
@@ -110,6 +112,25 @@ def commit_files(
     )
     if place:
         seal(place, version, is_durable=is_durable)
+
+
+def has_other_columns(delta: DeltaTable, schema: pa.Schema) -> bool:
+    """Return True if a table has another schema, so that a commit states the new one."""
+    own, new = (msgspec.json.decode(each.to_json()) for each in (delta.schema(), Schema.from_arrow(schema)))
+    return bool(own != new)
+
+
+def evidence_of(added: Iterable[LiveFile], removed: Collection[str]) -> dict[str, str]:
+    """Return what a commit states of the files that it adds and removes. Pure."""
+    files = [log_entry.Action(file.path, file.size, file.statistics) for file in added]
+    return log_entry.evidence(files, removed)
+
+
+def columns_of(
+    schema: pa.Schema, partition_by: Iterable[str], configuration: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what a commit states of new columns, partitions and properties. Pure."""
+    return log_entry.columns_evidence(Schema.from_arrow(schema).to_json(), partition_by, configuration)
 
 
 def replaced(delta: DeltaTable, among: Partitions | None) -> list[str]:

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import msgspec
 
+from lake.delta.checksum_file import write_checksum
+from lake.delta.log_entry import added_paths
+
 LOG = "_delta_log"
 HINT = "_last_checkpoint"
 ENTRY = re.compile(r"(\d{20})\.json")
@@ -83,6 +86,8 @@ def seal_file(file: Path, *, is_durable: bool) -> None:
     with contextlib.suppress(PermissionError, FileNotFoundError):
         if is_durable:
             sync(file)
+        if CHECKPOINT.fullmatch(file.name):
+            write_checksum(file)
         file.chmod(stat.S_IMODE(file.stat().st_mode) & ~WRITE)
 
 
@@ -108,6 +113,18 @@ def list_log(place: str) -> LogFiles:
             elif match := CHECKPOINT.fullmatch(file.name):
                 files.checkpoints.setdefault(int(match[1]), []).append(Path(file.path))
     return files
+
+
+def list_checkpoints(place: str) -> list[Path]:
+    """Return the files of the checkpoints of a table's log."""
+    return [file for own in list_log(place).checkpoints.values() for file in own]
+
+
+def files_of_entries(place: str, versions: Iterable[int]) -> list[str]:
+    """Return the paths of the data files that some log entries added; an entry that is deleted has none."""
+    entries = list_log(place).entries
+    contents = [entries[version].read_bytes() for version in versions if version in entries]
+    return [f"{place}/{path}" for content in contents for path in added_paths(content)]
 
 
 def is_sealed(file: Path) -> bool:

@@ -25,8 +25,6 @@ HALF = ".half"
 CORES = os.cpu_count() or 1
 # Files that are uploaded to an object store concurrently.
 UPLOADS = 16
-# Bytes that are copied in one step.
-CHUNK = 8 * 1024 * 1024
 
 
 class Files:
@@ -105,11 +103,6 @@ class Files:
         from obstore.store import from_url
 
         return from_url(self.place)
-
-    def copy(self, source: "Files", path: str) -> int:
-        """Copy one file from ``source`` to the same path here; return its number of bytes."""
-        with source._open(path) as stream:
-            return self.write(path, iter(lambda: stream.read(CHUNK), b""))
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete the files; ignore those that do not exist."""

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
 
+from lake.delta.checksum_file import has_checksum, read_checksum
 from lake.delta.durability import HINT, LOG, LogFiles, is_sealed, list_log, seal
 from lake.delta.log_entry import fault
 from lake.errors import TableDamaged
@@ -118,11 +119,14 @@ def is_doubtful(file: Path) -> bool:
 def is_whole_checkpoint(file: Path) -> bool:
     """Return True if a file of a checkpoint is whole, or another process deleted it.
 
-    A sealed file is read only at its ends, an unsealed one as a whole.
+    If its checksum is not known, a sealed file is read only at its ends, and an unsealed one is decoded.
     """
     try:
         if is_known(file):
             return True
+        expected = read_checksum(file)
+        if is_sealed(file) and expected and not has_checksum(file.read_bytes(), expected):
+            return False
         with file.open("rb") as stream:
             start = stream.read(len(MAGIC))
             size = stream.seek(0, os.SEEK_END)

@@ -15,6 +15,7 @@ from msgspec import structs
 
 # Keys of Delta's commitInfo that this project adds.
 ADDED, REMOVED, DIGEST = "filesAdded", "filesRemoved", "filesDigest"
+COLUMNS_DIGEST = "columnsDigest"
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -25,12 +26,21 @@ class Action(msgspec.Struct, frozen=True):
     stats: str | None = None
 
 
+class Metadata(msgspec.Struct, frozen=True):
+    """The columns of a table: their schema as JSON text, the partition columns, and the properties."""
+
+    schemaString: str
+    partitionColumns: list[str]
+    configuration: dict[str, str]
+
+
 class Line(msgspec.Struct, frozen=True):
-    """One line of an entry, without actions that name no file."""
+    """One line of an entry, without actions that name no file and no columns."""
 
     commitInfo: dict[str, Any] | None = None
     add: Action | None = None
     remove: Action | None = None
+    metaData: Metadata | None = None
 
 
 decoder = msgspec.json.Decoder(Line)
@@ -40,6 +50,13 @@ def evidence(added: Iterable[Action], removed: Collection[str]) -> dict[str, str
     """Return what a commit states of the files that it adds, and of the paths that it removes. Pure."""
     files = list(added)
     return {ADDED: str(len(files)), REMOVED: str(len(removed)), DIGEST: digest(files, removed)}
+
+
+def columns_evidence(
+    schema: str, partition_by: Iterable[str], configuration: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what a commit states of the columns that it gives a table; ``schema`` is JSON text. Pure."""
+    return {COLUMNS_DIGEST: columns_digest(Metadata(schema, list(partition_by), dict(configuration)))}
 
 
 def fault(content: bytes) -> str | None:
@@ -57,7 +74,18 @@ def fault(content: bytes) -> str | None:
     info = next((line.commitInfo for line in lines if line.commitInfo), None)
     if info is None:
         return "is torn: it does not describe its commit"
-    return contradiction(info, lines) if DIGEST in info else None
+    if reason := contradiction(info, lines) if DIGEST in info else None:
+        return reason
+    columns = next((line.metaData for line in lines if line.metaData), None)
+    expected = info.get(COLUMNS_DIGEST)
+    if expected and (columns is None or columns_digest(columns) != expected):
+        return "has changed since it was written"
+    return None
+
+
+def added_paths(content: bytes) -> list[str]:
+    """Return the paths of the files that a whole entry adds. Pure."""
+    return [unquote(line.add.path) for line in decoder.decode_lines(content) if line.add]
 
 
 def contradiction(info: Mapping[str, Any], lines: Iterable[Line]) -> str | None:
@@ -75,3 +103,13 @@ def digest(added: Iterable[Action], removed: Iterable[str]) -> str:
     """Return the digest of the files, in any order, as 32 hexadecimal digits. Pure."""
     files = sorted((file.path, file.size, file.stats or "") for file in added)
     return blake2b(msgspec.json.encode([files, sorted(removed)]), digest_size=16).hexdigest()
+
+
+def columns_digest(columns: Metadata) -> str:
+    """Return the digest of a table's columns, whatever the order of keys in them. Pure."""
+    try:
+        schema = msgspec.json.decode(columns.schemaString)
+    except msgspec.DecodeError:
+        return ""
+    parts = [schema, columns.partitionColumns, columns.configuration]
+    return blake2b(msgspec.json.encode(parts, order="sorted"), digest_size=16).hexdigest()

@@ -14,12 +14,23 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from lake.delta.commits import PINNED, LiveFile, Partitions, commit_files, folder_of, live_files
+from lake.delta import log_entry
+from lake.delta.commits import (
+    PINNED,
+    LiveFile,
+    Partitions,
+    columns_of,
+    commit_files,
+    folder_of,
+    live_files,
+    read_live,
+)
 from lake.delta.contract import breaks
-from lake.delta.durability import list_log, seal, sync_files, sync_table
+from lake.delta.damage import refuse_damage
+from lake.delta.durability import files_of_entries, list_log, seal, sync_files, sync_table
 from lake.delta.log import Actions, DataFile
 from lake.delta.log_check import settle
 from lake.delta.properties import PROPERTIES, statistics
@@ -93,9 +104,14 @@ class Table:
         return self._actions().spans(column)
 
     def appended(self, column: str, *, after: int) -> set[int]:
-        """Return the ids in a column of all rows appended after version ``after``, up to the open version."""
+        """Return the ids in a column of all rows appended after version ``after``, up to the open version.
+
+        Raises TableDamaged if a file with such rows is damaged.
+        """
         if self.version <= after:
             return set()
+        if folder := folder_of(self._delta):
+            refuse_damage(self.name, files_of_entries(folder, range(after + 1, self.version + 1)))
         try:
             with panics_as_errors():
                 feed = self._delta.load_cdf(
@@ -130,7 +146,11 @@ class Table:
         return dict(Counter(self.read([column])[column].to_pylist())) if counts is None else counts
 
     def read(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
-        """Return the rows that match ``where``; a file is skipped if its statistics exclude all its rows."""
+        """Return the rows that match ``where``; a file is skipped if its statistics exclude all its rows.
+
+        Raises TableDamaged if one of the files is damaged.
+        """
+        refuse_damage(self.name, self.uris())
         dataset = self._delta.to_pyarrow_dataset()
         return dataset.to_table(columns=list(columns) if columns else None, filter=where, use_threads=False)
 
@@ -230,6 +250,16 @@ class Table:
         with self._refuse_conflict():
             self._delta.delete(where)
         self._seal()
+
+    def live_file(self, path: str) -> LiveFile | None:
+        """Return a live file of the open version by its path in the table's folder; None if it has none."""
+        return next((file for file in read_live(self._delta) if file.path == path), None)
+
+    def drop_file(self, file: LiveFile) -> int:
+        """Remove a live file, and report no change of rows; return the new version. Raises CommitConflict."""
+        with self._refuse_conflict():
+            commit_files(self._delta, [], gone=[file], is_durable=self._is_durable)
+        return self.version
 
     def restore(self, version: int) -> int:
         """Commit the content of an older version as a new version; return its number."""
@@ -359,13 +389,16 @@ def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequ
     with suppress(TableMissing):
         return open_table(lake, name)
     lake.create()
+    configuration = PROPERTIES | statistics(schema, partition_by)
+    stated = log_entry.evidence([], []) | columns_of(schema, partition_by, configuration)
     try:
         delta = DeltaTable.create(
             lake.uri(name),
             schema,
             mode="ignore",
             partition_by=list(partition_by),
-            configuration=PROPERTIES | statistics(schema, partition_by),
+            configuration=configuration,
+            commit_properties=CommitProperties(custom_metadata=stated),
         )
     except DeltaError:
         return open_table(lake, name)  # another process was first
@@ -397,8 +430,8 @@ def list_tables(lake: Lake, layer: str) -> list[str]:
     return [name for name in lake.tables(layer) if table_exists(lake, name)]
 
 
-def data_of(lake: Lake, name: str, version: int) -> dict[str, int]:
-    """Return ``{path in the lake: bytes}`` of the live files of a version. Raises TableMissing."""
+def data_of(lake: Lake, name: str, version: int | None) -> dict[str, int]:
+    """Return ``{path in the lake: bytes}`` of the live files of a version, or of the head."""
     folder = name.replace(".", "/")
     files = open_table(lake, name, version).files()
     return {f"{folder}/{file.uri.rpartition(f'/{folder}/')[2]}": file.size for file in files}

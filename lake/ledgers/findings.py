@@ -15,8 +15,8 @@ from lake.delta.ledger import Ledger
 from lake.paths import Lake
 
 # First part of the fingerprints of conditions that are examined at night, and of those that ingests examine;
-# builds examine the others.
-NIGHTLY, INGEST = "nightly", "ingest"
+# builds examine the others. DAMAGE is followed by the path of a file.
+NIGHTLY, INGEST, DAMAGE = "nightly", "ingest", "damage"
 NEW, OPEN, HEALED = "new", "open", "healed"
 
 
@@ -71,6 +71,16 @@ def write_findings(
     return changes
 
 
+def read_damage(lake: Lake) -> set[str]:
+    """Return the paths in the lake of the files that are known to be damaged."""
+    start = f"{DAMAGE}."
+    return {
+        fingerprint.removeprefix(start)
+        for fingerprint, finding in read_findings(lake).items()
+        if fingerprint.startswith(start) and finding.state != HEALED
+    }
+
+
 def settle(lake: Lake, checks: Mapping[str, int], *, now: datetime) -> list[Finding]:
     """Reset build findings to the current release's counts when there is nothing to build.
 
@@ -93,8 +103,13 @@ def settle(lake: Lake, checks: Mapping[str, int], *, now: datetime) -> list[Find
 
 
 def group_of(finding: Finding) -> str:
-    """Return the group of a condition: ``nightly``, an entity (``ingest.orders``), or "" for builds. Pure."""
+    """Return the group of a condition: ``nightly``, an entity (``ingest.orders``), or "" for builds. Pure.
+
+    Each damaged file is a group of its own, because a night examines only some files.
+    """
     first, *others = finding.fingerprint.split(".")
+    if first == DAMAGE:
+        return finding.fingerprint
     if first == INGEST:
         return f"{INGEST}.{others[0]}"
     return NIGHTLY if first == NIGHTLY else ""

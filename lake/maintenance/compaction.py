@@ -22,7 +22,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from lake.clock import shop_day
+from lake.delta.checksum import is_intact
 from lake.delta.commits import LiveFile, commit_files, in_place_of, live_files, read_live
+from lake.delta.damage import REPAIR
 from lake.delta.files import Files
 from lake.delta.parquet import GROUP, encoded
 from lake.delta.table import list_tables, open_table
@@ -131,11 +133,15 @@ def group_files(files: Iterable[LiveFile]) -> list[list[LiveFile]]:
 def write_merged(folder: Files, delta: DeltaTable, group: Sequence[LiveFile]) -> LiveFile | None:
     """Write the rows of a group's files into one file, which readers see only after a commit.
 
-    Return None if an erasure has changed one of the group's files in between. A later erasure
-    finds the new file too.
+    Return None if an erasure has changed one of the group's files in between, or one of them is damaged.
+    A later erasure finds the new file too.
     """
     schema = pa.schema(delta.schema().to_arrow())
     contents = read_files(folder, group)
+    pairs = zip(group, contents, strict=True)
+    if damaged := [file.path for file, content in pairs if not is_intact(file.path, content)]:
+        log.warning("maintenance.damaged_file", place=folder.place, file=damaged[0], next=REPAIR)
+        return None
     tables = [
         with_declared_types(pq.read_table(BytesIO(content), use_threads=False), schema)
         for content in contents

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 from deltalake import DeltaTable
 
+from lake.delta.damage import check as is_undamaged
 from lake.delta.durability import HINT, LOG, LogFiles, list_log, write_sealed
 from lake.delta.log_check import fault_of, is_whole_checkpoint, set_aside
 from lake.delta.table import Table, open_table
@@ -157,7 +158,7 @@ def append_lost_rows(table: Table, settings: LakeSettings) -> int:
 
     A file that can't be read is left out, with a warning in the log.
     """
-    files = unnamed_files(table)
+    files = [file for file in unnamed_files(table) if is_undamaged(file)]
     if not files:
         return 0
     with connect(settings) as connection:

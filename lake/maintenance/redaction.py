@@ -22,11 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lake.delta.checksum import INSIDE, state_inside, stated
+from lake.delta.checksum import INSIDE, is_intact, state_inside, stated
+from lake.delta.damage import REPAIR
 from lake.delta.files import HALF, Files
 from lake.delta.ledger import Ledger
 from lake.delta.parquet import LEVEL, encoded
-from lake.errors import LakeError
+from lake.errors import LakeError, TableDamaged
 from lake.paths import Lake
 
 # Passes over all files; a concurrent writer may append the values again.
@@ -104,11 +105,16 @@ def erase_table(files: Files, redaction: Redaction) -> Counter[str]:
 
 
 def erase_file(files: Files, path: str, redaction: Redaction) -> int:
-    """Change one data file's rows and return their number. If it has no such rows, it is not rewritten."""
+    """Change one data file's rows and return their number. If it has no such rows, it is not rewritten.
+
+    Raises TableDamaged if the file is damaged: it would have a valid checksum after that.
+    """
     try:
         content = files.read(path)
     except LakeError:
         return 0  # deleted by a vacuum, or by a build that failed
+    if not is_intact(path, content):
+        raise TableDamaged(f"{redaction.table}: {path} is not as it was written; {REPAIR}, then erase again")
     parquet = pq.ParquetFile(BytesIO(content))
     if redaction.key not in parquet.schema_arrow.names:
         return 0

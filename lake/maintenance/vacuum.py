@@ -13,6 +13,7 @@ import structlog
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from lake.delta.checksum_file import SUFFIX
 from lake.delta.table import list_tables
 from lake.maintenance.compaction import compact, unless_full
 from lake.maintenance.folder import Folder
@@ -28,6 +29,7 @@ from lake.maintenance.plan import (
 )
 from lake.paths import LAYERS, Lake
 from lake.query.catalogue import show_ledgers
+from lake.releases.release import Release
 from lake.releases.retention import GRACE, read_retention
 from lake.settings import LakeSettings
 
@@ -73,6 +75,11 @@ class RetentionPolicy:
         self.now = now
         # A reader may use a version for this long after a newer one replaced it.
         self.before = now - timedelta(hours=settings.keep_all_hours)
+
+    @property
+    def releases(self) -> tuple[Release, ...]:
+        """The retained releases, in outline, with the versions that they name."""
+        return self._retention.releases
 
     def open(self, table: str) -> Folder:
         """Return a table's folder in its present state."""
@@ -151,8 +158,18 @@ def vacuum_table(policy: RetentionPolicy, name: str, *, dry_run: bool) -> Reclai
 
 
 def leftovers(files: Iterable[StoredFile], before: datetime) -> list[StoredFile]:
-    """Return the temporary files of killed writers in a log that are older than ``before``. Pure."""
-    return [file for file in files if (".tmp" in file.path or "#" in file.path) and file.modified < before]
+    """Return the files in a log that are older than ``before`` and of no use. Pure.
+
+    These are the temporary files of killed writers, and the checksums of deleted checkpoints.
+    """
+    listed = list(files)
+    paths = {file.path for file in listed}
+
+    def is_useless(path: str) -> bool:
+        is_orphan = path.endswith(SUFFIX) and path.removesuffix(SUFFIX) not in paths
+        return is_orphan or ".tmp" in path or "#" in path
+
+    return [file for file in listed if is_useless(file.path) and file.modified < before]
 
 
 def maintain(lake: Lake, settings: LakeSettings, *, now: datetime) -> list[Reclaimed]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import duckdb
 import pyarrow as pa
 
+from lake.delta.damage import refuse_damage
 from lake.delta.table import KEPT, Table, list_tables, open_table
 from lake.errors import TableMissing
 from lake.paths import Lake
@@ -50,7 +51,8 @@ def open_session(lake: Lake, settings: LakeSettings, release: Release | None) ->
     ``ops.current_release`` has one row with the open release. If ``release`` is None, the session
     has only bronze and ops, at their heads. The settings are locked, see ``lake.query.guard``. Raises
     NoRelease if the backup that the lake was restored from did not include the release, LakeError if
-    a restore is unfinished, TableMissing, and TableDamaged.
+    a restore is unfinished, TableMissing, and TableDamaged if a log or a file is damaged; files of bronze
+    are not checked, because they are most of a lake.
     """
     if release:
         refuse_left_out(lake, release)
@@ -59,10 +61,11 @@ def open_session(lake: Lake, settings: LakeSettings, release: Release | None) ->
     connection = connect(settings)
     for schema in ("bronze", "rules", "silver", "gold", "ops"):
         connection.execute(f"create schema {schema}")
-    for name, table in sorted(pinned_tables(lake, release).items()):
+    ledgers = {name: open_table(lake, name) for name in list_tables(lake, "ops")}
+    for name, table in sorted({**pinned_tables(lake, release), **ledgers}.items()):
+        if not name.startswith("bronze."):
+            refuse_damage(name, table.uris())
         create_view(connection, name, table)
-    for name in list_tables(lake, "ops"):
-        create_view(connection, name, open_table(lake, name))
     if release:
         connection.execute(f"create view {CURRENT} as {release_row(release)}")
     lock(connection)

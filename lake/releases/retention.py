@@ -22,10 +22,14 @@ from lake.settings import LakeSettings
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """Retained versions by table, and by bronze table the version from which a build reads changes."""
+    """Retained versions by table, and by bronze table the version from which a build reads changes.
+
+    ``releases`` are the outlines of the retained releases with the versions that they name.
+    """
 
     versions: Mapping[str, set[int]]
     feed: Mapping[str, int]
+    releases: tuple[Release, ...] = ()
 
     def has(self, release: Release) -> bool:
         """Return True if all versions of a release are retained."""
@@ -44,7 +48,7 @@ def read_retention(lake: Lake, settings: LakeSettings, *, now: datetime) -> Rete
         keep_all_hours=settings.keep_all_hours,
     )
     releases = read_versions(lake, [release.release for release in retained])
-    return Retention(retained_versions(releases), feed_from(outlines, releases))
+    return Retention(retained_versions(releases), feed_from(outlines, releases), tuple(releases))
 
 
 # Grace period of vacuum: a rollback or tag that has just checked that a release is retained can still commit.

@@ -274,7 +274,10 @@ def test_schedule_as_a_process_stops_on_sigterm(lake: Lake) -> None:
 
 @pytest.mark.parametrize(
     ("upkeep", "jobs"),
-    [("true", "sync/3600s,maintain/3600s,sweep/86400s,compare/86400s"), ("false", "sync/3600s")],
+    [
+        ("true", "sync/3600s,maintain/3600s,sweep/86400s,verify/86400s,compare/86400s"),
+        ("false", "sync/3600s"),
+    ],
 )
 def test_the_jobs_of_upkeep_are_a_setting(lake: Lake, upkeep: str, jobs: str) -> None:
     """``[schedule] upkeep`` decides whether the schedule runs the jobs of maintenance with the sync."""

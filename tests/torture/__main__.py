@@ -3,10 +3,10 @@
 import click
 
 from lake.cli.main import end
-from tests.torture import disk, power
+from tests.torture import disk, power, rot
 
-# The campaigns by name, each with the number of its faults.
-CAMPAIGNS = {"power": (power.main, 600), "disk": (disk.main, 300)}
+# The campaigns by name, each with the number of its faults; those of "rot" are of each kind of file.
+CAMPAIGNS = {"power": (power.main, 600), "disk": (disk.main, 300), "rot": (rot.main, 200)}
 
 
 @click.command()
@@ -14,7 +14,7 @@ CAMPAIGNS = {"power": (power.main, 600), "disk": (disk.main, 300)}
 @click.option("--states", type=int, help="The number of faults; by default that of the long form.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The seed of what is random in them.")
 def torture(names: tuple[str, ...], states: int | None, seed: int) -> None:
-    """Cut the power, fill the disk, fail its writes: no wrong figure is shown, and the lake converges."""
+    """Cut the power, fill the disk, fail its writes, flip bits: no figure is wrong, the lake converges."""
     failed = 0
     for name in names or CAMPAIGNS:
         run, count = CAMPAIGNS[name]

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.torture import power
+from tests.torture import power, rot
 from tests.torture.disk_trace import Call, Disk, Policy, decoded
 
 ROOT = "/lake"
@@ -15,6 +15,11 @@ ROOT = "/lake"
 def test_power_cuts_show_no_wrong_figure_and_the_next_commands_converge() -> None:
     """States over a run of ingest, build, publish, maintenance, backup and restore."""
     assert power.run(10, seed=2026) == []
+
+
+def test_flipped_bits_are_repaired_or_refused() -> None:
+    """Flips in each kind of file, one of each kind before a build."""
+    assert rot.run(30, seed=2026, builds=30) == []
 
 
 def text(value: str) -> str:

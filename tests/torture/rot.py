@@ -1,0 +1,259 @@
+"""Bit rot: a flipped bit in any file is found, and then repaired or refused, and no figure changes.
+
+For each kind of file one bit after another is flipped, at random places of random files. The time of
+the file stays, as on a disk that rots. Every flip has to be found by a verification and repaired to the
+very bytes; a table whose log rots has to be refused, or show what it showed. Some of the flips meet a
+full build, which must publish the same figures or nothing.
+"""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from ingest.sandbox.command import serving
+from lake.cli.main import end
+from lake.delta import damage, log_check
+from lake.delta.files import Files
+from lake.delta.table import open_table
+from lake.errors import LakeError, TableDamaged
+from lake.maintenance.file_repair import repair_files
+from lake.maintenance.log_repair import repair_logs
+from lake.maintenance.verification import DataFile, fault_of, log_damage, verify
+from lake.paths import Lake
+from lake.releases.release import find_release
+from lake.releases.tags import write_tag
+from tests.ingest.conftest import run_ingest
+from tests.support.built_lake import ENGINE, FEW
+from tests.torture.power import SHOP, figures_of, quiet
+from transform.build import BuildRequest, run_build
+from transform.settings import RulesSettings
+
+DATA = ("bronze", "rules", "silver", "gold", "ops")
+# How a flip may end: repaired to the very bytes, refused, or without any effect on readers.
+GOOD = ("healed", "refused", "harmless")
+KINDS = (*DATA, "entry", "checkpoint")
+# Flips of a kind after which one meets a build.
+BUILDS = 25
+# Commits that make a checkpoint in a ledger.
+COMMITS = 12
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """A flip that was handled wrongly: its kind, file and bit, and what went wrong."""
+
+    kind: str
+    path: str
+    bit: int
+    reason: str
+
+
+class Campaign:
+    """A small lake with a release, and what its figures are."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.lake = Lake(root=str(place / "lake"), durable=False)
+        with serving(SHOP) as shop:
+            run_ingest(self.lake, ENGINE, shop, place, "full")
+        build(self.lake)
+        for number in range(COMMITS):
+            write_tag(self.lake, find_release(self.lake, 1), f"tag{number}", now=datetime.now(UTC))
+        self.figures = figures_of(self.lake)
+
+    def paths(self, kind: str) -> list[Path]:
+        """Return the files of a kind."""
+        root = Path(self.lake.place)
+        if kind in DATA:
+            return sorted(file for file in root.glob(f"{kind}/**/part-*.parquet"))
+        pattern = "*.json" if kind == "entry" else "*.checkpoint.parquet"
+        return sorted(root.glob(f"*/*/_delta_log/{pattern}"))
+
+    def judge(self, kind: str, file: Path, bit: int, *, with_build: bool) -> str:
+        """Flip a bit; return how it ended. Raises AssertionError if a wrong value was shown or left."""
+        if kind in DATA:
+            return self.judge_data(file, bit, with_build=with_build)
+        return self.judge_log(file, bit, with_build=with_build)
+
+    def judge_data(self, file: Path, bit: int, *, with_build: bool) -> str:
+        """Return how a flip in a data file ended; the file is the old one after that."""
+        content, path = file.read_bytes(), str(file.relative_to(self.lake.place))
+        name = ".".join(path.split("/")[:2])
+        flip(file, bit)
+        rotten = file.read_bytes()
+        try:
+            described = DataFile(name, path, len(content))
+            found = fault_of(Files(self.lake.place), described, deep=False, row_check=None)
+            assert found, "verify does not find it"
+            assert damage.damaged_files([str(file)]), "builds do not find it"
+            if with_build:
+                self.judge_build(name)
+            (repaired,) = repair_files(self.lake)
+            assert file.read_bytes() == (content if repaired.how else rotten), "a repair wrote something else"
+            return "healed" if repaired.how else "refused"
+        finally:
+            file.write_bytes(content)
+            forget()
+
+    def judge_build(self, name: str) -> None:
+        """Run a full build on a copy of the damaged lake: it publishes the same figures, or nothing."""
+        with self.copy() as lake:
+            with contextlib.suppress(TableDamaged):
+                build(lake, full=True)
+            forget()
+            if name.split(".")[0] in ("silver", "gold", "rules"):
+                verify(lake, ENGINE, now=datetime.now(UTC))
+                build(lake)
+                assert figures_of(lake) == self.figures, "a build shows other figures"
+            repair_files(lake)
+            repair_logs(lake, ENGINE)
+            build(lake)
+            assert figures_of(lake) == self.figures, "the build after the repair shows other figures"
+
+    def judge_log(self, file: Path, bit: int, *, with_build: bool) -> str:
+        """Return how a flip in a file of a log ended; the log is the old one after that."""
+        name = f"{file.parent.parent.parent.name}.{file.parent.parent.name}"
+        expected = state_of(self.lake, name)
+        with restored(file.parent):
+            flip(file, bit)
+            found = log_damage(self.lake, name)
+            if with_build and found:
+                self.judge_repair()
+            forget()
+            try:
+                shown = state_of(self.lake, name)
+            except Exception:  # delta-rs and Arrow have classes of their own
+                return "refused"
+            finally:
+                forget()
+            assert shown == expected, f"the table shows another state: {shown} for {expected}"
+            return "healed" if found else "harmless"
+
+    def judge_repair(self) -> None:
+        """Repair a copy of the lake and build: the figures are the same, or a command names the next step."""
+        with self.copy() as lake:
+            repair_files(lake)
+            with contextlib.suppress(LakeError):
+                repair_logs(lake, ENGINE)
+                build(lake)
+                assert figures_of(lake) == self.figures, "the build after the repair shows other figures"
+
+    @contextlib.contextmanager
+    def copy(self) -> Iterator[Lake]:
+        """Yield a copy of the lake as it is now."""
+        with tempfile.TemporaryDirectory(dir=self.place) as folder:
+            shutil.copytree(self.lake.place, f"{folder}/lake")
+            forget()
+            yield Lake(root=f"{folder}/lake", durable=False)
+            forget()
+
+
+def build(lake: Lake, *, full: bool = False) -> None:
+    """Build a few of the models and publish them."""
+    run_build(lake, BuildRequest(engine=ENGINE, rules=RulesSettings(), models=FEW, full=full))
+
+
+def state_of(lake: Lake, name: str) -> tuple[object, ...]:
+    """Return what readers use of a table's log: version, columns, and the files with their statistics."""
+    table = open_table(lake, name)
+    delta = DeltaTable(lake.uri(name))
+    files = pa.table(delta.get_add_actions(flatten=True)).drop_columns(["modification_time"])
+    rows = sorted(files.to_pylist(), key=lambda row: str(row["path"]))
+    return table.version, table.schema, table.partition_by, json.dumps(rows, default=str)
+
+
+def forget() -> None:
+    """Forget which files were intact, like another process."""
+    damage.INTACT.clear()
+    log_check.WHOLE.clear()
+
+
+def flip(file: Path, bit: int) -> None:
+    """Flip one bit of a file, and keep its time and mode."""
+    content, status = file.read_bytes(), file.stat()
+    byte, place = divmod(bit, 8)
+    file.chmod(0o600)
+    file.write_bytes(content[:byte] + bytes([content[byte] ^ 1 << place]) + content[byte + 1 :])
+    file.chmod(status.st_mode)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    forget()
+
+
+@contextlib.contextmanager
+def restored(folder: Path) -> Iterator[None]:
+    """Put the folder back as it is now, whatever happens to it."""
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copytree(folder, f"{place}/copy")
+        try:
+            yield
+        finally:
+            shutil.rmtree(folder)
+            shutil.copytree(f"{place}/copy", folder)
+
+
+@contextlib.contextmanager
+def campaign() -> Iterator[Campaign]:
+    """Make the lake."""
+    place = Path(tempfile.mkdtemp(prefix="rot-"))
+    try:
+        yield Campaign(place)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def run(count: int, seed: int, *, kinds: Sequence[str] = KINDS, builds: int = BUILDS) -> list[Verdict]:
+    """Judge ``count`` flips of each kind; print the figures and return what went wrong."""
+    with campaign() as rotting:
+        return [
+            failure for kind in kinds for failure in run_kind(rotting, kind, count, seed=seed, builds=builds)
+        ]
+
+
+def run_kind(rotting: Campaign, kind: str, count: int, *, seed: int, builds: int) -> list[Verdict]:
+    """Judge flips of one kind; print the figures and return what went wrong."""
+    dice, outcomes, failures = random.Random(f"{seed} {kind}"), Counter[str](), []
+    files = rotting.paths(kind)
+    assert files, f"no file of kind {kind}"
+    for number in range(1, count + 1):
+        file = dice.choice(files)
+        bit = dice.randrange(file.stat().st_size * 8)
+        judge = partial(rotting.judge, kind, file, bit, with_build=number % builds == 0)
+        outcome = judged(judge)
+        outcomes[outcome if outcome in GOOD else "wrong"] += 1
+        if outcome not in GOOD:
+            path = str(file.relative_to(rotting.lake.place))
+            failures.append(Verdict(kind, path, bit, outcome))
+            print(f"{kind}: bit {bit} of {path}: {outcome}", flush=True)
+    print(json.dumps({"kind": kind, "flips": count, **outcomes}), flush=True)
+    return failures
+
+
+def judged(judge: Callable[[], str]) -> str:
+    """Return how a flip ended, or the error of the judge."""
+    try:
+        return judge()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Judge flips; return the exit code."""
+    quiet()
+    count, seed = (int(argument) for argument in [*arguments, "200", "1"][:2]) if arguments else (200, 1)
+    return 1 if run(count, seed) else 0
+
+
+if __name__ == "__main__":
+    end(main(sys.argv[1:]))
