@@ -7,6 +7,7 @@ as in a backup, is checked by its form only.
 import contextlib
 import os
 from pathlib import Path
+from string import hexdigits
 
 from lake.delta.checksum import CRC_DIGITS, DIGITS, checksum
 
@@ -26,7 +27,7 @@ def read_checksum(file: Path) -> str | None:
     """Return the checksum next to a file; None if it is not known."""
     with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
         digits = checksum_file(file).read_text()
-        return digits if len(digits) == DIGITS else None
+        return digits if len(digits) == DIGITS and set(digits) <= set(hexdigits) else None
     return None
 
 

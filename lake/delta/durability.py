@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from lake.delta.checksum_file import write_checksum
+from lake.delta.checksum_file import checksum_file, write_checksum
 from lake.delta.log_entry import added_paths
 
 LOG = "_delta_log"
@@ -88,6 +88,8 @@ def seal_file(file: Path, *, is_durable: bool) -> None:
             sync(file)
         if CHECKPOINT.fullmatch(file.name):
             write_checksum(file)
+            if is_durable:
+                sync(checksum_file(file))
         file.chmod(stat.S_IMODE(file.stat().st_mode) & ~WRITE)
 
 
