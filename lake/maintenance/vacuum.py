@@ -106,7 +106,8 @@ def clean(policy: RetentionPolicy, name: str) -> int:
     retained = policy.versions(name, entries)
     deletable = folder.entries(deletable_entries(usable, retained, head=max(entries.commits)))
     old = [file for file in deletable if file.modified < policy.before]
-    folder.delete(old)
+    sums = {file.path + SUFFIX for file in old}
+    folder.delete([*old, *(file for file in folder.log_files if file.path in sums)])
     if old:
         log.info("maintenance.cleaned", table=name, entries=len(old))
     return len(old)
