@@ -118,13 +118,15 @@ def open_heads(lake: Lake) -> dict[str, Table]:
 def create_view(connection: Connection, view: str, table: Table, files: Sequence[str] | None = None) -> None:
     """Create ``view`` over the open version of ``table``, or over ``files`` of it.
 
-    Raises TableMissing if a file was deleted, because no retained release needs that version.
+    Raises TableMissing if a file was deleted, because no retained release needs that version, and
+    TableDamaged if a file can't be opened because it is damaged.
     """
     select = scan(connection, table, files)
     try:
         connection.execute(f"create or replace view {view} as {select}")
     except (duckdb.Error, FileNotFoundError) as error:
         if not is_missing(error):
+            refuse_damage(table.name, table.uris())
             raise
         raise TableMissing(f"{table.name}: files of version {table.version} are missing; {KEPT}") from None
 

@@ -1,9 +1,9 @@
 """Bit rot: a flipped bit in any file is found, and then repaired or refused, and no figure changes.
 
-For each kind of file one bit after another is flipped, at random places of random files. The time of
-the file stays, as on a disk that rots. Every flip has to be found by a verification and repaired to the
-very bytes; a table whose log rots has to be refused, or show what it showed. Some of the flips meet a
-full build, which must publish the same figures or nothing.
+For each kind of file one bit after another is flipped, at random places of random files; sometimes more is
+damaged. The time of the file stays, as on a disk that rots. All damage has to be found by a verification,
+and a flipped bit to be repaired to the very bytes; a table whose log rots has to be refused, or show what it
+showed. Some of the damage meets a full build, which must publish the same figures or nothing.
 """
 
 import contextlib
@@ -18,11 +18,13 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Literal, get_args
 
 import msgspec
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from ingest.bronze_repair import repair_bronze
 from ingest.sandbox.command import serving
 from lake.cli.main import end
 from lake.delta import damage, log_check
@@ -45,6 +47,10 @@ DATA = ("bronze", "rules", "silver", "gold", "ops")
 # How a flip may end: repaired to the very bytes, refused, or without any effect on readers.
 GOOD = ("healed", "refused", "harmless")
 KINDS = (*DATA, "entry", "checkpoint")
+# Forms of damage: one bit, four bytes, a zeroed sector, a lost end; every so many times it is another form.
+Form = Literal["bit", "burst", "sector", "cut"]
+FORMS: tuple[Form, ...] = get_args(Form)
+OTHERS, SECTOR = 4, 512
 # Flips of a kind after which one meets a build.
 BUILDS = 25
 # Commits that make a checkpoint in a ledger.
@@ -52,10 +58,11 @@ COMMITS = 12
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """A flip that was handled wrongly: its kind, file and bit, and what went wrong."""
+    """Damage that was handled wrongly: the kind of file, its path, form and place, and what went wrong."""
 
     kind: str
     path: str
+    form: str
     bit: int
     reason: str
 
@@ -81,56 +88,61 @@ class Campaign:
         pattern = "*.json" if kind == "entry" else "*.checkpoint.parquet"
         return sorted(root.glob(f"*/*/_delta_log/{pattern}"))
 
-    def judge(self, kind: str, file: Path, bit: int, *, with_build: bool) -> str:
-        """Flip a bit; return how it ended. Raises AssertionError if a wrong value was shown or left."""
+    def judge(self, kind: str, file: Path, bit: int, form: Form, *, with_build: bool) -> str:
+        """Damage a file; return how it ended. Raises AssertionError if a wrong value was shown or left."""
         if kind in DATA:
-            return self.judge_data(file, bit, with_build=with_build)
-        return self.judge_log(file, bit, with_build=with_build)
+            return self.judge_data(file, bit, form, with_build=with_build)
+        return self.judge_log(file, bit, form, with_build=with_build)
 
-    def judge_data(self, file: Path, bit: int, *, with_build: bool) -> str:
-        """Return how a flip in a data file ended; the file is the old one after that."""
+    def judge_data(self, file: Path, bit: int, form: Form, *, with_build: bool) -> str:
+        """Return how damage of a data file ended; the file is the old one after that."""
         content, path = file.read_bytes(), str(file.relative_to(self.lake.place))
         name = ".".join(path.split("/")[:2])
-        flip(file, bit)
-        rotten = file.read_bytes()
+        rot(file, bit, form)
+        damaged = file.read_bytes()
+        if damaged == content:  # zeros in place of zeros
+            return "harmless"
         try:
             described = DataFile(name, path, len(content))
             found = fault_of(Files(self.lake.place), described, deep=False, row_check=None)
             assert found, "verify does not find it"
             assert damage.damaged_files([str(file)]), "builds do not find it"
             if with_build:
-                self.judge_build(name)
+                self.judge_build()
             (repaired,) = repair_files(self.lake)
-            assert file.read_bytes() == (content if repaired.how else rotten), "a repair wrote something else"
+            assert repaired.how or form != "bit", "a flipped bit is not repaired"
+            assert file.read_bytes() == (content if repaired.how else damaged), (
+                "a repair wrote something else"
+            )
             return "healed" if repaired.how else "refused"
         finally:
             file.write_bytes(content)
             forget()
 
-    def judge_build(self, name: str) -> None:
-        """Run a full build on a copy of the damaged lake: it publishes the same figures, or nothing."""
-        with self.copy() as lake:
+    def judge_build(self) -> None:
+        """Build a copy of the damaged lake in full, repair it and build: no figure differs."""
+        with self.copy() as lake, contextlib.suppress(LakeError):
             with contextlib.suppress(TableDamaged):
                 build(lake, full=True)
-            forget()
-            if name.split(".")[0] in ("silver", "gold", "rules"):
-                verify(lake, ENGINE, now=datetime.now(UTC))
-                build(lake)
                 assert figures_of(lake) == self.figures, "a build shows other figures"
+            forget()
+            now = datetime.now(UTC)
             repair_files(lake)
             repair_logs(lake, ENGINE)
+            verify(lake, ENGINE, now=now)
+            list(repair_bronze(lake, ENGINE, now=now))
             build(lake)
             assert figures_of(lake) == self.figures, "the build after the repair shows other figures"
 
-    def judge_log(self, file: Path, bit: int, *, with_build: bool) -> str:
-        """Return how a flip in a file of a log ended; the log is the old one after that."""
+    def judge_log(self, file: Path, bit: int, form: Form, *, with_build: bool) -> str:
+        """Return how damage of a file of a log ended; the log is the old one after that."""
         name = f"{file.parent.parent.parent.name}.{file.parent.parent.name}"
         expected = state_of(self.lake, name)
         with restored(file.parent):
-            flip(file, bit)
+            rot(file, bit, form)
             found = log_damage(self.lake, name)
             if with_build and found:
-                self.judge_repair()
+                self.judge_build()
             forget()
             try:
                 shown = state_of(self.lake, name)
@@ -140,15 +152,6 @@ class Campaign:
                 forget()
             assert shown == expected, f"the table shows another state: {shown} for {expected}"
             return "healed" if found else "harmless"
-
-    def judge_repair(self) -> None:
-        """Repair a copy of the lake and build: the figures are the same, or a command names the next step."""
-        with self.copy() as lake:
-            repair_files(lake)
-            with contextlib.suppress(LakeError):
-                repair_logs(lake, ENGINE)
-                build(lake)
-                assert figures_of(lake) == self.figures, "the build after the repair shows other figures"
 
     @contextlib.contextmanager
     def copy(self) -> Iterator[Lake]:
@@ -180,12 +183,24 @@ def forget() -> None:
     log_check.WHOLE.clear()
 
 
-def flip(file: Path, bit: int) -> None:
-    """Flip one bit of a file, and keep its time and mode."""
-    content, status = file.read_bytes(), file.stat()
+def rotten(content: bytes, bit: int, form: Form) -> bytes:
+    """Return a content that is damaged at a bit. Pure."""
     byte, place = divmod(bit, 8)
+    before, after = content[:byte], content[byte + 1 :]
+    if form == "cut":
+        return before
+    if form == "sector":
+        return before + bytes(min(SECTOR, len(content) - byte)) + content[byte + SECTOR :]
+    if form == "burst":
+        return before + bytes(each ^ 0xA5 for each in content[byte : byte + 4]) + content[byte + 4 :]
+    return before + bytes([content[byte] ^ 1 << place]) + after
+
+
+def rot(file: Path, bit: int, form: Form) -> None:
+    """Damage a file, and keep its time and mode."""
+    content, status = file.read_bytes(), file.stat()
     file.chmod(0o600)
-    file.write_bytes(content[:byte] + bytes([content[byte] ^ 1 << place]) + content[byte + 1 :])
+    file.write_bytes(rotten(content, bit, form))
     file.chmod(status.st_mode)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     forget()
@@ -229,13 +244,14 @@ def run_kind(rotting: Campaign, kind: str, count: int, *, seed: int, builds: int
     for number in range(1, count + 1):
         file = dice.choice(files)
         bit = dice.randrange(file.stat().st_size * 8)
-        judge = partial(rotting.judge, kind, file, bit, with_build=number % builds == 0)
+        form: Form = FORMS[number // OTHERS % len(FORMS)] if number % OTHERS == 0 else "bit"
+        judge = partial(rotting.judge, kind, file, bit, form, with_build=number % builds == 0)
         outcome = judged(judge)
         outcomes[outcome if outcome in GOOD else "wrong"] += 1
         if outcome not in GOOD:
             path = str(file.relative_to(rotting.lake.place))
-            failures.append(Verdict(kind, path, bit, outcome))
-            print(f"{kind}: bit {bit} of {path}: {outcome}", flush=True)
+            failures.append(Verdict(kind, path, form, bit, outcome))
+            print(f"{kind}: {form} at bit {bit} of {path}: {outcome}", flush=True)
     print(json.dumps({"kind": kind, "flips": count, **outcomes}), flush=True)
     return failures
 

@@ -86,3 +86,15 @@ def test_an_incremental_build_refuses_what_it_reads(shop: Shop) -> None:
     with pytest.raises(TableDamaged, match=r"^silver\.orders: .*`just repair`$"):
         shop.build()
     assert shop.releases() == [1]
+
+
+@pytest.mark.parametrize("name", ["silver.orders", "gold.revenue_daily", "bronze.expense_types"])
+def test_a_session_refuses_a_damaged_file(shop: Shop, name: str) -> None:
+    """No query shows a changed value of silver or gold; a file of bronze that can't be opened is one line."""
+    file = file_of(shop.lake, name)
+    if name.startswith("bronze."):
+        file.write_bytes(file.read_bytes()[:-40] + bytes(40))
+    else:
+        rot(file)
+    with pytest.raises(TableDamaged, match=f"^{name}: {file.name} .*`just repair`$"):
+        shop.read()

@@ -12,6 +12,7 @@ import pytest
 
 from lake.delta import damage
 from lake.delta.contract import Contract
+from lake.delta.files import Files
 from lake.delta.table import create_table, open_table
 from lake.errors import TableDamaged
 from lake.ledgers.findings import read_damage
@@ -194,3 +195,18 @@ def test_a_damage_knows_if_only_older_releases_need_its_file(shop: Shop) -> None
     for each in found:
         assert "`just repair --from BACKUP`" in each.line
         assert msgspec.structs.asdict(each)["releases"] == (1,)
+
+
+def test_a_lake_in_an_object_store_is_verified_and_repaired(s3_lake: Lake) -> None:
+    """Builds leave these files to the store; a verification reads them all the same."""
+    schema = Contract.of({"id": "BIGINT"}).schema
+    table = create_table(s3_lake, "ops.things", schema)
+    table.append(pa.table({"id": range(50)}, schema=schema))
+    assert (verified(s3_lake).files, verified(s3_lake).damages) == (1, ())
+    files = Files(s3_lake.place)
+    [path] = [path for path in files.sizes() if path.endswith(".parquet")]
+    content = files.read(path)
+    files.write(path, [content[:99] + bytes([content[99] ^ 1]) + content[100:]])
+    assert [each.path for each in verified(s3_lake).damages] == [path]
+    assert [each.how for each in repair_files(s3_lake)] == ["one bit was flipped back"]
+    assert files.read(path) == content
