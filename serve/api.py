@@ -70,8 +70,8 @@ async def releases(request: AnyRequest, service: QueryService) -> Response[Relea
         etag = tag(served.key, "releases", str(number), str(limit))
         answer = service.cache.get(etag)
         if answer is None:
-            newest = await service.run(lambda: service.reader.releases(number, limit))
-            answer = json_response(Releases(number, number, limit, [*map(line_of, newest)]), etag, number)
+            lines = await service.run(lambda: releases_of(service.reader, number, limit))
+            answer = json_response(lines, etag, number)
             service.cache.put(answer)
     return respond(request, answer)
 
@@ -197,6 +197,13 @@ def run_of(run: Run | None, whole_run: Run | None, now: datetime) -> RunStatus |
         reason=run.reason,
         last_complete_at=whole_run.finished_at if whole_run else None,
     )
+
+
+def releases_of(reader: Reader, number: int, limit: int) -> Releases:
+    """Return at most ``limit`` releases up to ``number``, newest first."""
+    newest = reader.releases(number, limit)
+    missing = reader.uncounted(newest[0]) if newest else None
+    return Releases(number, missing, number, limit, [*map(line_of, newest)])
 
 
 def failed_job(entry: Entry) -> FailedJob:

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from lake.releases.uncounted import Uncounted
 from serve.reader import Reader
 
 
@@ -51,6 +52,8 @@ class Metrics(Collector):
                 "keylake_last_run_complete", "1 if the last ingest was complete", run.verdict == "complete"
             )
         yield gauge("keylake_release_problem", "1 if a newer release can't be opened", self._reader.is_behind)
+        if current and current.uncounted:
+            yield from missing(current.uncounted)
         yield gauge(
             "keylake_failed_jobs",
             "Number of jobs of the schedule that failed when they last ended",
@@ -60,6 +63,24 @@ class Metrics(Collector):
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
         return bytes(generate_latest(self.registry))
+
+
+def missing(uncounted: Uncounted) -> Iterable[GaugeMetricFamily]:
+    """Yield the number of orders and expenses that are in no number, and their money by currency."""
+    records = GaugeMetricFamily(
+        "keylake_not_counted_records", "Orders and expenses that are in no number", labels=["kind"]
+    )
+    records.add_metric(["order"], uncounted.orders_count)
+    records.add_metric(["expense"], uncounted.expenses_count)
+    yield records
+    money = GaugeMetricFamily(
+        "keylake_not_counted_amount",
+        "Money of the orders and expenses that are in no number",
+        labels=["kind", "rule", "currency"],
+    )
+    for row in uncounted.rows:
+        money.add_metric([row.kind, row.rule, row.currency], float(row.amount))
+    yield money
 
 
 def gauge(name: str, about: str, value: float) -> GaugeMetricFamily:

@@ -113,8 +113,8 @@ def describe(urls: dict[str, str]) -> OpenAPIConfig:
         title="keylake",
         version="1",
         description="The shop's numbers. Each response names its release. `release=N` reads an older "
-        "release, and `as_of` the release that served at a given time. Money is in hryvnias, exact to the "
-        "kopeck; dates are shop days in Kyiv, instants are UTC.",
+        "release, and `as_of` the release that served at a given time. Money is in the shop's "
+        "currency, exact to the kopeck; dates are shop days in Kyiv, instants are UTC.",
         path="/schema",
         render_plugins=[
             Page(urls),

@@ -26,6 +26,7 @@ from lake.ledgers.runs import RUNS, Run, last_runs, list_runs
 from lake.paths import Lake
 from lake.releases.asof import resolve as resolve_release
 from lake.releases.release import Release, find_release, list_releases, releases_table
+from lake.releases.uncounted import Uncounted, read_uncounted
 from lake.settings import LakeSettings
 from serve.errors import BadQuestion, NothingThere, NotReady
 from serve.served_release import ServedRelease, open_served_release
@@ -142,6 +143,16 @@ class Reader:
     def releases(self, number: int, limit: int) -> list[Release]:
         """Return at most ``limit`` releases up to ``number``, newest first."""
         return list_releases(self._lake, limit=limit, until=number)
+
+    def uncounted(self, release: Release) -> Uncounted | None:
+        """Return what is in no number of a release; None if it is not recorded, or can't be read any more."""
+        current = self.current
+        if current and current.number == release.release:
+            return current.uncounted
+        try:
+            return read_uncounted(self._lake, release)
+        except (LakeError, OSError):
+            return None
 
     def last_runs(self, release: Release) -> tuple[Run | None, Run | None]:
         """Return the last ingest and the last complete one; for an older release, those before it."""

@@ -92,9 +92,13 @@ class ReleaseLine(Struct, frozen=True):
 
 
 class Releases(Struct, frozen=True):
-    """The newest releases; ``total`` counts all releases ever published."""
+    """The newest releases; ``total`` counts all releases ever published.
+
+    ``not_counted`` is of the first one; null if that release can't be opened any more.
+    """
 
     release: int
+    not_counted: Uncounted | None
     total: int
     limit: int
     releases: list[ReleaseLine]
@@ -121,6 +125,7 @@ class Tables(Struct, frozen=True):
     """Every gold table of the release."""
 
     release: int
+    not_counted: Uncounted | None
     tables: list[TableInfo]
 
 
@@ -131,6 +136,7 @@ class TableRows(Struct, frozen=True):
     """
 
     release: int
+    not_counted: Uncounted | None
     table: str
     total: int
     limit: int

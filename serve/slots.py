@@ -10,7 +10,7 @@ claim, each is closed.
 
 An open claim whose holder has died is a crash: the next scheduler to start runs the slot
 immediately. A scheduler has a lock in the lake while it lives, its *lease*. If the lake is on a disk
-of this machine and nobody has the lock, the holder has died, even if it ran in another container.
+of this machine and no process has the lock, the holder has died, even if it ran in another container.
 Otherwise the holder's process is looked up on this machine; a holder on another machine counts as
 dead if it has not renewed its claim for twice RENEW.
 """

@@ -42,7 +42,11 @@ READERS = {
 
 def tables(served: ServedRelease, values: Mapping[str, Any]) -> Tables:
     """Return every gold table with its columns, types, number of rows and dates."""
-    return Tables(release=served.number, tables=[table_info(table) for table in served.tables.values()])
+    return Tables(
+        release=served.number,
+        not_counted=served.uncounted,
+        tables=[table_info(table) for table in served.tables.values()],
+    )
 
 
 def table_info(table: GoldTable) -> TableInfo:
@@ -66,6 +70,7 @@ def table_rows(served: ServedRelease, name: str, pairs: list[tuple[str, str]]) -
     )
     return TableRows(
         release=served.number,
+        not_counted=served.uncounted,
         table=table.name,
         total=counts["total"],
         limit=values["limit"],

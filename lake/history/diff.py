@@ -44,7 +44,7 @@ SCHEMA = Contract.of(
 
 
 class DayMove(msgspec.Struct, frozen=True):
-    """Rows and money of one day of one table in two releases; money in hryvnias.
+    """Rows and money of one day of one table in two releases; money in the shop's currency.
 
     ``date`` is None if the table has no days. ``rows_gone`` counts the rows that only the first
     release has, and ``rows_new`` those that only the second has. An edited row counts in both.

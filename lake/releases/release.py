@@ -36,7 +36,7 @@ CACHED = 200
 
 
 class Move(msgspec.Struct, frozen=True):
-    """The change of one month of one table (``month`` None: of the whole table); money in hryvnias."""
+    """The change of one month of one table, or of a whole table; money in the shop's currency."""
 
     table: str
     month: date | None
@@ -228,7 +228,7 @@ def read_release(table: Table, number: int) -> Release:
 
 
 def total(moves: Iterable[Move]) -> Decimal:
-    """Return the sum by which the moves changed money, in hryvnias."""
+    """Return the sum by which the moves changed money, in the shop's currency."""
     return sum(
         ((move.money_after or Decimal()) - (move.money_before or Decimal()) for move in moves), Decimal()
     )

@@ -20,6 +20,7 @@ from tests.ingest.test_odd_findings import BEGAN, Ingests
 from tests.support.shop_edits import versions
 from transform.checks import Outcome, run_check
 from transform.models import Check, read_models
+from transform.workspace import build_model
 
 
 @pytest.fixture
@@ -38,7 +39,12 @@ def check() -> Check:
 
 def outcome(lake: Lake, engine: LakeSettings, check: Check) -> Outcome:
     """Return the outcome of the check on what bronze has now."""
-    return run_check(open_session(lake, engine, None), check)
+    with open_session(lake, engine, None) as session:
+        session.execute("create view silver.orders as from bronze.orders where not is_deleted")
+        for model in read_models():
+            if model.name in check.reads:
+                build_model(session, model)
+        return run_check(session, check)
 
 
 def total(lake: Lake, engine: LakeSettings) -> Decimal:
@@ -106,6 +112,15 @@ def test_an_order_without_an_id_is_over_when_it_is_known_with_one(
     ingests.run(ORDERS, order(id={"unexpected": True}), order(id=2**63, created_at="2026-01-01 00:00:00"))
     assert outcome(ingests.lake, engine, check).failures == 2
     ingests.run(ORDERS, order())
+    assert outcome(ingests.lake, engine, check).failures == 1
+
+
+@pytest.mark.parametrize("created_at", [None, "soon", {"at": 1}])
+def test_an_order_without_an_id_and_a_creation_time_is_refused(
+    ingests: Ingests, engine: LakeSettings, check: Check, created_at: object
+) -> None:
+    """Nothing names the order, so it stays refused whatever else is known."""
+    ingests.run(ORDERS, order(id=None, created_at=created_at), order(id=6))
     assert outcome(ingests.lake, engine, check).failures == 1
 
 

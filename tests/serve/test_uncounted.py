@@ -25,7 +25,16 @@ ROWS = [
 ]
 COLUMNS = next(m.header.columns for m in read_models() if m.name == "gold.uncounted_records")
 LINE = "6 orders, $ 1,234.30 + ₴ 17,850.15 and 1 expense, € 10.13 are not in these numbers"
-PATHS = ("/api/status", "/api/summary", "/api/revenue/daily", "/api/products/top", "/api/sources")
+PATHS = (
+    "/api/status",
+    "/api/summary",
+    "/api/revenue/daily",
+    "/api/products/top",
+    "/api/sources",
+    "/api/releases",
+    "/api/tables",
+    "/api/tables/revenue_daily",
+)
 
 
 def publish(lake: Lake, rows: list[tuple[Any, ...]]) -> Release:
@@ -76,6 +85,17 @@ def test_every_answer_with_totals_states_what_is_missing(odd: tuple[str, Lake], 
         "currency": "USD",
         "rows": [],
     }
+
+
+def test_the_metrics_have_what_is_missing(odd: tuple[str, Lake]) -> None:
+    """Prometheus gets the number of records by kind, and the money by kind, rule and currency."""
+    base, _ = odd
+    text = ask(base, "/metrics").body.decode()
+    assert 'keylake_not_counted_records{kind="order"} 6.0' in text
+    assert 'keylake_not_counted_records{kind="expense"} 1.0' in text
+    for kind, rule, code, _, amount in ROWS:
+        labels = f'{{currency="{code}",kind="{kind}",rule="{rule}"}}'
+        assert f"keylake_not_counted_amount{labels} {float(amount)}" in text
 
 
 def test_the_page_is_green_only_if_nothing_is_missing(odd: tuple[str, Lake]) -> None:

@@ -33,7 +33,9 @@ FEW = tuple(
         "statuses",
         "offers",
         "set_aside_orders",
+        "refused_orders",
         "orders",
+        "unnamed_orders",
         "revenue_daily",
         "source_daily",
     )

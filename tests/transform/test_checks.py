@@ -54,7 +54,8 @@ GOOD = {
         2        | 2        | 92 | 60.00  | 5               | UAH             | paid
         2        | 3        | 93 | 10.00  | 5               | USD             | canceled
     """,
-    "bronze.rejected": 'entity | id | reason | payload\n orders | 10 | odd | {"grand_total": 7.00}',
+    "bronze.rejected": "entity | id | reason | payload\n"
+    ' orders | 10 | odd | {"grand_total": 7.00}\n orders | null | odd | {"grand_total": 8.00}',
     "bronze.buyers": HISTORY["bronze.buyers"] + "\n 32 | Марія",
     "bronze.offers": "id | product_id | quantity | in_reserve | purchased_price\n 70 | 7 | 5 | 1 | 40.00",
 }
@@ -115,12 +116,8 @@ FAULTS = [
     ("silver.orders.source_is_known", "update silver.orders set source_id = 77 where id = 1"),
     ("silver.orders.status_is_known", "update silver.orders set status_id = 77 where id = 1"),
     ("silver.orders.manager_is_known", "update silver.orders set manager_id = 77 where id = 2"),
-    (
-        "silver.orders.none_is_refused",
-        "create or replace table bronze.rejected as"
-        " select 'orders' as entity, 1::bigint as id, 'odd' as reason, '{}' as payload,"
-        " 'h' as payload_hash, timestamptz '2090-01-01' as fetched_at",
-    ),
+    ("silver.orders.none_is_refused", "delete from silver.refused_orders"),
+    ("silver.orders.none_is_refused", "delete from silver.unnamed_orders"),
     (
         "silver.order_lines.price_is_not_negative",
         "update silver.order_lines set price = -1 where order_id = 1",

@@ -184,6 +184,80 @@ def test_a_small_decrease_is_published(many: Shop, orders: int) -> None:
     assert many.publish().rows["silver.orders"] == ORDERS - orders
 
 
+CORRECTED = {
+    "a total that was mistyped": "12 | 10.00 | false",
+    "a return": "19 | 10000.00 | false",
+    "a deletion": "12 | 10000.00 | true",
+    "a total that is set aside": "12 | -5.00 | false",
+}
+
+
+@pytest.mark.parametrize("how", CORRECTED)
+def test_one_corrected_order_stops_nothing(many: Shop, tmp_path: Path, how: str) -> None:
+    """An order with most of the money of the shop loses it; the loss of others would be refused."""
+    observe = "id | ordered_at | source_id | manager_id | status_id | grand_total | is_deleted"
+    large = "200 | 2026-07-10 10:00 | 1 | 22"
+    many.observe("bronze.orders", f"{observe} | fetched_at\n{large} | 12 | 10000.00 | false | {instant(1)}")
+    many.publish()
+    many.observe("bronze.orders", f"{observe} | fetched_at\n{large} | {CORRECTED[how]} | {instant(2)}")
+    assert "release.totals_hold" not in many.publish().checks
+    assert many.read() == many.rebuilt_copy(tmp_path / "rebuilt").read()
+    delete_orders(many, 40)
+    with pytest.raises(CheckFailed, match="totals_hold"):
+        many.build()
+
+
+def test_a_large_order_does_not_hide_the_loss_of_others(many: Shop) -> None:
+    """What others lose besides it is compared with the limit."""
+    rows = "\n".join(f"{order} | 2026-07-10 10:00 | 1 | 22 | 12 | 300.00" for order in (200, 201))
+    header = "id | ordered_at | source_id | manager_id | status_id | grand_total"
+    many.observe(
+        "bronze.orders",
+        f"{header} | fetched_at\n" + rows.replace("\n", f" | {instant(1)}\n") + f" | {instant(1)}",
+    )
+    many.publish()
+    many.observe("bronze.orders", DELETED_ROWS + f"200 | true | {instant(2)}")
+    many.publish()
+    many.observe(
+        "bronze.orders",
+        DELETED_ROWS + "\n".join(f"{one} | true | {instant(3)}" for one in (201, *range(1, 40))),
+    )
+    with pytest.raises(CheckFailed, match=r"totals_hold.*money"):
+        many.build()
+
+
+NEW_SOURCE = "id | name | currency_code | fetched_at\n9 | Etsy | EUR | " + instant(1)
+OTHER_NAME = "id | name | currency_code | fetched_at\n1 | Insta | UAH | " + instant(1)
+OTHER_CURRENCY = "id | name | currency_code | fetched_at\n7 | Etsy | EUR | " + instant(2)
+
+
+@pytest.mark.parametrize("source", [NEW_SOURCE, OTHER_NAME])
+def test_another_source_is_no_reason(many: Shop, source: str) -> None:
+    """A source that is new, renamed, or has the shop's currency by name, moves no order."""
+    many.observe("bronze.sources", source)
+    delete_orders(many, 30)
+    with pytest.raises(CheckFailed, match="totals_hold"):
+        many.build()
+
+
+def test_another_currency_is_a_reason_for_its_source_alone(many: Shop) -> None:
+    """The loss of orders of other sources is refused in the same build."""
+    header = "id | ordered_at | source_id | manager_id | status_id | grand_total | fetched_at\n"
+    many.observe("bronze.sources", f"id | name | fetched_at\n7 | Etsy | {instant(1)}")
+    rows = [f"{order} | 2026-07-02 10:00 | 7 | 22 | 12 | 10.00 | {instant(1)}" for order in range(200, 260)]
+    many.observe("bronze.orders", header + "\n".join(rows))
+    many.publish()
+    many.observe("bronze.sources", OTHER_CURRENCY)
+    delete_orders(many, 50)
+    with pytest.raises(CheckFailed, match="totals_hold"):
+        many.build()
+    rows = [f"{order} | 2026-07-02 10:00 | 1 | 22 | 12 | 10.00 | {instant(3)}" for order in range(1, 51)]
+    many.observe("bronze.orders", header + "\n".join(rows))
+    release = many.publish()
+    assert release.rows["silver.orders"] == ORDERS
+    assert read_findings(many.lake)["release.totals_hold"].severity == "warn"
+
+
 def test_the_settings_limit_the_decrease(many: Shop) -> None:
     """If the share is zero, no total may decrease."""
     delete_orders(many, 1)
