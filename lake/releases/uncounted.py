@@ -25,13 +25,17 @@ def plain_money(amount: Decimal, currency: str) -> str:
 
 
 class UncountedLine(msgspec.Struct, frozen=True):
-    """The records of one kind ("order" or "expense") that break one rule, in one currency."""
+    """The records of one kind ("order" or "expense") that break one rule, in one currency.
+
+    ``amount`` leaves out the ``unread_count`` records whose amount can't be read.
+    """
 
     kind: str
     rule: str
     currency: str
     records_count: int
     amount: Decimal
+    unread_count: int = 0
 
 
 class Uncounted(msgspec.Struct, frozen=True):
@@ -59,7 +63,9 @@ class Uncounted(msgspec.Struct, frozen=True):
             sums[row.currency] = sums.get(row.currency, Decimal("0.00")) + row.amount
         ours_first = sorted(sums, key=lambda code: (code != self.currency, code))
         amounts = " + ".join(money(sums[code], code) for code in ours_first)
-        return f"{counted(sum(row.records_count for row in rows), kind)}, {amounts}" if rows else ""
+        unread = sum(row.unread_count for row in rows)
+        but = f" ({unread} unreadable)" if unread else ""
+        return f"{counted(sum(row.records_count for row in rows), kind)}, {amounts}{but}" if rows else ""
 
 
 def uncounted(rows: Iterable[Mapping[str, Any]], currency: str) -> Uncounted:

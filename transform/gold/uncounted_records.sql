@@ -11,6 +11,7 @@ kind          = "VARCHAR"         # order or expense
 rule          = "VARCHAR"         # the rule that they break, see silver.set_aside_orders and silver.set_aside_expenses; or refused
 currency      = "VARCHAR"         # currency of the amount
 records_count = "BIGINT"          # number of orders or expenses; adds up over rules and currencies
+unread_count  = "BIGINT"          # how many of them have an amount that can't be read; adds up over rules and currencies
 amount        = "DECIMAL(38,2)"   # in that currency, as far as it can be read; adds up over rules
 */
 with refused as (
@@ -33,9 +34,15 @@ records as (
     select
         'order',
         'refused',
-        coalesce(s.currency_code, (select currency from rules.currency)),
-        coalesce(r.amount - if(o.rate = 1, o.grand_total, 0), 0),
+        coalesce(s.currency_code, c.currency) as currency,
+        -- An older state that is in revenue is not missing.
+        r.amount - case
+            when o.is_return or o.currency <> coalesce(s.currency_code, c.currency) then 0
+            when o.rate <> 1 then (o.grand_total / o.rate)::decimal(18, 2)
+            else coalesce(o.grand_total, 0)
+        end,
     from refused as r
+    cross join rules.currency as c
     left join silver.sources as s on s.id = r.source_id
     left join silver.orders as o on o.id = r.id
     where
@@ -48,6 +55,7 @@ select
     rule,
     currency,
     count(*) as records_count,
-    sum(amount)::decimal(38, 2) as amount,
+    count(*) - count(amount) as unread_count,
+    coalesce(sum(amount), 0)::decimal(38, 2) as amount,
 from records
 group by kind, rule, currency
