@@ -29,7 +29,7 @@ from lake.paths import Lake
 from lake.query.catalogue import publish, refresh_catalogue
 from lake.query.session import Connection, connect, open_heads
 from lake.releases.release import Move, Release, current_release, refuse_rival
-from lake.releases.released_table import open_released, refuse_difference
+from lake.releases.released_table import digests_of, open_released, refuse_difference
 from lake.settings import LakeSettings
 from transform.check_scope import check_candidates
 from transform.checks import Outcome, checks_of, findings_of, refuse_failures
@@ -109,6 +109,7 @@ class Build:
         self._bronze = open_heads(lake)
         self.consumed = {name: table.version for name, table in self._bronze.items()}
         self.models_hash = hash_of(models)
+        self.has_lost_inputs = self._find_lost_inputs()
 
     @property
     def is_held(self) -> bool:
@@ -132,12 +133,6 @@ class Build:
             and all(self._stored(rule.name) == rule.table for rule in self._rules)
             and not self.has_lost_inputs
         )
-
-    @cached_property
-    def has_lost_inputs(self) -> bool:
-        """True if a version of bronze that the release was built from was lost with a part of its log."""
-        consumed = self.parent.consumed if self.parent else {}
-        return not all(is_openable(self._lake, name, at) for name, at in consumed.items())
 
     @property
     def has_same_runs(self) -> bool:
@@ -191,16 +186,18 @@ class Build:
             refuse_rival(self._lake, self.parent.release if self.parent else None)
             released = self.parent.tables if self.parent else {}
             versions = {**released, **self.queue.commit(candidates)}
+            tables = {name: versions[name] for name in candidates.tables}
             release = Release(
                 release=self.parent.release + 1 if self.parent else 1,
                 published_at=datetime.now(UTC),
                 kind=kind or release_kind(self.parent, candidates, full=self._full),
                 parent=self.parent.release if self.parent else None,
-                tables={name: versions[name] for name in candidates.tables},
+                tables=tables,
                 consumed=self.consumed,
                 excluded_runs=self.excluded_runs,
                 rows=rows,
                 money=money,
+                digests=digests_of(self._lake, tables | self.consumed, self.parent, self.tables),
                 moved=candidates.moved(),
                 checks={outcome.name: outcome.failures for outcome in outcomes if outcome.failures},
                 models_hash=self.models_hash,
@@ -208,7 +205,34 @@ class Build:
                 complete_through=self.complete_through,
                 reconciled_through=reconciled or parent_reconciled_through(self.parent),
             )
+            for name in tables:
+                refuse_difference(release, self.tables[name])
             return publish(self._lake, release, opened=self.tables)
+
+    def _find_lost_inputs(self) -> bool:
+        """Return True if a version of bronze that the release was built from was lost with a part of its log.
+
+        Raises TableDamaged if the log of such a version has changed, unless the build is a full one.
+        """
+        parent = self.parent
+        if parent is None:
+            return False
+        if not all(is_openable(self._lake, name, at) for name, at in parent.consumed.items()):
+            return True
+        try:
+            for name, at in parent.consumed.items():
+                head = self._bronze.get(name)
+                refuse_difference(
+                    parent, head if head and head.version == at else open_table(self._lake, name, at)
+                )
+        except TableMissing:  # its log was cleaned
+            return False
+        except TableDamaged as error:
+            if not self._full:
+                raise
+            log.warning("transform.rebuilds_from_changed_log", reason=str(error))
+            return True
+        return False
 
     def _stored(self, name: str) -> pa.Table | None:
         table = self._released.get(name)

@@ -94,6 +94,7 @@ def archive(lake: Lake, month: date, *, now: datetime) -> Release:
         parent=None,
         tables=versions,
         consumed={},
+        digests={},
         rows={name: release.rows[name] for name in names if name in release.rows},
         money={name: release.money[name] for name in names if name in release.money},
     )

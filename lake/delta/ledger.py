@@ -43,8 +43,14 @@ class Ledger(Generic[Record]):
         self._order_by = order_by
 
     def create(self, lake: Lake) -> Table:
-        """Open the table at its head, and create it if it is missing."""
-        return create_table(lake, self.name, self.schema)
+        """Open the table at its head; create it, or columns that an older release lacks, if they are missing.
+
+        Raises CommitConflict if another process commits while the columns are added.
+        """
+        table = create_table(lake, self.name, self.schema)
+        if set(table.schema.names) < set(self.schema.names):
+            table.redefine(self.rows(self.records(table.read())))
+        return table
 
     def open(self, lake: Lake) -> Table | None:
         """Open the table at its head; None if nothing was ever written to it."""
@@ -103,8 +109,10 @@ class Ledger(Generic[Record]):
         return sorted(values, key=lambda record: getattr(record, self._order_by))
 
     def record(self, row: dict[str, Any]) -> Record:
-        """Return one row, as Arrow gives it, as a record. Pure."""
-        fields = {field.name: nested(row[field.name], field.type) for field in self.schema}
+        """Return one row, as Arrow gives it, as a record; a column that it lacks has the default. Pure."""
+        fields = {
+            field.name: nested(row[field.name], field.type) for field in self.schema if field.name in row
+        }
         return msgspec.convert(fields, self._kind)
 
 

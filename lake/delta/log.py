@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from datetime import date
+from hashlib import blake2b
 from typing import Any
 from urllib.parse import unquote
 
@@ -69,6 +70,13 @@ class Actions:
                 return None
             counts[least] += rows
         return dict(counts)
+
+    def digest(self) -> str:
+        """Return the digest of the files' paths, sizes, rows and partitions, as 16 hexadecimal digits."""
+        names = [name for name in self._rows.column_names if name.startswith("partition.")]
+        columns = [self._rows[name].to_pylist() for name in ("path", "size_bytes", "num_records", *names)]
+        files = sorted((unquote(path), *map(str, facts)) for path, *facts in zip(*columns, strict=True))
+        return blake2b(msgspec.json.encode([names, files]), digest_size=8).hexdigest()
 
     def _uris(self) -> list[str]:
         return [f"{self._place}/{unquote(path)}" for path in self._rows["path"].to_pylist()]

@@ -88,6 +88,10 @@ class Table:
         """Return the live files of the open version."""
         return self._actions().files()
 
+    def digest(self) -> str:
+        """Return the digest of the live files: equal digests mean equal rows, as a file never changes."""
+        return self._actions().digest()
+
     def uris(self) -> set[str]:
         """Return the paths or URIs of the live files, equal to those of ``files``, without statistics."""
         written = self._delta.table_uri.removeprefix("file://").rstrip("/")

@@ -249,6 +249,7 @@ def publish_compacted(lake: Lake, *, now: datetime) -> Release | None:
         kind=COMPACTION,
         parent=current.release,
         consumed=current.consumed | merged,
+        digests=current.digests | {name: heads[name].digest() for name in merged},
         moved=(),
     )
     try:

@@ -51,11 +51,12 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
     ``tables`` is ``{"layer.table": version}`` of what the release shows, ``consumed`` the same of the
     bronze tables it was built from. ``rows`` and ``money`` are each table's totals when it was
-    published, ``moved`` is the difference to the parent. ``checks`` is ``{check: rows}`` that a check
-    refused or warned of. ``complete_through`` is the source's time up to which the release has
-    everything the source knew; ``reconciled_through`` is the source's time when the last resync began
-    that agreed with all history. Builds leave ``excluded_runs`` out. If the newest release
-    ``is_held``, builds publish nothing. An empty ``models_hash`` forces the next build.
+    published, ``digests`` those of the files of all these versions, ``moved`` is the difference to the
+    parent. ``checks`` is ``{check: rows}`` that a check refused or warned of. ``complete_through`` is the
+    source's time up to which the release has everything the source knew; ``reconciled_through`` is the
+    source's time when the last resync began that agreed with all history. Builds leave
+    ``excluded_runs`` out. If the newest release ``is_held``, builds publish nothing. An empty
+    ``models_hash`` forces the next build.
     """
 
     release: int
@@ -68,6 +69,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     is_held: bool = False
     rows: dict[str, int] = {}
     money: dict[str, Decimal] = {}
+    digests: dict[str, str] = {}
     moved: tuple[Move, ...] = ()
     checks: dict[str, int] = {}
     models_hash: str = ""

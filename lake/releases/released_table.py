@@ -1,4 +1,6 @@
-"""Released table: a table at the version that a release references, with the rows that it recorded."""
+"""Released table: a table at the version that a release references, with the files that it recorded."""
+
+from collections.abc import Mapping
 
 from lake.delta.table import Table, open_table
 from lake.errors import TableDamaged
@@ -9,22 +11,58 @@ from lake.releases.release import Release
 def open_released(lake: Lake, release: Release, name: str) -> Table:
     """Open a table of a release. Only its log is read.
 
-    Raises TableDamaged if the log does not have as many rows as the release recorded, or is damaged
-    itself, and TableMissing if the version is missing.
+    Raises TableDamaged if the log does not have the files or rows that the release recorded, or is
+    damaged itself, and TableMissing if the version is missing.
     """
-    table = open_table(lake, name, {**release.tables, **release.consumed}[name])
+    table = open_table(lake, name, versions_of(release)[name])
     refuse_difference(release, table)
     return table
 
 
 def refuse_difference(release: Release, table: Table) -> None:
-    """Raise TableDamaged if a table does not have as many rows as the release recorded."""
-    expected = release.rows.get(table.name)
-    if expected is None or release.tables.get(table.name) != table.version:
+    """Raise TableDamaged if a table of the release does not have the rows and files that were recorded.
+
+    A release of an older version of this project recorded no files.
+    """
+    if versions_of(release).get(table.name) != table.version:
         return
+    expected = release.rows.get(table.name)
     rows = sum(file.rows for file in table.files())
-    if rows != expected:
-        raise TableDamaged(
-            f"{table.name}: version {table.version} has {rows} rows, and had {expected} when release"
-            f" {release.release} was published: its log was changed; run `just repair`"
-        )
+    if expected is not None and rows != expected:
+        raise difference(release, table, f"has {rows} rows, and had {expected}")
+    digest = release.digests.get(table.name)
+    if digest is not None and table.digest() != digest:
+        raise difference(release, table, "has other files than it had")
+
+
+def difference(release: Release, table: Table, fact: str) -> TableDamaged:
+    """Return the error for a table whose log is no longer that of the release."""
+    return TableDamaged(
+        f"{table.name}: version {table.version} {fact} when release {release.release} was published: its log"
+        " was changed; run `just repair`"
+    )
+
+
+def versions_of(release: Release) -> dict[str, int]:
+    """Return ``{"layer.table": version}`` of all that a release shows and was built from."""
+    return {**release.tables, **release.consumed}
+
+
+def digests_of(
+    lake: Lake, versions: Mapping[str, int], parent: Release | None, opened: Mapping[str, Table]
+) -> dict[str, str]:
+    """Return the digest of the files of each of these versions.
+
+    Those of the parent are used as they are, and ``opened`` tables are not opened again.
+    """
+    known = versions_of(parent) if parent else {}
+    digests = {}
+    for name, version in versions.items():
+        table = opened.get(name)
+        if parent and known.get(name) == version and name in parent.digests:
+            digests[name] = parent.digests[name]
+        elif table and table.version == version:
+            digests[name] = table.digest()
+        else:
+            digests[name] = open_table(lake, name, version).digest()
+    return digests

@@ -267,6 +267,7 @@ def test_an_impossible_explanation_is_refused(few: Shop) -> None:
         parent=1,
         tables={**release.tables, "gold.revenue_daily": gold.replace(gold.read().slice(0, 0))},
         rows={**release.rows, "gold.revenue_daily": 0},
+        digests={},
     )
     publish(few.lake, broken)
     with pytest.raises(

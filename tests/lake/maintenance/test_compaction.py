@@ -120,6 +120,7 @@ def test_a_release_names_the_merged_files_and_serves_the_same_rows(month: Simula
         published_at=month.now,
         kind=COMPACTION,
         consumed=consumed,
+        digests={BRONZE: open_table(lake, BRONZE).digest()},
     )
     assert read_release(lake, after) == expected
     assert lake.catalogue

@@ -1,0 +1,111 @@
+"""Released table: a log that is valid, but not the one that the release was published with, is refused."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pytest
+
+from lake.delta.table import create_table, open_table
+from lake.errors import TableDamaged
+from lake.paths import Lake
+from lake.query.session import open_session
+from lake.releases.release import LEDGER, current_release, find_release, publish
+from tests.support.built_lake import ENGINE, FEW, Shop, ingested_shop
+from tests.transform.test_build import edit_order
+
+Change = Callable[[Path, Path], None]
+
+
+@pytest.fixture(scope="module")
+def of_three(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A shop with three releases of the same number of rows; no test changes it."""
+    shop = ingested_shop(tmp_path_factory.mktemp("three") / "lake", models=FEW)
+    shop.publish()
+    for minute, total in ((1, "210.00"), (2, "220.00")):
+        edit_order(shop, total=total, minute=minute)
+        shop.publish()
+    return shop
+
+
+def entries(shop: Shop, name: str) -> tuple[Path, Path]:
+    """Return the last two entries of a table's log."""
+    log = Path(shop.lake.uri(name), "_delta_log")
+    before, last = sorted(file for file in log.glob("*.json"))[-2:]
+    return before, last
+
+
+def put_older(before: Path, last: Path) -> None:
+    """Put the entry before in place of the last one, as a copy of an older state of the disk does."""
+    last.unlink()
+    shutil.copy2(before, last)
+
+
+def move_file(_: Path, last: Path) -> None:
+    """Let the entry name a file of another month, without what a commit states of its files."""
+    lines = [msgspec.json.decode(line) for line in last.read_bytes().splitlines()]
+    for line in lines:
+        line.get("commitInfo", {}).pop("filesDigest", None)
+        if "add" in line and line["add"]["partitionValues"]:
+            line["add"]["partitionValues"] = {"month": "2026-01-01"}
+    last.unlink()
+    last.write_bytes(b"\n".join(map(msgspec.json.encode, lines)) + b"\n")
+    last.chmod(0o444)
+
+
+@pytest.mark.parametrize("change", [put_older, move_file])
+@pytest.mark.parametrize("name", ["silver.orders", "gold.revenue_daily", "gold.source_daily"])
+def test_a_release_with_another_valid_log_is_refused_and_built_again(
+    of_three: Shop, tmp_path: Path, name: str, change: Change
+) -> None:
+    """No session opens; the next build writes the table again and equals a full one."""
+    shop = of_three.copy(tmp_path / "lake")
+    release = find_release(shop.lake, None)
+    change(*entries(shop, name))
+    with pytest.raises(TableDamaged, match=rf"^{name}: .*run `just repair`$"):
+        open_session(shop.lake, ENGINE, release)
+    edit_order(shop, total="230.00", minute=3)
+    shop.publish()
+    assert shop.read() == shop.rebuilt_copy(tmp_path / "rebuilt").read()
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_build_from_another_valid_log_of_bronze_is_refused(
+    of_three: Shop, tmp_path: Path, later: bool
+) -> None:
+    """An observation is missing in bronze, whether or not others were appended since."""
+    shop = of_three.copy(tmp_path / "lake")
+    before = shop.releases()
+    put_older(*entries(shop, "bronze.orders"))
+    if later:
+        edit_order(shop, total="230.00", minute=3)
+    with pytest.raises(TableDamaged, match=r"^bronze\.orders: .*run `just repair`$"):
+        shop.build()
+    assert shop.releases() == before
+    shop.build(full=True)
+
+
+def test_a_release_that_recorded_no_files_opens(of_three: Shop, tmp_path: Path) -> None:
+    """A release of an older version of this project has no digests; its number of rows is compared."""
+    lake = of_three.copy(tmp_path / "lake").lake
+    release = find_release(lake, None)
+    old = msgspec.structs.replace(release, release=4, parent=3, digests={})
+    publish(lake, old)
+    assert current_release(lake) == old
+    with open_session(lake, ENGINE, old) as session:
+        assert session.execute("select count(*) from gold.revenue_daily").fetchone()
+
+
+def test_a_ledger_gets_the_columns_that_it_lacks(of_three: Shop, lake: Lake) -> None:
+    """The first publish of a newer version adds them, and the older releases have their defaults."""
+    release = find_release(of_three.lake, 1)
+    columns = pa.schema([field for field in LEDGER.schema if field.name != "digests"])
+    create_table(lake, LEDGER.name, columns).append(LEDGER.rows([release]).select(columns.names))
+    old = msgspec.structs.replace(release, digests={})
+    assert current_release(lake) == old
+    publish(lake, msgspec.structs.replace(release, release=2, parent=1))
+    assert find_release(lake, 1) == old
+    assert find_release(lake, None).digests == release.digests
+    assert open_table(lake, LEDGER.name).schema == LEDGER.schema
