@@ -44,14 +44,15 @@ class Lake(msgspec.Struct, frozen=True):
     """The location of a lake: a folder, or the URI of a prefix in an object store.
 
     Credentials come from the environment. ``mode`` are the permissions of the folder when it is created.
-    If ``durable``, commits on a disk are synced. ``lock_seconds`` limits the wait for a lock. Raises
-    UsageError if no lake can be at the root.
+    If ``durable``, commits on a disk are synced. ``lock_seconds`` limits the wait for a lock. If
+    ``read_only``, opening a table changes no file. Raises UsageError if no lake can be at the root.
     """
 
     root: str
     mode: int = OWNER_ONLY
     durable: bool = True
     lock_seconds: float = LOCK_SECONDS
+    read_only: bool = False
 
     def __post_init__(self) -> None:
         if reason := fault(self.root):

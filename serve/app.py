@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 import structlog
 from litestar import Litestar, Response, get
 from litestar.datastructures import MutableScopeHeaders
@@ -42,9 +43,9 @@ SECURITY = {
 
 
 def create_app(config: Config) -> Litestar:
-    """Return the app for the lake in the settings. It reads the lake and never writes to it."""
+    """Return the app for the lake in the settings. It reads the lake and changes no file in it."""
     settings, limits = config.section(ServeSettings), config.section(LakeSettings)
-    reader = Reader(limits.lake, limits, settings)
+    reader = Reader(msgspec.structs.replace(limits.lake, read_only=True), limits, settings)
     metrics, assets = Metrics(reader), Assets()
     service = QueryService(reader, ResponseCache(settings.cache_mb * 1_000_000), metrics)
 

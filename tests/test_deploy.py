@@ -53,7 +53,8 @@ def script(unit: dict[str, str]) -> str:
     """Return the shell script that makes the unit's view of the disk and then runs its command there."""
     lines = [MOUNTS, f"umask {unit.get('UMask', '0022')}"]
     if unit.get("ProtectSystem") == "strict":
-        lines += [f"mount -o remount,bind,ro {folder}" for folder in ("/", CODE, VENV)]
+        state = [] if "StateDirectory" in unit else [STATE]
+        lines += [f"mount -o remount,bind,ro {folder}" for folder in ("/", CODE, VENV, *state)]
     if unit.get("PrivateTmp") == "yes":
         lines += ["mount -t tmpfs tmpfs /tmp", "mount -t tmpfs tmpfs /var/tmp"]
     command = unit["ExecStart"].replace("/opt/keylake/.venv", VENV)
@@ -116,10 +117,11 @@ def test_systemd_accepts_each_unit(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", UNITS)
 def test_no_other_user_can_read_what_a_service_writes(name: str) -> None:
-    """Each unit creates files for its user alone, in a state folder that only this user can enter."""
+    """Each unit creates files for its user alone, and so does the state folder of the schedule."""
     unit = service(UNITS[name])
     assert unit["UMask"] == "0077"
-    assert unit["StateDirectoryMode"] == "0700"
+    assert unit.get("StateDirectoryMode") == {"keylake-schedule": "0700"}.get(name)
+    assert ("StateDirectory" in unit) == (name == "keylake-schedule")
     assert unit["ProtectSystem"] == "strict"
 
 
@@ -139,16 +141,21 @@ def test_the_schedule_syncs_as_a_service(tmp_path: Path) -> None:
 
 
 def test_the_server_serves_as_a_service(tmp_path: Path) -> None:
-    """The server answers from a lake that it can only read."""
+    """The server answers from a lake on a disk that is mounted read-only, also after a power cut."""
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
     lake = Lake(root=str(state / "lake"))
     with serving(SMALL) as shop:
         succeed(environ_of(lake, shop.url), "ingest", "full")
     succeed(environ_of(lake), "transform")
+    # What a power cut may leave: the permissions of the last commits are not on the disk.
+    for file in (state / "lake").glob("*/*/_delta_log/*.json"):
+        file.chmod(0o600)
     with started("keylake-serve", state, KEYLAKE_SERVE_PORT="0") as child:
         assert child.stdout
         addresses = (re.search(r"http://\S+?(?=/?\s)", line) for line in child.stdout)
         address = next(filter(None, addresses))[0]
         with urllib.request.urlopen(f"{address}/api/health", timeout=PATIENCE) as answer:
             assert answer.status == 200
+    modes = {file.stat().st_mode & 0o777 for file in (state / "lake").glob("*/*/_delta_log/*.json")}
+    assert modes == {0o600}

@@ -3,26 +3,33 @@
 Files are synced before the commit that names them, and a commit before anything that depends on
 it: lines before their order, bronze before the receipt of its run, silver and gold before their
 release. A log entry that is synced is *sealed*: it is read-only. ``lake.delta.log_check`` decides
-by the seal what a torn entry means.
+by the seal, and by the time of its last change, what a torn entry means.
 """
 
 import contextlib
+import errno
 import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from lake.delta.checksum_file import checksum_file, write_checksum
 from lake.delta.log_entry import added_paths
+
+log = structlog.get_logger()
 
 LOG = "_delta_log"
 HINT = "_last_checkpoint"
 ENTRY = re.compile(r"(\d{20})\.json")
 CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\b.*\.parquet")
 WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+# Errors of a process that may only read.
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class LogFiles(msgspec.Struct, frozen=True):
@@ -35,10 +42,14 @@ class LogFiles(msgspec.Struct, frozen=True):
         """Return the newest checkpoint at or before a version; -1 if there is none."""
         return max((number for number in self.checkpoints if number <= version), default=-1)
 
+    def gap(self, version: int) -> int | None:
+        """Return the first missing one of the entries that a version is read from; None if none is."""
+        numbers = range(self.base(version) + 1, version + 1)
+        return next((number for number in numbers if number not in self.entries), None)
+
     def is_complete(self, version: int) -> bool:
         """Return True if the log has all that a version is read from."""
-        base = self.base(version)
-        return version >= 0 and all(number in self.entries for number in range(base + 1, version + 1))
+        return version >= 0 and self.gap(version) is None
 
     @property
     def head(self) -> int:
@@ -67,13 +78,14 @@ def seal(place: str, version: int, *, is_durable: bool) -> None:
     That includes the commits of other writers, because the version depends on them.
     """
     files = list_log(place)
-    new = []
+    new: list[Path] = []
     for number in range(version, -1, -1):
         own = [*filter(None, [files.entries.get(number)]), *files.checkpoints.get(number, [])]
         if not own or all(is_sealed(file) for file in own):
             break
-        new += [file for file in own if not is_sealed(file)]
-    for file in reversed(new):
+        # An entry before its checkpoint: if only that one was on the disk, the entry would never be read.
+        new = [*(file for file in own if not is_sealed(file)), *new]
+    for file in new:
         seal_file(file, is_durable=is_durable)
     if new and is_durable:
         with contextlib.suppress(FileNotFoundError):
@@ -91,6 +103,14 @@ def seal_file(file: Path, *, is_durable: bool) -> None:
             if is_durable:
                 sync(checksum_file(file))
         file.chmod(stat.S_IMODE(file.stat().st_mode) & ~WRITE)
+        if not is_sealed(file):
+            warn_of_no_seal(str(file.parent))
+
+
+@cache
+def warn_of_no_seal(folder: str) -> None:
+    """Log, once for each folder, that its disk keeps no permissions: a torn commit there needs a repair."""
+    log.warning("lake.permissions_not_kept", folder=folder)
 
 
 def write_sealed(file: Path, content: bytes, *, is_durable: bool) -> None:

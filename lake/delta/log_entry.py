@@ -88,6 +88,12 @@ def added_paths(content: bytes) -> list[str]:
     return [unquote(line.add.path) for line in decoder.decode_lines(content) if line.add]
 
 
+def named_paths(content: bytes) -> list[str]:
+    """Return the paths of the files that a whole entry adds or removes. Pure."""
+    lines = decoder.decode_lines(content)
+    return [unquote(action.path) for line in lines for action in (line.add, line.remove) if action]
+
+
 def contradiction(info: Mapping[str, Any], lines: Iterable[Line]) -> str | None:
     """Return how the files of an entry differ from what its commit stated; None if they agree. Pure."""
     files = list(lines)

@@ -30,12 +30,19 @@ from lake.delta.commits import (
 )
 from lake.delta.contract import breaks
 from lake.delta.damage import refuse_damage
-from lake.delta.durability import files_of_entries, list_log, seal, sync_files, sync_table
+from lake.delta.durability import LogFiles, files_of_entries, list_log, seal, sync_files, sync_table
 from lake.delta.log import Actions, DataFile
-from lake.delta.log_check import settle
+from lake.delta.log_check import refuse_torn, settle
 from lake.delta.properties import PROPERTIES, statistics
 from lake.delta.writer import Staged, missing, stage
-from lake.errors import CommitConflict, ContractBroken, TableDamaged, TableMissing, panics_as_errors
+from lake.errors import (
+    CommitConflict,
+    ContractBroken,
+    LakeError,
+    TableDamaged,
+    TableMissing,
+    panics_as_errors,
+)
 from lake.paths import Lake
 
 # Commits after which a handle opens its table again. An updated handle grows by 130 kB with each commit,
@@ -54,12 +61,18 @@ OBSERVATION = ("fetched_at", "run_id")
 
 
 class Table:
-    """A Delta table, opened at one version; its commits on a disk are synced if ``is_durable``."""
+    """A Delta table, opened at one version; its commits on a disk are synced if ``is_durable``.
 
-    def __init__(self, name: str, delta: DeltaTable, *, is_durable: bool = True) -> None:
+    If ``is_read_only``, no method changes a file.
+    """
+
+    def __init__(
+        self, name: str, delta: DeltaTable, *, is_durable: bool = True, is_read_only: bool = False
+    ) -> None:
         self.name = name
         self._delta = delta
         self._is_durable = is_durable
+        self._is_read_only = is_read_only
         self._cached_actions: tuple[int, Actions] | None = None
         self._commits = 0
 
@@ -99,9 +112,13 @@ class Table:
 
     def refresh(self) -> None:
         """Open the newest version. Raises TableDamaged."""
+        version = None
         if folder := folder_of(self._delta):
-            settle(self.name, folder, is_durable=self._is_durable)
-        self._delta.update_incremental()
+            version = settle(self.name, folder, is_durable=self._is_durable, is_read_only=self._is_read_only)
+        if version is None:
+            self._delta.update_incremental()
+        else:
+            self._delta.load_as_version(version)
 
     def spans(self, column: str) -> dict[str, tuple[int, int]]:
         """Return ``{uri: (least, greatest)}`` of a column, for each file that has both in its statistics."""
@@ -110,12 +127,16 @@ class Table:
     def appended(self, column: str, *, after: int) -> set[int]:
         """Return the ids in a column of all rows appended after version ``after``, up to the open version.
 
-        Raises TableDamaged if a file with such rows is damaged.
+        Raises TableDamaged if the log ends before ``after``, or an entry or a file of such rows is damaged.
         """
-        if self.version <= after:
+        if self.version < after:
+            raise log_ends(self.name, after)
+        if self.version == after:
             return set()
         if folder := folder_of(self._delta):
-            refuse_damage(self.name, files_of_entries(folder, range(after + 1, self.version + 1)))
+            entries = range(after + 1, self.version + 1)
+            refuse_torn(self.name, folder, entries)
+            refuse_damage(self.name, files_of_entries(folder, entries))
         try:
             with panics_as_errors():
                 feed = self._delta.load_cdf(
@@ -368,20 +389,44 @@ def open_table(lake: Lake, name: str, version: int | None = None) -> Table:
 
     Raises TableMissing if the table or version is missing, TableDamaged if its log is.
     """
+    opened = version
     if lake.is_local:
-        settle(name, lake.uri(name), version, is_durable=lake.durable)
+        opened = settle(name, lake.uri(name), version, is_durable=lake.durable, is_read_only=lake.read_only)
     try:
-        return Table(name, DeltaTable(lake.uri(name), version=version), is_durable=lake.durable)
+        if opened is not None and opened < 0:  # a power cut has torn the first commit
+            raise TableNotFoundError
+        delta = DeltaTable(lake.uri(name), version=opened)
+        return Table(name, delta, is_durable=lake.durable, is_read_only=lake.read_only)
     except DeltaError as error:
-        if version is not None and lake.is_local and 0 <= list_log(lake.uri(name)).head < version:
-            raise TableDamaged(f"{name}: its log ends before version {version}; run `just repair`") from None
         if version is not None:
-            raise TableMissing(f"{name}: version {version} is not in {lake.place}; {KEPT}") from error
+            raise unopened(lake, name, version) from None
         if not isinstance(error, TableNotFoundError):
             raise
         raise TableMissing(
             f"{name}: no such table in {lake.place}; an ingest or a transform creates it"
         ) from None
+
+
+def unopened(lake: Lake, name: str, version: int) -> LakeError:
+    """Return the error for a version that does not open: the log has lost it, or a vacuum deleted it."""
+    files = list_log(lake.uri(name)) if lake.is_local else LogFiles({}, {})
+    if 0 <= files.head < version:
+        return log_ends(name, version)
+    if version in files.entries and (gap := files.gap(version)) is not None:
+        if files.gap(files.head) is not None:
+            return TableDamaged(
+                f"{name}: log entry {gap} is missing, so version {version} can't be read; run `just repair`"
+            )
+        return TableMissing(
+            f"{name}: log entry {gap} is missing, so version {version} can't be read any more;"
+            " newer versions can: name a newer release"
+        )
+    return TableMissing(f"{name}: version {version} is not in {lake.place}; {KEPT}")
+
+
+def log_ends(name: str, version: int) -> TableDamaged:
+    """Return the error for a log that has lost its end, which others reference."""
+    return TableDamaged(f"{name}: its log ends before version {version}; run `just repair`")
 
 
 def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequence[str] = ()) -> Table:
@@ -418,10 +463,11 @@ def table_exists(lake: Lake, name: str) -> bool:
     if not lake.is_local:
         return DeltaTable.is_deltatable(lake.uri(name))
     head = list_log(lake.uri(name)).head
-    if head == 0:  # a power cut may have torn the first commit
-        settle(name, lake.uri(name), is_durable=lake.durable)
-        head = list_log(lake.uri(name)).head
-    return head >= 0
+    if head != 0:
+        return head > 0
+    # A power cut may have torn the first commit.
+    opened = settle(name, lake.uri(name), is_durable=lake.durable, is_read_only=lake.read_only)
+    return opened is None and list_log(lake.uri(name)).head >= 0
 
 
 def is_openable(lake: Lake, name: str, version: int) -> bool:

@@ -12,11 +12,13 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import duckdb
 import msgspec
@@ -142,7 +144,7 @@ class Campaign:
         log_check.WHOLE.clear()
         lake, restored = Lake(root=str(folder / LAKE)), Lake(root=str(folder / RESTORED))
         for place in (lake, restored):
-            if reason := self.shown(place):
+            if reason := self.served(place) or self.shown(place):
                 return reason
         run_ingest(lake, ENGINE, self._shop.url, self.place, "full")
         build(lake)
@@ -153,6 +155,18 @@ class Campaign:
             if (shown := figures_of(restored)) != self.final:
                 return f"the restored lake shows {shown}, not {self.final}"
         return None
+
+    def served(self, lake: Lake) -> str | None:
+        """Return which figures a server would show that were not published; None if it shows or refuses."""
+        try:
+            reader = msgspec.structs.replace(lake, read_only=True)
+            release = current_release(reader)
+            shown = figures_of(reader, release.release) if release else None
+        except LakeError:
+            return None
+        if release is None or shown == self.published[release.release]:
+            return None
+        return f"a server shows {shown} as release {release.release}"
 
     def shown(self, lake: Lake) -> str | None:
         """Return which figures of a lake are not those of the release; None if all are, or it is refused."""
@@ -214,8 +228,10 @@ def run(count: int, seed: int) -> list[Verdict]:
 
 def judged(recorded_steps: Campaign, folder: Path) -> str | None:
     """Return what is wrong with a state, an unexpected error included."""
+    started_at = time.time()
     try:
-        return recorded_steps.judge(folder)
+        with patch.object(log_check, "booted_at", lambda: started_at):
+            return recorded_steps.judge(folder)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 

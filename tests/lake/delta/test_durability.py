@@ -1,6 +1,7 @@
 """Durability: torn commits are never read, what nothing depends on is set aside, the rest is refused."""
 
 import os
+import time
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from lake.delta import log_check
 from lake.delta.contract import Contract
 from lake.delta.log_check import WHOLE
 from lake.delta.log_entry import fault
@@ -75,6 +77,26 @@ def table(lake: Lake) -> Table:
     return table
 
 
+@pytest.fixture
+def after_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine was started after the last change of every file."""
+    monkeypatch.setattr(log_check, "booted_at", lambda: time.time() + 60)
+
+
+def unseal(lake: Lake) -> None:
+    """Take the seals from a log, as a copy does that keeps no permissions."""
+    for file in log_file(lake, "0").parent.iterdir():
+        file.chmod(0o644)
+
+
+def state_of(lake: Lake) -> dict[str, tuple[int, ...]]:
+    """Return what a write to any file or folder of a lake would change."""
+    paths = sorted(Path(lake.root).rglob("*"))
+    stats = {str(path): path.lstat() for path in paths}
+    return {path: (s.st_ino, s.st_size, s.st_mode, s.st_mtime_ns, s.st_ctime_ns) for path, s in stats.items()}
+
+
+@pytest.mark.usefixtures("after_cut")
 @pytest.mark.parametrize("tear", TEARS)
 def test_a_torn_commit_that_was_not_synced_is_as_if_never_made(lake: Lake, table: Table, tear: str) -> None:
     """The table opens at the version before, and the next commit takes the number."""
@@ -106,14 +128,171 @@ def test_a_torn_commit_below_a_synced_one_is_refused(lake: Lake, table: Table, t
     assert log_file(lake, "2").exists()
 
 
+@pytest.mark.usefixtures("after_cut")
 def test_commits_upon_a_torn_one_leave_with_it(lake: Lake, table: Table) -> None:
-    """If none of them was synced, nothing depends on any of them."""
+    """Two processes committed when the power was cut, and neither commit was synced."""
     table.append(rows(5))
     damage(log_file(lake, "3"), lambda content: content, is_sealed=False)
     damage(log_file(lake, "2"), TEARS["half"], is_sealed=False)
     assert ids(lake) == [1]
 
 
+@pytest.mark.parametrize("tear", TEARS)
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_commit_that_was_torn_since_the_machine_started_is_damage(
+    lake: Lake, table: Table, number: int, tear: str
+) -> None:
+    """No power cut explains it, even if it is not sealed: a program made it writable and emptied it."""
+    damage(log_file(lake, str(number)), TEARS[tear], is_sealed=False)
+    with pytest.raises(TableDamaged, match=f"log entry {number} .*`just repair`"):
+        open_table(lake, NAME)
+    assert log_file(lake, str(number)).exists()
+
+
+@pytest.mark.usefixtures("after_cut")
+@pytest.mark.parametrize("number", [0, 1, 3, 7])
+def test_a_torn_commit_with_a_long_tail_is_damage(lake: Lake, table: Table, number: int) -> None:
+    """In a log that lost its seals, a power cut explains only that the last entry is torn."""
+    for key in range(3, 8):
+        table.append(rows(key))
+    unseal(lake)
+    damage(log_file(lake, str(number)), TEARS["empty"], is_sealed=False)
+    if number == 7:
+        assert open_table(lake, NAME).version == 6
+        return
+    with pytest.raises(TableDamaged, match=f"log entry {number} is empty"):
+        open_table(lake, NAME)
+    assert len(list(log_file(lake, "0").parent.glob("torn#*"))) == 0
+
+
+@pytest.mark.usefixtures("after_cut")
+@pytest.mark.parametrize("hours", [0, 1])
+def test_a_log_without_seals_that_was_written_over_hours_is_damaged(
+    lake: Lake, table: Table, hours: int
+) -> None:
+    """Where permissions are not kept, the times of the entries tell a long log from one cut."""
+    unseal(lake)
+    damage(log_file(lake, "2"), TEARS["half"], is_sealed=False)
+    now = time.time()
+    os.utime(log_file(lake, "0"), (now - 3600 * hours, now - 3600 * hours))
+    if hours:
+        with pytest.raises(TableDamaged):
+            open_table(lake, NAME)
+    else:
+        assert ids(lake) == [1]
+
+
+@pytest.mark.usefixtures("after_cut")
+def test_a_version_that_others_name_is_never_set_aside(lake: Lake, table: Table) -> None:
+    """What opens a version by its number depends on it, so it was synced."""
+    damage(log_file(lake, "2"), TEARS["half"], is_sealed=False)
+    with pytest.raises(TableDamaged):
+        open_table(lake, NAME, 2)
+    assert log_file(lake, "2").exists()
+
+
+@pytest.mark.parametrize("kind", ["entry", "checkpoint_and_entry"])
+def test_an_emptied_entry_that_is_still_sealed_is_damage(lake: Lake, table: Table, kind: str) -> None:
+    """The system's root empties a read-only file without a change of its permissions."""
+    expected = fill(lake, table)
+    file = log_file(lake, str(table.version if kind == "entry" else CHECKPOINTED - 1))
+    damage(file, TEARS["empty"], is_sealed=True)
+    if kind == "entry":
+        with pytest.raises(TableDamaged, match="is empty"):
+            open_table(lake, NAME)
+        return
+    assert ids(lake) == expected
+    with pytest.raises(TableDamaged, match=f"log entry {CHECKPOINTED - 1} is empty"):
+        open_table(lake, NAME).appended("id", after=1)
+
+
+def test_a_version_that_the_log_lost_is_no_empty_change(lake: Lake, table: Table) -> None:
+    """If the last entries were deleted, a build must not take this for no new rows."""
+    log_file(lake, "2").unlink()
+    with pytest.raises(TableDamaged, match="its log ends before version 2"):
+        open_table(lake, NAME).appended("id", after=2)
+
+
+@pytest.mark.parametrize("has_checkpoint", [False, True])
+def test_a_version_without_an_entry_before_it_is_not_blamed_on_a_vacuum(
+    lake: Lake, table: Table, has_checkpoint: bool
+) -> None:
+    """If the head misses the entry too, a repair heals it; after a newer checkpoint nothing does."""
+    for key in range(4, 16 if has_checkpoint else 8):
+        table.append(rows(key))
+    log_file(lake, "3").unlink()
+    kind, step = (TableMissing, "a newer release") if has_checkpoint else (TableDamaged, "`just repair`")
+    with pytest.raises(kind, match=f"log entry 3 is missing, so version 6 .*{step}"):
+        open_table(lake, NAME, 6)
+    assert ids(lake, 2) == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("after_cut")
+@pytest.mark.parametrize("how", ["torn", "not_sealed", "torn_hint", "doubtful_checkpoint", "whole"])
+def test_a_reader_changes_no_file(lake: Lake, table: Table, how: str) -> None:
+    """It reads what a writer would read after it had set the torn commit aside."""
+    expected = fill(lake, table)
+    reader = Lake(root=lake.root, read_only=True)
+    opened = open_table(reader, NAME)
+    if how == "torn":
+        damage(log_file(lake, str(table.version)), TEARS["half"], is_sealed=False)
+        expected.remove(10 + CHECKPOINTED - 1)
+    elif how == "torn_hint":
+        damage(log_file(lake, "_last_checkpoint"), lambda _: b"{", is_sealed=False)
+    elif how != "whole":
+        unseal(lake)
+    before = state_of(lake)
+    assert ids(reader) == expected
+    opened.refresh()
+    assert sorted(opened.read(["id"])["id"].to_pylist()) == expected
+    assert table_exists(reader, NAME)
+    assert state_of(lake) == before
+    assert ids(lake) == expected
+
+
+@pytest.mark.usefixtures("after_cut")
+def test_a_reader_of_a_torn_first_commit_finds_no_table(lake: Lake) -> None:
+    """It leaves the file to the next writer."""
+    create_table(lake, NAME, SCHEMA)
+    damage(log_file(lake, "0"), TEARS["empty"], is_sealed=False)
+    reader, before = Lake(root=lake.root, read_only=True), state_of(lake)
+    assert not table_exists(reader, NAME)
+    with pytest.raises(TableMissing):
+        open_table(reader, NAME)
+    assert state_of(lake) == before
+
+
+@pytest.mark.usefixtures("after_cut")
+def test_a_torn_checkpoint_is_left_to_a_writer(lake: Lake, table: Table) -> None:
+    """A reader can't read around it, and reports it."""
+    expected = fill(lake, table)
+    (checkpoint,) = log_file(lake, "0").parent.glob("*.checkpoint.parquet")
+    damage(checkpoint, TEARS["half"], is_sealed=False)
+    with pytest.raises(TableDamaged, match="checkpoint 9 is torn"):
+        open_table(Lake(root=lake.root, read_only=True), NAME)
+    assert ids(lake) == expected
+
+
+@pytest.mark.usefixtures("after_cut")
+def test_a_checkpoint_is_not_given_up_for_a_damaged_entry(lake: Lake, table: Table) -> None:
+    """A doubtful checkpoint without its seal is better than the entries it replaces if one is empty."""
+    expected = fill(lake, table)
+    unseal(lake)
+    damage(log_file(lake, "3"), TEARS["empty"], is_sealed=False)
+    assert ids(lake) == expected
+
+
+def test_a_disk_without_permissions_is_named_in_the_log(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If a seal does not stick, that is logged once."""
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)
+    table = create_table(lake, NAME, SCHEMA)
+    table.append(rows(1))
+    assert capsys.readouterr().out.count("lake.permissions_not_kept") == 1
+
+
+@pytest.mark.usefixtures("after_cut")
 def test_a_torn_first_commit_is_no_table(lake: Lake) -> None:
     """The next writer creates the table."""
     create_table(lake, NAME, SCHEMA)
