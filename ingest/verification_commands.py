@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from ingest.bronze_repair import repair_bronze
+from ingest.lost_lines import restore_lines
 from ingest.payload_check import row_fault
 from lake.cli.main import open_lake
 from lake.errors import TableDamaged
@@ -32,9 +33,12 @@ def verify_lake(deep: bool, share: bool) -> None:
 
 @click.command("repair-rows")
 def repair_rows() -> None:
-    """Write damaged files of bronze again from their payloads; the middle part of `just repair`."""
+    """Write damaged files and lost lines of bronze again from payloads; the middle part of `just repair`."""
     config, lake = open_lake()
-    for line in repair_bronze(lake, config.section(LakeSettings), now=datetime.now(UTC)):
+    settings = config.section(LakeSettings)
+    for line in repair_bronze(lake, settings, now=datetime.now(UTC)):
+        print(line)
+    for line in restore_lines(lake, settings):
         print(line)
 
 

@@ -137,3 +137,9 @@ def complete_runs(lake: Lake, *, kind: str) -> set[str]:
         return set()
     where = (pc.field("verdict") == "complete") & (pc.field("kind") == kind)
     return set(table.read(["run_id"], where)["run_id"].to_pylist())
+
+
+def run_ids(lake: Lake) -> set[str]:
+    """Return the ids of the runs that have a receipt."""
+    table = LEDGER.open(lake)
+    return set(table.read(["run_id"])["run_id"].to_pylist()) if table else set()

@@ -12,35 +12,22 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
 import msgspec
-import structlog
 from deltalake import DeltaTable
 
-from lake.delta.damage import check as is_undamaged
 from lake.delta.durability import HINT, LOG, LogFiles, list_log, write_sealed
 from lake.delta.log_check import fault_of, is_whole_checkpoint, set_aside
-from lake.delta.table import Table, open_table
+from lake.delta.table import open_table
 from lake.errors import LakeError
-from lake.maintenance.folder import Folder
+from lake.ledgers.runs import RUNS
+from lake.maintenance.lost_rows import append_lost_rows
 from lake.paths import LAYERS, Lake
-from lake.query.quote import literals
-from lake.query.session import Connection, connect, duckdb_types, fetch, read_parquet, scan
+from lake.query.catalogue import lost_releases
 from lake.releases.release import RELEASES, list_releases
 from lake.settings import LakeSettings
 
-log = structlog.get_logger()
-
 # Tables whose rows are only ever appended. Builds write the others again.
 APPENDED = ("bronze.", "ops.")
-# A lost release that may be appended again: another row with its number would be a release that lost a race.
-LOST_RELEASE = """
-select *
-from ({lost}) as lost
-where
-    release > (select coalesce(max(release), 0) from ({present}))
-    and 1 = (select count(*) from ({lost}) as others where others.release = lost.release)
-"""
 
 
 class Repaired(msgspec.Struct, frozen=True):
@@ -63,11 +50,30 @@ def repair_logs(lake: Lake, settings: LakeSettings) -> list[Repaired]:
     """
     if not lake.is_local:
         return []
-    releases = repair_log(lake, RELEASES, settings) if RELEASES in lake.tables("ops") else None
-    names = [name for layer in LAYERS for name in lake.tables(layer) if name != RELEASES]
+    names = [name for layer in LAYERS for name in lake.tables(layer)]
+    results = [repair_releases(lake, settings)] if RELEASES in names else []
     released = released_versions(lake)
-    results = [repair_log(lake, name, settings, released=released.get(name, 0)) for name in names]
-    return [repaired for repaired in [releases, *results] if repaired]
+    # The receipts decide which rows of bronze are recovered.
+    others = sorted((name for name in names if name != RELEASES), key=lambda name: name != RUNS)
+    results += [repair_log(lake, name, settings, released=released.get(name, 0)) for name in others]
+    return [repaired for repaired in results if repaired]
+
+
+def repair_releases(lake: Lake, settings: LakeSettings) -> Repaired | None:
+    """Repair the log of the releases, also if only the catalogue shows that its end is lost.
+
+    A catalogue is deleted if its release can't be recovered. The next build writes it again.
+    """
+    repaired = repair_log(lake, RELEASES, settings)
+    if lake.catalogue is None or not lost_releases(lake):
+        return repaired
+    table = open_table(lake, RELEASES)
+    log_files = list_log(table.place)
+    rows = append_lost_rows(lake, table, log_files, [log_files.head + 1], settings)
+    if lost_releases(lake):
+        lake.catalogue.unlink()
+    before = repaired or Repaired(RELEASES, (), 0, 0)
+    return Repaired(RELEASES, before.lost, table.version, before.rows + rows)
 
 
 def released_versions(lake: Lake) -> dict[str, int]:
@@ -86,22 +92,38 @@ def repair_log(lake: Lake, name: str, settings: LakeSettings, *, released: int =
     damaged, head = damaged_files(files), files.head
     whole = without(files, damaged)
     is_started = head not in files.entries  # a repair was killed between its two writes
-    is_read = whole.is_complete(head) and head >= released
-    if is_read and not damaged and not is_started:
+    missing = {
+        number
+        for number in range(whole.base(head) + 1, max(head, released) + 1)
+        if number not in whole.entries
+    }
+    if not missing and not damaged and not is_started:
         return None
     new = head if is_started else max(head, released) + 1
-    if not is_started and not is_read:
+    if not is_started and missing:
         content = checkpoint(name, whole, head)
         file = Path(place) / LOG / f"{new:020d}.checkpoint.parquet"
         write_sealed(file, content, is_durable=lake.durable)
         is_started = True
     if is_started:  # Delta opens no checkpoint without the entry of its version
         write_sealed(Path(place) / LOG / f"{new:020d}.json", empty_entry(), is_durable=lake.durable)
-    set_aside(name, damaged)
     (Path(place) / LOG / HINT).unlink(missing_ok=True)
-    table = open_table(lake, name)
-    rows = append_lost_rows(table, settings) if name.startswith(APPENDED) else 0
+    entries = {number for number, file in files.entries.items() if file in damaged}
+    rename(name, [file for file in damaged if file not in files.entries.values()])
+    table, rows = open_table(lake, name), 0
+    if (lost := missing | entries) and name.startswith(APPENDED):
+        rows = append_lost_rows(lake, table, whole, lost, settings)
+    # Last, because a repair that was killed before is done again as long as an entry is damaged.
+    rename(name, [files.entries[number] for number in entries])
     return Repaired(name, tuple(sorted(file.name for file in damaged)), table.version, rows)
+
+
+def rename(name: str, files: Iterable[Path]) -> None:
+    """Set damaged files aside. Raises LakeError if this user may not."""
+    if not set_aside(name, files):
+        raise LakeError(
+            f"{name}: this user may not rename files of its log; run `just repair` as their owner"
+        )
 
 
 def damaged_files(files: LogFiles) -> list[Path]:
@@ -151,48 +173,3 @@ def empty_entry() -> bytes:
     """Return a log entry that changes nothing, for a lost one."""
     stamp = int(datetime.now(UTC).timestamp() * 1000)
     return msgspec.json.encode({"commitInfo": {"timestamp": stamp, "operation": "REPAIR"}}) + b"\n"
-
-
-def append_lost_rows(table: Table, settings: LakeSettings) -> int:
-    """Append the rows of data files that no commit names, except those that the table has; return how many.
-
-    A file that can't be read is left out, with a warning in the log.
-    """
-    files = [file for file in unnamed_files(table) if is_undamaged(file)]
-    if not files:
-        return 0
-    with connect(settings) as connection:
-        types = duckdb_types(connection, table.schema)
-        columns = ", ".join(f'"{column}"' for column in types)
-        readable = [file for file in files if is_readable(connection, table.name, file)]
-        if not readable:
-            return 0
-        lost = f"select {columns} from {read_parquet(readable, table, types)}"
-        present = f"select {columns} from ({scan(connection, table)})"
-        if table.name == RELEASES:
-            lost = LOST_RELEASE.format(lost=lost, present=present)
-        rows = fetch(connection, f"{lost} except {present}")
-    table.append(rows.cast(table.schema))
-    return int(rows.num_rows)
-
-
-def is_readable(connection: Connection, name: str, file: str) -> bool:
-    """Return True if DuckDB can read all of a data file; log a warning if it can't."""
-    try:
-        connection.execute(f"select count(columns(*)) from read_parquet({literals([file])})").fetchall()
-    except duckdb.Error as error:
-        log.warning("lake.lost_file_is_unreadable", table=name, file=file, reason=str(error))
-        return False
-    return True
-
-
-def unnamed_files(table: Table) -> list[str]:
-    """Return the paths of the Parquet files in a table's folder that no version in its log has."""
-    folder = Folder(DeltaTable(table.place))
-    named = set(folder.live)
-    for segment in folder.segments():
-        named |= segment.files.keys()
-        for commit in segment.commits:
-            named |= commit.added.keys() | commit.removed
-    stored = sorted(file.path for file in folder.data if file.path.endswith(".parquet"))
-    return [f"{table.place}/{path}" for path in stored if path not in named]

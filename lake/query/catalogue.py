@@ -24,7 +24,7 @@ import duckdb
 import structlog
 
 from lake.delta.table import Table, list_tables, open_table
-from lake.errors import LakeError
+from lake.errors import LakeError, TableDamaged
 from lake.lock import locked_lake
 from lake.paths import LAYERS, Lake
 from lake.query import quote
@@ -37,7 +37,7 @@ from lake.query.session import (
     parquet_scan,
     release_row,
 )
-from lake.releases.release import Release, current_release, find_release
+from lake.releases.release import RELEASES, Release, current_release, find_release
 from lake.releases.release import publish as publish_release
 from lake.releases.released_table import refuse_difference
 from lake.settings import LakeSettings
@@ -57,8 +57,9 @@ def publish(lake: Lake, release: Release, *, opened: Mapping[str, Table] = Mappi
     ``opened`` holds tables that the caller has opened already. They are used if their version is
     the release's. If the catalogue can't be written, the release is published all the same: the
     old file stays valid for its own release, and the next publish or refresh replaces it.
-    Raises the errors of ``lake.releases.release.publish``.
+    Raises the errors of ``lake.releases.release.publish``, and TableDamaged if releases were lost.
     """
+    refuse_lost_releases(lake)
     release = publish_release(lake, release)
     try:
         write_catalogue(lake, release, opened=opened)
@@ -70,8 +71,10 @@ def publish(lake: Lake, release: Release, *, opened: Mapping[str, Table] = Mappi
 def refresh_catalogue(lake: Lake) -> bool:
     """Write the catalogue if it does not serve the newest release; return True if it was written.
 
-    The catalogue is one release behind if a process was killed after it had published.
+    The catalogue is one release behind if a process was killed after it had published. Raises
+    TableDamaged if releases were lost.
     """
+    refuse_lost_releases(lake)
     newest = current_release(lake)
     if newest is None or lake.catalogue is None or catalogue_release(lake) == newest.release:
         return False
@@ -138,6 +141,39 @@ def read_catalogue(connection: Connection, lake: Lake) -> tuple[Release, bool] |
         return None
     is_same = release.published_at == EPOCH + timedelta(microseconds=published_at)
     return (release, views > 0) if is_same else None
+
+
+def refuse_lost_releases(lake: Lake) -> None:
+    """Raise TableDamaged if the catalogue shows that releases were lost: their numbers would be reused."""
+    if lost := lost_releases(lake):
+        raise TableDamaged(
+            f"{RELEASES}: its log has lost release {lost[-1]}, which {lake.catalogue} has; run `just repair`"
+        )
+
+
+def lost_releases(lake: Lake) -> list[int]:
+    """Return the releases that the catalogue has and the ledger has lost.
+
+    The catalogue is read with the files of the ledger that it names. It is one of another lake that was
+    here if these files are not there, or if the ledger's newest release has another time.
+    """
+    if lake.catalogue is None or not lake.catalogue.exists():
+        return []
+    query = f"select release, epoch_us(published_at) from made.{RELEASES} where release >= ?"
+    try:
+        with connect(LakeSettings()) as connection, attach(connection, lake.catalogue, "read_only"):
+            ((number,),) = connection.execute(f"select release from made.{CURRENT}").fetchall()
+            # Read after the catalogue, which is written after its release is published.
+            newest = current_release(lake)
+            if newest and number <= newest.release:
+                return []
+            connection.execute(f"set variable {ROOT} = {quote.literal(lake.place)}")
+            times = dict(connection.execute(query, [newest.release if newest else 1]).fetchall())
+    except duckdb.Error:
+        return []
+    if newest and EPOCH + timedelta(microseconds=times.get(newest.release, -1)) != newest.published_at:
+        return []
+    return sorted(number for number in times if not newest or number > newest.release)
 
 
 def reusable_versions(connection: Connection, lake: Lake, code_version: str) -> dict[str, int]:

@@ -1,18 +1,27 @@
 """Log repair: what a damaged log hides is read again or refused, and is never shown as something else."""
 
+import os
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from ingest.schemas import SCHEMAS
+from lake.delta import log_check
 from lake.delta.log_check import WHOLE
-from lake.delta.table import open_table
+from lake.delta.table import list_tables, open_table
 from lake.errors import TableDamaged, TableMissing
+from lake.ledgers.runs import LEDGER as RUNS
 from lake.maintenance.log_repair import repair_logs
-from lake.paths import Lake
-from lake.releases.release import LEDGER, find_release
+from lake.paths import LAYERS, Lake
+from lake.query.catalogue import refresh_catalogue, write_catalogue
+from lake.releases.release import LEDGER, Release, current_release, find_release
 from tests.support.built_lake import ENGINE, FEW, Shop, ingested_shop, instant
+from tests.support.receipts import receipt
+from tests.support.text_tables import bronze_rows
 
 CHANGES: dict[str, Callable[[bytes], bytes]] = {
     "emptied": lambda content: b"",
@@ -25,6 +34,7 @@ CHANGES: dict[str, Callable[[bytes], bytes]] = {
 def first(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop with two releases; no test changes it."""
     shop = ingested_shop(tmp_path_factory.mktemp("damaged") / "lake", models=FEW)
+    RUNS.append(shop.lake, [receipt(datetime(2026, 8, 1, tzinfo=UTC), run_id="")])
     shop.publish()
     shop.observe(
         "bronze.orders",
@@ -134,6 +144,114 @@ def test_a_release_that_lost_a_race_is_not_recovered(shop: Shop) -> None:
     damage(shop.lake, "ops.releases", CHANGES["emptied"])
     (repaired,) = repair_logs(shop.lake, ENGINE)
     assert (repaired.rows, shop.releases()) == (0, [1])
+
+
+def stage_release(shop: Shop, number: int) -> Release:
+    """Write the file of a release that is never committed."""
+    release = msgspec.structs.replace(find_release(shop.lake, None), release=number, kind="killed")
+    open_table(shop.lake, "ops.releases").stage(LEDGER.rows([release]))
+    return release
+
+
+def test_a_release_in_the_middle_is_recovered_and_one_that_was_never_published_is_not(shop: Shop) -> None:
+    """Release 1 is missing between others. A publish of release 3 was killed before its commit."""
+    stage_release(shop, 3)
+    damage(shop.lake, "ops.releases", CHANGES["emptied"], back=1)
+    (repaired,) = repair_logs(shop.lake, ENGINE)
+    assert (repaired.rows, shop.releases()) == (1, [2, 1])
+    assert find_release(shop.lake, 1).kind != "killed"
+
+
+def stage_order(shop: Shop, run_id: str) -> Path:
+    """Write the file of an order that is never committed; return the file."""
+    text = f"id | run_id | payload | fetched_at\n777 | {run_id} | {{}} | {instant(2)}"
+    table = open_table(shop.lake, "bronze.orders")
+    (file,) = table.stage(bronze_rows("bronze.orders", text)).files
+    return Path(table.place) / file.path
+
+
+@pytest.mark.parametrize("back", [0, 1])
+def test_rows_of_a_killed_run_are_not_recovered(shop: Shop, back: int) -> None:
+    """A run that ended has a receipt. Another one's staged files were perhaps never committed."""
+    expected = sorted(open_table(shop.lake, "bronze.orders").read(["id"])["id"].to_pylist())
+    stage_order(shop, "killed")
+    damage(shop.lake, "bronze.orders", CHANGES["emptied"], back=back)
+    (repaired,) = repair_logs(shop.lake, ENGINE)
+    assert repaired.rows == (1, 6)[back]
+    assert sorted(open_table(shop.lake, "bronze.orders").read(["id"])["id"].to_pylist()) == expected
+
+
+def test_files_of_another_time_are_not_recovered(shop: Shop) -> None:
+    """What was removed from the table days before the lost commit stays removed."""
+    file = stage_order(shop, "")
+    os.utime(file, (time.time() - 3 * 86400,) * 2)
+    damage(shop.lake, "bronze.orders", CHANGES["emptied"])
+    (repaired,) = repair_logs(shop.lake, ENGINE)
+    assert repaired.rows == 1
+
+
+def test_lost_receipts_are_recovered_before_the_rows_of_their_runs(shop: Shop) -> None:
+    """Receipts and orders are damaged together."""
+    damage(shop.lake, "ops.runs", CHANGES["emptied"])
+    damage(shop.lake, "bronze.orders", CHANGES["emptied"])
+    assert {each.table: each.rows for each in repair_logs(shop.lake, ENGINE)} == {
+        "ops.runs": 1,
+        "bronze.orders": 1,
+    }
+
+
+def test_a_repair_that_was_killed_before_it_appended_rows_is_done_again(shop: Shop) -> None:
+    """The damaged entry is set aside last."""
+    lost = damage(shop.lake, "bronze.orders", CHANGES["emptied"])
+    rows = open_table(shop.lake, "bronze.orders", lost - 1).read().num_rows
+    repair_logs(shop.lake, ENGINE)
+    log = Path(shop.lake.uri("bronze.orders")) / "_delta_log"
+    (log / f"{lost + 2:020d}.json").unlink()
+    (log / f"torn#{lost:020d}.json").rename(log / f"{lost:020d}.json")
+    WHOLE.clear()
+    (repaired,) = repair_logs(shop.lake, ENGINE)
+    assert repaired.rows == 1
+    assert open_table(shop.lake, "bronze.orders").read().num_rows == rows + 1
+
+
+def test_an_emptied_entry_of_every_table_is_refused(shop: Shop) -> None:
+    """The system's root empties a sealed entry, and its permissions stay."""
+    names = [name for layer in LAYERS for name in list_tables(shop.lake, layer)]
+    assert {name.split(".")[0] for name in names} == set(LAYERS)
+    assert set(SCHEMAS) < set(names)
+    for name in names:
+        damage(shop.lake, name, CHANGES["emptied"])
+        with pytest.raises(TableDamaged, match="is empty"):
+            open_table(shop.lake, name)
+
+
+@pytest.mark.parametrize("has_restarted", [False, True])
+@pytest.mark.parametrize("is_recoverable", [False, True])
+def test_a_release_that_the_catalogue_has_is_not_published_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, has_restarted: bool, is_recoverable: bool
+) -> None:
+    """The last commit was made writable and emptied. After a restart it looks like a power cut's."""
+    expected = shop.read()
+    write_catalogue(shop.lake, find_release(shop.lake, None))
+    if has_restarted:
+        monkeypatch.setattr(log_check, "booted_at", lambda: time.time() + 60)
+    if not is_recoverable:
+        stage_release(shop, 2)  # two files have a release with this number
+    version = damage(shop.lake, "ops.releases", CHANGES["emptied"])
+    file = Path(shop.lake.uri("ops.releases")) / f"_delta_log/{version:020d}.json"
+    file.chmod(0o644)
+    if has_restarted:
+        assert current_release(shop.lake) == find_release(shop.lake, 1)
+    for action in (shop.build, lambda: refresh_catalogue(shop.lake)):
+        with pytest.raises(TableDamaged, match="`just repair`"):
+            action()
+    (repaired,) = repair_logs(shop.lake, ENGINE)
+    assert (repaired.rows, shop.releases()) == ((1, [2, 1]) if is_recoverable else (0, [1]))
+    assert repair_logs(shop.lake, ENGINE) == []
+    shop.build()
+    assert shop.read() == expected
+    assert shop.lake.catalogue
+    assert shop.lake.catalogue.exists()
 
 
 def test_a_lost_version_is_never_another_one(shop: Shop) -> None:
