@@ -79,7 +79,8 @@ def is_simple(kind: str, tokens: list[Token]) -> bool:
 
 def refuse_hidden(query: str, tokens: list[Token]) -> None:
     """Raise UsageError for a function that runs a text as SQL: the text may be made while it runs."""
-    words = [token.word for token in tokens]
+    # A function may be written with its schema and database: main.query, "main".query.
+    words = [token.word.rpartition(".")[2] for token in tokens]
     if HIDDEN in query.lower() or ("query", "(") in itertools.pairwise(words):
         raise UsageError("a function that runs a text as SQL is not allowed here; write the query itself")
 

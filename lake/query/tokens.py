@@ -8,13 +8,16 @@ from lake.query import quote
 
 TOKEN = re.compile(
     r"""
-      (?P<blank> \s+ | --[^\n]* | /\*.*?\*/ )
-    | (?P<text> [eE]? '(?:[^']|'')*' | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
+      (?P<blank> \s+ | --[^\n\r]* )
+    | (?P<comment> /\* )
+    | (?P<text> [eE] '(?:[^'\\]|''|\\.)*' | '(?:[^']|'')*' | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
     | (?P<quoted> "(?:[^"]|"")*" )
-    | (?P<plain> [\w.]+ | . )
+    | (?P<plain> [\w.][\w.$]* | . )
     """,
     re.VERBOSE | re.DOTALL,
 )
+# The ends of a comment, which may contain comments.
+COMMENT = re.compile(r"/\*|\*/")
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'"}
 # An option's value that is written without quotes: a word or a number.
 BARE = re.compile(r"[\w.]+")
@@ -59,15 +62,27 @@ class Token(msgspec.Struct, frozen=True):
 def split(query: str) -> list[Token]:
     """Return the tokens of a statement, without blanks, comments and the semicolon at its end."""
     tokens: list[Token] = []
-    depth = 0
-    for match in TOKEN.finditer(query):
-        if match["blank"]:
+    depth = end = 0
+    while match := TOKEN.match(query, end):
+        text, end = match[0], match.end()
+        if match["comment"]:
+            end = end_of_comment(query, end)
+        if match["blank"] or match["comment"]:
             continue
-        text = match[0]
         depth -= text in (")", "]")
         tokens.append(Token(text, match.start(), match.end(), depth))
         depth += text in ("(", "[")
     return tokens[:-1] if tokens and tokens[-1].text == ";" else tokens
+
+
+def end_of_comment(query: str, start: int) -> int:
+    """Return the end of a comment whose content begins at ``start``; the query's end if it has none."""
+    depth = 1
+    for match in COMMENT.finditer(query, start):
+        depth += 1 if match[0] == "/*" else -1
+        if not depth:
+            return match.end()
+    return len(query)
 
 
 def rest_of(query: str, tokens: list[Token], index: int) -> str:

@@ -12,7 +12,7 @@ from lake.cli.prompt import run_script
 from lake.errors import UsageError
 from lake.paths import Lake
 from lake.query.catalogue import write_catalogue
-from lake.query.guard import OPEN_SETTINGS
+from lake.query.guard import OPEN_SETTINGS, guarded
 from lake.query.session import Connection, open_session
 from lake.releases.release import find_release
 from tests.support.release_history import ENGINE, publish_ids
@@ -63,6 +63,15 @@ INSIDE = """
     set variable v = (select 1 from "JSON_execute_serialized_sql"('{{}}'))
     from query(if(current_query() like 'explain%', 'select 1', 'select 2'))
     from "query" /* (' */ ('select 1')
+    from main.query('select 1')
+    from system.main.query('select 1')
+    from "main".Query('select 1')
+    from main . "query" ('select 1')
+    call main.query('select 1')
+    create macro q(x) as table from main.query(x)
+    from query /* /* */ */ ('select 1')
+    select e'\\'', x from query('select e''a''') t(x)
+    select 1 as x$q$ from query('select 1 as x$q$')
     copy (pivot gold.sums on id using count(*)) to '{lake}/x.csv'
     export database '{gold}'
     export database '.'
@@ -246,3 +255,10 @@ def test_an_object_store_is_never_written(s3_lake: Lake) -> None:
         run_script(connection, "copy gold.sums to 'sums.csv'; from 'sums.csv'", shown.append)
     assert shown[-1].num_rows == 1
     assert os.path.exists("sums.csv")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_a_comment_ends_with_its_line(session: Connection, end: str) -> None:
+    """Each end of a line that DuckDB accepts ends a comment."""
+    with pytest.raises(UsageError, match="runs a text as SQL"):
+        guarded(session, f"from -- x{end}query('select 1')")
