@@ -26,6 +26,7 @@ from lake.ledgers.runs import Run, WindowReceipt, new_run_id, watermark, write_r
 from lake.paths import Lake
 from lake.query.session import connect
 from lake.releases.release import current_release
+from lake.releases.released_table import refuse_lost
 from lake.settings import LakeSettings
 
 
@@ -95,8 +96,13 @@ async def run_sync(
 
 
 def plan_run(request: RunRequest, lake: Lake) -> Plan:
-    """Return the plan of a run that starts now. Raises IngestIncomplete like ``resolve``."""
+    """Return the plan of a run that starts now.
+
+    Raises IngestIncomplete like ``resolve``, and TableDamaged if bronze has lost commits of a release.
+    """
     started_at = datetime.now(UTC)
+    if newest := current_release(lake):
+        refuse_lost(lake, newest)
     excluded = excluded_runs(lake)
     return Plan(
         request=resolve(request, lake),

@@ -150,7 +150,7 @@ def copy_table(
                 # Delta would retry, and append to the rows that another process wrote.
                 commit_properties=CommitProperties(
                     max_commit_retries=0,
-                    custom_metadata=evidence_of(staged.files, [])
+                    custom_metadata=evidence_of(0, staged.files, [])
                     | columns_of(rows.schema, table.partition_by, configuration),
                 ),
             )

@@ -16,7 +16,7 @@ from lake.delta.checksum import is_intact, repaired
 from lake.delta.checksum_file import SUFFIX
 from lake.delta.damage import REPAIR, damaged_files
 from lake.delta.files import Files
-from lake.delta.log_entry import fault
+from lake.delta.log_entry import fault, version_of
 from lake.delta.table import data_of
 from lake.errors import LakeError, TableDamaged
 from lake.paths import LAYERS, Lake
@@ -163,7 +163,7 @@ class Copy:
         """Copy a file of a log unless the target has the same content; equal names do not prove this."""
         self._needed.add(path)
         content = self._source.read(path)
-        if path.endswith(".json") and (reason := fault(content)):
+        if path.endswith(".json") and (reason := fault(content, version_of(path))):
             raise TableDamaged(f"{self._lake.place}/{path} {reason}; {self._remedy}")
         if path not in self._present or self.target.read(path) != content:
             self._count(self.target.write(path, [content]))

@@ -99,14 +99,14 @@ def commit_files(
     ]
     partition_by = delta.metadata().partition_columns
     removed = [file.path for file in gone] if mode == "append" else replaced(delta, among)
-    stated = evidence_of(added, removed)
+    version = delta.version() + 1
+    stated = evidence_of(version, added, removed)
     if schema is not None and has_other_columns(delta, schema):
         stated |= columns_of(schema, partition_by, delta.metadata().configuration)
     pinned = CommitProperties(max_commit_retries=0, custom_metadata=stated)
     place = folder_of(delta)
     if place and is_durable:
         sync_files(place, [file.path for file in added])
-    version = delta.version() + 1
     delta.create_write_transaction(
         actions, mode, schema or delta.schema(), partition_by, among, commit_properties=pinned
     )
@@ -120,10 +120,10 @@ def has_other_columns(delta: DeltaTable, schema: pa.Schema) -> bool:
     return bool(own != new)
 
 
-def evidence_of(added: Iterable[LiveFile], removed: Collection[str]) -> dict[str, str]:
-    """Return what a commit states of the files that it adds and removes. Pure."""
-    files = [log_entry.Action(file.path, file.size, file.statistics) for file in added]
-    return log_entry.evidence(files, removed)
+def evidence_of(version: int, added: Iterable[LiveFile], removed: Collection[str]) -> dict[str, str]:
+    """Return what a commit states of itself, and of the files that it adds and removes. Pure."""
+    files = [log_entry.Action(file.path, file.size, file.statistics, file.partition) for file in added]
+    return log_entry.evidence(version, files, removed)
 
 
 def columns_of(

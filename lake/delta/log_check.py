@@ -21,7 +21,7 @@ import structlog
 
 from lake.delta.checksum_file import has_checksum, read_checksum
 from lake.delta.durability import FORBIDDEN, HINT, LOG, LogFiles, is_sealed, list_log, seal
-from lake.delta.log_entry import fault
+from lake.delta.log_entry import fault, version_of
 from lake.errors import TableDamaged
 
 log = structlog.get_logger()
@@ -121,7 +121,7 @@ def fault_of(file: Path) -> str | None:
     try:
         if is_known(file):
             return None
-        reason = fault(file.read_bytes())
+        reason = fault(file.read_bytes(), version_of(file.name))
         if reason is None:
             remember(file)
         return reason

@@ -2,7 +2,8 @@
 
 Each line of an entry is an action in JSON; the first one describes the commit. delta-rs reads an
 empty entry as a commit without changes, and one that ends between two lines as a smaller commit.
-So each commit of this project states the number and the digest of the files that it adds and removes.
+So each commit of this project states its own number, and the number and the digest of the files that it
+adds and removes. An entry that stands in place of another one is thereby found too.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -14,7 +15,7 @@ import msgspec
 from msgspec import structs
 
 # Keys of Delta's commitInfo that this project adds.
-ADDED, REMOVED, DIGEST = "filesAdded", "filesRemoved", "filesDigest"
+VERSION, ADDED, REMOVED, DIGEST = "commitVersion", "filesAdded", "filesRemoved", "actionsDigest"
 COLUMNS_DIGEST = "columnsDigest"
 
 
@@ -24,6 +25,7 @@ class Action(msgspec.Struct, frozen=True):
     path: str
     size: int | None = None
     stats: str | None = None
+    partitionValues: Mapping[str, str | None] = {}
 
 
 class Metadata(msgspec.Struct, frozen=True):
@@ -46,10 +48,18 @@ class Line(msgspec.Struct, frozen=True):
 decoder = msgspec.json.Decoder(Line)
 
 
-def evidence(added: Iterable[Action], removed: Collection[str]) -> dict[str, str]:
-    """Return what a commit states of the files that it adds, and of the paths that it removes. Pure."""
+def evidence(version: int, added: Iterable[Action], removed: Collection[str]) -> dict[str, str]:
+    """Return what the commit of a version states of itself.
+
+    That is its number, the files that it adds, and the paths that it removes. Pure.
+    """
     files = list(added)
-    return {ADDED: str(len(files)), REMOVED: str(len(removed)), DIGEST: digest(files, removed)}
+    return {
+        VERSION: str(version),
+        ADDED: str(len(files)),
+        REMOVED: str(len(removed)),
+        DIGEST: digest(files, removed),
+    }
 
 
 def columns_evidence(
@@ -59,8 +69,8 @@ def columns_evidence(
     return {COLUMNS_DIGEST: columns_digest(Metadata(schema, list(partition_by), dict(configuration)))}
 
 
-def fault(content: bytes) -> str | None:
-    """Return what is wrong with the content of an entry; None if it is whole. Pure.
+def fault(content: bytes, version: int) -> str | None:
+    """Return what is wrong with the content of the entry of a version; None if it is whole. Pure.
 
     An entry of another writer, or of an older release of this project, states no number of files: it
     is whole if each line is, and the first one describes the commit.
@@ -74,6 +84,8 @@ def fault(content: bytes) -> str | None:
     info = next((line.commitInfo for line in lines if line.commitInfo), None)
     if info is None:
         return "is torn: it does not describe its commit"
+    if info.get(VERSION, str(version)) != str(version):
+        return f"is that of version {info[VERSION]}"
     if reason := contradiction(info, lines) if DIGEST in info else None:
         return reason
     columns = next((line.metaData for line in lines if line.metaData), None)
@@ -81,6 +93,11 @@ def fault(content: bytes) -> str | None:
     if expected and (columns is None or columns_digest(columns) != expected):
         return "has changed since it was written"
     return None
+
+
+def version_of(path: str) -> int:
+    """Return the version that the name of an entry states. Pure."""
+    return int(path.rpartition("/")[2].partition(".")[0])
 
 
 def added_paths(content: bytes) -> list[str]:
@@ -107,7 +124,9 @@ def contradiction(info: Mapping[str, Any], lines: Iterable[Line]) -> str | None:
 
 def digest(added: Iterable[Action], removed: Iterable[str]) -> str:
     """Return the digest of the files, in any order, as 32 hexadecimal digits. Pure."""
-    files = sorted((file.path, file.size, file.stats or "") for file in added)
+    files = sorted(
+        (file.path, file.size, file.stats or "", sorted(file.partitionValues.items())) for file in added
+    )
     return blake2b(msgspec.json.encode([files, sorted(removed)]), digest_size=16).hexdigest()
 
 

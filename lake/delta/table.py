@@ -439,7 +439,7 @@ def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequ
         return open_table(lake, name)
     lake.create()
     configuration = PROPERTIES | statistics(schema, partition_by)
-    stated = log_entry.evidence([], []) | columns_of(schema, partition_by, configuration)
+    stated = log_entry.evidence(0, [], []) | columns_of(schema, partition_by, configuration)
     try:
         delta = DeltaTable.create(
             lake.uri(name),

@@ -23,7 +23,8 @@ from lake.ledgers.runs import RUNS
 from lake.maintenance.lost_rows import append_lost_rows
 from lake.paths import LAYERS, Lake
 from lake.query.catalogue import lost_releases
-from lake.releases.release import RELEASES, list_releases
+from lake.releases.release import RELEASES, current_release, list_releases
+from lake.releases.released_table import changed_versions
 from lake.settings import LakeSettings
 
 # Tables whose rows are only ever appended. Builds write the others again.
@@ -52,10 +53,14 @@ def repair_logs(lake: Lake, settings: LakeSettings) -> list[Repaired]:
         return []
     names = [name for layer in LAYERS for name in lake.tables(layer)]
     results = [repair_releases(lake, settings)] if RELEASES in names else []
-    released = released_versions(lake)
+    released, current = released_versions(lake), current_release(lake)
+    changed = changed_versions(lake, current) if current else {}
     # The receipts decide which rows of bronze are recovered.
     others = sorted((name for name in names if name != RELEASES), key=lambda name: name != RUNS)
-    results += [repair_log(lake, name, settings, released=released.get(name, 0)) for name in others]
+    results += [
+        repair_log(lake, name, settings, released=released.get(name, 0), changed=changed.get(name))
+        for name in others
+    ]
     return [repaired for repaired in results if repaired]
 
 
@@ -85,11 +90,18 @@ def released_versions(lake: Lake) -> dict[str, int]:
     return versions
 
 
-def repair_log(lake: Lake, name: str, settings: LakeSettings, *, released: int = 0) -> Repaired | None:
-    """Repair a table's log; return None if it is whole and reaches the ``released`` version."""
+def repair_log(
+    lake: Lake, name: str, settings: LakeSettings, *, released: int = 0, changed: int | None = None
+) -> Repaired | None:
+    """Repair a table's log; return None if it is whole and reaches the ``released`` version.
+
+    The entry of a version that is ``changed``, although it is whole, is not that of the release.
+    """
     place = lake.uri(name)
     files = list_log(place)
     damaged, head = damaged_files(files), files.head
+    if changed in files.entries and files.entries[changed] not in damaged:
+        damaged.append(files.entries[changed])
     whole = without(files, damaged)
     is_started = head not in files.entries  # a repair was killed between its two writes
     missing = {

@@ -1,9 +1,11 @@
 """Released table: a table at the version that a release references, with the files that it recorded."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
+from lake.delta.durability import list_log
 from lake.delta.table import Table, open_table
-from lake.errors import TableDamaged
+from lake.errors import TableDamaged, TableMissing
 from lake.paths import Lake
 from lake.releases.release import Release
 
@@ -33,6 +35,27 @@ def refuse_difference(release: Release, table: Table) -> None:
     digest = release.digests.get(table.name)
     if digest is not None and table.digest() != digest:
         raise difference(release, table, "has other files than it had")
+
+
+def refuse_lost(lake: Lake, release: Release) -> None:
+    """Raise TableDamaged if the log of a table ends before the version that a release was built from.
+
+    The next commit would take the number of the lost version.
+    """
+    for name, at in release.consumed.items() if lake.is_local else ():
+        if list_log(lake.uri(name)).head < at:
+            raise TableDamaged(f"{name}: its log ends before version {at}; run `just repair`")
+
+
+def changed_versions(lake: Lake, release: Release) -> dict[str, int]:
+    """Return ``{"layer.table": version}`` of those that a whole log shows with other files than they had."""
+    changed = {}
+    for name, version in versions_of(release).items():
+        with suppress(TableMissing, TableDamaged):
+            table = open_table(lake, name, version)
+            if name in release.digests and table.digest() != release.digests[name]:
+                changed[name] = version
+    return changed
 
 
 def difference(release: Release, table: Table, fact: str) -> TableDamaged:

@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from lake.delta import log_check
 from lake.delta.contract import Contract
 from lake.delta.log_check import WHOLE
-from lake.delta.log_entry import fault
+from lake.delta.log_entry import fault, version_of
 from lake.delta.properties import CHECKPOINTED
 from lake.delta.table import Table, create_table, list_tables, open_table, table_exists
 from lake.errors import TableDamaged, TableMissing
@@ -304,7 +304,17 @@ def test_a_torn_first_commit_is_no_table(lake: Lake) -> None:
     assert create_table(lake, NAME, SCHEMA).append(rows(7)) == 1
 
 
-@pytest.mark.parametrize("value", ['"size":', r"numRecords\":", r"minValues\":{\"id\":", "month=2026-0"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"size":',
+        r"numRecords\":",
+        r"minValues\":{\"id\":",
+        "month=2026-0",
+        '"partitionValues":{"month":"2026-0',
+        '"commitVersion":"',
+    ],
+)
 def test_a_changed_figure_in_a_commit_is_refused(lake: Lake, table: Table, value: str) -> None:
     """A statistic with another digit would let queries skip files; a path would be another file's."""
 
@@ -313,7 +323,20 @@ def test_a_changed_figure_in_a_commit_is_refused(lake: Lake, table: Table, value
         return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
     damage(log_file(lake, "2"), flip, is_sealed=True)
-    with pytest.raises(TableDamaged, match="log entry 2 has changed since it was written"):
+    with pytest.raises(
+        TableDamaged, match=r"log entry 2 (has changed since it was written|is that of version)"
+    ):
+        open_table(lake, NAME)
+
+
+@pytest.mark.parametrize(("number", "other"), [(2, 1), (1, 2), (1, 0)])
+def test_a_whole_entry_of_another_version_is_refused(
+    lake: Lake, table: Table, number: int, other: int
+) -> None:
+    """A disk, or a person, put an older or newer entry in its place."""
+    content = log_file(lake, str(other)).read_bytes()
+    damage(log_file(lake, str(number)), lambda _: content, is_sealed=True)
+    with pytest.raises(TableDamaged, match=f"log entry {number} is that of version {other}"):
         open_table(lake, NAME)
 
 
@@ -389,7 +412,8 @@ def test_every_kind_of_commit_is_whole_and_sealed(lake: Lake, table: Table) -> N
     files = [file for file in log_file(lake, "0").parent.iterdir() if file.name[0].isdigit()]
     assert len(files) > CHECKPOINTED + 1
     assert [file.name for file in files if file.stat().st_mode & 0o222] == []
-    assert [fault(file.read_bytes()) for file in files if file.suffix == ".json"] == [None] * (len(files) - 2)
+    written = [file for file in files if file.suffix == ".json"]
+    assert [fault(file.read_bytes(), version_of(file.name)) for file in written] == [None] * (len(files) - 2)
     assert [log_file(lake, "0").parent.joinpath(f.name) for f in files if "#" in f.name] == []
 
 

@@ -96,6 +96,7 @@ COLUMNS: dict[str, list[tuple[str, str, bool]]] = {
         ("is_held", "bool", False),
         ("rows", "map<string, int64>", False),
         ("money", "map<string, decimal128(38, 2)>", False),
+        ("digests", "map<string, string>", False),
         ("moved.table", "string", False),
         ("moved.month", "date32[day]", True),
         ("moved.rows_before", "int64", False),

@@ -281,7 +281,7 @@ def test_fewer_rows_than_were_published_are_refused(shop: Shop) -> None:
     """If a log was replaced by another one, the rows that the release recorded show it."""
     old, new = (Path(shop.lake.uri("gold.revenue_daily")) / f"_delta_log/{n:020d}.json" for n in (1, 2))
     new.chmod(0o644)
-    new.write_bytes(old.read_bytes().replace(b'"commitInfo":{', b'"commitInfo":{"x":1,'))
+    new.write_bytes(old.read_bytes().replace(b'"commitVersion"', b'"otherVersion"'))
     WHOLE.clear()
     with pytest.raises(TableDamaged, match=r"has \d+ rows, and had \d+ when release 2 was published"):
         shop.read()

@@ -166,7 +166,7 @@ def test_a_file_without_a_checksum_is_decoded(lake: Lake) -> None:
     for entry in Path(lake.uri("ops.things")).glob("_delta_log/*1.json"):
         text = entry.read_text().replace(Path(uri).name, old.name)
         entry.unlink()
-        entry.write_text(text.replace("filesDigest", "otherDigest"))
+        entry.write_text(text.replace("actionsDigest", "otherDigest"))
     Path(uri).rename(old)
     assert (verified(lake).without_checksum, verified(lake).damages) == (1, ())
     chunk = pq.ParquetFile(old).metadata.row_group(0).column(0)

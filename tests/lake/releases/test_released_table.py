@@ -1,19 +1,24 @@
 """Released table: a log that is valid, but not the one that the release was published with, is refused."""
 
-import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
 import pytest
 
+from ingest.run import RunRequest, plan_run
 from lake.delta.table import create_table, open_table
 from lake.errors import TableDamaged
+from lake.ledgers.runs import write_run
+from lake.maintenance.log_repair import repair_logs
 from lake.paths import Lake
 from lake.query.session import open_session
 from lake.releases.release import LEDGER, current_release, find_release, publish
+from lake.releases.released_table import changed_versions
 from tests.support.built_lake import ENGINE, FEW, Shop, ingested_shop
+from tests.support.receipts import receipt
 from tests.transform.test_build import edit_order
 
 Change = Callable[[Path, Path], None]
@@ -27,6 +32,8 @@ def of_three(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     for minute, total in ((1, "210.00"), (2, "220.00")):
         edit_order(shop, total=total, minute=minute)
         shop.publish()
+    # Rows without a run id, as the test's, are of this run.
+    write_run(shop.lake, receipt(datetime(2026, 8, 1, tzinfo=UTC), run_id=""))
     return shop
 
 
@@ -38,16 +45,18 @@ def entries(shop: Shop, name: str) -> tuple[Path, Path]:
 
 
 def put_older(before: Path, last: Path) -> None:
-    """Put the entry before in place of the last one, as a copy of an older state of the disk does."""
+    """Put the entry before in place of the last one; neither states its number."""
+    content = before.read_bytes().replace(b'"commitVersion"', b'"otherVersion"')
     last.unlink()
-    shutil.copy2(before, last)
+    last.write_bytes(content)
+    last.chmod(0o444)
 
 
 def move_file(_: Path, last: Path) -> None:
     """Let the entry name a file of another month, without what a commit states of its files."""
     lines = [msgspec.json.decode(line) for line in last.read_bytes().splitlines()]
     for line in lines:
-        line.get("commitInfo", {}).pop("filesDigest", None)
+        line.get("commitInfo", {}).pop("actionsDigest", None)
         if "add" in line and line["add"]["partitionValues"]:
             line["add"]["partitionValues"] = {"month": "2026-01-01"}
     last.unlink()
@@ -109,3 +118,33 @@ def test_a_ledger_gets_the_columns_that_it_lacks(of_three: Shop, lake: Lake) -> 
     assert find_release(lake, 1) == old
     assert find_release(lake, None).digests == release.digests
     assert open_table(lake, LEDGER.name).schema == LEDGER.schema
+
+
+@pytest.mark.parametrize("name", ["bronze.orders", "silver.orders", "gold.revenue_daily"])
+@pytest.mark.parametrize("later", [False, True])
+def test_a_repair_of_another_valid_log_recovers_its_rows(
+    of_three: Shop, tmp_path: Path, name: str, later: bool
+) -> None:
+    """The data file of the lost commit is in the folder still; the next build equals one of whole bronze."""
+    shop, whole = of_three.copy(tmp_path / "lake"), of_three.copy(tmp_path / "whole")
+    put_older(*entries(shop, name))
+    if later:
+        edit_order(shop, total="230.00", minute=3)
+        edit_order(whole, total="230.00", minute=3)
+    assert [repaired.table for repaired in repair_logs(shop.lake, ENGINE)] == [name]
+    shop.build()
+    assert not changed_versions(shop.lake, find_release(shop.lake, None))
+    assert repair_logs(shop.lake, ENGINE) == []
+    assert shop.read() == whole.rebuilt_copy(tmp_path / "rebuilt").read()
+
+
+def test_an_ingest_does_not_take_the_number_of_a_lost_version(of_three: Shop, tmp_path: Path) -> None:
+    """The head of bronze was deleted: a run would commit the version that the release was built from."""
+    shop = of_three.copy(tmp_path / "lake")
+    entries(shop, "bronze.orders")[1].unlink()
+    with pytest.raises(TableDamaged, match=r"^bronze\.orders: .*run `just repair`$"):
+        plan_run(RunRequest(kind="full"), shop.lake)
+    repair_logs(shop.lake, ENGINE)
+    plan_run(RunRequest(kind="full"), shop.lake)
+    shop.build()
+    assert shop.read() == of_three.rebuilt_copy(tmp_path / "rebuilt").read()
