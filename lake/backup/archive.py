@@ -17,7 +17,7 @@ from deltalake.transaction import create_table_with_add_actions
 
 from lake.clock import shop_day, shop_zone
 from lake.delta.commits import columns_of, evidence_of
-from lake.delta.durability import sync_files, sync_table
+from lake.delta.durability import sync_files
 from lake.delta.properties import statistics
 from lake.delta.table import open_table, table_exists
 from lake.delta.writer import stage
@@ -157,9 +157,7 @@ def copy_table(
         except DeltaError:  # another process wrote the same rows concurrently
             if not table_exists(target, name):
                 raise
-        if target.is_local and target.durable:
-            sync_table(target.uri(name))
-    return open_table(target, name).version
+    return open_table(target, name).version  # this seals the commit, and syncs it
 
 
 def release_at(lake: Lake, month: date) -> Release | None:

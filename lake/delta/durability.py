@@ -67,15 +67,17 @@ def sync_files(place: str, paths: Iterable[str]) -> None:
 
 
 def sync_table(place: str) -> None:
-    """Sync the folders that name a new table: its own, its layer, the lake, and the one above the lake."""
+    """Sync the folders that name a new table: its own and those above, any of which may be new, on its disk."""
     folder = Path(place)
-    sync_folders(folder, top=folder.parent.parent.parent)
+    disk = next(path for path in folders(folder, Path(folder.root)) if path.is_mount())
+    sync_folders(folder, top=disk)
 
 
 def seal(place: str, version: int, *, is_durable: bool) -> None:
     """Seal the log's files from the last sealed one up to a version; sync them first if ``is_durable``.
 
-    That includes the commits of other writers, because the version depends on them.
+    That includes the commits of other writers, because the version depends on them. Before the first entry,
+    the table's folders are synced, no matter which process created them.
     """
     files = list_log(place)
     new: list[Path] = []
@@ -85,6 +87,8 @@ def seal(place: str, version: int, *, is_durable: bool) -> None:
             break
         # An entry before its checkpoint: if only that one was on the disk, the entry would never be read.
         new = [*(file for file in own if not is_sealed(file)), *new]
+    if is_durable and files.entries.get(0) in new:
+        sync_table(place)
     for file in new:
         seal_file(file, is_durable=is_durable)
     if new and is_durable:

@@ -30,7 +30,7 @@ from lake.delta.commits import (
 )
 from lake.delta.contract import breaks
 from lake.delta.damage import refuse_damage
-from lake.delta.durability import LogFiles, files_of_entries, list_log, seal, sync_files, sync_table
+from lake.delta.durability import LogFiles, files_of_entries, list_log, seal, sync_files
 from lake.delta.log import Actions, DataFile
 from lake.delta.log_check import refuse_torn, settle
 from lake.delta.properties import PROPERTIES, statistics
@@ -452,8 +452,6 @@ def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequ
     except DeltaError:
         return open_table(lake, name)  # another process was first
     if lake.is_local:
-        if lake.durable:
-            sync_table(lake.uri(name))
         seal(lake.uri(name), delta.version(), is_durable=lake.durable)
     return Table(name, delta, is_durable=lake.durable)
 

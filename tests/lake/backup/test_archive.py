@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import random
 import shutil
 import signal
@@ -135,6 +136,22 @@ def test_an_archive_is_read_without_this_code_and_without_the_lake(few: Shop, tm
     )
     assert drill.returncode == 0, drill.stderr
     assert drill.stdout.split()[0] == "1"
+
+
+def test_the_folders_of_an_archive_are_synced(few: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive's record is no use after a power cut if the lake's folder does not name the archive."""
+    synced, real = set(), os.fsync
+
+    def spy(handle: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{handle}"))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    archive(msgspec.structs.replace(few.lake, durable=True), MARCH, now=NOW)
+    place = Path(few.lake.place)
+    assert {
+        str(path) for path in (place, place / "archive", place / "archive" / "2026-03" / "gold")
+    } <= synced
 
 
 def test_archiving_again_changes_nothing(few: Shop) -> None:

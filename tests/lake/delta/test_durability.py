@@ -445,6 +445,21 @@ def test_files_are_synced_before_their_commit_and_the_commit_before_the_call_ret
     assert after == [f"/_delta_log/{3:020d}.json", "/_delta_log"]
 
 
+def test_folders_that_another_process_created_are_synced(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was killed before it synced them. All that is written later would be lost with these folders."""
+    synced, real = set(), os.fsync
+
+    def spy(handle: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{handle}"))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    DeltaTable.create(lake.uri(NAME), SCHEMA)
+    create_table(lake, NAME, SCHEMA).append(rows(1))
+    table, root = Path(lake.uri(NAME)), Path(lake.place)
+    assert {str(path) for path in (table, table.parent, root, root.parent, root.parent.parent)} <= synced
+
+
 def test_a_scratch_lake_is_not_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """[lake] durable = false: commits do not wait for the disk; torn ones are still refused."""
     monkeypatch.setattr(os, "fsync", lambda handle: pytest.fail("synced"))
