@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from ingest.observations import TOMBSTONE, Observation
@@ -212,7 +211,12 @@ class Deduplicator:
             self._files |= uris
 
     def _insert(self, table: Table, files: Set[str], *, is_refused: bool, condition: str = "true") -> None:
-        """Insert the rows of a table's files into the observed ones."""
+        """Insert the rows of a table's files into the observed ones. Raises TableDamaged.
+
+        The files are checked first, once in a process. With a damaged ``fetched_at`` in the future, no later
+        state of its object would ever be new.
+        """
+        refuse_damage(table.name, files)
         insert = INSERT.format(
             table=self._observed,
             files=f"({scan(self._duckdb, table, sorted(files))})",
@@ -220,11 +224,7 @@ class Deduplicator:
             is_refused=is_refused,
             is_counted=f"{self._is_counted} and {condition}",
         )
-        try:
-            self._duckdb.execute(insert)
-        except duckdb.Error:
-            refuse_damage(table.name, files)
-            raise
+        self._duckdb.execute(insert)
         ((greatest,),) = self._duckdb.execute(f"select max(id) from {self._observed}").fetchall()
         self._greatest = self._greatest if greatest is None else greatest
 

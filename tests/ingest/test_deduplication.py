@@ -1,9 +1,11 @@
 """Deduplication: which rows are new states when the commit is made, while other processes commit."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from ingest.deduplication import Deduplicator
@@ -11,7 +13,9 @@ from ingest.entities import MANAGERS
 from ingest.observations import Observation, observe
 from ingest.schemas import SCHEMAS
 from ingest.typed_rows import type_rows
+from lake.delta import damage
 from lake.delta.table import create_table, open_table
+from lake.errors import TableDamaged
 from lake.paths import Lake
 from lake.query.session import connect
 from lake.settings import LakeSettings
@@ -74,3 +78,16 @@ def test_unknown_ids_are_new_states_and_known_ones_are_not(deduplicator: Dedupli
         [8],
         [-1],
     ]
+
+
+def test_a_damaged_time_in_the_future_is_refused(lake: Lake, deduplicator: Deduplicator) -> None:
+    """The file is still readable, and every later state of its objects would be taken for an old one."""
+    deduplicator.append(rows(observations(1, 2)))
+    (file,) = map(Path, open_table(lake, TABLE).uris())
+    table = pq.read_table(file, partitioning=None)
+    index = table.column_names.index("fetched_at")
+    later = pc.add(table["fetched_at"], pa.scalar(timedelta(days=5000), pa.duration("us")))
+    pq.write_table(table.set_column(index, table.field(index), later.cast(table.field(index).type)), file)
+    damage.INTACT.clear()
+    with pytest.raises(TableDamaged, match=rf"{TABLE}: .* is not as it was written.*`just repair`"):
+        Deduplicator(lake, connect(LakeSettings()), TABLE).new_states(observations(1))
