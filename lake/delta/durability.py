@@ -67,7 +67,7 @@ def sync_files(place: str, paths: Iterable[str]) -> None:
 
 
 def sync_table(place: str) -> None:
-    """Sync the folders that name a new table, its own and all above it on the disk: any of them may be new."""
+    """Sync the folders that name a new table: its own, and all above it on the disk, which may be new too."""
     folder = Path(place)
     disk = next(path for path in folders(folder, Path(folder.root)) if path.is_mount())
     sync_folders(folder, top=disk)
