@@ -24,7 +24,8 @@ from lake.delta.commits import LiveFile
 from lake.delta.damage import damaged_files
 from lake.delta.files import Files
 from lake.delta.parquet import encoded
-from lake.delta.table import Table, open_table
+from lake.delta.table import Table
+from lake.delta.tables import open_table
 from lake.delta.writer import ROOM
 from lake.errors import LakeError
 from lake.ledgers.findings import DAMAGE, read_damage, read_findings

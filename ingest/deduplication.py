@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from ingest.observations import TOMBSTONE, Observation
 from lake.delta.damage import refuse_damage
-from lake.delta.table import Table, open_table
+from lake.delta.table import Table
+from lake.delta.tables import open_table
 from lake.delta.writer import Staged
 from lake.errors import CommitConflict
 from lake.ledgers.findings import read_damage

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from ingest.entities import BUYERS, ORDERS, ExpenseIn, LineIn, Offer, OrderIn
 from ingest.observations import id_of
 from ingest.schemas import EXPENSES, LINES
-from lake.delta.table import open_table, table_exists
+from lake.delta.tables import open_table, table_exists
 from lake.maintenance.redaction import Redaction
 from lake.paths import Lake
 

@@ -8,7 +8,7 @@ from ingest.entities import BUYERS
 from ingest.erasure import other_cards, redactions_of
 from lake.backup.backup import read_manifest, refuse_stranger
 from lake.cli.main import open_lake
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.maintenance.redaction import Erased, erase, record
 from lake.paths import Lake
 

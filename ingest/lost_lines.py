@@ -14,7 +14,7 @@ from ingest.observations import Observation, observe
 from ingest.schemas import EXPENSES, LINES
 from ingest.typed_rows import type_rows
 from lake.delta.damage import damaged_files
-from lake.delta.table import open_table, table_exists
+from lake.delta.tables import open_table, table_exists
 from lake.messages import counted
 from lake.paths import Lake
 from lake.query.session import connect, scan

@@ -27,7 +27,7 @@ from ingest.schemas import LISTS
 from ingest.typed_rows import type_rows
 from ingest.windows import BEGINNING, SECOND, Window
 from lake.clock import ZONE
-from lake.delta.table import open_table, table_exists
+from lake.delta.tables import open_table, table_exists
 from lake.errors import IngestIncomplete, TableMissing
 from lake.messages import counted
 from lake.paths import Lake

@@ -23,7 +23,8 @@ from ingest.observations import Observation
 from ingest.schemas import SCHEMAS
 from ingest.typed_rows import tombstone_rows, type_rows
 from ingest.windows import Window
-from lake.delta.table import Table, create_table, open_table
+from lake.delta.table import Table
+from lake.delta.tables import create_table, open_table
 from lake.delta.writer import Staged
 from lake.paths import Lake
 from lake.query.session import Connection

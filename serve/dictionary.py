@@ -6,7 +6,7 @@ Its texts come from the headers of the models. The release has them as two table
 
 from typing import Any
 
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.paths import Lake
 from lake.releases.release import Release
 from serve.schemas import ColumnWords, TableWords

@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 import structlog
 
-from lake.delta.table import open_table, table_exists
+from lake.delta.tables import open_table, table_exists
 from lake.errors import LakeError, NoRelease, UsageError, panics_as_errors
 from lake.ledgers.jobs import JOBS, Entry, failed_jobs
 from lake.ledgers.runs import RUNS, Run, last_runs, list_runs

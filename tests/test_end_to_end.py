@@ -17,7 +17,7 @@ from ingest.sandbox.faults import Fault
 from ingest.sandbox.running import RunningShop
 from ingest.sandbox.settings import Sandbox
 from ingest.sandbox.truth import Truth
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.paths import Lake
 from lake.releases.release import current_release
 from tests.support.recompute import counted, day_of, is_return, product_daily, revenue_daily, sales_type

@@ -17,7 +17,7 @@ import pytest
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.ledgers.runs import list_runs, new_run_id
 from lake.paths import Lake
 from lake.releases.release import Release, current_release, list_releases

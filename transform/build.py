@@ -20,7 +20,8 @@ import pyarrow as pa
 import structlog
 
 from lake.delta.damage import damaged_files, refuse_damage
-from lake.delta.table import Table, is_openable, open_table, table_exists
+from lake.delta.table import Table
+from lake.delta.tables import is_openable, open_table, table_exists
 from lake.errors import LakeError, TableDamaged, TableMissing
 from lake.ledgers.findings import read_damage, read_findings, settle, write_findings
 from lake.ledgers.runs import newest_run

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 import structlog
 
 from lake.delta.contract import differs, narrow
-from lake.delta.table import Table, create_table, open_table, table_exists
+from lake.delta.table import Table
+from lake.delta.tables import create_table, open_table, table_exists
 from lake.delta.writer import Staged, discard, stage
 from lake.paths import Lake
 from lake.query.session import Connection, fetch

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import UsageError
 from lake.ledgers.findings import NIGHTLY, Finding
 from lake.paths import Lake

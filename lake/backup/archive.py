@@ -19,7 +19,7 @@ from lake.clock import shop_day, shop_zone
 from lake.delta.commits import columns_of, evidence_of
 from lake.delta.durability import sync_files
 from lake.delta.properties import statistics
-from lake.delta.table import open_table, table_exists
+from lake.delta.tables import open_table, table_exists
 from lake.delta.writer import stage
 from lake.errors import CommitConflict, LakeError, NoRelease, TableMissing, UsageError
 from lake.paths import Lake

@@ -21,7 +21,7 @@ from deltalake import DeltaTable
 
 from lake.backup.copy import Copied, Copy, Versions
 from lake.delta.files import ASIDE, Files
-from lake.delta.table import list_tables, open_table, table_exists
+from lake.delta.tables import list_tables, open_table, table_exists
 from lake.errors import CommitConflict, UsageError
 from lake.paths import LOCKS, Lake
 from lake.query.session import heads

@@ -17,7 +17,7 @@ from lake.delta.checksum_file import SUFFIX
 from lake.delta.damage import REPAIR, damaged_files
 from lake.delta.files import Files
 from lake.delta.log_entry import fault, version_of
-from lake.delta.table import data_of
+from lake.delta.tables import data_of
 from lake.errors import LakeError, TableDamaged
 from lake.paths import LAYERS, Lake
 from lake.releases.release import Release

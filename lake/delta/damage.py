@@ -4,19 +4,17 @@ A process reads each file once to check it, and again only if its size or time c
 store has checksums of its own, so its files are not read twice.
 """
 
-import os
 from collections.abc import Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lake.delta.checked import Checked, identity
 from lake.delta.checksum import is_intact, stated
 from lake.delta.files import CORES
 from lake.errors import TableDamaged
 
-# The size, time and number of each file that this process has found intact, by path.
-INTACT: dict[str, tuple[int, int, int]] = {}
-# Entries of this cache at which it is emptied.
-CACHED = 50_000
+# The data files that this process has found intact.
+INTACT = Checked(50_000)
 REPAIR = "run `just repair`"
 
 
@@ -37,33 +35,30 @@ def refuse_damage(table: str, uris: Iterable[str], *, known: Set[str] = frozense
 
 def damaged_files(uris: Iterable[str]) -> list[str]:
     """Return those of the files that are on a disk and damaged; a missing file is left to its reader."""
-    unknown = [uri for uri in uris if "://" not in uri and stated(uri) and INTACT.get(uri) != identity(uri)]
+    unknown = [uri for uri in uris if "://" not in uri and stated(uri) and not is_known(uri)]
     if len(unknown) < 2:
         return [uri for uri in unknown if not check(uri)]
     with ThreadPoolExecutor(CORES, thread_name_prefix="checksum") as pool:
         return [uri for uri, is_good in zip(unknown, pool.map(check, unknown), strict=True) if not is_good]
 
 
+def is_known(path: str) -> bool:
+    """Return True if a file was found intact, or is missing."""
+    try:
+        return INTACT.has(path)
+    except FileNotFoundError:
+        return True
+
+
 def check(path: str) -> bool:
     """Return True if a file is intact, or missing; remember an intact one."""
-    known = identity(path)
     try:
+        before = identity(path)
         is_good = is_intact(path, Path(path).read_bytes())
     except FileNotFoundError:
         return True
     except OSError:  # the disk can't read a sector
         return False
-    if is_good and known:
-        if len(INTACT) >= CACHED:
-            INTACT.clear()
-        INTACT[path] = known
+    if is_good:
+        INTACT.add(path, before)
     return is_good
-
-
-def identity(path: str) -> tuple[int, int, int] | None:
-    """Return what changes if a file is written again; None if it is missing."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns, status.st_ino

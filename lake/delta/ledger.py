@@ -16,7 +16,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.delta.table import Table, create_table, open_table, table_exists
+from lake.delta.table import Table
+from lake.delta.tables import create_table, open_table, table_exists
 from lake.paths import Lake
 
 Record = TypeVar("Record", bound=msgspec.Struct)

@@ -19,9 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
 
+from lake.delta.checked import Checked, identity
 from lake.delta.checksum_file import has_checksum, read_checksum
-from lake.delta.durability import FORBIDDEN, HINT, LOG, LogFiles, is_sealed, list_log, seal
+from lake.delta.durability import FORBIDDEN, is_sealed, seal
 from lake.delta.log_entry import fault, version_of
+from lake.delta.log_files import HINT, LOG, LogFiles, list_log
 from lake.errors import TableDamaged
 
 log = structlog.get_logger()
@@ -33,10 +35,8 @@ ASIDE = "torn#"
 CUT_SECONDS = 120.0
 # The bytes at both ends of a Parquet file.
 MAGIC = b"PAR1"
-# The identity of each whole log file that this process has read, by path.
-WHOLE: dict[str, tuple[int, int, int]] = {}
-# Entries of this cache at which it is emptied.
-CACHED = 20_000
+# The log files that this process has found whole.
+WHOLE = Checked(20_000)
 
 
 def settle(
@@ -116,14 +116,20 @@ def changed(name: str, number: int, reason: str, file: Path) -> TableDamaged:
     )
 
 
+def log_ends(name: str, version: int) -> TableDamaged:
+    """Return the error for a log that has lost its end, which others reference."""
+    return TableDamaged(f"{name}: its log ends before version {version}; run `just repair`")
+
+
 def fault_of(file: Path) -> str | None:
     """Return what is wrong with a log entry; None if it is whole, or another process deleted it."""
     try:
-        if is_known(file):
+        if WHOLE.has(file):
             return None
+        before = identity(file)
         reason = fault(file.read_bytes(), version_of(file.name))
         if reason is None:
-            remember(file)
+            WHOLE.add(file, before)
         return reason
     except FileNotFoundError:
         return None
@@ -178,8 +184,9 @@ def is_whole_checkpoint(file: Path) -> bool:
     If its checksum is not known, a sealed file is read only at its ends, and an unsealed one is decoded.
     """
     try:
-        if is_known(file):
+        if WHOLE.has(file):
             return True
+        before = identity(file)
         expected = read_checksum(file)
         if is_sealed(file) and expected and not has_checksum(file.read_bytes(), expected):
             return False
@@ -191,7 +198,7 @@ def is_whole_checkpoint(file: Path) -> bool:
                 return False
         if not is_sealed(file):
             pq.read_table(file, use_threads=False)
-        remember(file)
+        WHOLE.add(file, before)
         return True
     except FileNotFoundError:
         return True
@@ -221,21 +228,3 @@ def set_aside(name: str, files: Iterable[Path]) -> bool:
             with contextlib.suppress(FileExistsError):
                 os.link(aside, file)
     return True
-
-
-def is_known(file: Path) -> bool:
-    """Return True if this process has read the file, it was whole, and nothing changed it since."""
-    return WHOLE.get(str(file)) == identity(file)
-
-
-def remember(file: Path) -> None:
-    """Note that a file is whole."""
-    if len(WHOLE) >= CACHED:
-        WHOLE.clear()
-    WHOLE[str(file)] = identity(file)
-
-
-def identity(file: Path) -> tuple[int, int, int]:
-    """Return the facts by which a change of a file shows: inode, bytes and time. Raises FileNotFoundError."""
-    status = file.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns

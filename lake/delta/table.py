@@ -14,15 +14,13 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
 
-from lake.delta import log_entry
 from lake.delta.commits import (
     PINNED,
     LiveFile,
     Partitions,
-    columns_of,
     commit_files,
     folder_of,
     live_files,
@@ -30,34 +28,19 @@ from lake.delta.commits import (
 )
 from lake.delta.contract import breaks
 from lake.delta.damage import refuse_damage
-from lake.delta.durability import LogFiles, files_of_entries, list_log, seal, sync_files
+from lake.delta.durability import seal, sync_files
+from lake.delta.feed import appended_ids
 from lake.delta.log import Actions, DataFile
-from lake.delta.log_check import refuse_torn, settle
-from lake.delta.properties import PROPERTIES, statistics
+from lake.delta.log_check import settle
+from lake.delta.properties import statistics
 from lake.delta.writer import Staged, missing, stage
-from lake.errors import (
-    CommitConflict,
-    ContractBroken,
-    LakeError,
-    TableDamaged,
-    TableMissing,
-    panics_as_errors,
-)
-from lake.paths import Lake
+from lake.errors import CommitConflict, ContractBroken
 
 # Commits after which a handle opens its table again. An updated handle grows by 130 kB with each commit,
 # and becomes slower.
 REOPEN = 20
-# The reason and the next step if a version, or one of its files, is missing.
-KEPT = (
-    "a vacuum deletes releases that are older than [lake] keep_all_hours, unless they are a day's last or"
-    " have a tag, and a backup has only the newest one: name a day, such as --as-of 2026-04-05; its last"
-    " release is retained"
-)
 # Attempts of an append to commit after other processes, before it gives up.
 TRIES = 50
-# Columns that, together with an id, distinguish one observation from all others.
-OBSERVATION = ("fetched_at", "run_id")
 
 
 class Table:
@@ -129,34 +112,7 @@ class Table:
 
         Raises TableDamaged if the log ends before ``after``, or an entry or a file of such rows is damaged.
         """
-        if self.version < after:
-            raise log_ends(self.name, after)
-        if self.version == after:
-            return set()
-        if folder := folder_of(self._delta):
-            entries = range(after + 1, self.version + 1)
-            refuse_torn(self.name, folder, entries)
-            refuse_damage(self.name, files_of_entries(folder, entries))
-        try:
-            with panics_as_errors():
-                feed = self._delta.load_cdf(
-                    starting_version=after + 1, ending_version=self.version, columns=[column]
-                )
-                return {key for batch in feed for key in pa.record_batch(batch).column(column).to_pylist()}
-        except Exception:
-            # Maintenance retains the feed since the release that is served. After a rollback this is an
-            # older one. deltalake raises a DeltaError if a commit is missing, an Exception if a file is.
-            return self._appended_by_rows(column, DeltaTable(self._delta.table_uri, version=after))
-
-    def _appended_by_rows(self, column: str, before: DeltaTable) -> set[int]:
-        """Return the ids in the rows that an older version lacks. Rows are never deleted from such a table.
-
-        It reads all rows of both versions, but only the columns that distinguish rows.
-        """
-        names = [column, *(name for name in OBSERVATION if name in self.schema.names and name != column)]
-        old = before.to_pyarrow_dataset().to_table(columns=names, use_threads=False)
-        rows = self.read(names).join(old, names, join_type="left anti", use_threads=False)
-        return set(rows[column].to_pylist())
+        return appended_ids(self.name, self._delta, column, after=after)
 
     def maximum(self, column: str) -> object:
         """Return the greatest value of a column from the log's statistics; None if there are no rows.
@@ -382,104 +338,3 @@ class Table:
         for field in self.schema:
             if not field.nullable and field.name in nulls:
                 raise ContractBroken(f"{self.name}: {field.name} is missing in {nulls[field.name]} rows")
-
-
-def open_table(lake: Lake, name: str, version: int | None = None) -> Table:
-    """Open a table at its head, or at a version.
-
-    Raises TableMissing if the table or version is missing, TableDamaged if its log is.
-    """
-    opened = version
-    if lake.is_local:
-        opened = settle(name, lake.uri(name), version, is_durable=lake.durable, is_read_only=lake.read_only)
-    try:
-        if opened is not None and opened < 0:  # a power cut has torn the first commit
-            raise TableNotFoundError
-        delta = DeltaTable(lake.uri(name), version=opened)
-        return Table(name, delta, is_durable=lake.durable, is_read_only=lake.read_only)
-    except DeltaError as error:
-        if version is not None:
-            raise unopened(lake, name, version) from None
-        if not isinstance(error, TableNotFoundError):
-            raise
-        raise TableMissing(
-            f"{name}: no such table in {lake.place}; an ingest or a transform creates it"
-        ) from None
-
-
-def unopened(lake: Lake, name: str, version: int) -> LakeError:
-    """Return the error for a version that does not open: the log has lost it, or a vacuum deleted it."""
-    files = list_log(lake.uri(name)) if lake.is_local else LogFiles({}, {})
-    if 0 <= files.head < version:
-        return log_ends(name, version)
-    if version in files.entries and (gap := files.gap(version)) is not None:
-        if files.gap(files.head) is not None:
-            return TableDamaged(
-                f"{name}: log entry {gap} is missing, so version {version} can't be read; run `just repair`"
-            )
-        return TableMissing(
-            f"{name}: log entry {gap} is missing, so version {version} can't be read any more;"
-            " newer versions can: name a newer release"
-        )
-    return TableMissing(f"{name}: version {version} is not in {lake.place}; {KEPT}")
-
-
-def log_ends(name: str, version: int) -> TableDamaged:
-    """Return the error for a log that has lost its end, which others reference."""
-    return TableDamaged(f"{name}: its log ends before version {version}; run `just repair`")
-
-
-def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequence[str] = ()) -> Table:
-    """Open a table, and create it if it does not exist. Two processes may do this concurrently.
-
-    Raises UsageError if no lake can be at the root.
-    """
-    lake.refuse_unusable()
-    with suppress(TableMissing):
-        return open_table(lake, name)
-    lake.create()
-    configuration = PROPERTIES | statistics(schema, partition_by)
-    stated = log_entry.evidence(0, [], []) | columns_of(schema, partition_by, configuration)
-    try:
-        delta = DeltaTable.create(
-            lake.uri(name),
-            schema,
-            mode="ignore",
-            partition_by=list(partition_by),
-            configuration=configuration,
-            commit_properties=CommitProperties(custom_metadata=stated),
-        )
-    except DeltaError:
-        return open_table(lake, name)  # another process was first
-    if lake.is_local:
-        seal(lake.uri(name), delta.version(), is_durable=lake.durable)
-    return Table(name, delta, is_durable=lake.durable)
-
-
-def table_exists(lake: Lake, name: str) -> bool:
-    """True if the lake has a Delta table of this name. Raises TableDamaged."""
-    if not lake.is_local:
-        return DeltaTable.is_deltatable(lake.uri(name))
-    head = list_log(lake.uri(name)).head
-    if head != 0:
-        return head > 0
-    # A power cut may have torn the first commit.
-    opened = settle(name, lake.uri(name), is_durable=lake.durable, is_read_only=lake.read_only)
-    return opened is None and list_log(lake.uri(name)).head >= 0
-
-
-def is_openable(lake: Lake, name: str, version: int) -> bool:
-    """True if the log of a table has a version; always for an object store."""
-    return not lake.is_local or list_log(lake.uri(name)).is_complete(version)
-
-
-def list_tables(lake: Lake, layer: str) -> list[str]:
-    """Return the names of a layer's tables; a table is listed only after its first commit."""
-    return [name for name in lake.tables(layer) if table_exists(lake, name)]
-
-
-def data_of(lake: Lake, name: str, version: int | None) -> dict[str, int]:
-    """Return ``{path in the lake: bytes}`` of the live files of a version, or of the head."""
-    folder = name.replace(".", "/")
-    files = open_table(lake, name, version).files()
-    return {f"{folder}/{file.uri.rpartition(f'/{folder}/')[2]}": file.size for file in files}

@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 import pyarrow.compute as pc
 
-from lake.delta.table import open_table, table_exists
+from lake.delta.tables import open_table, table_exists
 from lake.errors import NoRelease, UsageError
 from lake.ledgers.runs import RUNS
 from lake.paths import Lake

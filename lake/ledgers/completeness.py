@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from lake.delta.contract import Contract
-from lake.delta.table import Table, create_table, open_table, table_exists
+from lake.delta.table import Table
+from lake.delta.tables import create_table, open_table, table_exists
 from lake.errors import CommitConflict
 from lake.ledgers.runs import id_of_run
 from lake.paths import Lake

@@ -9,7 +9,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.delta.table import Table, list_tables, open_table, table_exists
+from lake.delta.table import Table
+from lake.delta.tables import list_tables, open_table, table_exists
 from lake.ledgers.jobs import Entry, failed_jobs
 from lake.ledgers.runs import Run, last_runs, windows_from_the_end
 from lake.lock import holders

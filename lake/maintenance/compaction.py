@@ -27,7 +27,7 @@ from lake.delta.commits import LiveFile, commit_files, in_place_of, live_files, 
 from lake.delta.damage import REPAIR
 from lake.delta.files import Files
 from lake.delta.parquet import GROUP, encoded
-from lake.delta.table import list_tables, open_table
+from lake.delta.tables import list_tables, open_table
 from lake.delta.writer import ROOM, new_path
 from lake.errors import CommitConflict, is_disk_full
 from lake.paths import Lake

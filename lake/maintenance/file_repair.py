@@ -12,9 +12,10 @@ import structlog
 
 from lake.delta.checksum import MARK, flipped_back, is_intact, is_stated_inside, repaired, stated
 from lake.delta.checksum_file import read_checksum
-from lake.delta.durability import list_checkpoints, write_sealed
+from lake.delta.durability import write_sealed
 from lake.delta.files import Files
 from lake.delta.log_check import is_whole_checkpoint
+from lake.delta.log_files import list_checkpoints
 from lake.errors import LakeError
 from lake.paths import LAYERS, Lake
 

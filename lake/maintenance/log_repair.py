@@ -15,9 +15,10 @@ from pathlib import Path
 import msgspec
 from deltalake import DeltaTable
 
-from lake.delta.durability import HINT, LOG, LogFiles, list_log, write_sealed
+from lake.delta.durability import write_sealed
 from lake.delta.log_check import fault_of, is_whole_checkpoint, set_aside
-from lake.delta.table import open_table
+from lake.delta.log_files import HINT, LOG, LogFiles, list_log
+from lake.delta.tables import open_table
 from lake.errors import LakeError
 from lake.ledgers.runs import RUNS
 from lake.maintenance.lost_rows import append_lost_rows

@@ -18,8 +18,8 @@ import structlog
 from deltalake import DeltaTable
 
 from lake.delta.damage import check as is_undamaged
-from lake.delta.durability import LogFiles
 from lake.delta.log_entry import named_paths
+from lake.delta.log_files import LogFiles
 from lake.delta.table import Table
 from lake.ledgers.runs import run_ids
 from lake.maintenance.folder import Folder

@@ -1,7 +1,7 @@
 """Redaction: removal of personal values from every version of a table, with all else unchanged.
 
 A file with such values is replaced by a file of the same name, number of rows and size without
-them. The log has no statistics of texts, see ``lake.delta.table.statistics``. So every retained
+them. The log has no statistics of texts, see ``lake.delta.properties.statistics``. So every retained
 release opens as before and has the same sums. Each file is replaced atomically; if the process is
 killed, another call finishes the work. This is the only exception to the rule that a data file never
 changes. A backup recognizes files by name and size, so values have to be erased there too.

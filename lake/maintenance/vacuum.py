@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lake.delta.checksum_file import SUFFIX
-from lake.delta.table import list_tables
+from lake.delta.tables import list_tables
 from lake.maintenance.compaction import compact, unless_full
 from lake.maintenance.folder import Folder
 from lake.maintenance.plan import (

@@ -20,10 +20,10 @@ from deltalake.exceptions import DeltaError
 
 from lake.delta.checksum import is_intact, stated
 from lake.delta.checksum_file import has_checksum, read_checksum
-from lake.delta.durability import list_log
 from lake.delta.files import Files
 from lake.delta.log_check import fault_of as entry_fault
-from lake.delta.table import data_of, open_table
+from lake.delta.log_files import list_log
+from lake.delta.tables import data_of, open_table
 from lake.errors import LakeError, TableDamaged
 from lake.ledgers.findings import DAMAGE, Finding, read_damage, write_findings
 from lake.maintenance.plan import needed_files

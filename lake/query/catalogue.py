@@ -23,7 +23,8 @@ from types import MappingProxyType
 import duckdb
 import structlog
 
-from lake.delta.table import Table, list_tables, open_table
+from lake.delta.table import Table
+from lake.delta.tables import list_tables, open_table
 from lake.errors import LakeError, TableDamaged
 from lake.lock import locked_lake
 from lake.paths import LAYERS, Lake

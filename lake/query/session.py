@@ -11,7 +11,8 @@ import duckdb
 import pyarrow as pa
 
 from lake.delta.damage import refuse_damage
-from lake.delta.table import KEPT, Table, list_tables, open_table
+from lake.delta.table import Table
+from lake.delta.tables import KEPT, list_tables, open_table
 from lake.errors import TableMissing
 from lake.paths import Lake
 from lake.query import quote

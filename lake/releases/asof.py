@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from lake.clock import shop_day, shop_zone
 from lake.delta.files import Files
-from lake.delta.table import data_of
+from lake.delta.tables import data_of
 from lake.errors import NoRelease, TableMissing, UsageError
 from lake.paths import Lake
 from lake.releases.release import (

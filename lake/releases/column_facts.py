@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import LakeError
 from lake.paths import Lake
 from lake.releases.release import Release, current_release

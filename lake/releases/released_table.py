@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from contextlib import suppress
 
-from lake.delta.durability import list_log
-from lake.delta.table import Table, open_table
+from lake.delta.log_files import list_log
+from lake.delta.table import Table
+from lake.delta.tables import open_table
 from lake.errors import TableDamaged, TableMissing
 from lake.paths import Lake
 from lake.releases.release import Release

@@ -30,7 +30,7 @@ from ingest.sandbox.command import TEST_KEY, ThreadedShop, serving
 from ingest.sandbox.settings import Sandbox
 from ingest.settings import IngestSettings, SourceSettings
 from lake.clock import shop_day, shop_zone
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.ledgers.runs import last_runs
 from lake.maintenance.compaction import compact
 from lake.maintenance.vacuum import Size, maintain, sizes

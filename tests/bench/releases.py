@@ -19,7 +19,7 @@ import structlog
 from deltalake import write_deltalake
 
 from lake.delta.parquet import GROUP, writer_properties
-from lake.delta.table import create_table, open_table
+from lake.delta.tables import create_table, open_table
 from lake.history.diff import day_moves
 from lake.history.order_diff import order_moves
 from lake.history.rollback import run_resume, run_rollback

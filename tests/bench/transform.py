@@ -27,7 +27,8 @@ import duckdb
 import structlog
 
 from ingest.schemas import SCHEMAS
-from lake.delta.table import Table, create_table, open_table
+from lake.delta.table import Table
+from lake.delta.tables import create_table, open_table
 from lake.paths import Lake
 from lake.query.session import connect, create_view, fetch, scan
 from lake.releases.release import current_release

@@ -10,7 +10,7 @@ import pytest
 from ingest.bronze_repair import repair_bronze
 from ingest.payload_check import row_fault
 from lake.delta import damage
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import TableDamaged
 from lake.ledgers.findings import read_damage
 from lake.maintenance.file_repair import repair_files

@@ -9,7 +9,7 @@ import pytest
 from ingest.completeness import BATCH_ROWS, EvidenceWriter, evidence_of
 from ingest.entities import ORDERS
 from ingest.observations import observe
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.ledgers.completeness import EVIDENCE, SCHEMA, create_evidence, drop_old_evidence
 from lake.ledgers.runs import id_of_run, new_run_id
 from lake.paths import Lake

@@ -14,7 +14,7 @@ from ingest.observations import Observation, observe
 from ingest.schemas import SCHEMAS
 from ingest.typed_rows import type_rows
 from lake.delta import damage
-from lake.delta.table import create_table, open_table
+from lake.delta.tables import create_table, open_table
 from lake.errors import TableDamaged
 from lake.paths import Lake
 from lake.query.session import connect

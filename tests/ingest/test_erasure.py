@@ -20,7 +20,7 @@ from ingest.erasure_commands import erase_buyer
 from ingest.sandbox.command import ThreadedShop
 from lake.backup.backup import back_up, restore
 from lake.delta.files import ASIDE
-from lake.delta.table import open_table, table_exists
+from lake.delta.tables import open_table, table_exists
 from lake.errors import UsageError
 from lake.ledgers.runs import Run
 from lake.maintenance.redaction import ERASURES, erase

@@ -13,7 +13,7 @@ from ingest.run import RunRequest
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
 from ingest.windows import Window, split
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.ledgers.runs import Run
 from lake.maintenance.compaction import compact
 from lake.paths import Lake

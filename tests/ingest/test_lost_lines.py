@@ -9,7 +9,7 @@ import pytest
 
 from ingest.lost_lines import restore_lines
 from lake.delta.log_check import WHOLE
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.ledgers.runs import list_runs
 from lake.maintenance.log_repair import repair_logs
 from lake.paths import Lake

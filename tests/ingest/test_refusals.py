@@ -11,7 +11,7 @@ import pytest
 from ingest.entities import ORDERS
 from ingest.observations import observe
 from ingest.schemas import REJECTED
-from lake.delta.table import create_table, open_table
+from lake.delta.tables import create_table, open_table
 from lake.paths import Lake
 from lake.query.session import open_session
 from lake.settings import LakeSettings

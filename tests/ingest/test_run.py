@@ -14,7 +14,7 @@ import pytest
 
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import KeyRefused
 from lake.ledgers.runs import Run, last_runs
 from lake.paths import Lake

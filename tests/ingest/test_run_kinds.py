@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from ingest.run import RunRequest
 from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop, serving
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.ledgers.runs import Run, list_runs
 from lake.paths import Lake
 from lake.query.session import open_session

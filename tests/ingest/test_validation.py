@@ -18,7 +18,7 @@ from ingest.schemas import LISTS
 from ingest.validation import Report, Side, day_of, differences, read_lake, type_side
 from ingest.validation import figures as figures_of
 from ingest.writer import Writer
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.ledgers.runs import Run
 from lake.paths import Lake
 from lake.query.session import connect

@@ -12,7 +12,7 @@ from ingest.observations import Observation, observe
 from ingest.windows import BEGINNING
 from ingest.writer import Writer
 from lake.delta.files import Files
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.maintenance.vacuum import maintain
 from lake.paths import Lake
 from lake.query.session import connect

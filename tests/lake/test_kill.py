@@ -22,7 +22,7 @@ from lake.backup.backup import MANIFEST, back_up, read_manifest, restore
 from lake.clock import shop_day
 from lake.delta.commits import live_files
 from lake.delta.files import ASIDE
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.maintenance.compaction import BEFORE_MIDNIGHT, compact, crowded_partitions
 from lake.maintenance.redaction import Redaction, erase

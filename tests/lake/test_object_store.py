@@ -16,7 +16,7 @@ import pytest
 from ingest.schemas import SCHEMAS
 from lake.delta.contract import Contract
 from lake.delta.files import Files
-from lake.delta.table import create_table, list_tables, open_table, table_exists
+from lake.delta.tables import create_table, list_tables, open_table, table_exists
 from lake.delta.writer import stage
 from lake.errors import CommitConflict, LakeError, TableMissing
 from lake.history.diff import day_moves

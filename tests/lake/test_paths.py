@@ -9,7 +9,7 @@ import pytest
 
 from lake.backup.backup import back_up, restore
 from lake.delta.contract import Contract
-from lake.delta.table import create_table
+from lake.delta.tables import create_table
 from lake.paths import Lake
 from lake.settings import LakeSettings
 from tests.support.release_history import publish_ids

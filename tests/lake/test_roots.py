@@ -12,7 +12,7 @@ import pytest
 from lake.backup.backup import back_up, restore
 from lake.cli.main import open_lake, plain
 from lake.config import read_config
-from lake.delta.table import create_table, open_table
+from lake.delta.tables import create_table, open_table
 from lake.errors import ConfigError, UsageError
 from lake.maintenance.compaction import compact
 from lake.maintenance.vacuum import maintain

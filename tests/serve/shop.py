@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from lake.delta.contract import Contract
-from lake.delta.table import create_table
+from lake.delta.tables import create_table
 from lake.ledgers.runs import write_run
 from lake.paths import Lake
 from lake.releases.release import Release, current_release, publish

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake.clock import shop_day
-from lake.delta.table import open_table, table_exists
+from lake.delta.tables import open_table, table_exists
 from lake.ledgers.jobs import JOBS, failed_jobs
 from lake.ledgers.status import read_status
 from lake.lock import holders

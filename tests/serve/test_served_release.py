@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.ledgers.jobs import JOBS, failed_jobs
 from lake.paths import Lake
 from lake.releases.release import COMPACTION, RESUME, ROLLBACK

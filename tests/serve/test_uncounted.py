@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from lake.delta.contract import Contract
-from lake.delta.table import create_table
+from lake.delta.tables import create_table
 from lake.ledgers.status import read_status
 from lake.paths import Lake
 from lake.releases.release import Release, find_release

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ingest.schemas import SCHEMAS
-from lake.delta.table import create_table, open_table
+from lake.delta.tables import create_table, open_table
 from lake.paths import Lake
 from lake.query.session import open_session
 from lake.releases.release import Release, find_release, list_releases

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from lake.cli.output import as_csv
 from lake.delta.contract import Contract
-from lake.delta.table import create_table
+from lake.delta.tables import create_table
 from lake.paths import Lake
 from lake.query.session import fetch, open_session
 from lake.releases.release import Move, Release, current_release, publish

@@ -10,7 +10,7 @@ from ingest.sandbox import edits
 from ingest.sandbox.command import ThreadedShop
 from ingest.sandbox.faults import Fault
 from ingest.sandbox.running import RunningShop
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.paths import Lake
 from lake.query.session import open_session
 from lake.settings import LakeSettings

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from lake.clock import shop_day
 from lake.delta.contract import Contract
-from lake.delta.table import create_table, open_table
+from lake.delta.tables import create_table, open_table
 from lake.ledgers.runs import write_run
 from lake.paths import Lake
 from lake.releases.release import Release, current_release, list_releases, publish

@@ -29,7 +29,7 @@ from ingest.sandbox.command import serving
 from lake.cli.main import end
 from lake.delta import damage, log_check
 from lake.delta.files import Files
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import LakeError, TableDamaged
 from lake.maintenance.file_repair import repair_files
 from lake.maintenance.log_repair import repair_logs

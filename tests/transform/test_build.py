@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import CheckFailed, ModelError
 from lake.ledgers.findings import FINDINGS, HEALED, read_findings
 from lake.paths import Lake

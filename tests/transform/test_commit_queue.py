@@ -17,7 +17,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import CheckFailed, LakeError, ModelError
 from lake.paths import Lake
 from tests.support.built_lake import (

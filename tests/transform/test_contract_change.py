@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import CheckFailed
 from lake.releases.column_facts import read_column_facts
 from lake.releases.release import Move

@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from lake.delta.contract import Contract
-from lake.delta.table import create_table, open_table
+from lake.delta.tables import create_table, open_table
 from lake.errors import CommitConflict
 from lake.query.catalogue import publish
 from lake.query.session import connect, create_view, heads

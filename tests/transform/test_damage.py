@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lake.delta import damage
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import TableDamaged
 from lake.maintenance.verification import verify
 from tests.lake.maintenance.test_verification import file_of, rot

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.query.session import connect, fetch
 from tests.support.built_lake import ENGINE, MODELS, Shop, instant
 from tests.support.text_tables import make_given

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import CommitConflict, NoRelease, UsageError
 from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.ledgers.runs import write_run

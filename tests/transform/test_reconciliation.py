@@ -9,7 +9,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import CheckFailed, UsageError
 from lake.ledgers.completeness import SCHEMA, create_evidence
 from lake.ledgers.runs import Run, WindowReceipt, write_run

@@ -27,7 +27,7 @@ from lake.backup.archive import (
     read_archive,
     release_at,
 )
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import LakeError, NoRelease, UsageError
 from lake.paths import Lake
 from lake.releases.release import RELEASES, Release, list_releases, publish

@@ -20,7 +20,7 @@ from lake.cli.backups import COMMANDS
 from lake.delta.checksum_file import SUFFIX
 from lake.delta.files import ASIDE, Files
 from lake.delta.properties import CHECKPOINTED
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import CommitConflict, LakeError, NoRelease, TableDamaged, UsageError
 from lake.paths import Lake
 from lake.query.catalogue import catalogue_release

@@ -16,7 +16,7 @@ import pytest
 
 from lake.cli.lake import lake as commands
 from lake.delta.log import DataFile
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import NoRelease, TableMissing, UsageError
 from lake.paths import Lake
 from lake.releases.release import find_release

@@ -22,7 +22,8 @@ from lake.delta.checksum import (
 )
 from lake.delta.contract import Contract
 from lake.delta.files import Files
-from lake.delta.table import Table, create_table
+from lake.delta.table import Table
+from lake.delta.tables import create_table
 from lake.maintenance.compaction import compact
 from lake.maintenance.redaction import Redaction, erase
 from lake.paths import Lake

@@ -16,7 +16,8 @@ from lake.delta.contract import Contract
 from lake.delta.log_check import WHOLE
 from lake.delta.log_entry import fault, version_of
 from lake.delta.properties import CHECKPOINTED
-from lake.delta.table import Table, create_table, list_tables, open_table, table_exists
+from lake.delta.table import Table
+from lake.delta.tables import create_table, list_tables, open_table, table_exists
 from lake.errors import TableDamaged, TableMissing
 from lake.maintenance.compaction import compact_table
 from lake.paths import Lake

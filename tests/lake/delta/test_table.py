@@ -13,7 +13,8 @@ import pytest
 from deltalake import DeltaTable
 
 from lake.delta.contract import Contract
-from lake.delta.table import REOPEN, create_table, open_table, table_exists
+from lake.delta.table import REOPEN
+from lake.delta.tables import create_table, open_table, table_exists
 from lake.errors import CommitConflict, ContractBroken, TableDamaged, TableMissing
 from lake.paths import Lake
 

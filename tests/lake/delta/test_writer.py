@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from lake.delta.commits import read_live
 from lake.delta.contract import Contract, narrow
 from lake.delta.files import Files
-from lake.delta.table import Table, create_table, open_table
+from lake.delta.table import Table
+from lake.delta.tables import create_table, open_table
 from lake.delta.writer import split, write_files
 from lake.errors import ContractBroken
 from lake.paths import Lake

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import LakeError, UsageError
 from lake.history.diff import DayMove, common_columns, day_moves
 from lake.history.explain import explain

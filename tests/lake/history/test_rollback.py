@@ -15,7 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from lake.delta.contract import Contract
-from lake.delta.table import create_table, open_table
+from lake.delta.tables import create_table, open_table
 from lake.errors import CommitConflict, LakeError, NoRelease, UsageError
 from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.paths import Lake

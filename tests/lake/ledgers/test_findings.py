@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import msgspec
 
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.ledgers.findings import FINDINGS, Finding, read_findings, settle, write_findings
 from lake.paths import Lake
 

@@ -8,7 +8,7 @@ import pytest
 
 from ingest.schemas import REJECTED, SCHEMAS
 from lake.delta import table as tables
-from lake.delta.table import create_table
+from lake.delta.tables import create_table
 from lake.ledgers.runs import RUNS, WindowReceipt, write_run
 from lake.ledgers.status import LakeStatus, TableStatus, read_status
 from lake.paths import Lake

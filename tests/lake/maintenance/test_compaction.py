@@ -20,7 +20,7 @@ from lake.clock import shop_day
 from lake.delta.commits import in_place_of, read_live
 from lake.delta.contract import Contract
 from lake.delta.files import Files
-from lake.delta.table import create_table, open_table
+from lake.delta.tables import create_table, open_table
 from lake.errors import CommitConflict, UsageError
 from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.ledgers.completeness import EVIDENCE, create_evidence, has_evidence

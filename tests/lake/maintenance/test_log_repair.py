@@ -12,7 +12,7 @@ import pytest
 from ingest.schemas import SCHEMAS
 from lake.delta import log_check
 from lake.delta.log_check import WHOLE
-from lake.delta.table import list_tables, open_table
+from lake.delta.tables import list_tables, open_table
 from lake.errors import TableDamaged, TableMissing
 from lake.ledgers.runs import LEDGER as RUNS
 from lake.maintenance.log_repair import repair_logs

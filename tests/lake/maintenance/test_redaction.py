@@ -14,7 +14,7 @@ import pytest
 from ingest.erasure import no_texts, nothing, order_payload
 from ingest.schemas import SCHEMAS
 from lake.delta.files import HALF, Files
-from lake.delta.table import create_table, open_table
+from lake.delta.tables import create_table, open_table
 from lake.maintenance.redaction import Change, Redaction, erase
 from lake.paths import Lake
 from transform.models import read_models

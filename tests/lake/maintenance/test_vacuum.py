@@ -19,7 +19,7 @@ from lake.backup.backup import back_up, restore
 from lake.cli.maintenance import COMMANDS
 from lake.delta.log import DataFile
 from lake.delta.properties import CHECKPOINTED
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import TableMissing
 from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.ledgers.runs import list_runs

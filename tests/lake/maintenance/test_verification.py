@@ -13,7 +13,7 @@ import pytest
 from lake.delta import damage
 from lake.delta.contract import Contract
 from lake.delta.files import Files
-from lake.delta.table import create_table, open_table
+from lake.delta.tables import create_table, open_table
 from lake.errors import TableDamaged
 from lake.ledgers.findings import read_damage
 from lake.maintenance.compaction import compact_table

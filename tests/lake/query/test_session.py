@@ -14,7 +14,7 @@ import pytest
 
 from lake.cli.output import as_csv
 from lake.cli.prompt import is_whole, run_prompt, run_script
-from lake.delta.table import open_table
+from lake.delta.tables import open_table
 from lake.errors import ConfigError, UsageError
 from lake.query.session import Connection, connect, fetch, open_session, scan
 from lake.releases.release import find_release

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from lake.delta.table import create_table
+from lake.delta.tables import create_table
 from lake.errors import LakeError
 from lake.paths import Lake
 from lake.releases.column_facts import COLUMNS, ColumnFacts, read_column_facts, read_personal_columns

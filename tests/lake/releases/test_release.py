@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from lake.delta.contract import Contract
-from lake.delta.table import create_table, open_table
+from lake.delta.tables import create_table, open_table
 from lake.errors import CommitConflict, NoRelease
 from lake.paths import Lake
 from lake.query.session import open_session

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from ingest.run import RunRequest, plan_run
-from lake.delta.table import create_table, open_table
+from lake.delta.tables import create_table, open_table
 from lake.errors import TableDamaged
 from lake.ledgers.runs import write_run
 from lake.maintenance.log_repair import repair_logs

@@ -14,7 +14,7 @@ from lake.backup.archive import archive, month_before
 from lake.backup.backup import back_up, restore
 from lake.cli.releases import COMMANDS
 from lake.delta.files import Files
-from lake.delta.table import open_table, table_exists
+from lake.delta.tables import open_table, table_exists
 from lake.errors import NoRelease, TableMissing
 from lake.history.diff import day_moves
 from lake.history.explain import explain
