@@ -200,7 +200,8 @@ def needed_log(name: str, logs: Iterable[str], spans: Iterable[tuple[int, int]])
         needed.update(commits)
         if base is not None:
             # The state does not need the checkpoint's own commit; it is part of the history if it exists.
-            needed.update(checkpoints(present)[base], {commit_of(base)} & present)
+            own = checkpoints(present)[base]
+            needed.update(own, present & {commit_of(base), *(file + SUFFIX for file in own)})
     return sorted(needed)
 
 

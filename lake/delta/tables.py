@@ -1,7 +1,8 @@
 """Tables: open, create and list the tables of a lake."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
@@ -11,7 +12,7 @@ from lake.delta import log_entry
 from lake.delta.commits import columns_of
 from lake.delta.durability import seal
 from lake.delta.log_check import log_ends, settle
-from lake.delta.log_files import LogFiles, list_log
+from lake.delta.log_files import LOG, LogFiles, list_log
 from lake.delta.properties import PROPERTIES, statistics
 from lake.delta.table import Table
 from lake.errors import LakeError, TableDamaged, TableMissing
@@ -40,18 +41,25 @@ def open_table(lake: Lake, name: str, version: int | None = None) -> Table:
         return Table(name, delta, is_durable=lake.durable, is_read_only=lake.read_only)
     except DeltaError as error:
         if version is not None:
-            raise unopened(lake, name, version) from None
+            raise unopened(lake, name, version, error) from None
         if not isinstance(error, TableNotFoundError):
-            raise
+            if not lake.is_local:
+                raise
+            raise unreadable(name, error) from None
         raise TableMissing(
             f"{name}: no such table in {lake.place}; an ingest or a transform creates it"
         ) from None
 
 
-def unopened(lake: Lake, name: str, version: int) -> LakeError:
+def unreadable(name: str, error: DeltaError) -> TableDamaged:
+    """Return the error for a log that has all of its files, and can't be read."""
+    return TableDamaged(f"{name}: its log can't be read ({' '.join(str(error).split())}); run `just repair`")
+
+
+def unopened(lake: Lake, name: str, version: int, error: DeltaError) -> LakeError:
     """Return the error for a version that does not open: the log has lost it, or a vacuum deleted it."""
     files = list_log(lake.uri(name)) if lake.is_local else LogFiles({}, {})
-    if 0 <= files.head < version:
+    if files.head < version and (files.head >= 0 or has_only_data(lake, name)):
         return log_ends(name, version)
     if version in files.entries and (gap := files.gap(version)) is not None:
         if files.gap(files.head) is not None:
@@ -62,6 +70,8 @@ def unopened(lake: Lake, name: str, version: int) -> LakeError:
             f"{name}: log entry {gap} is missing, so version {version} can't be read any more;"
             " newer versions can: name a newer release"
         )
+    if files.is_complete(version):
+        return unreadable(name, error)
     return TableMissing(f"{name}: version {version} is not in {lake.place}; {KEPT}")
 
 
@@ -102,6 +112,16 @@ def table_exists(lake: Lake, name: str) -> bool:
     # A power cut may have torn the first commit.
     opened = settle(name, lake.uri(name), is_durable=lake.durable, is_read_only=lake.read_only)
     return opened is None and list_log(lake.uri(name)).head >= 0
+
+
+def has_only_data(lake: Lake, name: str) -> bool:
+    """True if a table's folder on a disk has data files, and no log."""
+    return lake.is_local and list_log(lake.uri(name)).head < 0 and any(data_files(lake, name))
+
+
+def data_files(lake: Lake, name: str) -> Iterator[Path]:
+    """Yield the Parquet files in a table's folder on a disk, whether or not its log names them."""
+    return (file for file in Path(lake.uri(name)).rglob("*.parquet") if LOG not in file.parts)
 
 
 def is_openable(lake: Lake, name: str, version: int) -> bool:

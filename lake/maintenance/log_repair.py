@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from lake.delta.durability import write_sealed
 from lake.delta.log_check import fault_of, is_whole_checkpoint, set_aside
 from lake.delta.log_files import HINT, LOG, LogFiles, list_log
-from lake.delta.tables import open_table
+from lake.delta.tables import create_table, data_files, has_only_data, open_table
 from lake.errors import LakeError
 from lake.ledgers.runs import RUNS
 from lake.maintenance.lost_rows import append_lost_rows
@@ -56,6 +58,7 @@ def repair_logs(lake: Lake, settings: LakeSettings) -> list[Repaired]:
     results = [repair_releases(lake, settings)] if RELEASES in names else []
     released, current = released_versions(lake), current_release(lake)
     changed = changed_versions(lake, current) if current else {}
+    names += [name for name in released if name.startswith("bronze.") and has_only_data(lake, name)]
     # The receipts decide which rows of bronze are recovered.
     others = sorted((name for name in names if name != RELEASES), key=lambda name: name != RUNS)
     results += [
@@ -99,10 +102,14 @@ def repair_log(
     The entry of a version that is ``changed``, although it is whole, is not that of the release.
     """
     place = lake.uri(name)
+    if has_only_data(lake, name):
+        create_again(lake, name)
     files = list_log(place)
     damaged, head = damaged_files(files), files.head
     if changed in files.entries and files.entries[changed] not in damaged:
         damaged.append(files.entries[changed])
+    whole = without(files, damaged)
+    damaged += unreadable_checkpoints(place, whole, {head, released})
     whole = without(files, damaged)
     is_started = head not in files.entries  # a repair was killed between its two writes
     missing = {
@@ -114,7 +121,12 @@ def repair_log(
         return None
     new = head if is_started else max(head, released) + 1
     if not is_started and missing:
-        content = checkpoint(name, whole, head)
+        try:
+            content = checkpoint(name, whole, head)
+        except LakeError:
+            if name.startswith("ops."):
+                raise
+            return begin_again(lake, name, settings, released=new - 1)
         file = Path(place) / LOG / f"{new:020d}.checkpoint.parquet"
         write_sealed(file, content, is_durable=lake.durable)
         is_started = True
@@ -129,6 +141,42 @@ def repair_log(
     # Last, because a repair that was killed before is done again as long as an entry is damaged.
     rename(name, [files.entries[number] for number in entries])
     return Repaired(name, tuple(sorted(file.name for file in damaged)), table.version, rows)
+
+
+def unreadable_checkpoints(place: str, whole: LogFiles, versions: Iterable[int]) -> list[Path]:
+    """Return the files of the checkpoints from which one of these versions can't be read."""
+    files: list[Path] = []
+    for version in versions:
+        base = whole.base(version)
+        if base < 0 or not whole.is_complete(version):
+            continue
+        try:
+            DeltaTable(place, version=version)
+        except Exception:  # deltalake raises several classes
+            files += (file for file in whole.checkpoints[base] if file not in files)
+    return files
+
+
+def begin_again(lake: Lake, name: str, settings: LakeSettings, *, released: int) -> Repaired:
+    """Set all of a log aside that does not describe its table any more; recover the rows of bronze.
+
+    The next build writes a table of silver or gold again.
+    """
+    files = list_log(lake.uri(name))
+    lost = [*files.entries.values(), *(file for own in files.checkpoints.values() for file in own)]
+    rename(name, lost)
+    names = tuple(sorted(file.name for file in lost))
+    again = repair_log(lake, name, settings, released=released) if name.startswith("bronze.") else None
+    return Repaired(name, names, again.version if again else 0, again.rows if again else 0)
+
+
+def create_again(lake: Lake, name: str) -> None:
+    """Create an empty table with the columns of the data files in its folder, which has no log."""
+    place = Path(lake.uri(name))
+    file = min(data_files(lake, name))
+    days = [folder.partition("=")[0] for folder in file.relative_to(place).parts[:-1]]
+    columns = [*pq.read_schema(file), *(pa.field(day, pa.date32(), nullable=False) for day in days)]
+    create_table(lake, name, pa.schema(columns), partition_by=days)
 
 
 def rename(name: str, files: Iterable[Path]) -> None:

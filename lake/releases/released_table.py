@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from lake.delta.log_files import list_log
 from lake.delta.table import Table
-from lake.delta.tables import open_table
+from lake.delta.tables import has_only_data, open_table
 from lake.errors import TableDamaged, TableMissing
 from lake.paths import Lake
 from lake.releases.release import Release
@@ -44,7 +44,8 @@ def refuse_lost(lake: Lake, release: Release) -> None:
     The next commit would take the number of the lost version.
     """
     for name, at in release.consumed.items() if lake.is_local else ():
-        if list_log(lake.uri(name)).head < at:
+        head = list_log(lake.uri(name)).head
+        if head < at and (head >= 0 or has_only_data(lake, name)):
             raise TableDamaged(f"{name}: its log ends before version {at}; run `just repair`")
 
 

@@ -324,9 +324,7 @@ def test_a_changed_figure_in_a_commit_is_refused(lake: Lake, table: Table, value
         return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
     damage(log_file(lake, "2"), flip, is_sealed=True)
-    with pytest.raises(
-        TableDamaged, match=r"log entry 2 (has changed since|is that of version)"
-    ):
+    with pytest.raises(TableDamaged, match=r"log entry 2 (has changed since|is that of version)"):
         open_table(lake, NAME)
 
 
