@@ -81,6 +81,9 @@ def composed_attach(_: duckdb.DuckDBPyConnection, __: str, tokens: list[Token]) 
     if path not in IN_MEMORY:
         is_read_only = options.get("read_only") in ("", "true") and options.keys().isdisjoint(WRITING)
         path = readable(path) if is_read_only else writable(path, instead="attach it with (READ_ONLY)")
+        # DuckDB writes the log of such a database to another path: a.wal?/b.db for a?/b.db.
+        if "?" in path and not is_read_only:
+            raise UsageError(f"{path!r} contains a question mark; use another name")
     return f"attach {prefix} {quote.literal(path)}{name}{listed(options)}"
 
 

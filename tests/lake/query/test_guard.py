@@ -91,6 +91,27 @@ INSIDE = """
     update extensions
     copy (select 1) to 's3://bucket/x.csv'
 """
+# Through links that DuckDB follows while it writes to a folder, or next to a file. {entry}: a log's entry.
+THROUGH = """
+    copy (select 1 as a, 2 as b) to 'q' (format parquet, partition_by (a), overwrite true)
+    copy (select 1 as a, 2 as b) to 'q' (format parquet, partition_by (a), overwrite_or_ignore true)
+    copy (select 1 as a, 2 as b) to 'q' (format parquet, partition_by (a), append true)
+    copy (select 1 as a, 2 as b) to './out/../q-link/' (format csv, partition_by (a), overwrite)
+    copy (select 1 as a, 2 as b, 3 as c) to 'deep' (format parquet, partition_by (a, b), append)
+    copy (select 1 as a, 2 as b, 3 as c) to 'chain' (format parquet, partition_by (a, b), overwrite_or_ignore)
+    copy (select 1 as a) to 'thread' (format parquet, per_thread_output true, overwrite_or_ignore true)
+    copy (select 1 as a) to 'thread' (format parquet, file_size_bytes 1000, overwrite_or_ignore)
+    copy (select 1 as a) to 'hard' (format parquet, per_thread_output, overwrite_or_ignore)
+    copy (select 1 as a) to 'beside/x.csv' (format csv, use_tmp_file true)
+    copy (select 1 as a) to 'beside/p.parquet' (format parquet)
+    explain analyze copy (select 1 as a, 2 as b) to 'q' (partition_by (a), append)
+    export database 'exported'
+    export database memory to 'exported' (format parquet)
+    attach 'beside/d.db' as dd; create table dd.z as select 1 as a
+    attach 'beside/d.db' as dd (type duckdb); create table dd.z as select 1 as a; checkpoint dd
+    attach 'beside/hard.db' as dd; create table dd.z as select 1 as a; detach dd
+    attach 'asked?/d.db' as dd; create table dd.z as select 1 as a
+"""
 PROTECTED = """
     set temp_directory = 'lake'
     set global log_query_path = 'lake/x.log'
@@ -132,6 +153,8 @@ ELSEWHERE = """
     set threads = 1; set memory_limit = '500MB'; reset threads; set timezone = 'Europe/Kyiv'
     set variable a = (select max(id) from gold.sums); use memory; analyze; vacuum
     copy (select 'це' as "до") to '/dev/null'
+    copy (select 1 as a, 2 as b) to 'inner' (format csv, partition_by (a), append)
+    copy (select 1 as a) to 'out/report.csv'; attach 'out/report' as r; create table r.t (a int); detach r
 """
 
 
@@ -156,7 +179,37 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (here / "evil").mkdir()
     (here / "evil" / "schema.sql").write_text(f"copy (select 1) to '{here}/lake/x.csv';")
     (here / "evil" / "load.sql").write_text("")
+    link(here, here / "lake" / "gold" / "sums")
     return here
+
+
+def link(here: Path, table: Path) -> None:
+    """Create the links of THROUGH, into a table and into the folder of its layer."""
+    entry = next((table / "_delta_log").glob("*.json"))
+    for folder in ("q", "deep/a=1", "chain/a=1", "thread", "hard", "exported", "beside", "asked?", "outside"):
+        (here / folder).mkdir(parents=True)
+    (here / "q-link").symlink_to("q")
+    (here / "q" / "a=1").symlink_to(table)
+    (here / "deep" / "a=1" / "b=2").symlink_to(table)
+    (here / "outside" / "b=2").symlink_to(table)
+    (here / "chain" / "a=1").rmdir()
+    (here / "chain" / "a=1").symlink_to(here / "outside")
+    (here / "thread" / "data_0.parquet").symlink_to(table.parent / "x.parquet")
+    (here / "hard" / "data_0.parquet").hardlink_to(entry)
+    (here / "exported" / "schema.sql").symlink_to(entry)
+    (here / "beside" / "x.csv").write_text("")
+    (here / "beside" / "tmp_x.csv").symlink_to(table.parent / "x.csv")
+    (here / "beside" / "p.parquet").write_text("")
+    (here / "beside" / "tmp_p.parquet").symlink_to("second")
+    (here / "beside" / "second").symlink_to(entry)
+    (here / "beside" / "d.db.wal").symlink_to(table.parent / "x.wal")
+    (here / "beside" / "hard.db.wal").hardlink_to(entry)
+    (here / "asked.wal?").symlink_to(table.parent)
+    # Links that lead nowhere else.
+    (here / "inner" / "a=1").mkdir(parents=True)
+    (here / "inner" / "newest").symlink_to("a=1")
+    (here / "out" / "old").mkdir(parents=True)
+    (here / "out" / "report.csv.old").symlink_to("old")
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +251,7 @@ def script(here: Path, text: str) -> str:
     )
 
 
-@pytest.mark.parametrize("text", cases(INSIDE))
+@pytest.mark.parametrize("text", [*cases(INSIDE), *cases(THROUGH)])
 def test_no_spelling_writes_inside_a_lake(session: Connection, here: Path, text: str) -> None:
     """A statement that would write in any lake, or in a Delta table, is refused in one line."""
     before = content(here)
