@@ -1,4 +1,4 @@
-"""Messages: counts with their noun, and readable text for an error in a setting or a header. Pure."""
+"""Messages: counts with their noun, texts that steer no terminal, and readable errors of settings. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -10,6 +10,13 @@ import msgspec
 REFUSAL = re.compile(r"(?P<reason>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?", re.DOTALL)
 # The start of a user, password, query or fragment of an address.
 SECRET = re.compile(r"@|//.*[?#]", re.DOTALL)
+# Characters that steer a terminal or reorder text: controls except line feed and tab, marks of direction, and
+# halves of a character, which no stream can write.
+STEERING = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]"
+)
+# Characters of the longest value in a line of text, and of the longest line of an error or a log.
+LONGEST_VALUE, LONGEST_LINE = 80, 2_000
 STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
 KINDS = {
     "int": "a whole number",
@@ -28,6 +35,17 @@ class Spot(msgspec.Struct):
     kind: Any
     name: str = ""
     default: object = None
+
+
+def printable(text: str) -> str:
+    """Return a text that can't steer a terminal: such characters as ``\\x1b``."""
+    return STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def in_line(text: str, longest: int = LONGEST_VALUE) -> str:
+    """Return a text of unknown origin for use in a line: no line ends, nothing that steers, and cut."""
+    line = printable(text[: longest + 1].replace("\n", "\\n").replace("\t", "\\t"))
+    return line if len(text) <= longest else f"{line[:longest]}… ({len(text):,} characters)"
 
 
 def public_url(url: str) -> str:

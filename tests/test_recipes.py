@@ -66,7 +66,7 @@ def test_recipes_pass_on_words_and_options(shop: ThreadedShop, lake: Lake) -> No
         done = just(environ, *words)
         assert done.returncode == 0, (words, done.stderr)
     query = "select count(*) as orders, 'a  b' as text from silver.orders"
-    assert just(environ, "sql", query, "--format", "csv").stdout.endswith(",a  b\n")
+    assert just(environ, "sql", query, "--format", "csv").stdout.endswith(',"a  b"\n')
     assert "bronze.orders" in just(environ, "status").stdout
     assert "full" in just(environ, "releases").stdout
 

@@ -15,8 +15,10 @@ from typing import Any, NoReturn
 import click
 import structlog
 
+from lake.cli.terminal import escape_streams, unescaped
 from lake.config import Config, read_config
 from lake.errors import LakeError, is_disk_full, panics_as_errors
+from lake.messages import LONGEST_LINE, in_line
 from lake.paths import Lake
 from lake.query.spill import remove_folder
 from lake.releases.restores import refuse_unfinished
@@ -42,6 +44,7 @@ def main(command: click.Command, program: str) -> NoReturn:
     """Run the command and end the process with its exit code."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    escape_streams()
     set_up_log(debug=debug)
     try:
         with panics_as_errors():
@@ -96,7 +99,7 @@ def interrupted() -> int:
 
 def complain(message: str, code: int) -> int:
     """Print an error as one line to stderr; return the exit code."""
-    print(f"error: {plain(message)}", file=sys.stderr)
+    print(f"error: {in_line(plain(message), LONGEST_LINE)}", file=sys.stderr)
     return code
 
 
@@ -151,11 +154,21 @@ def set_up_log(*, debug: bool) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            escape_fields,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        # The renderer's own colours stay.
+        logger_factory=structlog.PrintLoggerFactory(file=unescaped(sys.stderr)),
     )
+
+
+def escape_fields(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Return a log event whose texts can't steer a terminal or begin a line, and are cut. Pure."""
+    return {
+        name: in_line(value, LONGEST_LINE) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
 
 
 def open_lake() -> tuple[Config, Lake]:

@@ -1,10 +1,8 @@
 """Output: rows as JSON, as CSV, or as a table in which the columns fit a terminal's width."""
 
-import csv
-import io
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -17,6 +15,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from lake.cli.terminal import write_data
+from lake.messages import printable
+
 FORMATS = ("table", "json", "csv")
 # The option that prints all columns if a terminal has no room for them.
 JSON = "--format json"
@@ -24,32 +25,33 @@ JSON = "--format json"
 GAP, EDGES = 3, 2
 # Characters of the longest word that is never broken. A longer one would leave no room for other columns.
 LONG = 32
-# Characters that steer a terminal or reorder text: controls except line feed and tab, marks of direction.
-STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# The first character of a text that a spreadsheet executes as a formula, and texts that are only numbers.
-FORMULA = re.compile(r"[=+\-@\t\r＝＋－＠]")
-NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
+# What a spreadsheet may take for the end of a cell: a separator of its language, or a line end.
+SEPARATORS = r";\t|\n-\r\x1c-\x1e\x85\u2028\u2029"
+# What it may not see at the beginning of a cell: blanks, controls and other invisible characters, and quotes.
+UNSEEN = (
+    r" \"\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f"
+    r"\u2000-\u200f\u202a-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    r"\U000e0000-\U000e0fff"
+)
+# Signs with which a formula begins, with their wide and small forms and the mathematical minus.
+SIGNS = r"=+\-@＝＋－＠﹦﹢﹣﹫−"
+# The beginning of a part of a text that a spreadsheet may execute. A part that is only a number is harmless.
+FORMULA = re.compile(
+    rf"(?:^|(?<=[{SEPARATORS}]))(?! *[+\-−]?\d+(?:[.,]\d+)? *(?:[{SEPARATORS}]|$))(?=[{UNSEEN}]*[{SIGNS}])"
+)
+# Texts that every spreadsheet takes for one cell, also without quotes.
+WORDS = re.compile(r"[\w.+-]+([ :/@][\w.+-]+)*")
 encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 def show(rows: pa.Table, form: str) -> None:
     """Print the rows to stdout in one of FORMATS."""
     if form == "json":
-        print(for_stdout(msgspec.json.format(encoder.encode(json_rows(rows)), indent=2).decode()))
+        write_data(msgspec.json.format(encoder.encode(json_rows(rows)), indent=2).decode() + "\n")
     elif form == "csv":
-        print(for_stdout(as_csv(rows)), end="")
+        write_data(as_csv(rows))
     else:
         show_table(rows.column_names, [list(row.values()) for row in unique_rows(rows)], whole=JSON)
-
-
-def for_stdout(text: str) -> str:
-    """Return a text unchanged for a file or a pipe, and without steering characters for a terminal."""
-    return printable(text) if sys.stdout.isatty() else text
-
-
-def printable(text: str) -> str:
-    """Return a text that can't steer a terminal: such characters as ``\\x1b``. Pure."""
-    return STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def unique_rows(rows: pa.Table) -> list[dict[str, Any]]:
@@ -83,27 +85,26 @@ def json_value(value: Any) -> Any:
 def as_csv(rows: pa.Table) -> str:
     """Return the rows as CSV with a header; nested values are JSON.
 
-    A text that a spreadsheet would execute gets an apostrophe in front, which a spreadsheet hides.
+    A text that a spreadsheet would execute, in whole or in part, gets an apostrophe there. Texts are in
+    quotes, except plain words.
     """
     items = unique_rows(rows)
-    lines = [csv_line(map(harmless, items[0] if items else rows.column_names))]
-    for row in items:
-        texts = ((value, as_text(value, empty="")) for value in row.values())
-        lines.append(csv_line(harmless(text) if isinstance(value, str) else text for value, text in texts))
-    return "".join(lines)
+    lines = [map(cell, items[0] if items else rows.column_names), *(map(cell, row.values()) for row in items)]
+    return "".join(",".join(line) + "\n" for line in lines)
 
 
-def csv_line(cells: Iterable[str]) -> str:
-    """Return one line of CSV, with its line feed. Pure."""
-    out = io.StringIO(newline="")
-    # With this terminator, and only with it, the writer quotes both a carriage return and a line feed.
-    csv.writer(out, lineterminator="\r\n").writerow(cells)
-    return out.getvalue().removesuffix("\r\n") + "\n"
+def cell(value: Any) -> str:
+    """Return a value as a cell of CSV, which no spreadsheet executes. Pure."""
+    text = as_text(value, empty="")
+    if not isinstance(value, (str, list, dict, tuple)):
+        return text
+    text = harmless(text)
+    return text if WORDS.fullmatch(text) else '"' + text.replace('"', '""') + '"'
 
 
 def harmless(text: str) -> str:
-    """Return a text that no spreadsheet executes. Pure."""
-    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
+    """Return a text of which no spreadsheet executes a part: an apostrophe begins such a part. Pure."""
+    return FORMULA.sub("'", text)
 
 
 def as_text(value: Any, *, empty: str = "·") -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from lake.cli.main import plain, store_refusal
+from lake.cli.main import complain, plain, store_refusal
 from lake.errors import UsageError
 from lake.query.guard import guarded
 from lake.query.session import CURRENT, Connection, fetch
@@ -95,7 +95,7 @@ def answer(connection: Connection, text: str, show: Show) -> None:
         else:
             run_script(connection, text, show)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(str(error), error.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
 

@@ -46,7 +46,7 @@ def readable(path: str) -> str:
 
 
 def companions(file: Path) -> Iterator[Path]:
-    """Yield the files that DuckDB may write for a file: ``tmp_x.csv`` for a COPY, ``x.db.wal`` for a database.
+    """Yield the files that DuckDB may write for a file: ``tmp_x.csv`` of a COPY, ``x.db.wal`` of a database.
 
     Every existing file whose name contains the name counts. Raises UsageError if they can't be listed.
     """

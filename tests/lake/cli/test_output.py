@@ -6,7 +6,8 @@ import io
 import pyarrow as pa
 import pytest
 
-from lake.cli.output import as_csv, column_widths, printable, show, show_table
+from lake.cli.output import as_csv, column_widths, show, show_table
+from lake.messages import printable
 
 NAMES = ["table", "rows", "version", "last observation", "what it is"]
 ROW = ["silver.order_status_history", "12", "3", "2026-06-01 09:00:00", "an order's way"]
@@ -101,12 +102,73 @@ def test_only_a_terminal_gets_escapes(
     assert "a\\x9bb" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "＝1"])
+# Cells that a spreadsheet executes, or a part of them if its separator is another one, and what they become.
+EXECUTED = {
+    "=1+1": "'=1+1",
+    "+cmd|' /C calc'!A0": "'+cmd|' /C calc'!A0",
+    "-2+3": "'-2+3",
+    "@SUM(A1)": "'@SUM(A1)",
+    "\t=1": "\t'=1",
+    "\r=1": "\r'=1",
+    "＝1": "'＝1",
+    "−1+1": "'−1+1",
+    "﹢1+1": "'﹢1+1",
+    " =1+1": "' =1+1",
+    "\u00a0=1": "'\u00a0=1",
+    "\ufeff=1+1": "'\ufeff=1+1",
+    "\u200b\u2066=1": "'\u200b\u2066=1",
+    "\x00=1+1": "'\x00=1+1",
+    "\n=1+1": "\n'=1+1",
+    "a\r\n@x": "a\r\n'@x",
+    "a\u2028=1": "a\u2028'=1",
+    "a;=1+1": "a;'=1+1",
+    "a; =1;b;-2+3": "a;' =1;b;'-2+3",
+    "a\t=1+1": "a\t'=1+1",
+    "a|=1": "a|'=1",
+    'a;"=1"': 'a;\'"=1"',
+    '"=1': "'\"=1",
+}
+
+
+@pytest.mark.parametrize("text", EXECUTED)
 def test_csv_has_no_cell_that_a_spreadsheet_executes(text: str) -> None:
     """Such a text gets an apostrophe; numbers, also as text, and ordinary words stay as they are."""
-    values = [text, "-50", "+380671234567", "-0.5", "a=b", ""]
-    rows = pa.table({text: values, "amount": pa.array([-1, -2, 3, None, 0, 5])})
+    values = [text, "-50", "+380671234567", "-0.5", "a=b", "", "x; -5;−5,5\n+1", "a - b", "'=1"]
+    rows = pa.table({text: values, "amount": pa.array([-1, -2, 3, None, 0, 5, 6, 7, 8])})
     lines = list(csv.reader(io.StringIO(as_csv(rows), newline="")))
-    assert lines[0] == [f"'{text}", "amount"]
-    assert [line[0] for line in lines[1:]] == [f"'{text}", *values[1:]]
-    assert [line[1] for line in lines[1:]] == ["-1", "-2", "3", "", "0", "5"]
+    assert lines[0] == [EXECUTED[text], "amount"]
+    assert [line[0] for line in lines[1:]] == [EXECUTED[text], *values[1:]]
+    assert [line[1] for line in lines[1:]] == ["-1", "-2", "3", "", "0", "5", "6", "7", "8"]
+
+
+def test_csv_has_no_formula_in_a_nested_value() -> None:
+    """A list, a record and a map are JSON in quotes, with an apostrophe in their texts."""
+    rows = pa.table({"a": [["x;=1+1"]], "b": [{"c": "=1;@2"}]})
+    [_, line] = csv.reader(io.StringIO(as_csv(rows), newline=""))
+    assert line == ['["x;\'=1+1"]', '{"c":"=1;\'@2"}']
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("Instagram", "Instagram"),
+        ("2026-05-01 10:00", "2026-05-01 10:00"),
+        ("a@b.ua", "a@b.ua"),
+        ("", '""'),
+        ("a;b", '"a;b"'),
+        ("a\tb", '"a\tb"'),
+        ("a|b", '"a|b"'),
+        ('a"b', '"a""b"'),
+        (" a", '" a"'),
+        ("a\rb", '"a\rb"'),
+    ],
+)
+def test_texts_are_in_quotes_except_plain_words(text: str, written: str) -> None:
+    """A text with a separator of any spreadsheet is in quotes, and an empty text differs from a null."""
+    assert as_csv(pa.table({"name": [text], "b": [None]})) == f"name,b\n{written},\n"
+
+
+def test_a_long_cell_of_line_ends_takes_no_longer_than_others() -> None:
+    """The search for formulas looks at every character once or twice."""
+    text = "\n" * 200_000 + " " * 200_000 + "="
+    assert as_csv(pa.table({"a": [text]})).count("'") == 1
