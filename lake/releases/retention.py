@@ -17,6 +17,7 @@ import msgspec
 from lake.clock import shop_day
 from lake.paths import Lake
 from lake.releases.release import Release, alike, list_outlines, read_versions
+from lake.releases.restores import read_restores
 from lake.releases.tags import read_tags
 from lake.settings import LakeSettings
 
@@ -38,7 +39,7 @@ class Retention(msgspec.Struct, frozen=True):
 
 
 def read_retention(lake: Lake, settings: LakeSettings, *, now: datetime) -> Retention:
-    """Return the versions that are retained at ``now``."""
+    """Return the versions that are retained at ``now``, without those that a backup did not bring."""
     outlines = list_outlines(lake)
     retained = retained_releases(
         outlines,
@@ -47,7 +48,12 @@ def read_retention(lake: Lake, settings: LakeSettings, *, now: datetime) -> Rete
         keep_days=settings.keep_days,
         keep_all_hours=settings.keep_all_hours,
     )
-    releases = read_versions(lake, [release.release for release in retained])
+    restores = read_restores(lake)
+    releases = [
+        release
+        for release in read_versions(lake, [release.release for release in retained])
+        if not any(restored.left_out(release) for restored in restores)
+    ]
     return Retention(retained_versions(releases), feed_from(outlines, releases), tuple(releases))
 
 

@@ -22,6 +22,7 @@ from lake.delta.files import ASIDE, Files
 from lake.delta.properties import CHECKPOINTED
 from lake.delta.tables import open_table
 from lake.errors import CommitConflict, LakeError, NoRelease, TableDamaged, UsageError
+from lake.maintenance.verification import verify
 from lake.paths import Lake
 from lake.query.catalogue import catalogue_release
 from lake.query.session import open_session
@@ -208,7 +209,8 @@ def test_a_backup_takes_the_log_from_its_newest_checkpoint_on(few: Shop, tmp_pat
     pruned = backed_up(few, place, prune=True)
     assert pruned.pruned > 0
     assert copy.read() == few.read()
-    assert restored(place, tmp_path / "restored").read() == few.read()
+    shop = restored(place, tmp_path / "restored")
+    assert shop.read() == few.read()
     assert backed_up(few, place, prune=True).pruned == 0
     assert set(bytes_in(place)) - {MANIFEST} == without_restores(tmp_path / "restored")
 
@@ -235,6 +237,11 @@ def test_a_release_that_was_not_restored_is_not_backed_up(few: Shop, tmp_path: P
         backed_up(shop, tmp_path / "again", releases=[1])
     with pytest.raises(NoRelease, match="release 1 is not in this lake: it was restored from a backup"):
         shop.read(1)
+    # Its files, which did not come along, are no damage, then and later.
+    assert verify(shop.lake, ENGINE, now=NOW).damages == ()
+    grow(shop, 2)
+    shop.publish()
+    assert verify(shop.lake, ENGINE, now=NOW).damages == ()
 
 
 def test_a_head_ahead_of_its_release_is_not_backed_up(few: Shop, tmp_path: Path) -> None:
