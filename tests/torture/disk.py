@@ -25,12 +25,15 @@ from lake.delta import log_check
 from lake.errors import LakeError
 from lake.paths import Lake
 from lake.releases.release import current_release
+from tests.support.forked_commands import run_forked
 from tests.support.running import environ_of
 from tests.support.shop_edits import edit
 from tests.torture.power import SHOP, Figures, figures, figures_of, quiet
 
 PROJECT = Path(__file__).parents[2]
 SIZE = 64 * 1024 * 1024
+# Seconds after which a command counts as hung.
+SECONDS = 120
 PAGE = 4096
 STEPS: dict[str, tuple[str, ...]] = {
     "full": ("ingest", "full"),
@@ -60,8 +63,8 @@ class Fault(msgspec.Struct, frozen=True):
 class Campaign:
     """A lake on a small disk, the shop that it is filled from, and the figures of its releases."""
 
-    def __init__(self, disk: Path, shop: ThreadedShop) -> None:
-        self._disk, self._shop = disk, shop
+    def __init__(self, disk: Path, shop: ThreadedShop, *, chain: int) -> None:
+        self._disk, self._shop, self._chain = disk, shop, chain
         self._lake = Lake(root=str(disk / "lake"))
         spill = tempfile.mkdtemp(prefix="spill-")
         self._environ = environ_of(
@@ -76,61 +79,79 @@ class Campaign:
 
     def run(self, count: int, dice: random.Random) -> list[str]:
         """Run every step with about ``count`` faults in all; return what went wrong."""
-        failures = []
-        for name, command in STEPS.items():
+        failures: list[str] = []
+        for number, (name, command) in enumerate(STEPS.items()):
+            own = count * (number + 1) // len(STEPS) - count * number // len(STEPS)
             if name == CHANGED:
                 orders = self._shop.call(lambda shop: shop.world.truth()).orders
                 edit(self._shop, *(edits.SetStatus(order.id, 19, bump=True) for order in orders[::5]))
-            with tempfile.TemporaryDirectory() as folder:
-                before, after = Path(folder) / "before", Path(folder) / "after"
-                self._keep(before)
-                used = self._used()
-                self._command(command)
-                needed = self._used() - used
-                self.published |= figures(self._lake)
-                final = self._shown()
-                self._keep(after)
-                for fault in self._faults(count // len(STEPS), needed, dice):
-                    self._put(before)
-                    if reason := self._try(command, fault, final):
-                        failures.append(f"{name}, {fault}: {reason}")
-                        print(failures[-1], flush=True)
-                self._put(after)
+            for failure in self._step(command, own, dice):
+                failures.append(f"{name}, {failure}")
+                print(failures[-1], flush=True)
         print(
             json.dumps({"faults": sum(self.results.values()), "ended": self.results, "wrong": len(failures)})
         )
         return failures
 
+    def _step(self, command: Sequence[str], count: int, dice: random.Random) -> Iterator[str]:
+        """Run a step with so many faults, and yield what went wrong; the lake is as after the step then.
+
+        So many faults as a chain is long meet the lake one after another, then the step has to converge.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            before, after = Path(folder) / "before", Path(folder) / "after"
+            self._keep(before)
+            used = self._used()
+            self._command(command)
+            needed = self._used() - used
+            self.published |= figures(self._lake)
+            final = self._shown()
+            self._keep(after)
+            faults = list(self._faults(count, needed, dice))
+            dice.shuffle(faults)
+            for start in range(0, count, self._chain):
+                self._put(before)
+                chain = faults[start : start + self._chain]
+                reasons = [reason for fault in chain if (reason := self._try(command, fault))]
+                if reason := self._converge(command, final):
+                    reasons.append(f"{', '.join(map(str, chain))}: {reason}")
+                yield from reasons
+            self._put(after)
+
     def _faults(self, count: int, needed: int, dice: random.Random) -> Iterator[Fault]:
         """Yield faults: half of them by space, from none to more than the step needs, half of them by EIO."""
-        pages = needed // PAGE + 8
-        for number in range(count // 2):
-            yield Fault(spare=number * pages // (count // 2) * PAGE)
-        for _ in range(count - count // 2):
+        pages, full = needed // PAGE + 8, (count + 1) // 2
+        for number in range(full):
+            yield Fault(spare=int((number + dice.random()) * pages / full) * PAGE)
+        for _ in range(count - full):
             calls = dice.choice(list(FAILING))
             yield Fault(calls=calls, nth=dice.randint(1, FAILING[calls]))
 
-    def _try(self, command: Sequence[str], fault: Fault, final: Figures | None) -> str | None:
-        """Run a command with a fault, then without; return what is wrong, or None."""
+    def _try(self, command: Sequence[str], fault: Fault) -> str | None:
+        """Run a command with a fault; return what is wrong, or None."""
         done = self._disturbed(command, fault)
         errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         self.results[f"exit {done.returncode}"] += 1
         if "Traceback" in done.stderr or "panicked" in done.stderr or done.returncode not in (0, 1, 4):
-            return f"exit {done.returncode}: {done.stderr[-600:]}"
+            return f"{fault}: exit {done.returncode}: {done.stderr[-600:]}"
         if done.returncode == 1 and len(errors) != 1:
-            return f"{len(errors)} lines: {done.stderr[-600:]}"
+            return f"{fault}: {len(errors)} lines: {done.stderr[-600:]}"
         if reason := self._wrong():
-            return f"after {errors}: {reason}"
-        again = self._command(command)
-        if again.returncode:
-            return f"again: exit {again.returncode}: {again.stderr[-600:]}"
-        return None if self._shown() == final else f"again: shows {self._shown()}, not {final}"
+            return f"{fault}: after {errors}: {reason}"
+        return None
+
+    def _converge(self, command: Sequence[str], final: Figures | None) -> str | None:
+        """Run a command without a fault; return what is wrong, or None."""
+        done = self._command(command)
+        if done.returncode:
+            return f"again: exit {done.returncode}: {done.stderr[-600:]}"
+        return None if (shown := self._shown()) == final else f"again: shows {shown}, not {final}"
 
     def _disturbed(self, command: Sequence[str], fault: Fault) -> "subprocess.CompletedProcess[str]":
         if fault.spare is None:
             inject = f"inject={fault.calls}:error=EIO:when={fault.nth}"
-            trace = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={fault.calls}", "-e", inject]
-            return self._command(command, *trace)
+            quick = ["strace", "-f", "--seccomp-bpf", "-o", "/dev/null"]
+            return self._command(command, *quick, "-e", f"trace={fault.calls}", "-e", inject)
         ballast = self._disk / "ballast"
         free = os.statvfs(self._disk)
         with ballast.open("wb") as file:
@@ -141,13 +162,15 @@ class Campaign:
             ballast.unlink()
 
     def _command(self, command: Sequence[str], *trace: str) -> "subprocess.CompletedProcess[str]":
+        if not trace:
+            return run_forked(self._environ, *command, seconds=SECONDS)
         return subprocess.run(
             [*trace, sys.executable, "-m", *command],
             env=self._environ,
             cwd=PROJECT,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=SECONDS,
             check=False,
         )
 
@@ -183,20 +206,41 @@ class Campaign:
             shutil.copytree(place, self._lake.root)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the campaign; the first call starts it again in a mount namespace with a disk of its own."""
-    count, seed, *disk = [*arguments, *["300", "1"][len(arguments) :]]
-    quiet()
-    if disk:
-        with serving(SHOP) as shop:
-            return 1 if Campaign(Path(disk[0]), shop).run(int(count), random.Random(int(seed))) else 0
+def run(count: int, seed: int, *, chain: int = 1) -> list[str]:
+    """Judge ``count`` faults and return what went wrong; after a ``chain`` of them a command has none."""
+    done = in_namespace(count, seed, chain, capture_output=True)
+    lines = done.stdout.splitlines()
+    failures = [line for line in lines if not line.startswith('{"faults"')]
+    is_finished = len(lines) > len(failures) and done.returncode in (0, 1)
+    return failures if is_finished else [*failures, f"exit {done.returncode}: {done.stderr[-2000:]}"]
+
+
+def in_namespace(
+    count: int, seed: int, chain: int, *, capture_output: bool = False
+) -> "subprocess.CompletedProcess[str]":
+    """Run the campaign in a mount namespace with a disk of its own."""
     with tempfile.TemporaryDirectory() as folder:
         as_root = [] if os.getuid() == 0 else ["--map-root-user"]
         script = f'mount -t tmpfs -o size={SIZE} tmpfs "$0" && exec "$@"'
-        own = [sys.executable, "-m", "tests.torture.disk", count, seed, folder]
+        own = [sys.executable, "-m", "tests.torture.disk", *map(str, (count, seed, chain)), folder]
         return subprocess.run(
-            ["unshare", "--mount", *as_root, "bash", "-c", script, folder, *own], check=False
-        ).returncode
+            ["unshare", "--mount", *as_root, "bash", "-c", script, folder, *own],
+            cwd=PROJECT,
+            text=True,
+            capture_output=capture_output,
+            check=False,
+        )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the campaign; the first call starts it again in a mount namespace with a disk of its own."""
+    count, seed, chain, *disk = [*arguments, *["300", "1", "1"][len(arguments) :]]
+    quiet()
+    if not disk:
+        return in_namespace(int(count), int(seed), int(chain)).returncode
+    with serving(SHOP) as shop:
+        campaign = Campaign(Path(disk[0]), shop, chain=int(chain))
+        return 1 if campaign.run(int(count), random.Random(int(seed))) else 0
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ class Campaign:
         for place in (lake, restored):
             if reason := self.served(place) or self.shown(place):
                 return reason
-        run_ingest(lake, ENGINE, self._shop.url, self.place, "full")
+        run_ingest(lake, ENGINE, self._shop.url, self.place, "incremental")
         build(lake)
         if (shown := figures_of(lake)) != self.final:
             return f"the next build shows {shown}, not {self.final}"

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.torture import power, rot
+from tests.torture import disk, power, rot
 from tests.torture.disk_trace import Call, Disk, Policy, decoded
 
 ROOT = "/lake"
@@ -15,6 +15,13 @@ ROOT = "/lake"
 def test_power_cuts_show_no_wrong_figure_and_the_next_commands_converge() -> None:
     """States over a run of ingest, build, publish, maintenance, backup and restore."""
     assert power.run(10, seed=2026) == []
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_full_or_failing_disk_loses_nothing_and_the_same_command_converges() -> None:
+    """Faults by space and by EIO in ingests, builds, publishes and maintenance, on a disk of its own."""
+    assert disk.run(12, seed=2026, chain=3) == []
 
 
 def test_flipped_bits_are_repaired_or_refused() -> None:
