@@ -140,7 +140,7 @@ compact *args:
 vacuum *args:
     @exec {{ python }} -m lake vacuum "$@"
 
-# Compact, clean logs, make checkpoints, vacuum
+# Vacuum, clean up the logs, compact, write checkpoints
 [group('operate')]
 [no-exit-message]
 maintain *args:

@@ -1,6 +1,9 @@
 """Maintenance: the commands ``compact``, ``vacuum``, ``maintain``, ``repair`` and ``size``."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 
 import click
 import msgspec
@@ -11,7 +14,9 @@ from lake.cli.main import open_lake
 from lake.cli.output import FORMATS, JSON, show, show_table
 from lake.errors import TableDamaged
 from lake.maintenance import vacuum as maintenance
+from lake.maintenance.compaction import Compacted
 from lake.maintenance.compaction import compact as merge
+from lake.maintenance.damaged_tables import TablesLeftOut
 from lake.maintenance.file_repair import repair_files
 from lake.maintenance.log_repair import repair_logs
 from lake.maintenance.vacuum import Reclaimed
@@ -19,6 +24,8 @@ from lake.maintenance.verification import verify
 from lake.paths import Lake
 from lake.releases.release import COMPACTION, current_release
 from lake.settings import LakeSettings
+
+Done = TypeVar("Done")
 
 
 @click.command()
@@ -29,9 +36,7 @@ def compact() -> None:
     """
     _, place = open_lake()
     before = current_release(place)
-    done = merge(place, now=datetime.now(UTC))
-    for table in done:
-        print(f"{table.table}: {table.files_before} files compacted into {table.files_after}")
+    done = do(lambda: merge(place, now=datetime.now(UTC)), print_compacted)
     after = current_release(place)
     if after and after != before and after.kind == COMPACTION:
         print(f"release {after.release} references them and serves the same rows as release {after.parent}")
@@ -44,19 +49,23 @@ def compact() -> None:
 def vacuum(yes: bool) -> None:
     """List or delete the files that no retained release needs."""
     config, place = open_lake()
-    tables = maintenance.vacuum(place, config.section(LakeSettings), now=datetime.now(UTC), dry_run=not yes)
-    print_reclaimed(tables, "deleted" if yes else "can be deleted; `just vacuum --yes` deletes them")
+    settings, now = config.section(LakeSettings), datetime.now(UTC)
+    verb = "deleted" if yes else "can be deleted; `just vacuum --yes` deletes them"
+    do(
+        lambda: maintenance.vacuum(place, settings, now=now, dry_run=not yes),
+        partial(print_reclaimed, verb=verb),
+    )
 
 
 @click.command()
 def maintain() -> None:
-    """Compact, clean up the logs, write checkpoints and vacuum.
+    """Vacuum, clean up the logs, compact, write checkpoints.
 
-    Other commands may run concurrently.
+    Other commands may run concurrently. A table with a damaged log is left as it is: exit code 1.
     """
     config, place = open_lake()
-    tables = maintenance.maintain(place, config.section(LakeSettings), now=datetime.now(UTC))
-    print_reclaimed(tables, "deleted")
+    settings, now = config.section(LakeSettings), datetime.now(UTC)
+    do(lambda: maintenance.maintain(place, settings, now=now), partial(print_reclaimed, verb="deleted"))
 
 
 @click.command()
@@ -91,7 +100,7 @@ def repair(backup: str | None) -> None:
     settings = config.section(LakeSettings)
     files = repair_files(place, Lake(root=backup) if backup else None)
     for file in files:
-        print(f"{file.path}: {file.how or 'more than one bit of it is damaged'}")
+        print(f"{file.path}: {file.how or 'its content is not known'}")
     done = repair_logs(place, settings)
     for table in done:
         lost = f"{', '.join(table.lost)} set aside" if table.lost else "a part of its log was missing"
@@ -103,12 +112,29 @@ def repair(backup: str | None) -> None:
     except TableDamaged as error:
         raise TableDamaged(f"{error} --from BACKUP".replace("` --from BACKUP", " --from BACKUP`")) from None
     for damage in damages:
-        if damage.table.startswith("ops."):  # a ledger follows from nothing else
+        if damage.table.startswith("ops.") and not damage.is_of_log:  # a ledger follows from nothing else
             print(f"{damage.path}: run `just repair --from BACKUP`")
-        elif not damage.is_current:
+        elif damage.is_archived or not damage.is_current:
             print(damage.line)
     if not (done or files or damages):
         print("every file is as it was written")
+
+
+def do(work: Callable[[], list[Done]], show: Callable[[list[Done]], None]) -> list[Done]:
+    """Do a work and show the result, also if it raises TablesLeftOut."""
+    try:
+        done = work()
+    except TablesLeftOut as error:
+        show(error.done)
+        raise
+    show(done)
+    return done
+
+
+def print_compacted(tables: list[Compacted]) -> None:
+    """Print the numbers of files of each compacted table."""
+    for table in tables:
+        print(f"{table.table}: {table.files_before} files compacted into {table.files_after}")
 
 
 def print_reclaimed(tables: list[Reclaimed], verb: str) -> None:

@@ -53,6 +53,17 @@ class Files:
         with self._open(path) as stream:
             return bytes(stream.read())
 
+    def read_if_possible(self, path: str) -> bytes | None:
+        """Return the bytes of a file; None if it does not exist, nothing if the disk can't read it."""
+        try:
+            return self.read(path)
+        except LakeError:
+            return None
+        except OSError:
+            if not self._is_local:
+                raise
+            return b""
+
     def write(self, path: str, chunks: Iterable[bytes]) -> int:
         """Write a file, or replace an older one; return its number of bytes. On a disk it is synced.
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from io import BytesIO
 from typing import TypeVar
 
@@ -26,10 +27,12 @@ from lake.delta.checksum import is_intact
 from lake.delta.commits import LiveFile, commit_files, in_place_of, live_files, read_live
 from lake.delta.damage import REPAIR
 from lake.delta.files import Files
+from lake.delta.log_files import files_of_entries, list_log
 from lake.delta.parquet import GROUP, encoded
-from lake.delta.tables import list_tables, open_table
+from lake.delta.tables import open_table
 from lake.delta.writer import ROOM, new_path
-from lake.errors import CommitConflict, is_disk_full
+from lake.errors import CommitConflict, LakeError, TableDamaged, is_disk_full
+from lake.maintenance.damaged_tables import DamagedTables, tables_of
 from lake.paths import Lake
 from lake.query.catalogue import publish, refresh_catalogue, show_ledgers
 from lake.releases.release import COMPACTION, Release, current_release
@@ -52,6 +55,13 @@ TRIES = 20
 BEFORE_MIDNIGHT = timedelta(minutes=15)
 
 
+class Merge(msgspec.Struct, frozen=True):
+    """A merged file, and the group of files whose rows it has."""
+
+    file: LiveFile
+    group: tuple[LiveFile, ...]
+
+
 class Compacted(msgspec.Struct, frozen=True):
     """The number of files of a table before and after its compaction."""
 
@@ -65,17 +75,35 @@ def compact(lake: Lake, *, now: datetime) -> list[Compacted]:
 
     Then publish a release with the compacted files of bronze, including those of a compaction
     that was killed before it published. A table for whose files the disk has no space is left as it is.
+    Raises TablesLeftOut, after all other tables, if the log of a table is damaged.
     """
+    damaged = DamagedTables()
+    done = compact_tables(lake, damaged, now=now)
+    damaged.refuse(done)
+    return done
+
+
+def compact_tables(lake: Lake, damaged: DamagedTables, *, now: datetime) -> list[Compacted]:
+    """Compact as ``compact`` does, except the damaged tables; return the compacted ones."""
     today = shop_day(now + BEFORE_MIDNIGHT).isoformat()
-    names = [name for layer in COMPACTED for name in list_tables(lake, layer)]
-    done = [compacted for name in names if (compacted := compact_if_space(lake, name, today))]
+    names = [name for layer in COMPACTED for name in tables_of(lake, layer)]
+    results = [damaged.unless_damaged(name, partial(compact_if_space, lake, name, today)) for name in names]
+    done = [compacted for compacted in results if compacted]
     if unless_full("ops.releases", lambda: publish_compacted(lake, now=now)):
         return done
     if any(compacted.table.startswith("ops.") for compacted in done):
         show_ledgers(lake)
     else:
-        unless_full("lake.duckdb", lambda: refresh_catalogue(lake))  # a killed compaction may have published
+        unless_full("lake.duckdb", lambda: show_newest(lake))
     return done
+
+
+def show_newest(lake: Lake) -> None:
+    """Write the catalogue if a compaction was killed after it had published."""
+    try:
+        refresh_catalogue(lake)
+    except LakeError as error:  # the release can't be opened until `just repair`, or until the next build
+        log.warning("maintenance.catalogue_not_written", reason=str(error))
 
 
 def compact_if_space(lake: Lake, name: str, today: str) -> Compacted | None:
@@ -98,22 +126,24 @@ def unless_full(name: str, write: Callable[[], Result]) -> Result | None:
 
 
 def compact_table(lake: Lake, name: str, today: str) -> Compacted | None:
-    """Compact a table's small files; None if there are too few, or another writer was faster."""
+    """Compact a table's small files; None if there are too few, or another writer was faster.
+
+    A group with a damaged file is left as it is. Raises TableDamaged if the table's log is damaged.
+    """
+    open_table(lake, name)  # refuses a damaged log
     delta = DeltaTable(lake.uri(name))
     live = read_live(delta)
     partitions = crowded_partitions({file.path: file.size for file in live}, today)
     groups = group_files([file for file in live if partition_of(file.path) in partitions])
-    if not groups:
-        return None
     # The files are written into the table's folder, so that vacuum finds those of a killed compaction.
-    folder = Files(lake.uri(name))
-    merged = [file for group in groups if (file := write_merged(folder, delta, group))]
-    # Leave the files to vacuum: the commit may have succeeded although its response was lost.
-    if len(merged) < len(groups) or not commit_merged(lake, name, merged, groups):
+    merges = write_merges(Files(lake.uri(name)), delta, groups)
+    if not merges:
+        return None
+    if not commit_merged(lake, name, merges):
         log.info("maintenance.compaction_conflicted", table=name)
         return None
-    replaced = sum(map(len, groups))
-    compacted = Compacted(name, len(live), len(live) - replaced + len(merged))
+    replaced = sum(len(merge.group) for merge in merges)
+    compacted = Compacted(name, len(live), len(live) - replaced + len(merges))
     log.info("maintenance.compacted", table=name, before=compacted.files_before, after=compacted.files_after)
     return compacted
 
@@ -130,6 +160,25 @@ def group_files(files: Iterable[LiveFile]) -> list[list[LiveFile]]:
     return [group for groups in by_partition.values() for group in groups if len(group) > 1]
 
 
+def write_merges(folder: Files, delta: DeltaTable, groups: Iterable[Sequence[LiveFile]]) -> list[Merge]:
+    """Write the files of the groups that can be merged; if one can't be written, delete the others."""
+    merges: list[Merge] = []
+    try:
+        for group in groups:
+            if file := write_merged(folder, delta, group):
+                merges.append(Merge(file, tuple(group)))
+    except BaseException:
+        discard(folder, [merge.file for merge in merges])
+        raise
+    return merges
+
+
+def discard(folder: Files, merged: Iterable[LiveFile]) -> None:
+    """Delete merged files that no commit has; what can't be deleted is left to vacuum."""
+    with suppress(OSError):
+        folder.delete(file.path for file in merged)
+
+
 def write_merged(folder: Files, delta: DeltaTable, group: Sequence[LiveFile]) -> LiveFile | None:
     """Write the rows of a group's files into one file, which readers see only after a commit.
 
@@ -138,25 +187,36 @@ def write_merged(folder: Files, delta: DeltaTable, group: Sequence[LiveFile]) ->
     """
     schema = pa.schema(delta.schema().to_arrow())
     contents = read_files(folder, group)
-    pairs = zip(group, contents, strict=True)
-    if damaged := [file.path for file, content in pairs if not is_intact(file.path, content)]:
-        log.warning("maintenance.damaged_file", place=folder.place, file=damaged[0], next=REPAIR)
-        return None
-    tables = [
-        with_declared_types(pq.read_table(BytesIO(content), use_threads=False), schema)
-        for content in contents
-    ]
+    tables = []
+    for file, content in zip(group, contents, strict=True):
+        rows = intact_rows(file.path, content, schema)
+        if rows is None:
+            log.warning("maintenance.damaged_file", place=folder.place, file=file.path, next=REPAIR)
+            return None
+        tables.append(rows)
     rows = pa.concat_tables(tables, promote_options="default")
     content = encoded(rows, rows_in_group=None if group[0].partition else GROUP, metadata=ROOM)
-    path = new_path(partition_of(group[0].path), content)
-    folder.create(path, content)
-    is_unchanged = read_files(folder, group) == contents
-    return in_place_of(group, path=path, size=len(content)) if is_unchanged else None
+    merged = in_place_of(group, path=new_path(partition_of(group[0].path), content), size=len(content))
+    folder.create(merged.path, content)
+    if read_files(folder, group) == contents:
+        return merged
+    discard(folder, [merged])
+    return None
 
 
 def read_files(folder: Files, group: Iterable[LiveFile]) -> list[bytes]:
-    """Return the content of each file of a group."""
-    return [folder.read(file.path) for file in group]
+    """Return the content of each file of a group; of a missing or unreadable file nothing."""
+    return [folder.read_if_possible(file.path) or b"" for file in group]
+
+
+def intact_rows(path: str, content: bytes, schema: pa.Schema) -> pa.Table | None:
+    """Return the rows of a file with the table's types; None if it is damaged. Pure."""
+    if not is_intact(path, content):
+        return None
+    try:
+        return with_declared_types(pq.read_table(BytesIO(content), use_threads=False), schema)
+    except (pa.ArrowException, OSError):  # it has no checksum
+        return None
 
 
 def with_declared_types(rows: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -165,26 +225,48 @@ def with_declared_types(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return rows.select(own.names).cast(own)
 
 
-def commit_merged(
-    lake: Lake, name: str, merged: Sequence[LiveFile], groups: Sequence[Sequence[LiveFile]]
-) -> bool:
+def commit_merged(lake: Lake, name: str, merges: Sequence[Merge]) -> bool:
     """Replace the groups by their merged files in one commit; False if a file of a group was removed before.
 
     The commit is based on the exact version that contains all these files. Otherwise delta-rs
     would accept two compactions of the same files, and their rows would be in the table twice.
+    If no commit has the merged files, they are deleted.
     """
-    replaced = [file for group in groups for file in group]
-    for _ in range(TRIES):
-        delta = DeltaTable(lake.uri(name))
-        live = live_files(delta).keys()
-        if {file.path for file in merged} <= live:
-            return True  # by a commit whose response was lost
-        if not {file.path for file in replaced} <= live:
-            return False
-        with suppress(CommitFailedError):
-            commit_files(delta, merged, gone=replaced, is_durable=lake.durable)
-            return True
-    return False
+    merged = [merge.file for merge in merges]
+    replaced = [file for merge in merges for file in merge.group]
+    tried: list[int] = []
+    try:
+        for _ in range(TRIES):
+            open_table(lake, name)  # refuses a damaged log
+            delta = DeltaTable(lake.uri(name))
+            live = live_files(delta).keys()
+            if tried and {file.path for file in merged} <= live:
+                return True  # by a commit whose response was lost
+            if not {file.path for file in replaced} <= live:
+                return False
+            tried.append(delta.version())
+            with suppress(CommitFailedError):
+                commit_files(delta, merged, gone=replaced, is_durable=lake.durable)
+                return True
+        return False
+    finally:
+        if not tried or not may_be_committed(lake, name, merged, after=tried[0]):
+            discard(Files(lake.uri(name)), merged)
+
+
+def may_be_committed(lake: Lake, name: str, merged: Iterable[LiveFile], *, after: int) -> bool:
+    """Return True if a commit after a version has one of the files, or may have.
+
+    In an object store a commit may have succeeded although its response was lost: vacuum decides later.
+    """
+    place = lake.uri(name)
+    if not lake.is_local:
+        return True
+    try:
+        added = files_of_entries(place, range(after + 1, list_log(place).head + 1))
+    except (OSError, msgspec.DecodeError):
+        return True
+    return not {f"{place}/{file.path}" for file in merged}.isdisjoint(added)
 
 
 def crowded_partitions(files: Mapping[str, int], today: str) -> set[str]:
@@ -229,17 +311,23 @@ def publish_compacted(lake: Lake, *, now: datetime) -> Release | None:
     """Publish a release with the current release's tables and the compacted files of bronze; return it.
 
     A bronze table with rows that no build has consumed keeps its consumed version. Return None if no
-    other table was compacted, if a hold is on, or if another process publishes at the same time.
+    other table was compacted, a table is damaged, a hold is on, or another process publishes at the
+    same time.
     """
     current = current_release(lake)
     if current is None or current.is_held:
         return None
-    heads = {name: open_table(lake, name) for name in current.consumed}
-    merged = {
-        name: table.version
-        for name, table in heads.items()
-        if table.version > current.consumed[name] and not table.appended("id", after=current.consumed[name])
-    }
+    try:
+        heads = {name: open_table(lake, name) for name in current.consumed}
+        merged = {
+            name: table.version
+            for name, table in heads.items()
+            if table.version > (consumed := current.consumed[name])
+            and not table.appended("id", after=consumed)
+        }
+    except TableDamaged as error:  # builds refuse it too, until it is repaired
+        log.warning("maintenance.not_published", reason=str(error))
+        return None
     if not merged:
         return None
     release = msgspec.structs.replace(

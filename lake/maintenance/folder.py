@@ -13,6 +13,8 @@ from deltalake.fs import DeltaStorageHandler
 
 from lake.delta.commits import folder_of, live_files
 from lake.delta.durability import seal
+from lake.delta.log_entry import fault
+from lake.errors import TableDamaged
 from lake.maintenance.plan import Commit, Log, Segment, StoredFile, segments_of
 
 LOG = "_delta_log/"
@@ -77,7 +79,10 @@ class Folder:
         ]
 
     def segments(self) -> list[Segment]:
-        """Read the log, one segment per unbroken run of versions."""
+        """Read the log, one segment per unbroken run of versions.
+
+        Raises TableDamaged if an entry is damaged.
+        """
         modified = {file.path: file.modified for file in self.log_files}
         log = self.log
         return [
@@ -122,7 +127,10 @@ class Folder:
     def _commit(self, version: int, modified: dict[str, datetime]) -> Commit:
         path = f"{LOG}{version:020d}.json"
         with self._fs.open_input_file(self._root + path) as file:
-            entries = decoder.decode_lines(file.read())
+            content = file.read()
+        if reason := fault(content, version):
+            raise TableDamaged(f"{self._delta.table_uri}/{path} {reason}; run `just repair`")
+        entries = decoder.decode_lines(content)
         return Commit(
             version,
             modified.get(path, datetime.now(UTC)),

@@ -14,8 +14,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lake.delta.checksum_file import SUFFIX
-from lake.delta.tables import list_tables
-from lake.maintenance.compaction import compact, unless_full
+from lake.errors import TableDamaged
+from lake.maintenance.compaction import compact_tables, unless_full
+from lake.maintenance.damaged_tables import DamagedTables, every_table, refuse_damaged_log
 from lake.maintenance.folder import Folder
 from lake.maintenance.plan import (
     UNDER_WAY,
@@ -27,7 +28,7 @@ from lake.maintenance.plan import (
     needed_files,
     openable_versions,
 )
-from lake.paths import LAYERS, Lake
+from lake.paths import Lake
 from lake.query.catalogue import show_ledgers
 from lake.releases.release import Release
 from lake.releases.retention import GRACE, read_retention
@@ -82,8 +83,13 @@ class RetentionPolicy:
         return self._retention.releases
 
     def open(self, table: str) -> Folder:
-        """Return a table's folder in its present state."""
+        """Return a table's folder in its present state. Raises TableDamaged if its log is damaged."""
+        refuse_damaged_log(self._lake, table, released=self.released(table))
         return Folder(DeltaTable(self._lake.uri(table)), is_durable=self._lake.durable)
+
+    def released(self, table: str) -> int:
+        """Return the greatest version that a retained release names; -1 if none does."""
+        return max(self._retention.versions.get(table, ()), default=-1)
 
     def versions(self, table: str, entries: Log) -> set[int]:
         """Return the versions that stay: of retained releases, of the next build's changes, and the head."""
@@ -134,12 +140,22 @@ def checkpoint(policy: RetentionPolicy, name: str) -> int:
 def vacuum(lake: Lake, settings: LakeSettings, *, now: datetime, dry_run: bool = True) -> list[Reclaimed]:
     """Delete the files that no retained release needs and no process can use; return them by table.
 
-    If ``dry_run`` is true, nothing is deleted.
+    If ``dry_run`` is true, nothing is deleted. Raises TablesLeftOut, after all other tables, if the log
+    of a table is damaged, and TableDamaged if a ledger is from which the retained releases are known.
     """
-    policy = RetentionPolicy(lake, settings, now=now)
-    names = every_table(lake)
-    results = [retry(name, partial(vacuum_table, policy, name, dry_run=dry_run)) for name in names]
-    return [reclaimed for reclaimed in results if reclaimed.files]
+    policy, damaged = RetentionPolicy(lake, settings, now=now), DamagedTables()
+    done = vacuum_tables(policy, every_table(lake), damaged, dry_run=dry_run)
+    damaged.refuse(done)
+    return done
+
+
+def vacuum_tables(
+    policy: RetentionPolicy, names: Iterable[str], damaged: DamagedTables, *, dry_run: bool
+) -> list[Reclaimed]:
+    """Vacuum the tables, except the damaged ones; return what was deleted."""
+    vacuums = [(name, partial(vacuum_table, policy, name, dry_run=dry_run)) for name in names]
+    results = [damaged.unless_damaged(name, partial(retry, name, work)) for name, work in vacuums]
+    return [reclaimed for reclaimed in results if reclaimed and reclaimed.files]
 
 
 def vacuum_table(policy: RetentionPolicy, name: str, *, dry_run: bool) -> Reclaimed:
@@ -179,16 +195,20 @@ def maintain(lake: Lake, settings: LakeSettings, *, now: datetime) -> list[Recla
     Deleting comes before writing, so that a full disk heals: what vacuum frees is there for compaction.
     Vacuum precedes the clean-up, because the log entries tell it when a file was removed. The
     clean-up uses only settled checkpoints, so the ones that are written now serve a later clean-up.
+    Tables with a damaged log are left as they are. Raises as ``vacuum`` does, at the end.
     """
     show_ledgers(lake)  # in case an earlier maintenance was killed before it wrote the catalogue
-    reclaimed = vacuum(lake, settings, now=now, dry_run=False)
+    damaged = DamagedTables()
+    policy = RetentionPolicy(lake, settings, now=now)
+    reclaimed = vacuum_tables(policy, every_table(lake), damaged, dry_run=False)
+    for name in every_table(lake):
+        damaged.unless_damaged(name, partial(retry, name, partial(clean, policy, name)))
+    compact_tables(lake, damaged, now=now)
     policy = RetentionPolicy(lake, settings, now=now)
     for name in every_table(lake):
-        retry(name, partial(clean, policy, name))
-    compact(lake, now=now)
-    policy = RetentionPolicy(lake, settings, now=now)
-    for name in every_table(lake):
-        unless_full(name, partial(retry, name, partial(checkpoint, policy, name)))
+        write = partial(retry, name, partial(checkpoint, policy, name))
+        damaged.unless_damaged(name, partial(unless_full, name, write))
+    damaged.refuse(reclaimed)
     return reclaimed
 
 
@@ -214,11 +234,6 @@ def size_of(policy: RetentionPolicy, name: str) -> Size:
     )
 
 
-def every_table(lake: Lake) -> list[str]:
-    """Return the names of all tables."""
-    return [name for layer in LAYERS for name in list_tables(lake, layer)]
-
-
 def retry(name: str, work: Callable[[], Result]) -> Result:
     """Return the result of ``work`` on a table; repeat it if another process deleted a file that it listed.
 
@@ -227,6 +242,6 @@ def retry(name: str, work: Callable[[], Result]) -> Result:
     for _ in range(TRIES - 1):
         try:
             return work()
-        except (FileNotFoundError, DeltaError) as error:
+        except (FileNotFoundError, DeltaError, TableDamaged) as error:
             log.info("maintenance.retried", table=name, error=str(error).split("\n")[0])
     return work()

@@ -21,7 +21,13 @@ from lake.releases.release import Release, current_release, list_releases, publi
 from tests.support.receipts import receipt
 
 LOOK = Contract.of(
-    {"id": "BIGINT", "text": "VARCHAR", "fetched_at": "TIMESTAMPTZ", "observed_on": "DATE"}
+    {
+        "id": "BIGINT",
+        "text": "VARCHAR",
+        "fetched_at": "TIMESTAMPTZ",
+        "run_id": "VARCHAR",
+        "observed_on": "DATE",
+    }
 ).schema
 ORDER = Contract.of({"id": "BIGINT", "text": "VARCHAR", "month": "DATE"}).schema
 SUM = Contract.of({"month": "DATE", "orders": "BIGINT"}).schema
@@ -72,7 +78,8 @@ class Simulated:
     def look(self, ids: Iterable[int]) -> None:
         """Append observations, and the receipt of their run."""
         at, day = self.now, shop_day(self.now)
-        rows = rows_of([(number, self.text(), at, day) for number in ids], LOOK)
+        run = receipt(at).run_id
+        rows = rows_of([(number, self.text(), at, run, day) for number in ids], LOOK)
         open_table(self.lake, BRONZE).append(rows)
         self.idle()
 

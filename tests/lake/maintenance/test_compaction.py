@@ -1,8 +1,12 @@
 """Compaction: which files are merged, that readers see no change, and the release that names the files."""
 
+import errno
+import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ import pyarrow.compute as pc
 import pytest
 from click.testing import CliRunner
 from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from lake.cli.maintenance import COMMANDS
 from lake.clock import shop_day
@@ -21,7 +25,7 @@ from lake.delta.commits import in_place_of, read_live
 from lake.delta.contract import Contract
 from lake.delta.files import Files
 from lake.delta.tables import create_table, open_table
-from lake.errors import CommitConflict, UsageError
+from lake.errors import CommitConflict, UsageError, is_disk_full
 from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.ledgers.completeness import EVIDENCE, create_evidence, has_evidence
 from lake.ledgers.runs import last_runs, list_runs, watermark
@@ -180,7 +184,7 @@ def test_a_table_with_unconsumed_rows_keeps_its_consumed_version(month: Simulate
 
 def append_observation(month: Simulated, name: str, number: int) -> None:
     """Append one observation to a table of bronze."""
-    rows = rows_of([(number, month.text(), month.now, shop_day(month.now))], LOOK)
+    rows = rows_of([(number, month.text(), month.now, "run", shop_day(month.now))], LOOK)
     open_table(month.lake, name).append(rows)
 
 
@@ -396,6 +400,115 @@ def test_files_of_different_partitions_are_never_merged(lake: Lake) -> None:
     evidence = open_table(lake, EVIDENCE)
     assert read(lake, EVIDENCE, evidence.version) == rows
     assert all(has_evidence(evidence, run) for run in runs)
+
+
+@pytest.fixture(scope="module")
+def evidence_of_two_runs(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """A lake with evidence of two runs: many small files in two partitions; no test changes it."""
+    lake = Lake(root=str(tmp_path_factory.mktemp("evidence") / "lake"), durable=False)
+    evidence = create_evidence(lake)
+    for number in range(MANY + 2):
+        for run in ("20260901T0000-a", "20260902T0000-b"):
+            row = {"run_id": run, "id": number, "payload_hash": "x", "fetched_at": NOON}
+            evidence.append(pa.Table.from_pylist([row], schema=evidence.schema))
+    return lake
+
+
+@pytest.fixture
+def two_groups(evidence_of_two_runs: Lake, lake: Lake) -> list[Path]:
+    """Copy the evidence of two runs into the test's lake; return its files."""
+    shutil.copytree(evidence_of_two_runs.root, lake.root)
+    return stored_files(lake)
+
+
+def stored_files(lake: Lake) -> list[Path]:
+    """Return the data files in the folder of the evidence, also those that no commit has."""
+    return sorted(Path(lake.uri(EVIDENCE)).glob("run_id=*/*"))
+
+
+@pytest.mark.parametrize("how", ["changed", "missing", "unreadable"])
+def test_a_damaged_file_keeps_only_its_own_group_from_compaction(
+    lake: Lake, two_groups: list[Path], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other group is merged, later runs write nothing, and no merged file is left without a commit."""
+    victim = two_groups[3]
+    if how == "unreadable":
+        read = Files.read
+
+        def fail(folder: Files, path: str) -> bytes:
+            if path.endswith(victim.name):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return read(folder, path)
+
+        monkeypatch.setattr(Files, "read", fail)
+    elif how == "missing":
+        victim.unlink()
+    else:
+        victim.write_bytes(victim.read_bytes()[:-9] + bytes(9))
+    (done,) = compact(lake, now=NOON)
+    assert (done.files_before, done.files_after) == (2 * (MANY + 2), MANY + 3)
+    stored = stored_files(lake)
+    assert len(stored) == len(two_groups) + 1 - (how == "missing")
+    assert compact(lake, now=NOON) == []
+    assert stored_files(lake) == stored
+
+
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("second_group", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+        ("second_group", OSError(errno.EIO, os.strerror(errno.EIO))),
+        ("second_group", KeyboardInterrupt()),
+        ("commit", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+        ("commit", DeltaError(f"Generic LocalFileSystem error: {os.strerror(errno.ENOSPC)}")),
+    ],
+)
+def test_a_compaction_that_can_not_end_leaves_no_file(
+    lake: Lake, two_groups: list[Path], where: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk does not get fuller with each attempt; once there is space, both groups are merged."""
+    create, calls = Files.create, count(1)
+
+    def fail_second(folder: Files, path: str, content: bytes) -> None:
+        if next(calls) == 2:
+            raise error
+        create(folder, path, content)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        if where == "commit":
+            patch.setattr(DeltaTable, "create_write_transaction", fail)
+        else:
+            patch.setattr(Files, "create", fail_second)
+        if is_disk_full(error):
+            assert compact(lake, now=NOON) == []
+        else:
+            with pytest.raises(type(error)):
+                compact(lake, now=NOON)
+    assert stored_files(lake) == two_groups
+    (done,) = compact(lake, now=NOON)
+    assert done.files_after == 2
+
+
+@pytest.mark.usefixtures("two_groups")
+def test_a_commit_that_failed_after_it_was_made_keeps_its_files(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If only the checkpoint after the commit had no space, the merged files are the table's."""
+    rows = read(lake, EVIDENCE, open_table(lake, EVIDENCE).version)
+    commit = DeltaTable.create_write_transaction
+
+    def fail_after(delta: DeltaTable, *arguments: Any, **options: Any) -> None:
+        commit(delta, *arguments, **options)
+        raise DeltaError(os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeltaTable, "create_write_transaction", fail_after)
+        assert compact(lake, now=NOON) == []
+    assert read(lake, EVIDENCE, open_table(lake, EVIDENCE).version) == rows
+    assert len(read_live(DeltaTable(lake.uri(EVIDENCE)))) == 2
 
 
 def test_files_that_a_concurrent_erasure_changes_are_not_merged(

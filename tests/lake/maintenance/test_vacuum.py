@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
 from lake.backup.backup import back_up, restore
 from lake.cli.maintenance import COMMANDS
@@ -25,8 +24,9 @@ from lake.history.rollback import parent_of, run_resume, run_rollback
 from lake.ledgers.runs import list_runs
 from lake.maintenance import vacuum as maintenance
 from lake.maintenance.compaction import MANY, compact
+from lake.maintenance.damaged_tables import every_table
 from lake.maintenance.plan import NEAR
-from lake.maintenance.vacuum import RetentionPolicy, every_table, maintain, sizes, vacuum
+from lake.maintenance.vacuum import RetentionPolicy, maintain, sizes, vacuum
 from lake.paths import LAYERS, Lake
 from lake.query.catalogue import refresh_catalogue
 from lake.releases.release import COMPACTION, Release, find_release, list_releases, publish
@@ -539,5 +539,5 @@ def test_maintenance_retries_a_table_that_another_process_cleans(
         return checkpoint(policy, name)
 
     monkeypatch.setattr(maintenance, "checkpoint", broken)
-    with pytest.raises(DeltaError):
+    with pytest.raises(TableMissing):
         maintain(month.lake, LakeSettings(), now=month.now)
