@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ingest.entities import ENTITIES
+from ingest.entities import BY_TABLE
+from ingest.payload_check import PARTS
 from ingest.rows_again import Columns, lines_again, rows_again
-from ingest.schemas import EXPENSES, LINES
 from lake.delta.checksum import checksum, stated
 from lake.delta.commits import LiveFile
 from lake.delta.damage import damaged_files
@@ -35,8 +35,6 @@ from lake.maintenance.verification import verify
 from lake.paths import Lake
 from lake.settings import LakeSettings
 
-BY_TABLE = {entity.table: entity for entity in ENTITIES}
-PARTS = (LINES.table, EXPENSES.table)
 # Kinds of runs that read all objects of the CRM, if they reach a watermark.
 OF_ALL_HISTORY = ("full", "resync")
 # Orders that a command line takes.
@@ -80,7 +78,7 @@ def damaged_file(lake: Lake, path: str) -> DamagedFile | None:
 
 def repair_file(lake: Lake, file: DamagedFile) -> str:
     """Write a file again, or remove it from its table; return what was done, or the next step."""
-    content = read(lake, file.path)
+    content = Files(lake.place).read_if_possible(file.path) or b""
     columns = readable_columns(content)
     if write_again(lake, file, content, columns):
         return "written again from payloads"
@@ -98,14 +96,6 @@ def next_step(file: DamagedFile, ids: pa.ChunkedArray | None) -> str:
     if ids is None or not is_of_orders or len(unique := sorted(set(ids.to_pylist()))) > MANY:
         return READ_ALL
     return f"run `just ingest order {' '.join(map(str, unique))} --again`, then `just repair` again"
-
-
-def read(lake: Lake, path: str) -> bytes:
-    """Return the content of a file; nothing if the disk can't read it."""
-    try:
-        return Files(lake.place).read(path)
-    except (LakeError, OSError):
-        return b""
 
 
 def readable_columns(content: bytes) -> Columns:
@@ -155,14 +145,17 @@ def other_lines(lake: Lake, file: DamagedFile) -> pa.Table:
 
 
 def rows_of_day(table: Table, file: DamagedFile) -> pa.Table:
-    """Return the rows of the intact files of a day's partition."""
+    """Return the rows of the other intact files of a day's partition."""
     names = [name for name in table.schema.names if name not in table.partition_by]
-    return intact_rows(table, names, f"/{file.day}/")
+    return intact_rows(table, names, f"/{file.day}/", without=file.path)
 
 
-def intact_rows(table: Table, names: list[str], folder: str = "/") -> pa.Table:
-    """Return columns of the rows in a table's intact files, or in those of one folder."""
-    uris = [uri for uri in sorted(table.uris()) if folder in uri]
+def intact_rows(table: Table, names: list[str], folder: str = "/", *, without: str = "") -> pa.Table:
+    """Return columns of the rows in a table's intact files, or in those of one folder but one file.
+
+    A damaged file without a checksum in its name looks like an intact one: leave it out by its path.
+    """
+    uris = [uri for uri in sorted(table.uris()) if folder in uri and not (without and uri.endswith(without))]
     damaged = set(damaged_files(uris))
     schema = pa.schema([table.schema.field(name) for name in names])
     parts = [pq.read_table(uri, columns=names, partitioning=None) for uri in uris if uri not in damaged]

@@ -283,5 +283,6 @@ EXPENSE_TYPES = Entity(
     name="expense_types", path="/order/expense-type", kind=ExpenseTypeIn, sort="id", is_reference=True
 )
 ENTITIES = (ORDERS, BUYERS, PRODUCTS, OFFERS, CATEGORIES, MANAGERS, SOURCES, STATUSES, EXPENSE_TYPES)
+BY_TABLE = {entity.table: entity for entity in ENTITIES}
 # Fields of a line that count by their id, not by today's price or stock.
 LINE_IDENTITY = ("offer", "warehouse")

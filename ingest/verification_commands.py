@@ -6,7 +6,7 @@ import click
 
 from ingest.bronze_repair import repair_bronze
 from ingest.lost_lines import restore_lines
-from ingest.payload_check import row_fault
+from ingest.payload_check import PayloadCheck
 from lake.cli.main import open_lake
 from lake.errors import TableDamaged
 from lake.maintenance.verification import Verified, verify
@@ -21,9 +21,8 @@ def verify_lake(deep: bool, share: bool) -> None:
     """Compare every file that a retained release needs with its checksum; exit 1 if one is damaged."""
     config, lake = open_lake()
     settings = config.section(LakeSettings)
-    result = verify(
-        lake, settings, now=datetime.now(UTC), share=share, deep=deep, row_check=row_fault if deep else None
-    )
+    check = PayloadCheck(lake).fault if deep else None
+    result = verify(lake, settings, now=datetime.now(UTC), share=share, deep=deep, row_check=check)
     for damage in result.damages:
         print(damage.line)
     print(summary(result))

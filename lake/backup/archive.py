@@ -21,7 +21,7 @@ from lake.delta.durability import sync_files
 from lake.delta.properties import statistics
 from lake.delta.tables import open_table, table_exists
 from lake.delta.writer import stage
-from lake.errors import CommitConflict, LakeError, NoRelease, TableMissing, UsageError
+from lake.errors import CommitConflict, LakeError, NoRelease, TableDamaged, TableMissing, UsageError
 from lake.paths import Lake
 from lake.releases.column_facts import read_personal_columns
 from lake.releases.release import Release, current_release, find_release, list_outlines, publish
@@ -47,14 +47,23 @@ def archive_due(lake: Lake, now: datetime) -> list[date]:
     """Archive the ended months since the newest archive; return them, the oldest first.
 
     Call it after a publish; if nothing is due it reads one ledger. A month that can't be archived any
-    more is logged and left out.
+    more is logged and left out. Months before a damaged archive are not looked at.
     """
     months: list[date] = []
     month = month_before(now)
-    while read_archive(lake, month) is None and release_at(lake, month) is not None:
+    while not is_archived(lake, month) and release_at(lake, month) is not None:
         months.append(month)
         month = (month - timedelta(days=1)).replace(day=1)
     return [month for month in reversed(months) if attempt(lake, month, now)]
+
+
+def is_archived(lake: Lake, month: date) -> bool:
+    """Return True if a month has a finished archive, or, with a warning in the log, a damaged one."""
+    try:
+        return read_archive(lake, month) is not None
+    except TableDamaged as error:
+        log.warning("archive.damaged", month=f"{month:%Y-%m}", reason=str(error))
+        return True
 
 
 def attempt(lake: Lake, month: date, now: datetime) -> bool:

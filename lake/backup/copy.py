@@ -145,6 +145,8 @@ class Copy:
         Raises TableDamaged if it is damaged by more than one bit.
         """
         content = self._source.read(path)
+        if "/_delta_log/" in path and path.endswith(".json") and (reason := fault(content, version_of(path))):
+            raise TableDamaged(f"{self._lake.place}/{path} {reason}; {self._remedy}")
         if not is_intact(path, content) and (before := repaired(path, content)) is not None:
             log.warning("copy.bit_flipped_back", path=path, place=self._lake.place)
             content = before

@@ -15,8 +15,10 @@ from lake.delta.checksum_file import read_checksum
 from lake.delta.durability import write_sealed
 from lake.delta.files import Files
 from lake.delta.log_check import is_whole_checkpoint
+from lake.delta.log_entry import fault, version_of
 from lake.delta.log_files import list_checkpoints
-from lake.errors import LakeError
+from lake.maintenance.archived import archived_tables, archives
+from lake.maintenance.file_check import log_faults
 from lake.paths import LAYERS, Lake
 
 log = structlog.get_logger()
@@ -33,7 +35,8 @@ class RepairedFile(msgspec.Struct, frozen=True):
 def repair_files(lake: Lake, backup: Lake | None = None) -> list[RepairedFile]:
     """Repair the damaged files below a lake, also those that no table names; return all damaged ones.
 
-    These are data files and checkpoints. If there is a ``backup``, files that it has are copied from it.
+    These are data files, checkpoints, and the logs of archives. If there is a ``backup``, files that
+    it has are copied from it.
     """
     files, copies = Files(lake.place), Files(backup.place) if backup else None
     paths = [path for path in files.sizes() if stated(path) and not path.startswith(".")]
@@ -42,6 +45,7 @@ def repair_files(lake: Lake, backup: Lake | None = None) -> list[RepairedFile]:
         twins.setdefault(str(stated(path)), []).append(path)
     done = [RepairedFile(path, repair(files, path, twins, copies)) for path in damaged(files, paths)]
     done += repair_checkpoints(lake)
+    done += repair_archived_logs(lake, copies)
     for file in done:
         log.info("lake.file_repaired" if file.how else "lake.file_not_repaired", path=file.path, how=file.how)
     return done
@@ -61,22 +65,43 @@ def repair_checkpoints(lake: Lake) -> Iterator[RepairedFile]:
         yield RepairedFile(path, None if content is None else "one bit was flipped back")
 
 
+def repair_archived_logs(lake: Lake, copies: Files | None) -> Iterator[RepairedFile]:
+    """Repair the damaged log entries of the archives on a disk, and yield them.
+
+    The entries of an archive never change, so each is in every later backup.
+    """
+    logs = [
+        (archive.uri(name), max(version, 0), f"{place}/{name.replace('.', '/')}/_delta_log")
+        for place, archive in (archives(lake) if lake.is_local else {}).items()
+        for name, version in archived_tables(archive).items()
+    ]
+    for uri, version, folder in logs:
+        for file, _ in log_faults(uri, released=version):
+            path = f"{folder}/{file.name}"
+            content = (copies.read_if_possible(path) if copies else None) or b""
+            is_whole = file.suffix == ".json" and fault(content, version_of(file.name)) is None
+            if is_whole:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_sealed(file, content, is_durable=lake.durable)
+            yield RepairedFile(path, "copied from the backup" if is_whole else None)
+
+
 def damaged(files: Files, paths: list[str]) -> Iterator[str]:
     """Yield the damaged ones of these files; one that was deleted is none."""
     for path in sorted(paths):
-        content = read(files, path)
+        content = files.read_if_possible(path)
         if content is not None and not is_intact(path, content):
             yield path
 
 
 def repair(files: Files, path: str, twins: Mapping[str, list[str]], copies: Files | None) -> How | None:
     """Write a file as it was; return how that is known, None if it is not."""
-    content = read(files, path) or b""
+    content = files.read_if_possible(path) or b""
     candidates: list[tuple[How, bytes | None]] = [("one bit was flipped back", repaired(path, content))]
     for twin in twins[str(stated(path))]:
-        candidates.append(("copied from an equal file", read(files, twin)))
+        candidates.append(("copied from an equal file", files.read_if_possible(twin)))
     if copies and copies.has(path):
-        candidates.append(("copied from the backup", read(copies, path)))
+        candidates.append(("copied from the backup", copies.read_if_possible(path)))
     for how, candidate in candidates:
         if candidate is not None and is_same_file(path, content, candidate):
             files.write(path, [candidate])
@@ -88,13 +113,3 @@ def is_same_file(path: str, damaged: bytes, candidate: bytes) -> bool:
     """True if a content is intact, and no older one than the damaged content: an erasure stays. Pure."""
     is_erased = MARK.encode() in damaged
     return is_intact(path, candidate) and (not is_erased or is_stated_inside(candidate))
-
-
-def read(files: Files, path: str) -> bytes | None:
-    """Return the content of a file; None if it was deleted, empty if the disk can't read it."""
-    try:
-        return files.read(path)
-    except LakeError:
-        return None
-    except OSError:
-        return b""
