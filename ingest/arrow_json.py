@@ -130,8 +130,9 @@ def struct_type(hint: Any) -> type[msgspec.Struct]:
     """Return the Struct of a field that is one, an optional one, or a list of them."""
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return hint
-    [inner] = {struct_type(arg) for arg in get_args(hint) if arg not in (type(None), list[Any])}
-    return inner
+    inner = get_args(hint)[:1] if get_origin(hint) is Annotated else get_args(hint)
+    [kind] = {struct_type(arg) for arg in inner if arg not in (type(None), list[Any])}
+    return kind
 
 
 def column_at(rows: pa.StructArray, paths: Sequence[str], field: pa.Field) -> pa.Array:

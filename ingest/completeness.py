@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from ingest.mending import DECODE_ERRORS
 from ingest.observations import Observation, instant
-from ingest.protocol import DECODE_ERRORS
 from lake.ledgers.completeness import SCHEMA, create_evidence, drop_old_evidence
 from lake.paths import Lake
 

@@ -24,6 +24,9 @@ Empty = list[Any] | None
 # Mark of a field that gold counts with although the CRM may leave it out: an object with an unreadable one
 # is refused, like one with an unreadable required field.
 COUNTED = msgspec.Meta(extra={"is_counted": True})
+# Mark of a list that costs only itself: elements that can't be read are left out, and a list that can't be
+# read is empty.
+LEFT_OUT = msgspec.Meta(extra={"is_left_out": True})
 CountedNumber = Annotated[Decimal, COUNTED] | None
 CountedId = Annotated[Int, COUNTED] | None
 
@@ -50,7 +53,7 @@ class LineIn(msgspec.Struct):
     sku: Text = None
     id: Id = None
     price_sold: CountedNumber = None
-    purchased_price: CountedNumber = None
+    purchased_price: Money = None
     discount_percent: Decimal | None = None
     discount_amount: Money = None
     total_discount: Decimal | None = None
@@ -61,7 +64,7 @@ class LineIn(msgspec.Struct):
 
 
 class ExpenseIn(msgspec.Struct):
-    """A cost booked on an order; positive."""
+    """A cost booked on an order; positive. It is left out if a field without a default can't be read."""
 
     id: Int
     expense_type_id: Int
@@ -85,7 +88,7 @@ class OrderIn(msgspec.Struct):
     created_at: datetime
     updated_at: datetime
     products: list[LineIn]
-    expenses: list[ExpenseIn]
+    expenses: Annotated[list[ExpenseIn], LEFT_OUT]
     parent_id: Id = None
     source_uuid: Text = None
     status_group_id: CountedId = None

@@ -12,7 +12,7 @@ import msgspec
 import pyarrow.compute as pc
 
 from ingest.entities import BUYERS, ORDERS, ExpenseIn, LineIn, Offer, OrderIn
-from ingest.observations import id_of
+from ingest.object_ids import id_of
 from ingest.schemas import EXPENSES, LINES
 from lake.delta.tables import open_table, table_exists
 from lake.maintenance.redaction import Redaction

@@ -24,6 +24,7 @@ from ingest.writer import Writer
 from lake.errors import KeyRefused, RequestRefused, SourceError, panics_as_errors
 from lake.ledgers.runs import WindowReceipt
 from lake.memory import give_back
+from lake.messages import counted
 
 log = structlog.get_logger()
 ROWS_PER_COMMIT = 6000
@@ -37,7 +38,7 @@ Target = tuple[Entity, Window]
 
 
 class FirstOrder(msgspec.Struct, frozen=True):
-    """The order with the smallest id: its creation time, and the number of all orders."""
+    """The order with the smallest id: its creation time, and the number of all orders, 0 if not counted."""
 
     id: int
     created_at: datetime
@@ -45,17 +46,20 @@ class FirstOrder(msgspec.Struct, frozen=True):
 
 
 class LastOrder(msgspec.Struct, frozen=True):
-    """The greatest order id at a moment (None if it is unreadable), and the number of all orders then."""
+    """The greatest order id at a moment (None if it is unreadable), and the number of all orders then.
+
+    The number is None if the CRM does not count them.
+    """
 
     id: int | None
-    total: int
+    total: int | None
 
 
 class Fetcher:
     """Reads from the client, writes to the writer, and collects the receipts of one run.
 
-    ``requested_ids`` are the orders requested one by one; a run requests at most ``id_limit``. ``remark``
-    is what the receipt of a complete run has to state.
+    ``requested_ids`` are the orders requested one by one; a run requests at most ``id_limit``. ``remarks``
+    are what the receipt of a complete run has to state.
     """
 
     def __init__(self, client: Client, writer: Writer, progress: ProgressReporter, *, id_limit: int) -> None:
@@ -63,8 +67,9 @@ class Fetcher:
         self.writer = writer
         self.receipts: list[WindowReceipt] = []
         self.requested_ids: set[int] = set()
-        self.remark: str | None = None
+        self.remarks: list[str] = []
         self._id_limit = id_limit
+        self._reported: set[str] = set()
         self._progress = progress
         self._pager = Pager(client, self._keep, progress)
         self._waiting: dict[str, list[Observation]] = {}
@@ -92,7 +97,17 @@ class Fetcher:
         finally:
             self.receipts.extend(receipts)
             await self._flush_all({entity.name: entity for entity, _ in wanted}.values())
+        self._report_doubled()
         return receipts
+
+    def _report_doubled(self) -> None:
+        """Log ids that the CRM lists more than once, and state them in the receipt, once for each entity."""
+        for entity, ids in self._pager.doubled.items():
+            if entity not in self._reported:
+                self._reported.add(entity)
+                log.warning("ingest.doubled_ids", entity=entity, ids=list(ids)[:LOGGED_IDS], count=len(ids))
+                what = f"the CRM lists {counted(len(ids), 'id')} more than once, such as {next(iter(ids))}"
+                self.remarks.append(f"{entity}: {what}")
 
     async def _flush_all(self, entities: Iterable[Entity]) -> None:
         """Commit the waiting rows of each entity; if one commit fails, the others are still made."""
@@ -140,11 +155,12 @@ class Fetcher:
         # A rejected order counts as long as the CRM has it.
         await self.fetch_orders(self.writer.refused_ids(ORDERS), from_gaps=True)
         count = self._order_count(last)
-        if count < last.total:
+        total = count if last.total is None else last.total
+        if count < total:
             await self.fetch_orders([last.id] if last.id else [])
             await self.fetch_gaps(BEGINNING, first_id=first_id)
             count = self._order_count(last)
-        missing = max(last.total - count, 0)
+        missing = max(total - count, 0)
         receipt = WindowReceipt(
             entity=ORDERS.name,
             by="count",
@@ -162,8 +178,15 @@ class Fetcher:
         return receipt
 
     def _order_count(self, last: LastOrder) -> int:
-        """Return the number of the lake's orders up to the last one, and of orders without a readable id."""
-        return self.writer.live_count(ORDERS, up_to=last.id) + self.writer.unidentified(ORDERS)
+        """Return the number of the lake's orders up to the last one, as the CRM counts them.
+
+        Orders without a readable id count too, and so does each further row of an id that has several.
+        """
+        doubled = self._pager.doubled.get(ORDERS.name, {}).items()
+        further = sum(
+            rows for row_id, rows in doubled if isinstance(row_id, int) and is_up_to(row_id, last.id)
+        )
+        return self.writer.live_count(ORDERS, up_to=last.id) + self.writer.unidentified(ORDERS) + further
 
     async def fetch_orders(
         self, ids: Sequence[int], *, remaining: int = 0, from_gaps: bool = False
@@ -233,6 +256,11 @@ class Fetcher:
     def _write(self, entity: Entity, rows: list[Observation]) -> None:
         self.writer.write(entity, rows)
         give_back()
+
+
+def is_up_to(row_id: int, last_id: int | None) -> bool:
+    """Return True if an id is not above the last one; if that is not known, none is. Pure."""
+    return last_id is None or row_id <= last_id
 
 
 def id_receipt(requested: int, left: int, errors: Sequence[str]) -> WindowReceipt:

@@ -2,14 +2,13 @@
 
 A field that gold counts with is strict: if its value has no plain meaning, the object is refused.
 Such a field is required, or its type in ``ingest.entities`` is marked as counted. Any other field
-without a plain meaning is left out, so its default applies. Only objects that the strict decoder
+without a plain meaning is left out, so its default applies. An element of a list that is marked as left out
+costs only itself. Only objects that the strict decoder
 refuses come here: this code takes a hundred times as long.
 """
 
-import json
-import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
@@ -19,16 +18,12 @@ import msgspec
 import pyarrow as pa
 
 from ingest.columns import VALUE_ERRORS, column
-from ingest.entities import COUNTED
-from ingest.protocol import DECODE_ERRORS
+from ingest.entities import COUNTED, LEFT_OUT
+from ingest.mending import DECODE_ERRORS, DEEPEST
+from ingest.plain_values import PLAIN, kind_of
 
 # Errors for a value that has no plain meaning, or does not fit its column.
 UNREADABLE = (*DECODE_ERRORS, *VALUE_ERRORS)
-WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,19}(\.0+)?\s*")
-# Texts that mean true or false.
-BOOLEANS = {"1": True, "true": True, "0": False, "false": False}
-# Character in place of bytes that are no text.
-REPLACEMENT = "\ufffd"
 Json = dict[str, Any]
 # The schema of the columns that a kind of object fills.
 Schemas = Mapping[type[msgspec.Struct], pa.Schema]
@@ -51,35 +46,35 @@ class OddObject(msgspec.Struct, frozen=True):
     odd: tuple[OddField, ...]
 
 
+class StrictField(ValueError):
+    """A strict field can't be read; ``field`` is its path."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
 def read_object(kind: type[msgspec.Struct], payload: bytes, schemas: Schemas) -> OddObject:
     """Return the object in a payload; raises one of UNREADABLE if a strict field has no plain meaning."""
     odd: dict[str, bool] = {}
-    plain = read_struct(kind, expand_dates(read_json(payload)), "", odd, schemas)
+    plain = read_struct(kind, expand_dates(exact_decoder.decode(payload)), "", odd, schemas)
     return OddObject(msgspec.convert(plain, kind), tuple(OddField(name, odd[name]) for name in sorted(odd)))
-
-
-def read_json(payload: bytes) -> Any:
-    """Return the JSON value, with exact numbers; bytes that are no text become U+FFFD."""
-    try:
-        return exact_decoder.decode(payload)
-    except DECODE_ERRORS:
-        return json.loads(payload.decode("utf-8", "replace"), parse_float=Decimal, parse_constant=refuse)
 
 
 exact_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
-def refuse(text: str) -> None:
-    """Raise ValueError for a word such as NaN, which is no JSON."""
-    raise ValueError(f"{text} is no JSON")
+def expand_dates(value: Any, key: str = "", depth: int = 0) -> Any:
+    """Return the JSON value with each ``YYYY-MM-DD`` under an ``…_at`` or ``…_date`` key as an instant.
 
-
-def expand_dates(value: Any, key: str = "") -> Any:
-    """Return the JSON value with each ``YYYY-MM-DD`` under an ``…_at`` or ``…_date`` key as an instant."""
+    Lists and objects deeper than DEEPEST are no part of any field; they become null.
+    """
+    if isinstance(value, dict | list) and depth >= DEEPEST:
+        return None
     if isinstance(value, dict):
-        return {name: expand_dates(item, name) for name, item in value.items()}
+        return {name: expand_dates(item, name, depth + 1) for name, item in value.items()}
     if isinstance(value, list):
-        return [expand_dates(item) for item in value]
+        return [expand_dates(item, "", depth + 1) for item in value]
     if isinstance(value, str) and len(value) == 10 and key.endswith(("_at", "_date")):
         return value + "T00:00:00Z"
     return value
@@ -96,8 +91,10 @@ def read_struct(
         name = field.encode_name
         place = f"{path}.{name}" if path else name
         if name not in value:
-            if field.required:
-                raise ValueError(f"{place} is missing")
+            if is_left_out(field.type):
+                fields[name], odd[place] = [], False
+            elif field.required:
+                raise StrictField(place, f"{place} is missing")
             continue
         inner: dict[str, bool] = {}
         try:
@@ -106,9 +103,12 @@ def read_struct(
                 fit(fields[name], schemas[kind].field(name))
             odd.update(inner)
         except UNREADABLE as error:
-            if field.required or is_counted(field.type):
-                raise ValueError(reason_of(error, place)) from None
             fields.pop(name, None)
+            if is_left_out(field.type):
+                fields[name] = []
+            elif field.required or is_counted(field.type):
+                inner_field = error.field if isinstance(error, StrictField) else place
+                raise StrictField(inner_field, reason_of(error, place)) from None
             odd[place] = False
     return fields
 
@@ -142,7 +142,7 @@ def read_value(hint: Any, item: Any, path: str, odd: dict[str, bool], schemas: S
             odd[path] = True
             item = list(item.values())
     if isinstance(item, list) and (lists := [kind for kind in kinds if get_origin(kind) is list]):
-        return read_list(get_args(lists[0])[0], item, path, odd, schemas)
+        return read_list(hint, get_args(lists[0])[0], item, path, odd, schemas)
     scalars = [kind for kind in kinds if kind in PLAIN]
     if not scalars:
         raise ValueError(f"{path} is {kind_of(item)}")
@@ -157,20 +157,30 @@ def is_empty(item: Any, kinds: tuple[Any, ...]) -> bool:
     return (item in ([], {}) and not has_lists) or (item == {} and any(map(is_struct, kinds)))
 
 
-def read_list(inner: Any, items: list[Any], path: str, odd: dict[str, bool], schemas: Schemas) -> list[Any]:
-    """Return a list's elements by their plain meaning; texts that are null are left out."""
+def read_list(
+    hint: Any, inner: Any, items: list[Any], path: str, odd: dict[str, bool], schemas: Schemas
+) -> list[Any]:
+    """Return a list's elements by their plain meaning; texts and objects that are null are left out."""
     kinds, _ = options(inner)
-    if str in kinds and None in items:
+    if None in items and any(kind is str or is_struct(kind) for kind in kinds):
         odd[path] = True
         items = [item for item in items if item is not None]
-    return [read_value(inner, item, path, odd, schemas) for item in items]
+    if not is_left_out(hint):
+        return [read_value(inner, item, path, odd, schemas) for item in items]
+    values = []
+    for item in items:
+        try:
+            values.append(read_value(inner, item, path, odd, schemas))
+        except UNREADABLE as error:
+            odd[error.field if isinstance(error, StrictField) else path] = False
+    return values
 
 
 def read_scalar(kind: Any, item: Any, path: str, odd: dict[str, bool]) -> Any:
     """Return a text, number, boolean or instant."""
     read, documented = PLAIN[kind]
     value = read(item)
-    if type(item) not in documented or (kind is str and (value != item or REPLACEMENT in value)):
+    if type(item) not in documented:
         odd[path] = True
     return value
 
@@ -193,69 +203,12 @@ def is_counted(hint: Any) -> bool:
     return COUNTED in getattr(hint, "__metadata__", ()) or any(map(is_counted, get_args(hint)))
 
 
+@cache
+def is_left_out(hint: Any) -> bool:
+    """Return True if a field's type is marked as a list whose unreadable elements are left out."""
+    return LEFT_OUT in getattr(hint, "__metadata__", ())
+
+
 def is_struct(kind: Any) -> bool:
     """Return True for the type of an object."""
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-
-
-def whole_number(value: Any) -> int:
-    """Return an integer of 64 bits, also of a text or of a number with zeros after the point.
-
-    Raises ValueError for anything else.
-    """
-    number: int | None = None
-    if isinstance(value, str) and WHOLE_NUMBER.fullmatch(value):
-        number = int(value.strip().partition(".")[0])
-    elif isinstance(value, int) and not isinstance(value, bool):
-        number = value
-    elif isinstance(value, float | Decimal) and -(2**63) < value < 2**63 and value == int(value):
-        number = int(value)
-    if number is not None and -(2**63) <= number < 2**63:
-        return number
-    raise ValueError(f"expected an integer of 64 bits, got {kind_of(value)}")
-
-
-def decimal_number(value: Any) -> Any:
-    """Return a number that is one, or a text that has one; raises ValueError."""
-    return msgspec.convert(value.strip() if isinstance(value, str) else value, Decimal)
-
-
-def plain_text(value: Any) -> str:
-    """Return a text, also of a number; what is no text in it becomes U+FFFD. Raises ValueError."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        return str(value)
-    raise ValueError(f"expected a text, got {kind_of(value)}")
-
-
-def truth(value: Any) -> bool:
-    """Return a boolean, also of 0 and 1 and of the texts that mean one; raises ValueError."""
-    if isinstance(value, int | Decimal) and value in (0, 1):
-        return bool(value)
-    if isinstance(value, str) and (word := value.strip().lower()) in BOOLEANS:
-        return BOOLEANS[word]
-    raise ValueError(f"expected a boolean, got {kind_of(value)}")
-
-
-def instant_text(value: Any) -> Any:
-    """Return the text of an instant; raises ValueError, also for a zero date."""
-    msgspec.convert(value, datetime)
-    return value
-
-
-def kind_of(value: Any) -> str:
-    """Return the JSON type of a value."""
-    names = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
-# How a value is read as a type, and the types of a value that is as documented. A number counts the same
-# whether the CRM writes it as a number or as a text.
-PLAIN: dict[Any, tuple[Callable[[Any], Any], tuple[type, ...]]] = {
-    int: (whole_number, (int, str)),
-    Decimal: (decimal_number, (int, Decimal, str)),
-    str: (plain_text, (str,)),
-    bool: (truth, (bool,)),
-    datetime: (instant_text, (str,)),
-}

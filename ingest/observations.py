@@ -4,14 +4,15 @@ The hash decides whether an object is a new state; only new states are typed, by
 """
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from ingest.entities import LINE_IDENTITY, ORDERS, Entity
-from ingest.lenient import whole_number
-from ingest.protocol import DECODE_ERRORS
+from ingest.mending import DECODE_ERRORS, NotJson, mend
+from ingest.object_ids import id_of, object_id
 
 # 128 bits: no two states of one id share a digest by chance.
 HASH_BYTES = 16
@@ -23,7 +24,8 @@ encoder = msgspec.json.Encoder(order="sorted")
 class Observation(msgspec.Struct, frozen=True):
     """One object as it arrived: its id (None if it has none), its content's hash, its bytes.
 
-    The stamps are those in the object, None if it has none that can be read.
+    The stamps are those in the object, None if it has none that can be read. If the bytes were no valid
+    JSON, ``payload`` is what ``ingest.mending`` made of them, and ``mended`` has the fields that changed.
     """
 
     id: int | None
@@ -32,50 +34,47 @@ class Observation(msgspec.Struct, frozen=True):
     fetched_at: datetime
     created_at: datetime | None = None
     updated_at: datetime | None = None
-
-
-class AnyId(msgspec.Struct):
-    """The id of an object, of any type."""
-
-    id: Any
+    mended: Mapping[str, bool] = {}
 
 
 def observe(entity: Entity, payload: bytes, fetched_at: datetime) -> Observation:
     """Return the observation of a payload, with the hash of its own content."""
     try:
-        value = msgspec.json.decode(payload)
-        fields = value if isinstance(value, dict) else {}
-        stamps = instant(fields.get("created_at")), instant(fields.get("updated_at"))
-        body = encoder.encode(strip(entity, value))
-    except DECODE_ERRORS:  # broken text inside a complete page: kept, and rejected with its bytes
-        fields, stamps, body = {"id": partial_id(payload)}, (None, None), payload
-    digest = hashlib.blake2b(body, digest_size=HASH_BYTES).hexdigest()
-    return Observation(id_of(fields.get("id")), digest, payload, fetched_at, *stamps)
-
-
-def id_of(value: object) -> int | None:
-    """Return the id in a value, which may be a text; None if it is none."""
-    try:
-        return whole_number(value)
-    except ValueError:
-        return None
-
-
-def partial_id(payload: bytes) -> int | None:
-    """Return the id of an object, even if its other text is broken; None if the id can't be read."""
-    try:
-        return id_of(msgspec.json.decode(payload, type=AnyId).id)
+        return observe_json(entity, payload, fetched_at)
     except DECODE_ERRORS:
-        return None
+        pass
+    try:
+        mended = mend(payload)
+        observation = observe_json(entity, mended.payload, fetched_at)
+        return msgspec.structs.replace(observation, mended=mended.fields)
+    except (NotJson, *DECODE_ERRORS):  # kept, and rejected with its bytes
+        return Observation(object_id(payload), digest(payload), payload, fetched_at)
+
+
+def observe_json(entity: Entity, payload: bytes, fetched_at: datetime) -> Observation:
+    """Return the observation of valid JSON. Raises one of DECODE_ERRORS."""
+    value = msgspec.json.decode(payload)
+    fields = value if isinstance(value, dict) else {}
+    stamps = instant(fields.get("created_at")), instant(fields.get("updated_at"))
+    body = encoder.encode(strip(entity, value))
+    return Observation(id_of(fields.get("id")), digest(body), payload, fetched_at, *stamps)
+
+
+def digest(body: bytes) -> str:
+    """Return the hash of a content."""
+    return hashlib.blake2b(body, digest_size=HASH_BYTES).hexdigest()
 
 
 def instant(text: object) -> datetime | None:
-    """Return the instant in a text, in UTC if it names no zone; None for anything else."""
+    """Return the instant in a text, in UTC if it names no zone; None for anything else.
+
+    An instant outside the calendar's years in UTC is none.
+    """
     try:
         stamp = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
+        return stamp and (stamp.astimezone(UTC) if stamp.tzinfo else stamp.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
         return None
-    return stamp.replace(tzinfo=UTC) if stamp and stamp.tzinfo is None else stamp
 
 
 def strip(entity: Entity, value: Any) -> Any:

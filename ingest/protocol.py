@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from ingest.entities import Entity
+from ingest.mending import DECODE_ERRORS, NotJson, page_parts
+from ingest.object_ids import object_id
+from ingest.plain_values import whole_number
 from ingest.windows import Window
 from lake.errors import KeyRefused, NotFound, RateLimited, RequestRefused, SourceDown, SourceError
 
-# Errors of decoding: of msgspec for broken JSON, of Python for broken UTF-8, deep nesting and absurd numbers.
-DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
 # Seconds; if a server asks for a longer wait, it gets a request after this.
 LONGEST_RETRY_AFTER = 300.0
 # Rows of a page; the CRM reduces a larger limit to this without an error.
@@ -29,46 +30,42 @@ class Request(msgspec.Struct, frozen=True):
         return self.path + "?" + "&".join(f"{key}={value}" for key, value in self.query)
 
 
-# A number of rows or pages. No shop has more than the bound; a larger number is an error of the server.
-Count = Annotated[int, msgspec.Meta(ge=0, le=100_000_000)]
+# A number of rows or pages. No shop has more than this; a larger number is an error of the server.
+LARGEST_COUNT = 100_000_000
 
 
 class Page(msgspec.Struct, frozen=True):
     """One page of a list; ``data`` holds each row's bytes exactly as received.
 
-    PHP sends a list with gaps as an object: its values are the rows.
+    A number of the envelope is None if the page has none that can be read.
     """
 
     data: list[msgspec.Raw]
-    total: Count
+    total: int | None
     current_page: int | None = None
-    last_page: Count | None = None
-    per_page: Count | None = None
+    last_page: int | None = None
+    per_page: int | None = None
 
     @property
     def pages(self) -> int:
-        """How many pages the list has, according to this page."""
-        if self.last_page is not None:
-            return self.last_page
-        return -(-self.total // (self.per_page or PAGE_ROWS))
+        """How many pages the list has at least, according to this page; 1 if it has no rows."""
+        counted = -(-(self.total or 0) // (self.per_page or PAGE_ROWS))
+        return max(counted, self.last_page or 0, 1)
 
 
-class ObjectId(msgspec.Struct, frozen=True):
-    """The id of an object."""
+class Envelope(msgspec.Struct):
+    """A page as it is written. PHP sends a list with gaps as an object: its values are the rows."""
 
-    id: int
+    data: list[msgspec.Raw] | dict[str, msgspec.Raw]
+    total: Any = None
+    current_page: Any = None
+    last_page: Any = None
+    per_page: Any = None
+    meta: Any = None
 
 
-class GappedPage(Page, frozen=True):
-    """A page whose rows are the values of an object."""
-
-    data: dict[str, msgspec.Raw]  # type: ignore[assignment]
-
-
-# Numbers of the envelope count the same whether a server writes them as numbers or as text.
-page_decoder = msgspec.json.Decoder(Page, strict=False)
-gapped_decoder = msgspec.json.Decoder(GappedPage, strict=False)
-id_decoder = msgspec.json.Decoder(ObjectId, strict=False)
+NUMBERS = ("total", "current_page", "last_page", "per_page")
+envelope_decoder = msgspec.json.Decoder(Envelope)
 
 
 def list_request(entity: Entity, window: Window, page: int) -> Request:
@@ -98,41 +95,65 @@ def object_request(entity: Entity, object_id: int) -> Request:
 
 def read_object(body: bytes, *, expected_id: int) -> bytes:
     """Return the object's bytes. Raises SourceDown if it is not the object requested."""
-    try:
-        received = id_decoder.decode(body)
-    except DECODE_ERRORS as error:
-        raise SourceDown(f"the answer of {len(body)} bytes is not a JSON object: {error}") from None
-    if received.id != expected_id:
-        raise SourceDown(f"object {received.id} came instead of {expected_id}")
+    received = object_id(body)
+    if received is None:
+        raise SourceDown(f"the answer of {len(body)} bytes is not a JSON object with an id")
+    if received != expected_id:
+        raise SourceDown(f"object {received} came instead of {expected_id}")
     return body
 
 
 def read_page(body: bytes, *, expected_page: int) -> Page:
     """Return the page of a 200 answer. Raises SourceDown if it is not the page requested."""
     try:
-        page = decode_page(body)
-    except DECODE_ERRORS as error:
+        page = page_of(envelope_of(body))
+    except (NotJson, *DECODE_ERRORS) as error:
         raise SourceDown(f"the answer of {len(body)} bytes is not a page of JSON: {error}") from None
-    if expected_page == 1 and not page.data and page.total > 0:
+    if expected_page == 1 and not page.data and page.total:
         raise SourceDown(f"the first page is empty, although the CRM counts {page.total} rows")
     if page.current_page is not None and page.current_page != expected_page:
         raise SourceDown(f"page {page.current_page} came instead of page {expected_page}")
     return page
 
 
-def decode_page(body: bytes) -> Page:
-    """Return the page in a body. Raises one of DECODE_ERRORS."""
+def envelope_of(body: bytes) -> Envelope:
+    """Return the page in a body, even if a row is no valid JSON. Raises NotJson or one of DECODE_ERRORS."""
     try:
-        return page_decoder.decode(body)
-    except msgspec.ValidationError as error:
+        return envelope_decoder.decode(body)
+    except DECODE_ERRORS:
+        pass
+    fields, rows = page_parts(body)
+    envelope = {name: msgspec.json.decode(fields[name]) for name in (*NUMBERS, "meta") if name in fields}
+    return Envelope(data=list(map(msgspec.Raw, rows)), **envelope)
+
+
+def page_of(envelope: Envelope) -> Page:
+    """Return the page, with the numbers of its envelope, some of which a server may write under ``meta``.
+
+    Raises NotJson if it has none, or if its rows are no list: then it is an answer of another kind.
+    """
+    rows = envelope.data
+    if isinstance(rows, dict) and not all(map(str.isdigit, rows)):
+        raise NotJson("its data is no list")
+    meta = envelope.meta if isinstance(envelope.meta, dict) else {}
+    total, current, last, per_page = (count_of(getattr(envelope, name), meta.get(name)) for name in NUMBERS)
+    if total is None and current is None and last is None:
+        raise NotJson("it has neither a total nor a number of its page")
+    return Page(
+        list(rows.values()) if isinstance(rows, dict) else rows, total, current, last, per_page or None
+    )
+
+
+def count_of(*values: object) -> int | None:
+    """Return the first value that is a number of rows or pages, as a number or a text; None if none is."""
+    for value in values:
         try:
-            page = gapped_decoder.decode(body)
-        except msgspec.ValidationError:
-            raise error from None
-        rows = list(page.data.values()) if all(map(str.isdigit, page.data)) else None
-        if rows is None:
-            raise
-        return Page(rows, page.total, page.current_page, page.last_page, page.per_page)
+            number = whole_number(value)
+        except ValueError:
+            continue
+        if 0 <= number <= LARGEST_COUNT:
+            return number
+    return None
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes) -> SourceError | None:

@@ -210,7 +210,7 @@ def receipt_of(plan: Plan, fetcher: Fetcher, outcome: Outcome) -> Run:
         requests=client.requests,
         retries=client.retries,
         waited_seconds=round(client.limiter.waited, 3),
-        reason=reason_of(outcome.failure, fetcher.receipts) or fetcher.remark,
+        reason=reason_of(outcome.failure, fetcher.receipts) or "; ".join(fetcher.remarks) or None,
     )
 
 

@@ -14,7 +14,8 @@ import structlog
 from ingest.entities import BUYERS, ENTITIES, OFFERS, ORDERS, PRODUCTS, Entity
 from ingest.fetching import Fetcher, FirstOrder, LastOrder, Target
 from ingest.full_load import FullLoad, read_full_load, write_windows
-from ingest.observations import observe, partial_id
+from ingest.object_ids import object_id
+from ingest.observations import observe
 from ingest.settings import IngestSettings
 from ingest.windows import (
     BEGINNING,
@@ -67,7 +68,7 @@ async def run_full(fetcher: Fetcher, settings: IngestSettings, lake: Lake, run_i
     load = read_full_load(lake, now=fetcher.client.now, lifetime=LOAD_LIFETIME)
     if load.windows(ORDERS.name):
         log.info("ingest.continues", began_at=load.began_at.isoformat(), windows=len(load.receipts))
-        fetcher.remark = load.remark
+        fetcher.remarks.append(load.remark)
     fetcher.pace((first.total if first else 0) - load.orders)
     # Read again if a load is continued: no list can be asked for what changed since.
     await fetcher.fetch_windows(whole_lists([*REFERENCES, *CATALOGUE]))
@@ -124,7 +125,12 @@ async def fetch_history(
         is_complete = all(receipt.complete for receipt in receipts)
         if is_complete and all(receipt.complete for receipt in await fetcher.fetch_absent(window)):
             # A window that ends after now is not finished. If it were logged, the next run would skip it.
-            past = [receipt for receipt in receipts if receipt.until and receipt.until <= now]
+            # One with doubled ids is read again by a run that continues the load, which has to count them.
+            past = [
+                receipt
+                for receipt in receipts
+                if receipt.until and receipt.until <= now and receipt.expected in (None, receipt.seen)
+            ]
             write_windows(lake, load, run_id, past)
 
 
@@ -166,14 +172,13 @@ async def fetch_first_order(fetcher: Fetcher) -> FirstOrder | None:
         return None
     order = observe(ORDERS, bytes(page.data[0]), fetcher.client.now)
     # One unreadable order must not stop the others.
-    created_at = max(order.created_at or BEGINNING, BEGINNING)
-    return FirstOrder(1 if order.id is None else order.id, created_at, page.total)
+    return FirstOrder(1 if order.id is None else order.id, order.created_at or BEGINNING, page.total or 0)
 
 
 async def fetch_last_order(fetcher: Fetcher) -> LastOrder:
     """Fetch the order with the greatest id and the number of orders."""
     page = (await fetcher.client.fetch_first(ORDERS, newest=True)).page
-    return LastOrder(partial_id(bytes(page.data[0])) if page.data else None, page.total)
+    return LastOrder(object_id(bytes(page.data[0])) if page.data else None, page.total)
 
 
 async def run_window(fetcher: Fetcher, since: datetime, until: datetime) -> None:

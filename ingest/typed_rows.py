@@ -16,8 +16,9 @@ from ingest.arrow_json import Undocumented, column_at, flatten, read_rows, text_
 from ingest.columns import VALUE_ERRORS, column
 from ingest.entities import ORDERS, Entity
 from ingest.lenient import UNREADABLE, OddField, exact_decoder, expand_dates, read_object
+from ingest.mending import DECODE_ERRORS
+from ingest.number_texts import has_plain_numbers
 from ingest.observations import Observation
-from ingest.protocol import DECODE_ERRORS
 from ingest.schemas import COLUMNS_OF, EXPENSES, LINES, LISTS, ODD_FIELDS, REJECTED, Layout
 from lake.clock import shop_day
 
@@ -85,7 +86,12 @@ def type_objects(entity: Entity, rows: Sequence[Observation], run_id: str) -> Ty
 def type_batch(rows: Sequence[Observation], run_id: str) -> TypedRows | None:
     """Return the orders as Arrow tables; None if one of them has to be typed by itself."""
     try:
-        return TypedRows(tabulate_batch(rows, run_id), rejected_rows(ORDERS, [], run_id)) if rows else None
+        if not rows:
+            return None
+        mended = [TypedObject(row, None) for row in rows]
+        return TypedRows(
+            tabulate_batch(rows, run_id), rejected_rows(ORDERS, [], run_id), odd_rows(ORDERS, mended, run_id)
+        )
     except Undocumented:
         return None
 
@@ -117,6 +123,8 @@ def decode(entity: Entity, row: Observation) -> TypedObject:
 
     Raises one of UNREADABLE if a strict field can't be read.
     """
+    if not has_plain_numbers(entity.kind, row.payload):
+        return decode_odd(entity, row)
     try:
         return TypedObject(row, decoder(entity.kind).decode(row.payload))
     except DECODE_ERRORS:
@@ -244,21 +252,29 @@ def fit_one_by_one(
 
 
 def odd_rows(entity: Entity, objects: Sequence[TypedObject], run_id: str) -> pa.Table:
-    """Return the rows of ``bronze.odd_fields``."""
+    """Return the rows of ``bronze.odd_fields``: mended fields, and fields that are not as documented."""
     rows = [
         {
             "entity": entity.name,
             "id": each.row.id,
-            "field": odd.field,
-            "is_read": odd.is_read,
+            "field": field,
+            "is_read": is_read,
             "fetched_at": each.row.fetched_at,
             "run_id": run_id,
             "observed_on": shop_day(each.row.fetched_at),
         }
         for each in objects
-        for odd in each.odd
+        if each.odd or each.row.mended
+        for field, is_read in odd_fields(each)
     ]
     return pa.Table.from_pylist(rows, schema=ODD_FIELDS)
+
+
+def odd_fields(each: TypedObject) -> list[tuple[str, bool]]:
+    """Return the names of an object's odd fields, in order, and whether each is read."""
+    read = {odd.field: odd.is_read for odd in each.odd}
+    mended = {name: is_read and read.get(name, True) for name, is_read in each.row.mended.items()}
+    return sorted({**read, **mended}.items())
 
 
 def rejected_rows(entity: Entity, rejected: Sequence[tuple[Observation, str]], run_id: str) -> pa.Table:

@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 
 from ingest.client import Client
 from ingest.entities import ORDERS, Entity
+from ingest.mending import DECODE_ERRORS
 from ingest.observations import Observation, observe, strip
 from ingest.paging import Pager
 from ingest.progress import ProgressReporter
-from ingest.protocol import DECODE_ERRORS
 from ingest.schemas import LISTS
 from ingest.typed_rows import type_rows
 from ingest.windows import BEGINNING, SECOND, Window

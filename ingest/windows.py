@@ -37,7 +37,7 @@ WHOLE = Window()
 
 def changed_window(watermark: datetime, *, now: datetime, overlap: timedelta) -> Window:
     """Return the window of updates after ``watermark``, reaching back by ``overlap``."""
-    return Window("updated", floor(min(watermark, now) - overlap), floor(now))
+    return Window("updated", floor(max(min(watermark, now), BEGINNING + overlap) - overlap), floor(now))
 
 
 def recent_window(*, now: datetime, days: int) -> Window:
@@ -48,9 +48,12 @@ def recent_window(*, now: datetime, days: int) -> Window:
 def history_windows(first: datetime, *, now: datetime, orders: int, per_window: int) -> list[Window]:
     """Return windows by creation that together cover every order, about ``per_window`` in each.
 
+    ``first`` is the creation of the first order; one before 1970 or after ``now`` is a mistake in the CRM.
+
     The first begins before any shop and the last ends long after ``now``. Even if an order has a
     stray date, it is in exactly one window.
     """
+    first = min(max(first, BEGINNING), now)
     count = max(-(-orders // per_window), 1)
     step = max((now - first) / count, SECOND)
     cuts = [floor(first + step * number) for number in range(1, count)]

@@ -174,11 +174,15 @@ def test_the_lists_are_lenient_too(
     [
         ({"status_group_id": "six"}, "status_group_id: expected an integer"),
         ({"products": [line(price_sold="?")]}, "products.price_sold: "),
-        ({"products": [line(purchased_price=True)]}, "products.purchased_price: "),
         ({"products": [line(quantity={})]}, "products.quantity: "),
-        ({"products": [line(), None]}, "products is null"),
+        ({"products": [line(), "?"]}, "products is a text"),
+        ({"products": None}, "products is null"),
+        ({"products": "?"}, "products is a text"),
+        ({"grand_total": "1_000"}, "grand_total: expected a number, got a text"),
+        ({"grand_total": "١٢"}, "grand_total: expected a number, got a text"),
+        ({"products": [line(price="1_0")]}, "products.price: expected a number"),
+        ({"products": [line(quantity="２")]}, "products.quantity: expected a number"),
         ({"products": {"first": line()}}, "products is an object"),
-        ({"expenses": [{**EXPENSE, "amount": "?"}]}, "expenses.amount: "),
         ({"created_at": "0000-00-00 00:00:00"}, "created_at: "),
         ({"source_id": 4.5, "is_gift": 0}, "source_id: expected an integer"),
         ({"status_id": False}, "status_id: expected an integer"),
@@ -192,6 +196,88 @@ def test_a_field_that_gold_counts_with_is_strict(change: dict[str, Any], reason:
     assert refused["reason"].startswith(reason), refused["reason"]
     assert rows.tables[ORDER]["id"].to_pylist() == [6]
     assert rows.odd_fields.num_rows == 0
+
+
+NO_IDS: tuple[Any, ...] = (None, "x", [], 2**64)
+NO_AMOUNTS: tuple[Any, ...] = (None, "", "12,50", "abc", 1e14, "1_0", {})
+
+
+@pytest.mark.parametrize(
+    ("expenses", "amounts", "field"),
+    [
+        *(([EXPENSE, {**EXPENSE, "id": value}], [5], "expenses.id") for value in NO_IDS),
+        *(([{**EXPENSE, "expense_type_id": value}], [], "expenses.expense_type_id") for value in NO_IDS),
+        *(([{**EXPENSE, "amount": value}, EXPENSE], [5], "expenses.amount") for value in NO_AMOUNTS),
+        ([{"id": 1, "amount": 5}, EXPENSE], [5], "expenses.expense_type_id"),
+        ([EXPENSE, "?", 7, []], [5], "expenses"),
+        ({"a": EXPENSE}, [], "expenses"),
+        (None, [], "expenses"),
+        ("", [], "expenses"),
+        ("none", [], "expenses"),
+    ],
+)
+def test_an_odd_expense_costs_only_itself(expenses: Any, amounts: list[int], field: str) -> None:
+    """The order counts with its other expenses, and the field is named."""
+    rows = typed(ORDERS, order(expenses=expenses))
+    assert only(rows)["grand_total"] == 19
+    assert rows.tables[EXPENSES]["amount"].to_pylist() == amounts
+    assert odd(rows) == {field: False}
+
+
+def test_an_order_without_the_key_of_its_expenses_counts() -> None:
+    """The key is always requested, so its absence is odd."""
+    value = order()
+    del value["expenses"]
+    assert odd(typed(ORDERS, value)) == {"expenses": False}
+
+
+def test_nulls_in_a_list_are_left_out() -> None:
+    """The other elements are lines and expenses as ever."""
+    rows = typed(ORDERS, order(products=[None, line(), None], expenses=[EXPENSE, None]))
+    assert (only(rows, LINES)["position"], only(rows, EXPENSES)["position"]) == (1, 1)
+    assert odd(rows) == {"expenses": True, "products": True}
+
+
+@pytest.mark.parametrize("cost", ["12,50", "abc", True, 1e14, "1_0", [1], -(10**20)])
+def test_an_odd_cost_of_a_line_is_null(cost: Any) -> None:
+    """Revenue needs no cost."""
+    rows = typed(ORDERS, order(products=[line(purchased_price=cost)]))
+    assert only(rows, LINES)["purchased_price"] is None
+    assert odd(rows) == {"products.purchased_price": False}
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["closed_at", "is_gift", "buyer", "manager", "promocode", "client_id", "parent_id", "source_uuid"],
+)
+@pytest.mark.parametrize("value", [b"1" + b"0" * 4400, b"1e99999999999999999999", b"[" * 900 + b"]" * 900])
+def test_an_absurd_value_of_a_lenient_field_costs_only_itself(field: str, value: bytes) -> None:
+    """A number that no decoder has, and deep nesting, are unreadable; in a field of text a number is text."""
+    body = json.dumps(order(**{field: "@"})).encode().replace(b'"@"', value)
+    rows = type_rows(ORDERS, [observe(ORDERS, body, NOW)], run_id="r")
+    assert only(rows)["grand_total"] == 19
+    is_text = field in ("promocode", "source_uuid") and value[:1] == b"1"
+    is_documented = field in ("buyer", "manager") and value[:1] == b"["  # PHP writes an empty object so
+    assert odd(rows) == ({} if is_documented else {field: is_text})
+
+
+@pytest.mark.parametrize("text", ["1_000", "١٢", "1__0", "_1", "１"])
+def test_numbers_are_those_of_json(text: str) -> None:
+    """An amount that no total needs is null, in orders and lists, also if the digits are escaped."""
+    for ascii_only in (True, False):
+        for entity, value in ((ORDERS, order(taxes=text)), (PRODUCTS, {"id": 5, "price": text})):
+            body = json.dumps(value, ensure_ascii=ascii_only).encode()
+            rows = type_rows(entity, [observe(entity, body, NOW)], run_id="r")
+            field = "taxes" if entity is ORDERS else "price"
+            assert only(rows, entity.table)[field] is None
+            assert odd(rows) == {field: False}
+
+
+@pytest.mark.parametrize("text", [" 7 ", "+7", "7.0", "7.", "70e-1", "007"])
+def test_texts_that_are_plain_numbers_count(text: str) -> None:
+    """The CRM writes amounts as texts."""
+    rows = typed(ORDERS, order(grand_total=text))
+    assert (only(rows)["grand_total"], odd(rows)) == (7, {})
 
 
 def test_an_offer_without_a_readable_stock_is_refused() -> None:

@@ -127,7 +127,7 @@ def test_the_order_of_keys_is_no_change() -> None:
         ({"grand_total": None}, "grand_total"),
         ({"grand_total": True}, "grand_total"),
         ({"grand_total": 2.555}, "grand_total is 2.555: finer than a kopeck"),
-        ({"grand_total": "NaN"}, "grand_total is NaN, which is no amount"),
+        ({"grand_total": "NaN"}, "grand_total: expected a number, got a text"),
         ({"grand_total": 10**20}, "which is no amount"),
         ({"ordered_at": "yesterday"}, "ordered_at"),
         ({"ordered_at": None}, "ordered_at"),
@@ -135,7 +135,6 @@ def test_the_order_of_keys_is_no_change() -> None:
         ({"id": 2**63}, "id"),
         ({"products": [line(price="x")]}, r"products.*price"),
         ({"products": None}, "products"),
-        ({"expenses": [{"id": 1, "expense_type_id": 1}]}, "amount"),
     ],
 )
 def test_an_order_that_cannot_be_typed_is_rejected_with_the_reason(
@@ -226,7 +225,7 @@ def test_a_unit_price_may_be_finer_than_a_kopeck() -> None:
     ("key", "typed_ids"), [("ordered_at", [6]), ("promocode", [5, 6]), ("buyer_comment", [5, 6])]
 )
 def test_a_byte_that_is_no_utf_8_harms_only_its_field(key: str, typed_ids: list[int]) -> None:
-    """If gold counts with the field, the order is refused; the payload has the byte escaped."""
+    """If gold counts with the field, the order is refused; the payload is text."""
     broken = json.dumps(order(**{key: "?"})).encode().replace(b'"?"', b'"\xff"')
     rows = [observe(ORDERS, broken, NOW), observe(ORDERS, json.dumps(order(id=6)).encode(), NOW)]
     assert [row.id for row in rows] == [5, 6]
@@ -236,4 +235,4 @@ def test_a_byte_that_is_no_utf_8_harms_only_its_field(key: str, typed_ids: list[
         *typed_rows.rejected["payload"].to_pylist(),
         *typed_rows.tables["bronze.orders"]["payload"].to_pylist(),
     ]
-    assert any("\\xff" in payload for payload in payloads)
+    assert any('"\ufffd"' in payload for payload in payloads)
