@@ -209,7 +209,8 @@ class Mender:
         """Return the value at the place, which moves to its end."""
         start = self._place = after_space(self._text, self._place)
         first = self._text[start : start + 1]
-        if first == '"' and (text := TEXT.match(self._text, start)):
+        text = TEXT.match(self._text, start)
+        if text and not self._text.startswith(":", after_space(self._text, text.end())):
             self._place = text.end()
             return self._mend_text(text[1], path)
         if word := WORD.match(self._text, start):
