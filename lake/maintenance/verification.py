@@ -17,6 +17,7 @@ from deltalake.exceptions import DeltaError
 
 from lake.delta.checksum import stated
 from lake.delta.files import Files
+from lake.delta.log_files import list_log
 from lake.delta.tables import data_of, open_table
 from lake.errors import LakeError
 from lake.ledgers.findings import read_damage
@@ -27,7 +28,8 @@ from lake.maintenance.file_check import NeededFile, RowCheck, data_fault, log_fa
 from lake.maintenance.plan import needed_files
 from lake.maintenance.vacuum import RetentionPolicy
 from lake.paths import Lake
-from lake.releases.release import Release, current_release
+from lake.releases.release import current_release
+from lake.releases.released_table import changed_versions, versions_of
 from lake.settings import LakeSettings
 
 log = structlog.get_logger()
@@ -98,6 +100,7 @@ def verify(
         damages += own
         files += [NeededFile(table.label, path, size) for path, size in sorted(needed.items())]
         files += stored_files(lake, table, known) if own else []
+    damages += lost_versions(lake, without={damage.table for damage in damages})
     night = now.astimezone(UTC).date().toordinal() % NIGHTS
     due = [file for file in files if not share or file.path in known or night_of(file) == night]
     found = check_files(Files(lake.place), due, deep=deep, row_check=row_check)
@@ -159,6 +162,28 @@ def log_damage(table: CheckedTable) -> list[Damage]:
     return [Damage(table.label, f"{table.folder}/_delta_log/{file.name}", fault) for file, fault in faults]
 
 
+def lost_versions(lake: Lake, *, without: Set[str]) -> list[Damage]:
+    """Return the damage of logs that lost the version of the current release, or show others in its place.
+
+    Tables ``without`` are left out: the damage of their logs is known.
+    """
+    current = current_release(lake)
+    if current is None:
+        return []
+    found: list[Damage] = []
+    changed = changed_versions(lake, current)
+    for name, at in sorted(versions_of(current).items()):
+        path = f"{name.replace('.', '/')}/_delta_log/{at:020d}.json"
+        head = list_log(lake.uri(name)).head if lake.is_local else at
+        if name in without:
+            continue
+        if head < at:
+            found.append(Damage(name, path, "is missing, as is every later entry of the log"))
+        elif name in changed:
+            found.append(Damage(name, path, f"is not the commit of release {current.release}"))
+    return found
+
+
 def night_of(file: NeededFile) -> int:
     """Return the night, from 0 to NIGHTS - 1, in which a file is due. Pure."""
     return zlib.crc32(file.path.encode()) % NIGHTS
@@ -202,11 +227,6 @@ def with_releases(lake: Lake, policy: RetentionPolicy, damage: Damage) -> Damage
     serves = current is not None and current.release in releases
     is_current = serves or uri in uris_of(lake, name, None)
     return msgspec.structs.replace(damage, releases=releases, is_current=is_current)
-
-
-def versions_of(release: Release) -> dict[str, int]:
-    """Return the version of each table that a release shows or was built from. Pure."""
-    return {**release.tables, **release.consumed}
 
 
 def uris_of(lake: Lake, name: str, version: int | None) -> Set[str]:

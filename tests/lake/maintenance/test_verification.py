@@ -1,5 +1,6 @@
 """Verification and repair of data files: damage is found, named, and repaired if that can be proven."""
 
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -77,6 +78,34 @@ def test_a_whole_lake_has_no_finding(shop: Shop) -> None:
     assert (result.damages, result.without_checksum) == ((), 0)
     assert result.files > 30
     assert shop.heads() == heads
+
+
+LOST: dict[str, Callable[[Path], object]] = {
+    "the whole log": lambda log: shutil.rmtree(log),
+    "the last entry": lambda log: max(log.glob("*.json")).unlink(),
+    "the whole table": lambda log: shutil.rmtree(log.parent),
+}
+
+
+@pytest.mark.parametrize("lost", LOST)
+@pytest.mark.parametrize("name", ["bronze.orders", "silver.orders", "gold.revenue_daily"])
+def test_a_lost_log_is_damage(shop: Shop, name: str, lost: str) -> None:
+    """The current release names a version that is not there, whatever became of the log."""
+    LOST[lost](Path(shop.lake.uri(name), "_delta_log"))
+    [damage] = verified(shop.lake).damages
+    assert (damage.table, damage.remedy) == (name, "run `just repair`")
+    assert damage.reason.startswith("is missing")
+
+
+def test_a_log_with_other_files_than_the_release_is_damage(shop: Shop) -> None:
+    """An older entry that does not state its number stands in place of the last one."""
+    log = Path(shop.lake.uri("gold.revenue_daily"), "_delta_log")
+    before, last = sorted(log.glob("*.json"))[-2:]
+    content = before.read_bytes().replace(b'"commitVersion"', b'"otherVersion"')
+    last.unlink()
+    last.write_bytes(content)
+    [damage] = verified(shop.lake).damages
+    assert damage.line.endswith("is not the commit of release 2; run `just repair`")
 
 
 @pytest.mark.parametrize("name", TABLES)
