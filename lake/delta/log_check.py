@@ -54,11 +54,13 @@ def settle(
         files = list_log(place)
     if not is_read_only:
         drop_hint(place, files)
+    if version is None and files.gap(files.head) is not None:
+        files = list_log(place)  # others may have committed while the folder was listed
+        if (gap := files.gap(files.head)) is not None:
+            raise TableDamaged(f"{name}: log entry {gap} is missing in {place}/{LOG}; run `just repair`")
     last = files.head if version is None else version
     for number in range(files.base(last) + 1, last + 1):
         file = files.entries.get(number)
-        if file is None and version is None:
-            raise TableDamaged(f"{name}: log entry {number} is missing in {place}/{LOG}; run `just repair`")
         if file is None or not (reason := fault_of(file)):
             continue
         if version is not None or not is_of_a_cut(files, number):

@@ -106,32 +106,27 @@ def repair_log(
         create_again(lake, name)
     files = list_log(place)
     damaged, head = damaged_files(files), files.head
+    if head < 0 and not released:  # a table that is being created
+        return None
     if changed in files.entries and files.entries[changed] not in damaged:
         damaged.append(files.entries[changed])
     whole = without(files, damaged)
     damaged += unreadable_checkpoints(place, whole, {head, released})
     whole = without(files, damaged)
-    is_started = head not in files.entries  # a repair was killed between its two writes
-    missing = {
-        number
-        for number in range(whole.base(head) + 1, max(head, released) + 1)
-        if number not in whole.entries
-    }
-    if not missing and not damaged and not is_started:
+    numbers = range(min(whole.base(head) + 1, head), max(head, released) + 1)
+    missing = {number for number in numbers if number not in whole.entries}
+    if not missing and not damaged:
         return None
-    new = head if is_started else max(head, released) + 1
-    if not is_started and missing:
+    if missing:
+        new, log_folder = max(head, released) + 1, Path(place) / LOG
         try:
             content = checkpoint(name, whole, head)
         except LakeError:
             if name.startswith("ops."):
                 raise
             return begin_again(lake, name, settings, released=new - 1)
-        file = Path(place) / LOG / f"{new:020d}.checkpoint.parquet"
-        write_sealed(file, content, is_durable=lake.durable)
-        is_started = True
-    if is_started:  # Delta opens no checkpoint without the entry of its version
-        write_sealed(Path(place) / LOG / f"{new:020d}.json", empty_entry(), is_durable=lake.durable)
+        write_sealed(log_folder / f"{new:020d}.checkpoint.parquet", content, is_durable=lake.durable)
+        write_sealed(log_folder / f"{new:020d}.json", empty_entry(), is_durable=lake.durable)
     (Path(place) / LOG / HINT).unlink(missing_ok=True)
     entries = {number for number, file in files.entries.items() if file in damaged}
     rename(name, [file for file in damaged if file not in files.entries.values()])
@@ -214,7 +209,8 @@ def checkpoint(name: str, whole: LogFiles, head: int) -> bytes:
         copy.mkdir()
         for file in whole.checkpoints.get(base, []):
             shutil.copy(file, copy)
-        for number in range(base + 1, head + 1):
+        # Delta does not open every checkpoint without the entry of its version.
+        for number in range(max(base, 0), head + 1):
             entry = copy / f"{number:020d}.json"
             if number in whole.entries:
                 shutil.copy(whole.entries[number], entry)

@@ -1,6 +1,7 @@
 """Log repair: what a damaged log hides is read again or refused, and is never shown as something else."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import pytest
 from ingest.schemas import SCHEMAS
 from lake.delta import log_check
 from lake.delta.log_check import WHOLE
+from lake.delta.properties import CHECKPOINTED
 from lake.delta.tables import list_tables, open_table
 from lake.errors import TableDamaged, TableMissing
 from lake.ledgers.runs import LEDGER as RUNS
@@ -63,9 +65,11 @@ def damage(lake: Lake, name: str, change: Callable[[bytes], bytes], *, back: int
 
 
 def test_a_whole_lake_is_left_alone(shop: Shop) -> None:
-    """Nothing is written."""
+    """Nothing is written, also for a table that has no commit yet."""
     heads = shop.heads()
+    (Path(shop.lake.uri("gold.soon")) / "_delta_log").mkdir(parents=True)
     assert repair_logs(shop.lake, ENGINE) == []
+    shutil.rmtree(shop.lake.uri("gold.soon"))
     assert shop.heads() == heads
 
 
@@ -212,6 +216,28 @@ def test_a_repair_that_was_killed_before_it_appended_rows_is_done_again(shop: Sh
     (repaired,) = repair_logs(shop.lake, ENGINE)
     assert repaired.rows == 1
     assert open_table(shop.lake, "bronze.orders").read().num_rows == rows + 1
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_lost_entry_of_a_checkpoint_is_no_commit_without_rows(shop: Shop, is_deleted: bool) -> None:
+    """The checkpoint has its rows, but builds read from the entry which rows are new."""
+    table = open_table(shop.lake, "bronze.orders")
+    for number in range(table.version + 1, CHECKPOINTED):
+        text = f"id | payload | fetched_at\n{800 + number} | {{}} | {instant(5)}"
+        table.append(bronze_rows("bronze.orders", text))
+    last = table.version + 1
+    (entry,) = list(Path(table.place).glob(f"_delta_log/*{CHECKPOINTED - 1}.json"))
+    assert table.version == CHECKPOINTED - 1
+    assert entry.with_suffix(".checkpoint.parquet").exists()
+    damage(shop.lake, "bronze.orders", CHANGES["emptied"])
+    if is_deleted:
+        entry.unlink()
+    (repaired,) = repair_logs(shop.lake, ENGINE)
+    assert (repaired.rows, repaired.version) == (0, last)
+    repaired_table = open_table(shop.lake, "bronze.orders")
+    assert repaired_table.appended("id", after=CHECKPOINTED - 2) == {800 + CHECKPOINTED - 1}
+    assert repaired_table.read().num_rows == table.read().num_rows
+    assert repair_logs(shop.lake, ENGINE) == []
 
 
 def test_an_emptied_entry_of_every_table_is_refused(shop: Shop) -> None:
