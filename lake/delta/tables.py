@@ -93,7 +93,7 @@ def create_table(lake: Lake, name: str, schema: pa.Schema, *, partition_by: Sequ
             mode="ignore",
             partition_by=list(partition_by),
             configuration=configuration,
-            commit_properties=CommitProperties(custom_metadata=stated),
+            commit_properties=CommitProperties(custom_metadata=stated, max_commit_retries=0),
         )
     except DeltaError:
         return open_table(lake, name)  # another process was first

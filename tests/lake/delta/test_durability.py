@@ -3,9 +3,11 @@
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from threading import Barrier
 
 import pyarrow as pa
 import pytest
@@ -442,6 +444,22 @@ def test_files_are_synced_before_their_commit_and_the_commit_before_the_call_ret
     assert [path.endswith(".parquet") for path in before] == [True, False, False]
     assert before[1:] == ["/month=2026-06-01", ""]
     assert after == [f"/_delta_log/{3:020d}.json", "/_delta_log"]
+
+
+def test_concurrent_creations_make_one_commit(lake: Lake) -> None:
+    """Delta would make a second one after the first, which states that it is the first."""
+    for number in range(5):
+        name = f"silver.things_{number}"
+        start = Barrier(4)
+
+        def create(name: str = name, start: Barrier = start) -> int:
+            start.wait()
+            return create_table(lake, name, SCHEMA).version
+
+        with ThreadPoolExecutor(4) as pool:
+            futures = [pool.submit(create) for _ in range(4)]
+        assert [future.result() for future in futures] == [0] * 4
+        assert [file.name for file in Path(lake.uri(name)).glob("_delta_log/*.json")] == [f"{0:020d}.json"]
 
 
 def test_folders_that_another_process_created_are_synced(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
