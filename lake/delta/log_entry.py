@@ -36,6 +36,13 @@ class Metadata(msgspec.Struct, frozen=True):
     configuration: dict[str, str]
 
 
+class Protocol(msgspec.Struct, frozen=True):
+    """The versions of Delta's protocol that a reader and a writer need."""
+
+    minReaderVersion: int
+    minWriterVersion: int
+
+
 class Line(msgspec.Struct, frozen=True):
     """One line of an entry, without actions that name no file and no columns."""
 
@@ -43,9 +50,15 @@ class Line(msgspec.Struct, frozen=True):
     add: Action | None = None
     remove: Action | None = None
     metaData: Metadata | None = None
+    protocol: Protocol | None = None
+
+
+class OwnLine(Line, frozen=True, forbid_unknown_fields=True):
+    """One line of an entry of this project, which has no other action."""
 
 
 decoder = msgspec.json.Decoder(Line)
+own_decoder = msgspec.json.Decoder(OwnLine)
 
 
 def evidence(version: int, added: Iterable[Action], removed: Collection[str]) -> dict[str, str]:
@@ -84,8 +97,8 @@ def fault(content: bytes, version: int) -> str | None:
     info = next((line.commitInfo for line in lines if line.commitInfo), None)
     if info is None:
         return "is torn: it does not describe its commit"
-    if info.get(VERSION, str(version)) != str(version):
-        return f"is that of version {info[VERSION]}"
+    if VERSION in info and (reason := fault_of_own(content, info[VERSION], version)):
+        return reason
     if reason := contradiction(info, lines) if DIGEST in info else None:
         return reason
     columns = next((line.metaData for line in lines if line.metaData), None)
@@ -93,6 +106,18 @@ def fault(content: bytes, version: int) -> str | None:
     if expected and (columns is None or columns_digest(columns) != expected):
         return "has changed since it was written"
     return None
+
+
+def fault_of_own(content: bytes, stated: str, version: int) -> str | None:
+    """Return what is wrong with an entry that states its version; None if nothing is. Pure."""
+    if stated != str(version):
+        return f"is that of version {stated}"
+    try:
+        lines = own_decoder.decode_lines(content)
+    except msgspec.DecodeError:
+        return "has changed since it was written"
+    is_described = any(line.protocol for line in lines) and any(line.metaData for line in lines)
+    return None if version or is_described else "does not describe its table"
 
 
 def version_of(path: str) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+import structlog
 from deltalake import DeltaTable
 
 from lake.delta.durability import write_sealed
@@ -30,6 +31,7 @@ from lake.releases.release import RELEASES, current_release, list_releases
 from lake.releases.released_table import changed_versions
 from lake.settings import LakeSettings
 
+log = structlog.get_logger()
 # Tables whose rows are only ever appended. Builds write the others again.
 APPENDED = ("bronze.", "ops.")
 
@@ -61,10 +63,17 @@ def repair_logs(lake: Lake, settings: LakeSettings) -> list[Repaired]:
     names += [name for name in released if name.startswith("bronze.") and has_only_data(lake, name)]
     # The receipts decide which rows of bronze are recovered.
     others = sorted((name for name in names if name != RELEASES), key=lambda name: name != RUNS)
-    results += [
-        repair_log(lake, name, settings, released=released.get(name, 0), changed=changed.get(name))
-        for name in others
-    ]
+    failures: list[LakeError] = []
+    for name in others:
+        try:
+            results.append(
+                repair_log(lake, name, settings, released=released.get(name, 0), changed=changed.get(name))
+            )
+        except LakeError as error:  # the other tables are repaired all the same
+            log.error("lake.log_not_repaired", table=name, reason=str(error))
+            failures.append(error)
+    if failures:
+        raise failures[0]
     return [repaired for repaired in results if repaired]
 
 
@@ -113,6 +122,8 @@ def repair_log(
     whole = without(files, damaged)
     damaged += unreadable_checkpoints(place, whole, {head, released})
     whole = without(files, damaged)
+    if whole.base(head) < 0 and whole.is_complete(head) and not is_readable(place, head):
+        return begin_again(lake, name, settings, released=max(head, released))
     numbers = range(min(whole.base(head) + 1, head), max(head, released) + 1)
     missing = {number for number in numbers if number not in whole.entries}
     if not missing and not damaged:
@@ -122,8 +133,6 @@ def repair_log(
         try:
             content = checkpoint(name, whole, head)
         except LakeError:
-            if name.startswith("ops."):
-                raise
             return begin_again(lake, name, settings, released=new - 1)
         write_sealed(log_folder / f"{new:020d}.checkpoint.parquet", content, is_durable=lake.durable)
         write_sealed(log_folder / f"{new:020d}.json", empty_entry(), is_durable=lake.durable)
@@ -143,20 +152,28 @@ def unreadable_checkpoints(place: str, whole: LogFiles, versions: Iterable[int])
     files: list[Path] = []
     for version in versions:
         base = whole.base(version)
-        if base < 0 or not whole.is_complete(version):
-            continue
-        try:
-            DeltaTable(place, version=version)
-        except Exception:  # deltalake raises several classes
+        if base >= 0 and whole.is_complete(version) and not is_readable(place, version):
             files += (file for file in whole.checkpoints[base] if file not in files)
     return files
+
+
+def is_readable(place: str, version: int) -> bool:
+    """Return True if Delta can open a version."""
+    try:
+        DeltaTable(place, version=version)
+    except Exception:  # deltalake raises several classes
+        return False
+    return True
 
 
 def begin_again(lake: Lake, name: str, settings: LakeSettings, *, released: int) -> Repaired:
     """Set all of a log aside that does not describe its table any more; recover the rows of bronze.
 
-    The next build writes a table of silver or gold again.
+    The next build writes a table of silver or gold again. Raises LakeError for a ledger, which follows
+    from nothing else.
     """
+    if name.startswith("ops."):
+        raise LakeError(f"{name}: what is left of its log does not describe the table; run `just restore`")
     files = list_log(lake.uri(name))
     lost = [*files.entries.values(), *(file for own in files.checkpoints.values() for file in own)]
     rename(name, lost)

@@ -78,16 +78,16 @@ def digests_of(
 ) -> dict[str, str]:
     """Return the digest of the files of each of these versions.
 
-    Those of the parent are used as they are, and ``opened`` tables are not opened again.
+    ``opened`` tables are not opened again, and those that the parent names as well are not opened.
     """
     known = versions_of(parent) if parent else {}
     digests = {}
     for name, version in versions.items():
         table = opened.get(name)
-        if parent and known.get(name) == version and name in parent.digests:
-            digests[name] = parent.digests[name]
-        elif table and table.version == version:
+        if table and table.version == version:
             digests[name] = table.digest()
+        elif parent and known.get(name) == version and name in parent.digests:
+            digests[name] = parent.digests[name]
         else:
             digests[name] = open_table(lake, name, version).digest()
     return digests
