@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,10 @@ from tests.support.running import environ_of, succeed
 
 PROJECT = Path(__file__).parents[3]
 HOLDER = """
-import sys
+import os, sys
 from lake.query.spill import spill_folder
 from lake.settings import LakeSettings
-print(spill_folder(LakeSettings(spill=sys.argv[1])), flush=True)
+print(os.path.realpath(spill_folder(LakeSettings(spill=sys.argv[1]))), flush=True)
 sys.stdin.read()
 """
 
@@ -49,12 +50,12 @@ def test_a_folder_is_for_its_user_alone_whatever_the_umask(tmp_path: Path) -> No
     """Another user can neither read a spill nor list its files."""
     before = os.umask(0)
     try:
-        folder = Path(spill_folder(LakeSettings(spill=str(tmp_path))))
+        folder = Path(spill_folder(LakeSettings(spill=str(tmp_path)))).resolve()
     finally:
         os.umask(before)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert folder.parent == tmp_path
-    assert spill_folder(LakeSettings(spill=str(tmp_path))) == str(folder)
+    assert Path(spill_folder(LakeSettings(spill=str(tmp_path)))).samefile(folder)
 
 
 @pytest.mark.usefixtures("forgetful")
@@ -71,7 +72,7 @@ def test_what_another_user_prepared_is_never_used(tmp_path: Path, kind: str) -> 
     else:
         prepared.write_text("")
     settings = LakeSettings(memory_limit="24MB", threads=1, spill=str(tmp_path))
-    folder = Path(spill_folder(settings))
+    folder = Path(spill_folder(settings)).resolve()
     assert folder != prepared
     with connect(settings) as connection:
         connection.execute(
@@ -81,11 +82,62 @@ def test_what_another_user_prepared_is_never_used(tmp_path: Path, kind: str) -> 
     assert not any(target.iterdir())
 
 
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_another_folder_in_its_place_gets_no_row(tmp_path: Path, kind: str, when: str) -> None:
+    """A user who owns the parent folder can rename ours, before or while DuckDB writes, and reads nothing."""
+    settings = LakeSettings(memory_limit="24MB", threads=1, spill=str(tmp_path))
+    folder = Path(spill_folder(settings)).resolve()
+    moved, target = folder.with_name("moved"), tmp_path / "elsewhere"
+    target.mkdir(mode=0o777)
+    with connect(settings) as connection:
+        if when == "after":
+            connection.execute("create table first as select range as i, random() as r from range(2_000_000)")
+            assert any(folder.iterdir())
+        folder.rename(moved)
+        if kind == "link":
+            folder.symlink_to(target)
+        else:
+            folder.mkdir(mode=0o777)
+        connection.execute("create table big as select range as i, random() as r from range(2_000_000)")
+        assert any(moved.iterdir())
+        assert not any(folder.iterdir())
+    assert not any(moved.iterdir())
+    assert not any(folder.iterdir())
+    # The next session does not use the other folder either.
+    assert Path(spill_folder(settings)).resolve() not in (folder, target, moved)
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_folder_that_others_can_enter_is_never_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If another folder is put in place of a new one before it is opened, a new name is tried."""
+    create, names = tempfile.mkdtemp, iter(["open", "link", "file", "own"])
+
+    def replaced(*, prefix: str, dir: Path) -> str:
+        folder, name = Path(create(prefix=prefix, dir=dir)), next(names)
+        if name == "open":
+            folder.chmod(0o777)
+        elif name != "own":
+            folder.rmdir()
+            folder.symlink_to(dir) if name == "link" else folder.write_text("")
+        return str(folder)
+
+    monkeypatch.setattr("tempfile.mkdtemp", replaced)
+    folder = Path(spill_folder(LakeSettings(spill=str(tmp_path)))).resolve()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert next(names, None) is None
+
+
 def test_folders_of_killed_processes_are_swept_and_those_in_use_stay(tmp_path: Path) -> None:
     """The clear text that a kill leaves behind is deleted at the next start of any process."""
     with holder(tmp_path) as killed, holder(tmp_path) as running:
         left, used = line(killed), line(running)
-        (left / "duckdb_temp_storage").write_text("+380 67 000 00 00")
+        (left / "inner" / "folder").mkdir(parents=True)
+        for file in (left / "duckdb_temp_storage", left / "inner" / "folder" / "rows"):
+            file.write_text("+380 67 000 00 00")
         (used / "duckdb_temp_storage").write_text("")
         killed.kill()
         killed.wait()
