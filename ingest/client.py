@@ -215,24 +215,33 @@ def backoff(attempt: int, base: float) -> float:
 def proxy_of(base_url: str) -> dict[str, Any]:
     """Return a request's arguments for the proxy that the environment names for the source; empty for none.
 
-    ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` count, in either case. A source on this machine is
-    always asked directly. aiohttp's own ``trust_env`` would also read a password for it from ``~/.netrc``.
+    ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` count, in either case. A source on this
+    machine is always asked directly. aiohttp's own ``trust_env`` would also read a password for it from
+    ``~/.netrc``. Raises ConfigError for a proxy that is not an HTTP proxy, or has no usable address.
     """
     url = URL(base_url)
     if is_sandbox(base_url) or proxy_bypass(url.host or ""):
         return {}
-    address = getproxies().get(url.scheme)
+    proxies = getproxies()
+    scheme = url.scheme if proxies.get(url.scheme) else "all"
+    address = proxies.get(scheme)
     if not address:
         return {}
-    try:
-        proxy = URL(address if "://" in address else f"http://{address}")
-    except ValueError:
-        variable = f"{url.scheme.upper()}_PROXY"
+    variable = f"{scheme.upper()}_PROXY"
+    address = address if "://" in address else f"http://{address}"
+    if not address.lower().startswith(("http://", "https://")):
         raise ConfigError(
-            f"{variable} is no address; write http://host:port, and escape a password"
-        ) from None
-    if not proxy.user:
-        return {"proxy": proxy}
-    login = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
+            f"{variable} is no HTTP proxy, and no other one is supported; write http://host:port"
+        )
+    try:
+        proxy = URL(address)
+        # A login can't have a colon in its user.
+        login = aiohttp.encode_basic_auth(proxy.user, proxy.password or "") if proxy.user else ""
+        is_usable = bool(proxy.host and proxy.port and proxy.path in ("", "/"))
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ConfigError(f"{variable} is no address; write http://host:port, and escape a password")
     # aiohttp sends this as Proxy-Authorization, with a plain request and with CONNECT.
-    return {"proxy": proxy.with_user(None), "proxy_headers": {"Authorization": login}}
+    headers = {"proxy_headers": {"Authorization": login}} if login else {}
+    return {"proxy": proxy.with_user(None), **headers}

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from lake.errors import ConfigError
-from lake.messages import has_secret, in_words
+from lake.messages import has_secret, in_line, in_words
 
 SECTIONS = {
     "lake": "lake.settings:LakeSettings",
@@ -33,6 +33,10 @@ SECTIONS = {
 PREFIX = "KEYLAKE_"
 # The value of a variable that Kubernetes sets for a service, such as KEYLAKE_SERVE_PORT for keylake-serve.
 SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
+# Settings that are addresses, in which a person may have put a password or a key: an error never repeats one.
+SECRET_KEYS = ("base_url",)
+# Why such a variable is ignored, and the next step.
+IS_LINK = "Kubernetes set it for a service; enableServiceLinks: false in the pod prevents it"
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "config.toml"
 SANDBOX_FILE = DEFAULT_FILE.parent / "ingest" / "sandbox" / "sandbox.toml"
 log = structlog.get_logger()
@@ -107,7 +111,10 @@ def read_overrides(environ: Mapping[str, str], kinds: Mapping[str, Any]) -> dict
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or variable == PREFIX + "CONFIG":
             continue
-        if variable not in settings or SERVICE_LINK.fullmatch(text):
+        if SERVICE_LINK.fullmatch(text):
+            log.warning("config.variable_ignored", variable=variable, reason=IS_LINK)
+            continue
+        if variable not in settings:
             nearest = difflib.get_close_matches(variable, settings, 1, 0)
             log.warning("config.variable_ignored", variable=variable, nearest_setting=nearest[0])
             continue
@@ -133,7 +140,8 @@ def decode_section(
             section = msgspec.structs.replace(section, **{key: decode_text(text, fields[key])})
         # msgspec's ValidationError is a ValueError, and a section's own checks raise one too.
         except ValueError as error:
-            shown = variable if has_secret(text) else f"{variable}={text!r}"
+            is_hidden = key in SECRET_KEYS or has_secret(text)
+            shown = variable if is_hidden else f"{variable}={in_line(text)!r}"
             raise ConfigError(f"{shown}: {in_words(error, kind, under=key)}") from None
     return section
 

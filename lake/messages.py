@@ -8,8 +8,9 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 REFUSAL = re.compile(r"(?P<reason>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?", re.DOTALL)
-# The start of a user, password, query or fragment of an address.
-SECRET = re.compile(r"@|//.*[?#]", re.DOTALL)
+# A user, password, query, fragment, parameter or escaped character in an address, or a text that is no address
+# of a host: any of them may be secret.
+SECRET = re.compile(r"@|//.*[?#;=&]|//.*%(?!20)|//[^/]*:(?!\d{1,5}(/|$))(?![\da-fA-F:.]*\])", re.DOTALL)
 # Characters that steer a terminal or reorder text: controls except line feed and tab, marks of direction, and
 # halves of a character, which no stream can write.
 STEERING = re.compile(
@@ -60,7 +61,8 @@ def public_url(url: str) -> str:
         return "(an address that can't be read)"
     if not parts.scheme or not host or "@" in parts.path:
         return "(an address that can't be read)"
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    public = urlunsplit((parts.scheme, host, parts.path, "", ""))
+    return "(an address that can't be read)" if has_secret(public) else public
 
 
 def has_secret(text: str) -> bool:
@@ -123,7 +125,7 @@ def correction(reason: str, spot: Spot) -> str:
     if enum := re.fullmatch(r"Invalid enum value (.+)", reason):
         return f"{enum[1]} is not known; write one of {', '.join(map(repr, choices(spot.kind)))}"
     if "matching regex" in reason:
-        return f"write it as {spot.default}"
+        return f"write it as {example(spot)}"
     if "of length >= 1" in reason:
         return "it is empty"
     reason = reason.replace("Invalid RFC3339 encoded date", "Expected `date`")
@@ -131,6 +133,12 @@ def correction(reason: str, spot: Spot) -> str:
     if expected := re.fullmatch(r"Expected (`.+?)(?:, got (.+))?", reason):
         reason = f"{expected[1]} is expected" + (f", found {expected[2]}" if expected[2] else "")
     return re.sub(r"`([^`]+)`", lambda quoted: kinds_of(quoted[1]), reason)
+
+
+def example(spot: Spot) -> str:
+    """Return an example of a text with a pattern: the first one of its type, or the default value."""
+    metas = [meta for meta in getattr(spot.kind, "__metadata__", ()) if isinstance(meta, msgspec.Meta)]
+    return str(next((meta.examples[0] for meta in metas if meta.examples), spot.default))
 
 
 def kinds_of(text: str) -> str:

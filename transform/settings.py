@@ -10,7 +10,7 @@ import msgspec
 Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Ids = tuple[Id, ...]
 # The code of a currency, as KeyCRM writes it.
-Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$", examples=["USD"])]
 # Upper bound of the limits below, so that no sum of a lake can exceed its column.
 MAX_AMOUNT, MAX_QUANTITY = 10**10, 10**9
 # Decimal places of a rate, and the rate that is no longer possible.

@@ -29,6 +29,11 @@ REFUSED = [
     f"ftp://user:{SECRET}@crm.example/v1",
     f"https://user:{SECRET}\n@crm.example/v1",
     f"https:\\\\user:{SECRET}@crm.example/v1",
+    f"https://user%3A{SECRET}%40crm.example/v1",
+    f"https://crm.example/;token={SECRET}/v1",
+    f"https://crm.example/v1&key={SECRET}",
+    f"https://crm.example:{SECRET}/v1",
+    f"https://crm.example:1{SECRET}",
 ]
 
 
@@ -105,9 +110,45 @@ def test_a_command_says_nothing_of_a_secret(lake: Lake) -> None:
     assert not Path(lake.place).exists()
 
 
-def test_a_proxy_that_can_not_be_read_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A password with a character that has to be escaped makes no address."""
-    monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SECRET}#x@proxy:3128")
-    with pytest.raises(ConfigError, match="HTTPS_PROXY is no address; write http") as refused:
+@pytest.mark.parametrize("address", [f"bob:{SECRET}", f"user:{SECRET}!", f"ключ {SECRET}", SECRET])
+def test_no_error_repeats_an_address(address: str) -> None:
+    """A text that is no address at all is not repeated either: it may be the key in the wrong place."""
+    with pytest.raises(ConfigError, match="BASE_URL: ") as refused:
+        read_config({"KEYLAKE_SOURCE_BASE_URL": address})
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        (f"http://user:{SECRET}#x@proxy:3128", "is no address; write http"),
+        (f"http://user:a/{SECRET}@proxy:3128", "is no address; write http"),
+        (f"http://us%3Aer:{SECRET}@proxy:3128", "is no address; write http"),
+        (f"http://user:{SECRET}@proxy:99999", "is no address; write http"),
+        (f"http://user:{SECRET}@", "is no address; write http"),
+        (f"http://user:[{SECRET}@proxy:1", "is no address; write http"),
+        (f"socks5://user:{SECRET}@proxy:1080", "is no HTTP proxy, and no other one is supported"),
+        (f"socks5h://{SECRET}@proxy", "is no HTTP proxy, and no other one is supported"),
+        (f"{SECRET}://proxy:1", "is no HTTP proxy, and no other one is supported"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
+def test_a_proxy_that_can_not_be_used_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, variable: str, address: str, problem: str
+) -> None:
+    """The error is one line that names the variable and what is supported, without the address."""
+    monkeypatch.setenv(variable, address)
+    with pytest.raises(ConfigError, match=f"^{variable} {problem}") as refused:
         proxy_of("https://crm.example/v1")
     assert SECRET not in str(refused.value)
+
+
+def test_a_proxy_for_all_addresses_counts_if_no_other_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ALL_PROXY is used for a source that has no proxy of its own, and never for this machine."""
+    monkeypatch.setenv("all_proxy", "http://all.example:3128")
+    assert str(proxy_of("https://crm.example/v1")["proxy"]) == "http://all.example:3128"
+    assert proxy_of("http://127.0.0.1:8090/v1") == {}
+    monkeypatch.setenv("https_proxy", "proxy.example:3128")
+    assert str(proxy_of("https://crm.example/v1")["proxy"]) == "http://proxy.example:3128"
+    monkeypatch.setenv("no_proxy", "crm.example")
+    assert proxy_of("https://crm.example/v1") == {}

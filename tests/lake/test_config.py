@@ -210,11 +210,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("KEYLAKE_SERVE_PROT", "1", "KEYLAKE_SERVE_PORT"),
         ("KEYLAKE_LAKE_KEEPDAYS", "30", "KEYLAKE_LAKE_KEEP_DAYS"),
         ("KEYLAKE_SANDBOX_PROT", "1", "KEYLAKE_SANDBOX_PORT"),
-        ("KEYLAKE_PORT", "tcp://10.96.0.7:8000", "KEYLAKE_SERVE_PORT"),
         ("KEYLAKE_SERVICE_HOST", "10.96.0.7", "KEYLAKE_SERVE_HOST"),
-        ("KEYLAKE_SERVE_PORT", "tcp://10.96.0.7:8000", "KEYLAKE_SERVE_PORT"),
         ("KEYLAKE_SERVE_PORT_8000_TCP_ADDR", "10.96.0.7", "KEYLAKE_SERVE_PORT"),
-        ("KEYLAKE_LAKE_PORT", "udp://[fd00::7]:8000", "KEYLAKE_LAKE_ROOT"),
         ("KEYLAKE_", "", None),
         ("KEYLAKE_NOTHING", "1", None),
     ],
@@ -228,3 +225,43 @@ def test_an_unknown_variable_is_reported_and_stops_nothing(
     [line] = [entry for entry in logs if entry["event"] == "config.variable_ignored"]
     assert line["variable"] == variable
     assert line["nearest_setting"] == (nearest or line["nearest_setting"])
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("KEYLAKE_PORT", "tcp://10.96.0.7:8000"),
+        ("KEYLAKE_SERVE_PORT", "tcp://10.96.0.7:8000"),
+        ("KEYLAKE_SERVE_PORT_8000_TCP", "tcp://10.96.0.7:8000"),
+        ("KEYLAKE_LAKE_PORT", "udp://[fd00::7]:8000"),
+    ],
+)
+def test_a_service_link_is_named_as_one(variable: str, text: str) -> None:
+    """A variable that Kubernetes sets for a service is ignored, even if a setting has the same name."""
+    with capture_logs() as logs:
+        assert read_config({variable: text}).sections == read_config({}).sections
+    [line] = [entry for entry in logs if entry["event"] == "config.variable_ignored"]
+    assert line["variable"] == variable
+    assert "Kubernetes" in line["reason"]
+    assert "nearest_setting" not in line
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("KEYLAKE_RULES_RATES", '[{"currency": "usd", "rate": "41", "valid_from": "2026-01-01"}]'),
+        ("KEYLAKE_RULES_RATES", '[{"currency": "", "rate": "41"}]'),
+        ("KEYLAKE_RULES_CURRENCY", "hryvnia"),
+    ],
+)
+def test_a_code_of_a_currency_has_an_example(variable: str, text: str) -> None:
+    """A text with a form is refused with an example of the form, also if it has no default value."""
+    with pytest.raises(ConfigError, match=r"write it as [A-Z]{3}$"):
+        read_config({variable: text})
+
+
+def test_a_long_value_is_cut() -> None:
+    """An error names the variable, and shows only the beginning of a long value."""
+    with pytest.raises(ConfigError, match=r"^KEYLAKE_LAKE_THREADS='xxx") as refused:
+        read_config({"KEYLAKE_LAKE_THREADS": "x" * 10_000})
+    assert len(str(refused.value)) < 300
