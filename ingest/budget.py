@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from ingest.protocol import LONGEST_RETRY_AFTER
 from ingest.shared_file import SharedFile
 from lake.errors import LakeError
-from lake.paths import private_folder
+from lake.paths import OWNER_ONLY, private_folder
 
 # Seconds added to the source's span. If an answer is quicker than this, its time need not be recorded.
 MARGIN = 0.5
@@ -29,8 +29,6 @@ MARGIN = 0.5
 CLAIM_SECONDS = 1.0
 # Seconds after which a job asks again if a job of a lower rank waits.
 YIELD = 0.1
-# The mode of /tmp: all users may write, and none may remove the files of another.
-SHARED_FOLDER_MODE = 0o1777
 SCHEMA = """
 create table if not exists sent (at real not null);
 create index if not exists sent_at on sent (at);
@@ -143,14 +141,13 @@ def scalar(sqlite: sqlite3.Connection, query: str, *values: object) -> float | N
 def budget_file(folder: str, *, base_url: str, key: str) -> Path:
     """Return the file that all processes with this key share; the key can't be read from it.
 
-    If no folder is set, the file belongs to this user alone. A folder that is set is meant to be
-    shared: if it is created here, all users may write to it.
+    If no folder is set, or the folder is created here, the file belongs to this user alone. A group that may
+    write to the folder shares the file.
     """
     path = Path(folder) if folder else private_folder("budget")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir()
-        path.chmod(SHARED_FOLDER_MODE)
+        path.mkdir(OWNER_ONLY)
     except FileExistsError:
         pass  # unchanged: its owner has set who may write there
     except OSError as error:

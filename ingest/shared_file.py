@@ -1,4 +1,6 @@
-"""A small SQLite file that processes share, also of several users if its folder lets them write.
+"""A small SQLite file that processes share, also those of a group if the group may write to its folder.
+
+Users outside the group can neither read nor lock it: a lock of theirs would stop all runs.
 
 Its content matters for a minute, so it is never repaired: the first process that finds it
 corrupt resets it. The file is truncated, not replaced: in a sticky folder no user may replace
@@ -17,11 +19,13 @@ from urllib.parse import quote
 import structlog
 
 from lake.errors import LakeError
-from lake.lock import holders_of, locked
+from lake.lock import PRIVATE, holders_of, locked
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
+# Permissions of a file that a group shares.
+SHARED = 0o660
 # Seconds to wait for the lock of another process.
 BUSY_SECONDS = 30
 # SQLITE_ERROR is the result if another process has truncated the tables.
@@ -63,7 +67,9 @@ class SharedFile:
 
     def _prepare(self, *, was_there: bool = False) -> None:
         """Create the file, or reset it, if needed; one process at a time does so."""
-        with locked(lock_of(self._file), seconds=BUSY_SECONDS, mode=mode_of(self._file)):
+        lock = lock_of(self._file)
+        with locked(lock, seconds=BUSY_SECONDS):
+            share(lock)
             is_new = create_file(self._file)
             try:
                 is_lost = self._check() != is_new or (is_new and was_there)
@@ -103,40 +109,46 @@ class SharedFile:
                 f" by {holders_of(self._file)}; end it, or let it go on, and run this again"
             )
         return LakeError(
-            f"{self._file}: the request budget can't be kept there ({error}); let all users of the key write"
-            " to the file and its folder, or set source.budget_folder to one they can"
+            f"{self._file}: the request budget can't be kept there ({error}); let a group of all users of the"
+            " key write to the folder (chgrp GROUP, chmod 2770), or set source.budget_folder to another"
         )
 
 
 def create_file(file: Path) -> bool:
-    """Create the file if there is none, with the rights of its folder; True if it is new.
+    """Create the file if there is none, and share it; True if it is new.
 
     Raises LakeError for a link: its target might be a file that must not be truncated.
     """
-    mode = mode_of(file)
     try:
-        handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE))
     except FileExistsError:
-        status = file.lstat()
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(file.lstat().st_mode):
             raise LakeError(f"{file} is no file; remove it, the request budget is kept there") from None
-        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != mode:
-            file.chmod(mode)
+        share(file)
         return False
-    os.fchmod(handle, mode)
-    os.close(handle)
+    share(file)
     return True
+
+
+def share(file: Path) -> None:
+    """Let the folder's group, if it may write to the folder, write to a file of this user; and no other."""
+    status, folder = file.lstat(), file.parent.stat()
+    if os.geteuid() not in (0, status.st_uid):
+        return
+    is_shared = bool(folder.st_mode & stat.S_IWGRP)
+    if is_shared and status.st_gid != folder.st_gid:
+        try:
+            os.chown(file, -1, folder.st_gid, follow_symlinks=False)
+        except PermissionError:  # this user is not in the group
+            is_shared = False
+    mode = SHARED if is_shared else PRIVATE
+    if stat.S_IMODE(status.st_mode) != mode:
+        file.chmod(mode)
 
 
 def lock_of(file: Path) -> Path:
     """Return the lock under which the file is created or reset."""
     return file.with_name(f"{file.name}.lock")
-
-
-def mode_of(file: Path) -> int:
-    """Return the rights of a file in its folder: those who may write to the folder share the file."""
-    shared = file.parent.stat().st_mode & 0o022
-    return 0o600 | shared | shared << 1
 
 
 def is_corrupt(error: sqlite3.Error) -> bool:

@@ -65,13 +65,13 @@ def locked_lake(lake: Lake, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def locked(file: Path, *, seconds: float, setting: str = "", mode: int = PRIVATE) -> Iterator[None]:
-    """Lock a file, which is created with ``mode``; wait up to ``seconds`` if another process has it.
+def locked(file: Path, *, seconds: float, setting: str = "") -> Iterator[None]:
+    """Lock a file, which is created for this user alone; wait up to ``seconds`` if another process has it.
 
     On a disk without locks only a warning is logged. Raises LakeError if the time is over; the message
     names the process that has the lock, and ``setting``, which limits the time.
     """
-    handle = open_lock(file, mode)
+    handle = open_lock(file)
     try:
         take_or_wait(handle, file, seconds=seconds, setting=setting)
         write_holder(handle)
@@ -106,7 +106,7 @@ def is_lockable(lake: Lake) -> bool:
     return True
 
 
-def open_lock(file: Path, mode: int) -> int:
+def open_lock(file: Path) -> int:
     """Return a handle of a lock's file; create the file if it is missing.
 
     An existing file is opened without O_CREAT: Linux may refuse that for the file of another user in
@@ -116,13 +116,13 @@ def open_lock(file: Path, mode: int) -> int:
     with suppress(FileNotFoundError):
         return os.open(file, flags)
     try:
-        handle = os.open(file, flags | os.O_CREAT | os.O_EXCL, mode)
+        handle = os.open(file, flags | os.O_CREAT | os.O_EXCL, PRIVATE)
     except FileExistsError:
         return os.open(file, flags)
-    os.fchmod(handle, mode)
+    os.fchmod(handle, PRIVATE)
     with suppress(OSError):
         owner = file.parent.stat()
-        if mode == PRIVATE and os.geteuid() == 0:
+        if os.geteuid() == 0:
             os.fchown(handle, owner.st_uid, owner.st_gid)
     return handle
 
@@ -132,7 +132,7 @@ def take_or_wait(handle: int, file: Path, *, seconds: float, setting: str = "") 
     began, waits_for = time.monotonic(), ""
     while not take(handle, file):
         holder = read_holder(file)
-        name = holder.text if holder else "another process"
+        name = holder.text if holder else holders_of(file)
         waited = time.monotonic() - began
         if waited >= min(UNLOGGED, seconds / 2) and name != waits_for:
             waits_for = name
@@ -160,9 +160,8 @@ def refusal(file: Path, holder: Process | None, *, seconds: float, setting: str)
     """Return the message that a lock could not be taken in time."""
     step = f"; or raise {setting}" if setting else ""
     if holder is None:
-        return (
-            f"{file} has been locked for {seconds:g} s by a process that does not name itself; end it{step}"
-        )
+        problem = f"{file} has been locked for {seconds:g} s by {holders_of(file)}"
+        return f"{problem}, which does not name itself; end it{step}"
     pid = holder.pid
     problem = f"{file} has been locked for {seconds:g} s by {holder.text}"
     if holder.is_stopped:

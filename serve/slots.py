@@ -29,7 +29,7 @@ import structlog
 from lake.delta.table import Table
 from lake.errors import CommitConflict, LakeError
 from lake.ledgers.jobs import LEDGER, Entry
-from lake.lock import PRIVATE, is_lockable, is_taken, open_lock, take_or_wait, write_holder
+from lake.lock import is_lockable, is_taken, open_lock, take_or_wait, write_holder
 from lake.paths import Lake
 from lake.processes import is_on_local_disk, started
 
@@ -110,7 +110,7 @@ class SlotClaims:
         """Take the lease if this holder is to have one, and remove leases that were left long ago."""
         file = lease_of(self._lake, self.holder) if self._with_lease else None
         if file and self._lease is None and is_lockable(self._lake):
-            self._lease = open_lock(file, PRIVATE)
+            self._lease = open_lock(file)
             with suppress(LakeError):  # it proves nothing then; a status looks at it for a moment only
                 take_or_wait(self._lease, file, seconds=1.0)
                 write_holder(self._lease)

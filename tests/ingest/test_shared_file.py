@@ -13,6 +13,8 @@ from ingest.budget import MARGIN, Budget, budget_file
 from lake.errors import LakeError
 
 OTHER_USER = 65534
+# A group that shares a key.
+GROUP = 60_001
 PLACES = 3
 
 
@@ -94,16 +96,17 @@ def test_processes_that_find_a_corrupt_file_share_one_new_budget(tmp_path: Path)
     assert max(sum(since <= at < since + 0.5 for at in sent) for since in sent) <= 10
 
 
-def test_a_created_folder_is_open_to_all_users(tmp_path: Path) -> None:
-    """Like /tmp, all users may write to it, and none may remove the file of another."""
+def test_a_created_folder_is_for_one_user(tmp_path: Path) -> None:
+    """Who shares the key can't be known, so sharing begins with a folder that a person gives to a group."""
     file = budget_file(str(tmp_path / "run" / "budget"), base_url="https://crm/v1", key="key")
     budget(file).take()
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o1777
-    assert stat.S_IMODE(file.stat().st_mode) == 0o666
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize(
-    ("folder", "file"), [(0o700, 0o600), (0o755, 0o600), (0o2770, 0o660), (0o1777, 0o666)]
+    ("folder", "file"),
+    [(0o700, 0o600), (0o755, 0o600), (0o2770, 0o660), (0o770, 0o660), (0o1777, 0o660), (0o707, 0o600)],
 )
 def test_a_file_has_the_rights_of_its_folder(tmp_path: Path, folder: int, file: int) -> None:
     """An existing folder keeps its rights, whatever the umask; an older file gets them too."""
@@ -114,7 +117,11 @@ def test_a_file_has_the_rights_of_its_folder(tmp_path: Path, folder: int, file: 
     for _ in range(2):
         budget(path).take()
         assert stat.S_IMODE(path.stat().st_mode) == file
-        path.chmod(0o644)
+        lock = path.with_name(f"{path.name}.lock")
+        assert stat.S_IMODE(lock.stat().st_mode) == file
+        # An older version let all users write to both.
+        path.chmod(0o666)
+        lock.chmod(0o666)
     assert stat.S_IMODE(parent.stat().st_mode) == folder
 
 
@@ -135,7 +142,7 @@ from pathlib import Path
 from ingest.budget import Budget, budget_file
 from lake.errors import LakeError
 os.umask(0o077)
-os.setgid(int(sys.argv[2])), os.setgroups([]), os.setuid(int(sys.argv[2]))
+os.setgid(int(sys.argv[2])), os.setgroups([int(group) for group in sys.argv[3:]]), os.setuid(int(sys.argv[2]))
 try:
     budget = Budget(budget_file(sys.argv[1], base_url="https://crm/v1", key="key"), requests=3)
     print(*(budget.take() > 0 for _ in range(2)))
@@ -144,10 +151,13 @@ except LakeError as error:
 """
 
 
-def as_another_user(folder: Path, user: int) -> str:
+def as_another_user(folder: Path, user: int, *groups: int) -> str:
     """Take two places of three as this user; return if each had to be waited for, or the error."""
     return subprocess.run(
-        [sys.executable, "-c", OTHER, str(folder), str(user)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", OTHER, str(folder), str(user), *map(str, groups)],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
 
 
@@ -160,13 +170,22 @@ def test_users_share_one_budget() -> None:
 
 
 def share_one_budget(parent: Path) -> None:
-    """Let several users take places of one budget below a folder that all can enter."""
+    """Let users of a group take places of one budget; a user outside the group can't even open it."""
     shared = parent / "shared"
     shared.mkdir()
-    shared.chmod(0o1777)
-    assert as_another_user(shared, OTHER_USER) == "False False"
+    os.chown(shared, -1, GROUP)
+    shared.chmod(0o2775)
+    assert as_another_user(shared, OTHER_USER, GROUP) == "False False"
     assert as_another_user(shared, 0) == "False True"
-    assert as_another_user(shared, OTHER_USER - 1) == "True True"
+    assert as_another_user(shared, OTHER_USER - 1, GROUP) == "True True"
+    assert "the request budget can't be kept there" in as_another_user(shared, OTHER_USER - 2)
+    open_to_all = parent / "open"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o1777)
+    assert as_another_user(open_to_all, OTHER_USER) == "False False"
+    assert as_another_user(open_to_all, OTHER_USER) == "False True"
+    assert {stat.S_IMODE(file.stat().st_mode) for file in open_to_all.iterdir()} == {0o600}
+    assert "chgrp GROUP" in as_another_user(open_to_all, OTHER_USER - 1)
     own = parent / "own"
     own.mkdir(0o755)
     assert as_another_user(own, 0) == "False False"

@@ -215,3 +215,13 @@ def test_a_command_is_named_without_its_values(monkeypatch: pytest.MonkeyPatch) 
     assert command() == "transform resync"
     monkeypatch.setattr(sys, "argv", ["/usr/bin/keylake", "--key=secret"])
     assert command() == "keylake"
+
+
+def test_a_holder_that_does_not_name_itself_is_found_in_the_kernel(tmp_path: Path) -> None:
+    """A lock that another program took is refused with the program's process id, and the file."""
+    file = tmp_path / "lock"
+    with open(file, "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(LakeError) as refused, locked(file, seconds=0.1):
+            pass
+    assert str(refused.value).startswith(f"{file} has been locked for 0.1 s by process {os.getpid()}, which")
