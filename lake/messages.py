@@ -8,8 +8,8 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 REFUSAL = re.compile(r"(?P<reason>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?", re.DOTALL)
-# A user, password, query, fragment, parameter or escaped character in an address, or a text that is no address
-# of a host: any of them may be secret.
+# What may be secret in an address: a user, password, query, fragment, parameter or escaped character, or a
+# port that is no number.
 SECRET = re.compile(r"@|//.*[?#;=&]|//.*%(?!20)|//[^/]*:(?!\d{1,5}(/|$))(?![\da-fA-F:.]*\])", re.DOTALL)
 # Characters that steer a terminal or reorder text: controls except line feed and tab, marks of direction, and
 # halves of a character, which no stream can write.

@@ -27,6 +27,8 @@ LOCKS = ".locks"
 LOCK_SECONDS = 900.0
 # Permissions of a lake's folder: of its owner alone, or of the owner's group to read as well.
 OWNER_ONLY, GROUP_READS = 0o700, 0o750
+# Permissions of the group and of other users, and those to enter a folder.
+OTHERS, EXECUTE_BY_OTHERS = 0o077, 0o011
 STORE = re.compile(r"(s3|s3a|gs|az|azure|adl|abfs|abfss)://[^/].*", re.DOTALL)
 # Characters of a path that Delta or DuckDB reads as a pattern, a separator or a part of an address.
 SPECIAL = "[]*?|^\\"
@@ -101,6 +103,31 @@ class Lake(msgspec.Struct, frozen=True):
             raise UsageError(f"{shown_root(self.root)}: it is no folder; {OTHER}")
         if not can(self.place, os.R_OK | os.X_OK):
             raise UsageError(f"{shown_root(self.root)}: this user can't read it; {OTHER}")
+
+    def open_to(self) -> int:
+        """Return the permissions by which more users than ``mode`` allows can reach a local lake; 0 for none.
+
+        A lake of another user counts as closed, because only its owner can close it.
+        """
+        if not self.is_local:
+            return 0
+        folder = Path(self.place)
+        try:
+            status = folder.stat()
+            is_reachable = all(parent.stat().st_mode & EXECUTE_BY_OTHERS for parent in folder.parents)
+        except OSError:
+            return 0
+        is_own = os.geteuid() in (0, status.st_uid)
+        return status.st_mode & OTHERS & ~self.mode if is_own and is_reachable else 0
+
+    @property
+    def mode_below(self) -> int:
+        """The widest permissions of what is created in the lake: those of its folder, and all never write."""
+        try:
+            mode = stat.S_IMODE(os.stat(self.place).st_mode) if self.is_local else self.mode
+        except OSError:
+            mode = self.mode
+        return mode & ~stat.S_IWOTH
 
     def create(self) -> None:
         """Create the folder of a local lake with ``mode`` if it is missing, and its parents as usual.

@@ -40,7 +40,7 @@ def models(graph: str | None) -> None:
     if graph:
         draw(all_models, graph)
         return
-    _, lake = open_lake()
+    _, lake = open_lake(keeps_umask=True)
     releases = list_releases(lake, limit=SEARCHED_RELEASES)
     rows = releases[0].rows if releases else {}
     show_table(

@@ -89,7 +89,7 @@ def sql(query: str | None, form: str, release: int | None, as_of: str | None) ->
     the first statement that fails. If there is no QUERY, a terminal gets a prompt, and otherwise the
     statements are read from stdin.
     """
-    config, place = open_lake()
+    config, place = open_lake(keeps_umask=True)
     is_named = release is not None or as_of is not None
     pinned = pick(place, release=release, as_of=as_of) if is_named else current_release(place)
     session = open_session(place, config.section(LakeSettings), pinned)

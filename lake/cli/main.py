@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -19,11 +20,12 @@ from lake.cli.terminal import escape_streams, unescaped
 from lake.config import Config, read_config
 from lake.errors import LakeError, is_disk_full, panics_as_errors
 from lake.messages import LONGEST_LINE, in_line
-from lake.paths import Lake
+from lake.paths import OTHERS, Lake
 from lake.query.spill import remove_folder
 from lake.releases.restores import refuse_unfinished
 from lake.settings import LakeSettings
 
+log = structlog.get_logger()
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # The words by which an error of delta-rs or obstore is about an object store.
 STORE = re.compile(
@@ -171,14 +173,23 @@ def escape_fields(_: object, __: str, event: structlog.typing.EventDict) -> stru
     }
 
 
-def open_lake() -> tuple[Config, Lake]:
+def open_lake(*, keeps_umask: bool = False) -> tuple[Config, Lake]:
     """Read the settings; return them and their lake.
+
+    If more users than the settings allow can reach the lake, a warning has the command that closes it. What
+    the process creates from now on is for the users who can reach the lake at most, except with
+    ``keeps_umask``, for commands that write a person's own files.
 
     Raises UsageError if no lake can be at its root, and LakeError if its restore is unfinished.
     """
     config = read_config()
     lake = config.section(LakeSettings).lake
     lake.refuse_unusable()
+    if lake.open_to():
+        closing = f"chmod {lake.mode:o} {shlex.quote(lake.place)}"
+        log.warning("lake.is_open_to_other_users", folder=lake.place, close_with=closing)
+    if not keeps_umask:
+        os.umask(os.umask(OTHERS) | OTHERS & ~lake.mode_below)
     refuse_unfinished(lake)
     return config, lake
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from lake.errors import ConfigError, is_disk_full
+from lake.paths import OTHERS
 from lake.settings import LakeSettings
 
 log = structlog.get_logger()
@@ -25,8 +26,6 @@ log = structlog.get_logger()
 NO_SPILL = ""
 # Attempts to create a folder while other processes delete old ones.
 TRIES = 10
-# Permissions of other users.
-OTHERS = 0o077
 # Links to the files and folders that this process has opened, whatever their names are now: proc(5).
 HANDLES = Path("/proc/self/fd")
 # The folder and its handle by process and setting: a forked process gets one of its own.
