@@ -39,6 +39,9 @@ def test_a_list_is_requested_without_unknown_parameters() -> None:
         (b'{"data":[{}],"total":101,"current_page":1,"per_page":"50"}', 3),
         (b'{"data":[{}],"total":"101","current_page":"1","per_page":50}', 3),
         (b'{"data":[{}],"total":101.0,"current_page":1,"last_page":"3"}', 3),
+        (b'{"data":[{}],"total":"101 ","current_page":1,"last_page":1,"per_page":"all"}', 3),
+        (b'{"data":[{}],"meta":{"total":101,"current_page":1,"last_page":3}}', 3),
+        (b'{"data":{"0":{},"7":{}},"total":101,"last_page":""}', 3),
     ],
 )
 def test_pages_are_counted_with_or_without_last_page(envelope: bytes, pages: int) -> None:
@@ -146,6 +149,8 @@ def test_the_clock_is_the_sources_own() -> None:
 def test_an_object_is_the_one_requested_even_if_its_id_is_text() -> None:
     """An id counts the same as a number and as text; another id, or none, is an outage."""
     assert read_object(b'{"id":"17"}', expected_id=17) == b'{"id":"17"}'
+    for text in (b'" 17 "', b'"17.0"', b"17.0", b'"+17"', b'17, "a": "\\ud83d"', b"17, nothing"):
+        assert read_object(b'{"id":%s}' % text, expected_id=17)
     for body in (b'{"id":"18"}', b'{"id":null}', b'{"id":"x"}', b"{}"):
         with pytest.raises(SourceDown):
             read_object(body, expected_id=17)

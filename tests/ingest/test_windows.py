@@ -3,6 +3,7 @@
 import itertools
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,3 +98,15 @@ def test_remaining_and_finished_windows_are_the_whole(edges: list[int], done: se
 def seconds(windows: list[Window]) -> int:
     """Return how many seconds the windows have, both ends included."""
     return sum(int((w.until - w.since).total_seconds()) + 1 for w in windows if w.since and w.until)
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_no_time_of_the_calendar_stops_a_window(year: int) -> None:
+    """A mistaken time in the CRM, or one that an older version stored as the watermark, does no harm."""
+    stamp = datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC) if year > 1 else datetime(1, 1, 1, tzinfo=UTC)
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    changed = changed_window(stamp, now=now, overlap=timedelta(minutes=30))
+    assert changed.since
+    assert BEGINNING <= changed.since <= now
+    windows = history_windows(stamp, now=now, orders=1000, per_window=100)
+    assert (windows[0].since, windows[-1].until) == (BEGINNING, END)
