@@ -130,13 +130,16 @@ def envelope_of(body: bytes) -> Envelope:
 def page_of(envelope: Envelope) -> Page:
     """Return the page, with the numbers of its envelope, some of which a server may write under ``meta``.
 
-    Raises NotJson if it has none, or if its rows are no list: then it is an answer of another kind.
+    Raises NotJson if it has none, if its total is absurd, or if its rows are no list: then it is an answer of
+    another kind.
     """
     rows = envelope.data
     if isinstance(rows, dict) and not all(map(str.isdigit, rows)):
         raise NotJson("its data is no list")
     meta = envelope.meta if isinstance(envelope.meta, dict) else {}
     total, current, last, per_page = (count_of(getattr(envelope, name), meta.get(name)) for name in NUMBERS)
+    if total is None and isinstance(envelope.total, int | float) and envelope.total > LARGEST_COUNT:
+        raise NotJson(f"it counts {envelope.total} rows")
     if total is None and current is None and last is None:
         raise NotJson("it has neither a total nor a number of its page")
     return Page(

@@ -66,6 +66,8 @@ def test_a_row_is_kept_to_the_byte() -> None:
         b'{"total":1}',
         b'{"data":[]}',
         b'{"data":[],"total":9,"current_page":2}',
+        b'{"data":[{}],"total":1000000000000,"current_page":1}',
+        b'{"data":[{}],"total":9223372036854775808,"current_page":1}',
         b"\xff\xfe",
     ],
 )
