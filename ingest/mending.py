@@ -106,6 +106,11 @@ def unreadable_rows(rows: list[bytes]) -> int:
 def is_readable(row: bytes) -> bool:
     """Return True if a row has a plain meaning as JSON."""
     try:
+        msgspec.json.decode(row)
+        return True
+    except DECODE_ERRORS:
+        pass
+    try:
         mend(row)
     except NotJson:
         return False
