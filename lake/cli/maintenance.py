@@ -12,12 +12,14 @@ import pyarrow as pa
 from lake.backup.backup import read_manifest
 from lake.cli.main import open_lake
 from lake.cli.output import FORMATS, JSON, show, show_table
+from lake.delta.damage import REPAIR
 from lake.errors import TableDamaged
 from lake.maintenance import vacuum as maintenance
 from lake.maintenance.compaction import Compacted
 from lake.maintenance.compaction import compact as merge
 from lake.maintenance.damaged_tables import TablesLeftOut
 from lake.maintenance.file_repair import repair_files
+from lake.maintenance.ledger_repair import drop_damaged_files
 from lake.maintenance.log_repair import repair_logs
 from lake.maintenance.vacuum import Reclaimed
 from lake.maintenance.verification import verify
@@ -26,6 +28,8 @@ from lake.releases.release import COMPACTION, current_release
 from lake.settings import LakeSettings
 
 Done = TypeVar("Done")
+# A ledger follows from nothing else.
+LEDGER_REMEDY = "run `just repair --from BACKUP`, or, without a backup, `just repair --forget`"
 
 
 @click.command()
@@ -89,7 +93,8 @@ def size(form: str) -> None:
 
 @click.command()
 @click.option("--from", "backup", help="A backup of the lake, to copy files from that can't be repaired.")
-def repair(backup: str | None) -> None:
+@click.option("--forget", is_flag=True, help="Remove damaged files of ledgers: what they recorded is lost.")
+def repair(backup: str | None, forget: bool) -> None:
     """Repair the files that the disk or another program has changed, as far as their content is proven.
 
     Commits that are lost leave with their versions; rows of bronze are recovered from their files.
@@ -101,19 +106,23 @@ def repair(backup: str | None) -> None:
     files = repair_files(place, Lake(root=backup) if backup else None)
     for file in files:
         print(f"{file.path}: {file.how or 'its content is not known'}")
-    done = repair_logs(place, settings)
-    for table in done:
-        lost = f"{', '.join(table.lost)} set aside" if table.lost else "a part of its log was missing"
-        print(f"{table.table}: {lost}; rows recovered: {table.rows}")
-    if any(table.table.startswith("bronze.") for table in done):
-        print("run `just ingest sweep --all`: it reads from KeyCRM what could not be recovered")
+    for path in drop_damaged_files(place) if forget else ():
+        print(f"{path}: removed, what it recorded is lost")
     try:
+        done = repair_logs(place, settings)
+        for table in done:
+            lost = f"{', '.join(table.lost)} set aside" if table.lost else "a part of its log was missing"
+            print(f"{table.table}: {lost}; rows recovered: {table.rows}")
+        if any(table.table.startswith("bronze.") for table in done):
+            print("run `just ingest sweep --all`: it reads from KeyCRM what could not be recovered")
         damages = verify(place, settings, now=datetime.now(UTC)).damages
     except TableDamaged as error:
-        raise TableDamaged(f"{error} --from BACKUP".replace("` --from BACKUP", " --from BACKUP`")) from None
+        if not str(error).startswith("ops."):
+            raise
+        raise TableDamaged(f"{str(error).removesuffix(f'; {REPAIR}')}; {LEDGER_REMEDY}") from None
     for damage in damages:
-        if damage.table.startswith("ops.") and not damage.is_of_log:  # a ledger follows from nothing else
-            print(f"{damage.path}: run `just repair --from BACKUP`")
+        if damage.table.startswith("ops.") and not damage.is_of_log:
+            print(f"{damage.path}: {LEDGER_REMEDY}")
         elif damage.is_archived or not damage.is_current:
             print(damage.line)
     if not (done or files or damages):

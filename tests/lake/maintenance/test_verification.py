@@ -10,19 +10,24 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
+from lake.cli.maintenance import COMMANDS
 from lake.delta import damage
 from lake.delta.contract import Contract
 from lake.delta.files import Files
 from lake.delta.tables import create_table, open_table
 from lake.errors import TableDamaged
 from lake.ledgers.findings import read_damage
+from lake.ledgers.runs import write_run
 from lake.maintenance.compaction import compact_table
+from lake.maintenance.damage_findings import Damage, write_damage
 from lake.maintenance.file_repair import repair_files
 from lake.maintenance.redaction import Redaction, erase
 from lake.maintenance.verification import NIGHTS, Verified, verify
 from lake.paths import Lake
 from tests.support.built_lake import ENGINE, FEW, HISTORY, Shop, ingested_shop, instant
+from tests.support.receipts import receipt
 
 NOW = datetime(2026, 8, 3, 1, tzinfo=UTC)
 MINUTES = count(1)
@@ -239,3 +244,23 @@ def test_a_lake_in_an_object_store_is_verified_and_repaired(s3_lake: Lake) -> No
     assert [each.path for each in verified(s3_lake).damages] == [path]
     assert [each.how for each in repair_files(s3_lake)] == ["one bit was flipped back"]
     assert files.read(path) == content
+
+
+@pytest.mark.parametrize("name", ["ops.releases", "ops.findings", "ops.runs"])
+def test_a_ledger_without_a_backup_can_be_forgotten(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The message names both ways out; without what the file recorded, a build equals a full one."""
+    write_run(shop.lake, receipt(NOW))
+    write_damage(shop.lake, [Damage("gold.x", "gold/x", "is missing")], known=set(), now=NOW)
+    monkeypatch.setenv("KEYLAKE_LAKE_ROOT", shop.lake.root)
+    rot(file_of(shop.lake, name), bits=5)
+    damage.INTACT.clear()
+    (repair,) = (command for command in COMMANDS if command.name == "repair")
+    failed = CliRunner().invoke(repair)
+    assert "`just repair --forget`" in f"{failed.output} {failed.exception}"
+    done = CliRunner().invoke(repair, ["--forget"], catch_exceptions=False)
+    assert "removed, what it recorded is lost" in done.output
+    shop.build()
+    assert verified(shop.lake).damages == ()
+    assert shop.read() == shop.rebuilt_copy(tmp_path / "rebuilt").read()
