@@ -55,10 +55,9 @@ def open_session(lake: Lake, settings: LakeSettings, release: Release | None) ->
     a restore is unfinished, TableMissing, and TableDamaged if a log or a file is damaged; files of bronze
     are not checked, because they are most of a lake.
     """
+    refuse_unfinished(lake)
     if release:
         refuse_left_out(lake, release)
-    else:
-        refuse_unfinished(lake)
     connection = connect(settings)
     for schema in ("bronze", "rules", "silver", "gold", "ops"):
         connection.execute(f"create schema {schema}")

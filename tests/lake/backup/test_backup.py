@@ -414,6 +414,8 @@ def test_a_restore_that_stopped_after_any_file_is_continued(few: Shop, tmp_path:
             (half / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(whole / path, half / path)
         if number == len(paths):
+            with pytest.raises(LakeError, match="a restore to this place is not finished"):
+                Shop(Lake(root=str(half)), FEW).read()
             write_restore(Lake(root=str(half)), msgspec.structs.replace(record, restored_at=NOW))
         assert restored(place, half).read() == shop.read()
         assert without_restores(half) == set(paths)
