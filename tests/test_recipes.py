@@ -15,6 +15,7 @@ from ingest.sandbox.settings import Sandbox
 from lake.config import DEFAULT_FILE
 from lake.paths import Lake
 from tests.support.running import environ_of
+from tests.support.shop_edits import edit
 
 PROJECT = DEFAULT_FILE.parent
 JUST = Path(sys.executable).parent / "just"
@@ -91,8 +92,7 @@ def test_failed_check_is_exit_3_and_the_last_release_serves(shop: ThreadedShop, 
     query = ("sql", "select sum(revenue) from gold.revenue_daily", "--format", "csv")
     before = just(environ, *query).stdout
     ids = sorted(order.id for order in shop.call(lambda running: running.world.truth()).orders)
-    edited = [edits.EditOrder(number, grand_total=Decimal(0)) for number in ids[-2:]]
-    shop.call(lambda running: edits.apply(running.world, *edited))
+    edit(shop, *(edits.EditOrder(number, grand_total=Decimal(0)) for number in ids[-2:]))
     done = just({**environ, "KEYLAKE_TRANSFORM_LARGEST_FALL": "0"}, "sync")
     assert done.returncode == 3
     assert "release.totals_hold" in done.stderr
