@@ -265,6 +265,7 @@ def kind_of(value: Any) -> type:
     return float if type(value) is int else type(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUN_PAGES, ids=lambda page: page.stem)
 def test_commands_run(page: Path, filled: Filled, tmp_path: Path) -> None:
     """Every block of a page works in the order of the page."""

@@ -326,6 +326,7 @@ def test_a_build_compares_only_with_a_complete_resync(world: World) -> None:
         assert reason in done.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_resync_leaves_the_old_release_or_the_new(world: World) -> None:
     """If a resync is killed at any point, readers see the old or the new release, and the next converges."""
     dice = random.Random(20261124)

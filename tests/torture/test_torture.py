@@ -24,6 +24,7 @@ def test_a_full_or_failing_disk_loses_nothing_and_the_same_command_converges() -
     assert disk.run(12, seed=2026, chain=3) == []
 
 
+@pytest.mark.slow
 def test_flipped_bits_are_repaired_or_refused() -> None:
     """Flips in each kind of file, one of each kind before a build."""
     assert rot.run(30, seed=2026, builds=30) == []

@@ -103,6 +103,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     return simulated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_maintenance_survives_a_full_disk(name: str, prepared: Simulated, tmp_path: Path) -> None:
     """On a full disk maintenance deletes first, skips what it can't write, and loses nothing."""

@@ -196,6 +196,7 @@ def test_a_month_is_not_archived_of_a_release_that_was_not_restored(lake: Lake) 
         archive(other, month_before(now), now=now)
 
 
+@pytest.mark.slow
 def test_files_that_are_gone_are_missed_in_any_store(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rollback, tag and readers get one line of refusal for a release that was never published."""
     now = datetime.now(UTC)
