@@ -53,8 +53,46 @@ class Line(msgspec.Struct, frozen=True):
     protocol: Protocol | None = None
 
 
-class OwnLine(Line, frozen=True, forbid_unknown_fields=True):
+class OwnAdd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file that a commit of this project adds, with all keys that Delta requires."""
+
+    path: str
+    partitionValues: dict[str, str | None]
+    size: int
+    modificationTime: int
+    dataChange: bool
+    stats: str | None = None
+    tags: dict[str, str | None] | None = None
+    deletionVector: None = None
+    baseRowId: None = None
+    defaultRowCommitVersion: None = None
+    clusteringProvider: None = None
+
+
+class OwnRemove(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file that a commit of this project removes, with all keys that Delta requires."""
+
+    path: str
+    dataChange: bool
+    deletionTimestamp: int | None = None
+    extendedFileMetadata: bool | None = None
+    partitionValues: dict[str, str | None] | None = None
+    size: int | None = None
+    stats: str | None = None
+    tags: dict[str, str | None] | None = None
+    deletionVector: None = None
+    baseRowId: None = None
+    defaultRowCommitVersion: None = None
+
+
+class OwnLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One line of an entry of this project, which has no other action."""
+
+    commitInfo: dict[str, Any] | None = None
+    add: OwnAdd | None = None
+    remove: OwnRemove | None = None
+    metaData: Metadata | None = None
+    protocol: Protocol | None = None
 
 
 decoder = msgspec.json.Decoder(Line)

@@ -53,7 +53,8 @@ def open_table(lake: Lake, name: str, version: int | None = None) -> Table:
 
 def unreadable(name: str, error: DeltaError) -> TableDamaged:
     """Return the error for a log that has all of its files, and can't be read."""
-    return TableDamaged(f"{name}: its log can't be read ({' '.join(str(error).split())}); run `just repair`")
+    reason = " ".join(str(error).split())[:200]
+    return TableDamaged(f"{name}: its log can't be read ({reason}); run `just repair`")
 
 
 def unopened(lake: Lake, name: str, version: int, error: DeltaError) -> LakeError:

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import structlog
 
-from lake.delta.log_check import fault_of, settle
+from lake.delta.log_check import fault_of
 from lake.delta.log_files import list_log
-from lake.delta.tables import table_exists
+from lake.delta.tables import open_table, table_exists
 from lake.errors import TableDamaged
 from lake.paths import LAYERS, Lake
 
@@ -74,12 +74,10 @@ def refuse_damaged_log(lake: Lake, name: str, *, released: int = -1) -> None:
 
     Every entry is read, also those before a checkpoint, of which readers need none.
     """
-    if not lake.is_local:  # an object store writes each file whole
-        return
-    settle(name, lake.uri(name), is_durable=lake.durable)
-    files = list_log(lake.uri(name))
-    if files.head < released:
+    head = open_table(lake, name).version
+    if head < released:
         raise TableDamaged(f"{name}: its log ends before version {released}; run `just repair`")
-    for version, file in sorted(files.entries.items()):
+    entries = list_log(lake.uri(name)).entries if lake.is_local else {}
+    for version, file in sorted(entries.items()):
         if reason := fault_of(file):
             raise TableDamaged(f"{name}: log entry {version} {reason}; run `just repair`")
