@@ -197,7 +197,7 @@ erase-buyer *args:
 sandbox *args:
     @exec {{ python }} -m ingest sandbox "$@"
 
-# Run all tests: about 20 minutes on two cores
+# Run all tests: about half an hour on two cores
 [group('develop')]
 [no-exit-message]
 test *args:
