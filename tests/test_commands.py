@@ -286,6 +286,24 @@ def test_a_long_error_of_delta_rs_becomes_one_line(steps: list[str], reason: str
     assert one_line(duckdb.IOException(passed_on)) == line
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(30, "Read-only file system", "x/part.parquet"), "the disk is read-only, "),
+        (
+            OSError("Failed to open 'a.half'. Detail: [errno 30] Read-only file system"),
+            "the disk is read-only, ",
+        ),
+        (OSError("Generic LocalFileSystem error: x.parquet (os error 30)"), "the disk is read-only, "),
+        (OSError(28, "No space left on device", "/backup/a"), "no space left on the disk (/backup/a); "),
+        (OSError("write failed: No space left on device"), "no space left on the disk; "),
+    ],
+)
+def test_a_disk_that_takes_nothing_is_named(error: OSError, line: str) -> None:
+    """A read-only disk is no damage; a full one is named by the file, if the error has it."""
+    assert explanation(error).startswith(line)
+
+
 def test_a_long_error_of_obstore_becomes_one_line() -> None:
     """The line has the address and the reason of an error that obstore describes over many lines."""
     store = S3Store(

@@ -31,6 +31,8 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 STORE = re.compile(
     r"Generic (S3|GCS|MicrosoftAzure) error|Error performing [A-Z]+ https?://|loading credentials"
 )
+# The words of the system, and of libraries, for a disk that can't be written.
+READ_ONLY = re.compile(r"(?i)read-only file system|os error 30\b")
 # The words by which a library can't decode a file.
 UNREADABLE = re.compile(r"(?i)parquet|thrift|zstd|snappy|decompress|corrupt")
 # The reasons for errors of a wrong set-up, by a part of their text, which does not name the setting.
@@ -108,7 +110,10 @@ def complain(message: str, code: int) -> int:
 def explanation(error: Exception) -> str:
     """Return the operator's message for an unexpected error. Pure."""
     if is_disk_full(error):
-        return "no space left on the disk; free some space and run it again: all commits are kept"
+        where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+        return f"no space left on the disk{where}; free some space and run it again: all commits are kept"
+    if READ_ONLY.search(str(error)):
+        return "the disk is read-only, or was made so after a fault; make it writable and run it again"
     if refusal := store_refusal(str(error)):
         return refusal
     is_unreadable = UNREADABLE.search(str(error))
