@@ -15,7 +15,7 @@ from lake.delta.log_check import log_ends, settle
 from lake.delta.log_files import LOG, LogFiles, list_log
 from lake.delta.properties import PROPERTIES, statistics
 from lake.delta.table import Table
-from lake.errors import LakeError, TableDamaged, TableMissing
+from lake.errors import LakeError, LibraryPanic, TableDamaged, TableMissing, panics_as_errors
 from lake.paths import Lake
 
 # The reason and the next step if a version, or one of its files, is missing.
@@ -37,8 +37,11 @@ def open_table(lake: Lake, name: str, version: int | None = None) -> Table:
     try:
         if opened is not None and opened < 0:  # a power cut has torn the first commit
             raise TableNotFoundError
-        delta = DeltaTable(lake.uri(name), version=opened)
+        with panics_as_errors():
+            delta = DeltaTable(lake.uri(name), version=opened)
         return Table(name, delta, is_durable=lake.durable, is_read_only=lake.read_only)
+    except LibraryPanic as error:  # delta-rs does so for some damaged checkpoints
+        raise unreadable(name, error) from None
     except DeltaError as error:
         if version is not None:
             raise unopened(lake, name, version, error) from None
@@ -51,7 +54,7 @@ def open_table(lake: Lake, name: str, version: int | None = None) -> Table:
         ) from None
 
 
-def unreadable(name: str, error: DeltaError) -> TableDamaged:
+def unreadable(name: str, error: Exception) -> TableDamaged:
     """Return the error for a log that has all of its files, and can't be read."""
     reason = " ".join(str(error).split())[:200]
     return TableDamaged(f"{name}: its log can't be read ({reason}); run `just repair`")

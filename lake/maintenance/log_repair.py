@@ -22,7 +22,7 @@ from lake.delta.durability import write_sealed
 from lake.delta.log_check import fault_of, is_whole_checkpoint, set_aside
 from lake.delta.log_files import HINT, LOG, LogFiles, list_log
 from lake.delta.tables import create_table, data_files, has_only_data, open_table
-from lake.errors import LakeError
+from lake.errors import LakeError, panics_as_errors
 from lake.ledgers.runs import RUNS
 from lake.maintenance.lost_rows import append_lost_rows
 from lake.paths import LAYERS, Lake
@@ -120,10 +120,11 @@ def repair_log(
     if changed in files.entries and files.entries[changed] not in damaged:
         damaged.append(files.entries[changed])
     whole = without(files, damaged)
-    damaged += unreadable_checkpoints(place, whole, {head, released})
-    whole = without(files, damaged)
-    if whole.base(head) < 0 and whole.is_complete(head) and not is_readable(place, head):
-        return begin_again(lake, name, settings, released=max(head, released))
+    if not damaged:  # otherwise Delta reads a damaged file as long as it is there
+        damaged = unreadable_checkpoints(place, whole, {head, released})
+        whole = without(files, damaged)
+        if whole.base(head) < 0 and whole.is_complete(head) and not damaged and not is_readable(place, head):
+            return begin_again(lake, name, settings, released=max(head, released))
     numbers = range(min(whole.base(head) + 1, head), max(head, released) + 1)
     missing = {number for number in numbers if number not in whole.entries}
     if not missing and not damaged:
@@ -160,7 +161,8 @@ def unreadable_checkpoints(place: str, whole: LogFiles, versions: Iterable[int])
 def is_readable(place: str, version: int) -> bool:
     """Return True if Delta can open a version."""
     try:
-        DeltaTable(place, version=version)
+        with panics_as_errors():
+            DeltaTable(place, version=version)
     except Exception:  # deltalake raises several classes
         return False
     return True
@@ -234,7 +236,8 @@ def checkpoint(name: str, whole: LogFiles, head: int) -> bytes:
             else:
                 entry.write_bytes(empty_entry())
         try:
-            DeltaTable(folder, version=head).create_checkpoint()
+            with panics_as_errors():
+                DeltaTable(folder, version=head).create_checkpoint()
         except Exception as error:  # deltalake raises several classes
             raise LakeError(
                 f"{name}: what is left of its log does not describe the table ({error}); run `just restore`"

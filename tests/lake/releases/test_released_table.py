@@ -12,6 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from ingest.run import RunRequest, plan_run
+from lake.delta.checksum_file import write_checksum
 from lake.delta.log_check import WHOLE
 from lake.delta.tables import create_table, open_table
 from lake.errors import TableDamaged
@@ -185,6 +186,14 @@ def damage_checkpoint(lake: Lake, name: str, dice: random.Random) -> None:
     flip_bits(file, dice, dice.choice([1, 9, 17]))
 
 
+def damage_known_checkpoint(lake: Lake, name: str, dice: random.Random) -> None:
+    """Flip bits of a checkpoint that has a checksum, and whose entries are all there."""
+    DeltaTable(lake.uri(name)).create_checkpoint()
+    [file] = Path(lake.uri(name), "_delta_log").glob("*.checkpoint.parquet")
+    write_checksum(file)
+    flip_bits(file, dice, 9)
+
+
 def damage_first_entry(lake: Lake, name: str, dice: random.Random) -> None:
     """Flip a bit in the entry with the protocol and the columns; the text of its columns is most of it."""
     flip_bits(Path(lake.uri(name), "_delta_log", f"{0:020d}.json"), dice, 1)
@@ -201,7 +210,7 @@ def flip_bits(file: Path, dice: random.Random, bits: int) -> None:
     WHOLE.clear()
 
 
-@pytest.mark.parametrize("damage", [damage_checkpoint, damage_first_entry])
+@pytest.mark.parametrize("damage", [damage_checkpoint, damage_known_checkpoint, damage_first_entry])
 @pytest.mark.parametrize("name", ["bronze.orders", "rules.columns", "silver.orders", "gold.revenue_daily"])
 def test_a_log_that_does_not_describe_its_table_is_harmless_or_repaired(
     of_three: Shop,
