@@ -152,7 +152,7 @@ def fault_of_own(content: bytes, stated: str, version: int) -> str | None:
         return f"is that of version {stated}"
     try:
         lines = own_decoder.decode_lines(content)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return "has changed since it was written"
     is_described = any(line.protocol for line in lines) and any(line.metaData for line in lines)
     return None if version or is_described else "does not describe its table"
