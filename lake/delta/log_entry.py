@@ -7,6 +7,7 @@ adds and removes. An entry that stands in place of another one is thereby found 
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import unquote
@@ -156,6 +157,17 @@ def fault_of_own(content: bytes, stated: str, version: int) -> str | None:
         return "has changed since it was written"
     is_described = any(line.protocol for line in lines) and any(line.metaData for line in lines)
     return None if version or is_described else "does not describe its table"
+
+
+def stated_columns(content: bytes) -> Metadata | None:
+    """Return the columns in a damaged entry if they are those that its commit stated; else None. Pure."""
+    found: list[Line] = []
+    for text in content.splitlines():
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            found.append(decoder.decode(text))
+    columns = next((line.metaData for line in found if line.metaData), None)
+    expected = next((line.commitInfo.get(COLUMNS_DIGEST) for line in found if line.commitInfo), None)
+    return columns if columns and expected == columns_digest(columns) else None
 
 
 def version_of(path: str) -> int:

@@ -16,10 +16,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema
 
 from lake.delta.durability import write_sealed
 from lake.delta.log_check import fault_of, is_whole_checkpoint, set_aside
+from lake.delta.log_entry import stated_columns
 from lake.delta.log_files import HINT, LOG, LogFiles, list_log
 from lake.delta.tables import create_table, data_files, has_only_data, open_table
 from lake.errors import LakeError, panics_as_errors
@@ -178,7 +179,11 @@ def begin_again(lake: Lake, name: str, settings: LakeSettings, *, released: int)
         raise LakeError(f"{name}: what is left of its log does not describe the table; run `just restore`")
     files = list_log(lake.uri(name))
     lost = [*files.entries.values(), *(file for own in files.checkpoints.values() for file in own)]
+    columns = next(filter(None, (stated_columns(file.read_bytes()) for file in files.entries.values())), None)
     rename(name, lost)
+    if columns and name.startswith("bronze.") and not has_only_data(lake, name):
+        schema = pa.schema(Schema.from_json(columns.schemaString).to_arrow())
+        create_table(lake, name, schema, partition_by=columns.partitionColumns)
     names = tuple(sorted(file.name for file in lost))
     again = repair_log(lake, name, settings, released=released) if name.startswith("bronze.") else None
     return Repaired(name, names, again.version if again else 0, again.rows if again else 0)

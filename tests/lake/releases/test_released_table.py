@@ -230,3 +230,21 @@ def test_a_log_that_does_not_describe_its_table_is_harmless_or_repaired(
         shown, head = shop.read(), open_table(shop.lake, name).version
     assert shown == of_three.read()
     assert head >= 0
+
+
+def test_an_empty_table_gets_its_columns_from_its_damaged_entry(of_three: Shop, tmp_path: Path) -> None:
+    """No data file tells them; the protocol in the only entry is not readable."""
+    shop = of_three.copy(tmp_path / "lake")
+    entry = Path(shop.lake.uri("bronze.rejected"), "_delta_log", f"{0:020d}.json")
+    before = open_table(shop.lake, "bronze.rejected")
+    entry.chmod(0o644)
+    entry.write_bytes(entry.read_bytes().replace(b'"minReaderVersion":', b'"minReaderVersioo":'))
+    entry.chmod(0o444)
+    WHOLE.clear()
+    with pytest.raises(TableDamaged):
+        shop.build()
+    repair_logs(shop.lake, ENGINE)
+    assert open_table(shop.lake, "bronze.rejected").schema == before.schema
+    assert open_table(shop.lake, "bronze.rejected").partition_by == before.partition_by
+    shop.build()
+    assert shop.read() == of_three.read()
