@@ -46,7 +46,7 @@ def number_type(hint: Any) -> Any:
         return msgspec.defstruct(f"NumbersOf{hint.__name__}", numbers) if numbers else None
     if get_origin(hint) is list:
         number = number_type(get_args(hint)[0])
-        return list[number] if number else None  # type: ignore[valid-type]
+        return types.GenericAlias(list, (number,)) if number else None
     if get_origin(hint) in (Union, types.UnionType):
         alternatives = [number for number in map(number_type, get_args(hint)) if number]
         return reduce(or_, alternatives, None) if alternatives else None
