@@ -220,13 +220,18 @@ def decreases(candidates: Candidates, serving: Release, share: float) -> Iterato
 
 
 def largest_loss(candidates: Candidates, name: str, column: str) -> Decimal:
-    """Return the most money that the changed rows with one value of ``column`` had in the release."""
+    """Return the most money that the rows with one value of ``column`` have lost: all, sales, or returns."""
     candidate = candidates.tables.get(name)
     # There is no difference by rows if the table has other columns.
     if candidate is None or not candidate.differs or [move.month for move in candidate.moved] == [None]:
         return Decimal()
-    by_value = f"select sum({candidate.money}) as lost from {scratch(REMOVED, name)} group by {column}"
-    (lost,) = candidates.workspace.first_row(f"select coalesce(max(lost), 0) from ({by_value})")
+    lost = f"-sum({candidate.money} * {TIMES})"
+    sides = ("is_return", "not is_return") if "is_return" in candidate.contract.schema.names else ()
+    losses = ", ".join([lost, *(f"{lost} filter ({side})" for side in sides)])
+    by_value = f"select greatest({losses}) as lost from {scratch(DIFF, name)} group by {column}"
+    (lost,) = candidates.workspace.first_row(
+        f"select greatest(max(lost), 0)::decimal(38, 2) from ({by_value})"
+    )
     return Decimal(lost)
 
 

@@ -226,6 +226,19 @@ def test_a_large_order_does_not_hide_the_loss_of_others(many: Shop) -> None:
         many.build()
 
 
+def test_a_large_order_that_lost_nothing_hides_no_loss(many: Shop) -> None:
+    """Its manager is renamed in the same build in which many orders lose their totals."""
+    header = "id | ordered_at | source_id | manager_id | status_id | grand_total | fetched_at\n"
+    many.observe("bronze.managers", f"id | full_name | fetched_at\n15 | Назар | {instant(1)}")
+    many.observe("bronze.orders", f"{header}200 | 2026-07-10 10:00 | 1 | 15 | 12 | 300.00 | {instant(1)}")
+    many.publish()
+    many.observe("bronze.managers", f"id | full_name | fetched_at\n15 | Назар Н. | {instant(2)}")
+    rows = [f"{order} | 2026-07-10 10:00 | 1 | 22 | 12 | 0.00 | {instant(2)}" for order in range(1, 41)]
+    many.observe("bronze.orders", header + "\n".join(rows))
+    with pytest.raises(CheckFailed, match=r"totals_hold.*money"):
+        many.build()
+
+
 NEW_SOURCE = "id | name | currency_code | fetched_at\n9 | Etsy | EUR | " + instant(1)
 OTHER_NAME = "id | name | currency_code | fetched_at\n1 | Insta | UAH | " + instant(1)
 OTHER_CURRENCY = "id | name | currency_code | fetched_at\n7 | Etsy | EUR | " + instant(2)
