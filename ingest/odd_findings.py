@@ -7,7 +7,7 @@ import structlog
 
 from ingest.entities import ORDERS
 from ingest.writer import EntityStates
-from lake.ledgers.findings import HEALED, INGEST, Finding, write_findings
+from lake.ledgers.findings import HEALED, INGEST, Finding, new_finding, write_findings
 from lake.paths import Lake
 
 log = structlog.get_logger()
@@ -44,17 +44,7 @@ def findings_of(states: EntityStates, *, now: datetime) -> list[Finding]:
 
 def finding_of(name: str, fact: str, ids: int, now: datetime) -> Finding:
     """Return the finding of one condition. Pure."""
-    return Finding(
-        fingerprint=f"{INGEST}.{name}",
-        state="new",
-        severity="warn",
-        fact=fact,
-        rows=ids,
-        amount=None,
-        example=fact,
-        first_seen_at=now,
-        seen_at=now,
-    )
+    return new_finding(f"{INGEST}.{name}", fact, ids, severity="warn", example=fact, now=now)
 
 
 def objects(entity: str, number: int) -> str:

@@ -179,10 +179,8 @@ class Build:
         reconciled: datetime | None,
     ) -> Release:
         """Commit the queued tables and publish them as a release. Raises CommitConflict."""
-        rows, money = (
-            candidates.rows(),
-            candidates.money(),
-        )  # before the lock: they may exceed DuckDB's limits
+        # Counted before the lock, because they may exceed DuckDB's limits.
+        rows, money = candidates.rows(), candidates.money()
         with one_builder(self._lake):
             refuse_rival(self._lake, self.parent.release if self.parent else None)
             released = self.parent.tables if self.parent else {}

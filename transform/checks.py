@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from lake.errors import CheckFailed, ModelError
-from lake.ledgers.findings import Finding
+from lake.ledgers.findings import Finding, new_finding
 from lake.messages import counted
 from lake.query.session import Connection, fetch
 from lake.releases.currency import DEFAULT, sign
@@ -172,16 +172,14 @@ def amount_of(connection: Connection, check: Check, row: Mapping[str, object]) -
 def findings_of(outcomes: Iterable[Outcome], *, now: datetime) -> list[Finding]:
     """Return the outcomes as findings, including those of passed checks. Pure."""
     return [
-        Finding(
-            fingerprint=outcome.name,
-            state="new",
+        new_finding(
+            outcome.name,
+            outcome.check.fact,
+            outcome.failures,
             severity=outcome.check.severity,
-            fact=outcome.check.fact,
-            rows=outcome.failures,
-            amount=outcome.amount,
             example=outcome.example,
-            first_seen_at=now,
-            seen_at=now,
+            amount=outcome.amount,
+            now=now,
         )
         for outcome in outcomes
     ]

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from lake.delta.tables import open_table
 from lake.errors import UsageError
-from lake.ledgers.findings import NIGHTLY, Finding
+from lake.ledgers.findings import NIGHTLY, Finding, new_finding
 from lake.paths import Lake
 from lake.query.session import connect
 from lake.releases.release import Move, Release, hold
@@ -62,14 +62,12 @@ def finding_of(moved: Sequence[Move], *, now: datetime) -> Finding:
         for move in moved
         if move.money_after is not None and move.money_before is not None
     ]
-    return Finding(
-        fingerprint=f"{NIGHTLY}.{CHECK.name}",
-        state="new",
+    return new_finding(
+        f"{NIGHTLY}.{CHECK.name}",
+        CHECK.fact,
+        len(moved),
         severity=CHECK.severity,
-        fact=CHECK.fact,
-        rows=len(moved),
-        amount=max(amounts, default=Decimal()) if moved else None,
         example=f"{moved[0].table}, {moved[0].month or 'all of it'}" if moved else "",
-        first_seen_at=now,
-        seen_at=now,
+        amount=max(amounts, default=Decimal()) if moved else None,
+        now=now,
     )

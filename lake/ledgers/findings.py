@@ -102,6 +102,30 @@ def settle(lake: Lake, checks: Mapping[str, int], *, now: datetime) -> list[Find
     )
 
 
+def new_finding(
+    fingerprint: str,
+    fact: str,
+    rows: int,
+    *,
+    severity: str,
+    example: str,
+    now: datetime,
+    amount: Decimal | None = None,
+) -> Finding:
+    """Return a condition as it is found now; ``rows`` is 0 if the fact holds. Pure."""
+    return Finding(
+        fingerprint=fingerprint,
+        state="new",
+        severity=severity,
+        fact=fact,
+        rows=rows,
+        amount=amount,
+        example=example,
+        first_seen_at=now,
+        seen_at=now,
+    )
+
+
 def group_of(finding: Finding) -> str:
     """Return the group of a condition: ``nightly``, an entity (``ingest.orders``), or "" for builds. Pure.
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from lake.ledgers.findings import DAMAGE, Finding, write_findings
+from lake.ledgers.findings import DAMAGE, Finding, new_finding, write_findings
 from lake.maintenance.archived import ARCHIVE
 from lake.paths import Lake
 
@@ -57,14 +57,5 @@ def write_damage(lake: Lake, damages: Sequence[Damage], *, known: Set[str], now:
 
 def finding_of(path: str, example: str, rows: int, *, now: datetime) -> Finding:
     """Return the finding of one file; ``rows`` is 0 if it is intact. Pure."""
-    return Finding(
-        fingerprint=f"{DAMAGE}.{path}",
-        state="new",
-        severity="error",
-        fact="the file is as it was written",
-        rows=rows,
-        amount=None,
-        example=example,
-        first_seen_at=now,
-        seen_at=now,
-    )
+    fact = "the file is as it was written"
+    return new_finding(f"{DAMAGE}.{path}", fact, rows, severity="error", example=example, now=now)

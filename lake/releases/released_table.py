@@ -33,8 +33,7 @@ def refuse_difference(release: Release, table: Table) -> None:
     rows = sum(file.rows for file in table.files())
     if expected is not None and rows != expected:
         raise difference(release, table, f"has {rows} rows, and had {expected}")
-    digest = release.digests.get(table.name)
-    if digest is not None and table.digest() != digest:
+    if has_other_files(release, table):
         raise difference(release, table, "has other files than it had")
 
 
@@ -54,10 +53,15 @@ def changed_versions(lake: Lake, release: Release) -> dict[str, int]:
     changed = {}
     for name, version in versions_of(release).items():
         with suppress(TableMissing, TableDamaged):
-            table = open_table(lake, name, version)
-            if name in release.digests and table.digest() != release.digests[name]:
+            if has_other_files(release, open_table(lake, name, version)):
                 changed[name] = version
     return changed
+
+
+def has_other_files(release: Release, table: Table) -> bool:
+    """Return True if a version has other files than the release recorded."""
+    digest = release.digests.get(table.name)
+    return digest is not None and table.digest() != digest
 
 
 def difference(release: Release, table: Table, fact: str) -> TableDamaged:
